@@ -1,0 +1,64 @@
+# Two commands do everything: `make demo` runs the main job, `make test` passes the tests.
+# Each target prepares the environment by itself; it needs Python 3.11, make and PyPI.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PROCS ?= 2
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  ARGS="…" reaches the command: make demo ARGS=--keep, make test ARGS="-k ledger", make bench ARGS=ingest'
+
+$(READY): requirements/dev.txt pyproject.toml pytest-muster/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)'; exit 2; }
+	@echo "preparing $(VENV) (about a minute the first time)" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable pytest-muster
+	@touch $@
+
+.PHONY: install
+install: $(READY) ## Prepare the environment in .venv
+
+.PHONY: demo
+demo: $(READY) ## The whole system on this machine: six alerts in, decisions and a verified trail out
+	@$(BIN)/kubernaut demo $(ARGS)
+
+.PHONY: up
+up: $(READY) ## The same stack, empty, until Ctrl-C
+	@$(BIN)/kubernaut up $(ARGS)
+
+.PHONY: test
+test: $(READY) ## All tests (ARGS reach pytest, PROCS workers)
+	@$(BIN)/pytest -n $(PROCS) $(ARGS)
+
+.PHONY: check
+check: $(READY) ## Format, lint, types, import contracts, generated files
+	@$(BIN)/ruff format --check --quiet . || { echo 'run: make fmt'; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/generate --check
+
+.PHONY: fmt
+fmt: $(READY) ## Format the code and write the generated files anew
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/python scripts/generate
+
+.PHONY: bench
+bench: $(READY) ## All benchmarks, or the named ones: make bench ARGS="ingest decision"
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: lock
+lock: $(READY) ## Pin the requirements anew (needs uv)
+	@uv pip compile --python $(BIN)/python --generate-hashes --no-emit-index-url --no-header --extra all --group dev --quiet --upgrade --output-file requirements/dev.txt pyproject.toml
+
+.PHONY: clean
+clean: ## Remove the environment and caches
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

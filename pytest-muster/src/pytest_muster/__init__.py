@@ -1,0 +1,1 @@
+"""Shared resources once per run, workers alone, and a triage that names the cause."""

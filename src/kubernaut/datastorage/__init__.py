@@ -1,0 +1,1 @@
+"""The record: HTTP contract, intake, ledger and chain, PostgreSQL."""

@@ -1,0 +1,1 @@
+"""PostgreSQL, Valkey and a Kubernetes API as child processes on free ports, for one machine."""

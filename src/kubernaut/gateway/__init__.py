@@ -1,0 +1,1 @@
+"""How alerts come in: Alertmanager webhooks become SignalProcessing objects."""

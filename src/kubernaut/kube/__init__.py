@@ -1,0 +1,1 @@
+"""Talking to an API server: client, watch, informer cache, work queue, controller loop, events."""

@@ -1,0 +1,1 @@
+"""What every service needs and no signal knows of: settings, logs, metrics, health, shutdown, back-off."""

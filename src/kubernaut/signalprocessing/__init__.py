@@ -1,0 +1,1 @@
+"""From an alert to a decision: phases, enrichment, policy, and the trail derived from the status."""
