@@ -1,0 +1,1 @@
+"""What several test rooms share: waiting on a state, builders, real services."""
