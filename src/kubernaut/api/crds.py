@@ -1,0 +1,126 @@
+"""The CRD manifests, derived from the types, so that the two cannot disagree."""
+
+from typing import Any
+
+import msgspec
+
+from kubernaut.api.meta import Wire
+from kubernaut.api.remediation import (
+    REMEDIATION_KIND,
+    REMEDIATION_PLURAL,
+    RemediationSpec,
+    RemediationStatus,
+)
+from kubernaut.api.signals import GROUP, IMMUTABLE, KIND, PLURAL, VERSION, SignalSpec, SignalStatus
+
+Manifest = dict[str, Any]  # a Kubernetes object as YAML spells it; no type could say more
+
+
+def signal_processing_crd() -> Manifest:
+    """The CustomResourceDefinition of `SignalProcessing`."""
+    columns = [
+        ("Phase", "string", ".status.phase", 0),
+        ("Severity", "string", ".status.signalClassification.severity", 0),
+        ("Environment", "string", ".status.environmentClassification.environment", 0),
+        ("Priority", "string", ".status.priorityAssignment.priority", 0),
+        ("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason", 1),
+        ("Age", "date", ".metadata.creationTimestamp", 0),
+    ]
+    spec = structural_schema(SignalSpec) | IMMUTABLE
+    manifest = _manifest(KIND, PLURAL, ["sp"], columns, spec, structural_schema(SignalStatus))
+    manifest["spec"]["versions"][0]["selectableFields"] = [{"jsonPath": ".spec.remediationRequestRef.name"}]
+    return manifest
+
+
+def remediation_request_crd() -> Manifest:
+    """The CustomResourceDefinition of the minimal `RemediationRequest`."""
+    columns = [
+        ("Signal", "string", ".spec.signalName", 0),
+        ("Phase", "string", ".status.overallPhase", 0),
+        ("Occurrences", "integer", ".status.deduplication.occurrenceCount", 0),
+        ("Age", "date", ".metadata.creationTimestamp", 0),
+    ]
+    schemas = structural_schema(RemediationSpec), structural_schema(RemediationStatus)
+    return _manifest(REMEDIATION_KIND, REMEDIATION_PLURAL, ["rr"], columns, *schemas)
+
+
+def all_crds() -> list[Manifest]:
+    """Every CRD we own, parents first."""
+    return [remediation_request_crd(), signal_processing_crd()]
+
+
+def structural_schema(of: type[Wire]) -> Manifest:
+    """The OpenAPI v3 structural schema of one of our wire types: references inlined, nulls and defaults dropped."""
+    _, definitions = msgspec.json.schema_components([of], ref_template="{name}")
+    return _inline(definitions[of.__name__], definitions, of)
+
+
+def _inline(schema: Manifest, definitions: dict[str, Manifest], of: type | None = None) -> Manifest:
+    if "$ref" in schema:
+        siblings = {key: value for key, value in schema.items() if key != "$ref"}
+        return _inline(definitions[schema["$ref"]], definitions) | siblings
+    if "anyOf" in schema:
+        (only,) = [choice for choice in schema["anyOf"] if choice != {"type": "null"}]
+        siblings = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
+        return _inline(only, definitions) | siblings
+    kept = {key: value for key, value in schema.items() if key not in ("title", "default", "required")}
+    if isinstance(kept.get("description"), str):
+        kept["description"] = " ".join(kept["description"].split())
+    if "enum" in kept:
+        kept["type"] = "string"
+    if schema.get("required"):
+        kept["required"] = sorted(schema["required"])
+    if "properties" in kept:
+        kept["properties"] = {key: _inline(value, definitions) for key, value in sorted(kept["properties"].items())}
+    for inner in ("items", "additionalProperties"):
+        if isinstance(kept.get(inner), dict):
+            kept[inner] = _inline(kept[inner], definitions)
+    if kept.get("type") == "integer":
+        kept["format"] = "int64"
+    return kept
+
+
+def _manifest(
+    kind: str,
+    plural: str,
+    short_names: list[str],
+    columns: list[tuple[str, str, str, int]],
+    spec: Manifest,
+    status: Manifest,
+) -> Manifest:
+    schema = {
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status,
+        },
+    }
+    version = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [
+            {"name": name, "type": type, "jsonPath": path} | ({"priority": priority} if priority else {})
+            for name, type, path, priority in columns
+        ],
+    }
+    names = {
+        "kind": kind,
+        "listKind": f"{kind}List",
+        "plural": plural,
+        "singular": kind.lower(),
+        "shortNames": short_names,
+        "categories": ["kubernaut"],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{GROUP}"},
+        "spec": {"group": GROUP, "names": names, "scope": "Namespaced", "versions": [version]},
+    }

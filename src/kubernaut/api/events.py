@@ -1,0 +1,228 @@
+"""Audit events as they travel: what a client sends, what the store answers, and the payloads our services write.
+
+Names follow the Go project's OpenAPI document. A client may derive and send `event_id`; the store keeps one row per id.
+"""
+
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from kubernaut.api.meta import Time
+from kubernaut.api.vocabulary import EventType, Outcome, Phase
+
+MAX_BATCH = 1000
+"""Events in one batch at most."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=50)]
+
+
+class AuditWire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The shape of the audit types: immutable, snake_case, absent rather than null; unknown fields are ignored."""
+
+
+class AuditEvent(AuditWire, frozen=True):
+    """One event as a client sends it. Lengths are those of the columns, so that nothing fails after admission."""
+
+    event_type: Annotated[str, Meta(min_length=1, max_length=100)]
+    event_timestamp: Time
+    event_category: Name
+    event_action: Name
+    event_outcome: Outcome
+    correlation_id: Annotated[str, Meta(min_length=1, max_length=255)]
+    event_data: msgspec.Raw
+    version: Annotated[str, Meta(min_length=1, max_length=10)] = "1.0"
+    event_id: UUID | None = None
+    actor_type: Annotated[str, Meta(max_length=50)] | None = None
+    actor_id: Annotated[str, Meta(max_length=255)] | None = None
+    actor_ip: Annotated[str, Meta(max_length=45)] | None = None
+    resource_type: Annotated[str, Meta(max_length=100)] | None = None
+    resource_id: Annotated[str, Meta(max_length=255)] | None = None
+    resource_name: Annotated[str, Meta(max_length=255)] | None = None
+    namespace: Annotated[str, Meta(max_length=253)] | None = None
+    cluster_id: Annotated[str, Meta(max_length=255)] | None = None
+    parent_event_id: UUID | None = None
+    trace_id: Annotated[str, Meta(max_length=255)] | None = None
+    span_id: Annotated[str, Meta(max_length=255)] | None = None
+    severity: Annotated[str, Meta(max_length=20)] | None = None
+    duration_ms: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    error_code: Annotated[str, Meta(max_length=50)] | None = None
+    error_message: str | None = None
+    retention_days: Annotated[int, Meta(ge=1, le=2555)] | None = None
+    is_sensitive: bool | None = None
+
+
+class SignalPayload(AuditWire, frozen=True):
+    """`event_data` of every `signalprocessing.*` event."""
+
+    event_type: EventType
+    phase: Phase
+    signal: str
+    severity: str | None = None
+    external_severity: str | None = None
+    normalized_severity: str | None = None
+    determination_source: str | None = None
+    policy_hash: str | None = None
+    signal_mode: str | None = None
+    source_signal_name: str | None = None
+    environment: str | None = None
+    environment_source: str | None = None
+    priority: str | None = None
+    priority_source: str | None = None
+    policy_name: str | None = None
+    criticality: str | None = None
+    sla_requirement: str | None = None
+    business_unit: str | None = None
+    has_namespace: bool | None = None
+    has_pod: bool | None = None
+    has_deployment: bool | None = None
+    has_owner_chain: bool | None = None
+    owner_chain_length: int | None = None
+    degraded_mode: bool | None = None
+    duration_ms: int | None = None
+    from_phase: str | None = None
+    to_phase: str | None = None
+    attempt: int | None = None
+    error: str | None = None
+
+
+class GatewayPayload(AuditWire, frozen=True):
+    """`event_data` of every `gateway.*` event."""
+
+    event_type: EventType
+    signal_type: str
+    signal_name: str
+    namespace: str
+    fingerprint: str
+    severity: str | None = None
+    resource_kind: str | None = None
+    resource_name: str | None = None
+    remediation_request: str | None = None
+    deduplication_status: str | None = None
+    occurrence_count: int | None = None
+    resolved_at: str | None = None
+
+
+class EventCreated(AuditWire, frozen=True):
+    """The 201 answer to a single event."""
+
+    event_id: UUID
+    event_timestamp: Time
+    message: str = msgspec.field(default="Audit event created successfully")
+
+
+class BatchCreated(AuditWire, frozen=True):
+    """The 201 answer to a batch: ids in the order of the request, and where the ledger put the new ones."""
+
+    event_ids: list[UUID]
+    message: str
+
+
+class EventResult(AuditWire, frozen=True):
+    """What became of one event of a lenient batch."""
+
+    index: int
+    status: int
+    event_id: UUID | None = None
+    detail: str | None = None
+
+
+class BatchResults(AuditWire, frozen=True):
+    """The 207 answer to a batch sent with `Prefer: handling=lenient`, one result per event in input order."""
+
+    results: list[EventResult]
+    stored: int
+    refused: int
+
+
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One event as the store returns it, with its place in the ledger."""
+
+    event_id: UUID
+    event_timestamp: Time
+    event_date: str
+    event_type: str
+    version: str
+    event_category: str
+    event_action: str
+    event_outcome: str
+    correlation_id: str
+    event_data: msgspec.Raw
+    sequence: int
+    event_hash: str
+    previous_event_hash: str
+    received_at: Time
+    late: bool = False
+    actor_type: str | None = None
+    actor_id: str | None = None
+    actor_ip: str | None = None
+    resource_type: str | None = None
+    resource_id: str | None = None
+    resource_name: str | None = None
+    namespace: str | None = None
+    cluster_id: str | None = None
+    parent_event_id: UUID | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    severity: str | None = None
+    duration_ms: int | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    retention_days: int = 2555
+    is_sensitive: bool = False
+
+
+class Pagination(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a page stands; `cursor` asks for the next one and is stable under inserts."""
+
+    limit: int
+    offset: int
+    total: int
+    has_more: bool
+    cursor: str | None = None
+
+
+class EventPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a query, newest first."""
+
+    data: list[StoredEvent]
+    pagination: Pagination
+
+
+class Timeline(msgspec.Struct, frozen=True, kw_only=True):
+    """Every event of one correlation in the order of the ledger."""
+
+    correlation_id: str
+    events: list[StoredEvent]
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One row that does not verify, and why."""
+
+    sequence: int
+    event_id: UUID | None
+    correlation_id: str | None
+    message: str
+    expected_hash: str = ""
+    actual_hash: str = ""
+
+
+class VerifyRequest(AuditWire, frozen=True):
+    """What to verify: one correlation, or everything when it is absent."""
+
+    correlation_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a verification; `findings` are in the order of the ledger, so the first one is the first bad row."""
+
+    is_valid: bool
+    total_events: int
+    verified_events: int
+    verification_time: Time
+    message: str
+    correlation_id: str | None = None
+    head_sequence: int = 0
+    head_hash: str = ""
+    findings: list[Finding] = []

@@ -1,0 +1,183 @@
+"""The words of status and audit trail, one per idea, in one place.
+
+The status spells environments, criticality and SLA in Pascal case and severities in lower case; the trail spells
+everything in lower case. Both spellings come from here, so that no value can exist in one and be dropped by the other.
+"""
+
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where a signal stands. `Completed` and `Failed` are final."""
+
+    PENDING = "Pending"
+    ENRICHING = "Enriching"
+    CLASSIFYING = "Classifying"
+    CATEGORIZING = "Categorizing"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (Phase.COMPLETED, Phase.FAILED)
+
+
+class Environment(StrEnum):
+    PRODUCTION = "Production"
+    STAGING = "Staging"
+    DEVELOPMENT = "Development"
+    TEST = "Test"
+    UNKNOWN = "Unknown"
+
+
+class Severity(StrEnum):
+    CRITICAL = "critical"
+    HIGH = "high"
+    WARNING = "warning"
+    INFO = "info"
+    UNKNOWN = "unknown"
+
+
+class Priority(StrEnum):
+    P0 = "P0"
+    P1 = "P1"
+    P2 = "P2"
+    P3 = "P3"
+
+
+class Criticality(StrEnum):
+    CRITICAL = "Critical"
+    HIGH = "High"
+    MEDIUM = "Medium"
+    LOW = "Low"
+
+
+class Sla(StrEnum):
+    PLATINUM = "Platinum"
+    GOLD = "Gold"
+    SILVER = "Silver"
+    BRONZE = "Bronze"
+
+
+class SignalMode(StrEnum):
+    REACTIVE = "reactive"
+    PROACTIVE = "proactive"
+
+
+class TargetType(StrEnum):
+    KUBERNETES = "kubernetes"
+    AWS = "aws"
+    AZURE = "azure"
+    GCP = "gcp"
+    DATADOG = "datadog"
+
+
+class EnvironmentSource(StrEnum):
+    """Who decided the environment."""
+
+    NAMESPACE_LABELS = "namespace-labels"
+    REGO = "rego-inference"
+    CONFIGMAP = "configmap"
+    DEFAULT = "default"
+
+
+class PrioritySource(StrEnum):
+    """Who decided the priority."""
+
+    REGO = "rego-policy"
+    SEVERITY = "fallback-severity"
+
+
+class SeveritySource(StrEnum):
+    """Who decided the severity."""
+
+    REGO = "rego-policy"
+    FALLBACK = "fallback"
+
+
+class Outcome(StrEnum):
+    """`event_outcome` of an audit event."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    PENDING = "pending"
+
+
+class ConditionType(StrEnum):
+    ENRICHMENT = "EnrichmentComplete"
+    CLASSIFICATION = "ClassificationComplete"
+    CATEGORIZATION = "CategorizationComplete"
+    PROCESSING = "ProcessingComplete"
+    READY = "Ready"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions."""
+
+    ENRICHMENT_SUCCEEDED = "EnrichmentSucceeded"
+    DEGRADED_MODE = "DegradedMode"
+    ENRICHMENT_FAILED = "EnrichmentFailed"
+    CLASSIFICATION_SUCCEEDED = "ClassificationSucceeded"
+    CLASSIFICATION_FAILED = "ClassificationFailed"
+    REGO_EVALUATION_ERROR = "RegoEvaluationError"
+    POLICY_FALLBACK = "PolicyFallback"
+    CATEGORIZATION_SUCCEEDED = "CategorizationSucceeded"
+    CATEGORIZATION_FAILED = "CategorizationFailed"
+    PROCESSING_SUCCEEDED = "ProcessingSucceeded"
+    PROCESSING_FAILED = "ProcessingFailed"
+    TIMED_OUT = "TimedOut"
+    READY = "Ready"
+    NOT_READY = "NotReady"
+
+
+class EventReason(StrEnum):
+    """Reasons of the Kubernetes Events that the controller records."""
+
+    PHASE_TRANSITION = "PhaseTransition"
+    SIGNAL_ENRICHED = "SignalEnriched"
+    ENRICHMENT_DEGRADED = "EnrichmentDegraded"
+    ENRICHMENT_FAILED = "EnrichmentFailed"
+    UNSUPPORTED_TARGET_TYPE = "UnsupportedTargetType"
+    POLICY_EVALUATION_FAILED = "PolicyEvaluationFailed"
+    SIGNAL_PROCESSED = "SignalProcessed"
+    SIGNAL_FAILED = "SignalFailed"
+    PROCESSING_TIMED_OUT = "ProcessingTimedOut"
+
+
+class EventType(StrEnum):
+    """`event_type` of the audit events that our services write."""
+
+    PHASE_TRANSITION = "signalprocessing.phase.transition"
+    ENRICHMENT_COMPLETED = "signalprocessing.enrichment.completed"
+    CLASSIFICATION_DECISION = "signalprocessing.classification.decision"
+    BUSINESS_CLASSIFIED = "signalprocessing.business.classified"
+    SIGNAL_PROCESSED = "signalprocessing.signal.processed"
+    ERROR_OCCURRED = "signalprocessing.error.occurred"
+    SIGNAL_RECEIVED = "gateway.signal.received"
+    SIGNAL_DEDUPLICATED = "gateway.signal.deduplicated"
+    SIGNAL_RESOLVED = "gateway.signal.resolved"
+
+
+class Label(StrEnum):
+    """Labels and annotations with a meaning to us."""
+
+    ENVIRONMENT = "kubernaut.ai/environment"
+    BUSINESS_UNIT = "kubernaut.ai/business-unit"
+    SERVICE_OWNER = "kubernaut.ai/service-owner"
+    TEAM = "kubernaut.ai/team"
+    TIER = "kubernaut.ai/tier"
+    COST_CENTER = "kubernaut.ai/cost-center"
+    REGION = "kubernaut.ai/region"
+    RESOLVED_AT = "kubernaut.ai/resolved-at"
+
+
+ENVIRONMENT_SOURCE_IN_TRAIL: dict[str, str] = {
+    EnvironmentSource.NAMESPACE_LABELS: "labels",
+    EnvironmentSource.REGO: "rego",
+    EnvironmentSource.CONFIGMAP: "configmap",
+    EnvironmentSource.DEFAULT: "default",
+}
+"""Status word to the trail's word; a policy's own word travels as `rego`."""
+
+PRIORITY_SOURCE_IN_TRAIL: dict[str, str] = {PrioritySource.REGO: "rego", PrioritySource.SEVERITY: "severity"}
+"""Status word to the trail's word."""
