@@ -109,7 +109,7 @@ class EventCreated(AuditWire, frozen=True):
 
     event_id: UUID
     event_timestamp: Time
-    message: str = msgspec.field(default="Audit event created successfully")
+    message: str
 
 
 class BatchCreated(AuditWire, frozen=True):
@@ -215,7 +215,7 @@ class VerifyRequest(AuditWire, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a verification; `findings` are in the order of the ledger, so the first one is the first bad row."""
+    """The answer to a verification; `findings` are in the order of the ledger, so the first is the first bad row."""
 
     is_valid: bool
     total_events: int
