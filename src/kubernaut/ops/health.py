@@ -1,0 +1,56 @@
+"""Health, readiness and metrics over HTTP, under the names of both generations of the Go project."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from prometheus_client import CollectorRegistry
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from kubernaut.ops.metrics import CONTENT_TYPE, exposition
+
+Check = Callable[[], Awaitable[str | None]]
+"""Answers why it is not ready, in a few words with underscores (`database_unreachable`), or None when it is."""
+
+
+class Health:
+    """What a service says of itself; `stopping` turns readiness off and keeps liveness on."""
+
+    def __init__(self, checks: Mapping[str, Check], *, within: float = 2.0) -> None:
+        self._checks = dict(checks)
+        self._within = within
+        self.is_stopping = False
+
+    async def not_ready(self) -> dict[str, str]:
+        """Every check that fails, with its reason; empty when ready."""
+        if self.is_stopping:
+            return {"shutdown": "shutting_down"}
+        reasons = await asyncio.gather(*(self._reason(check) for check in self._checks.values()))
+        return {name: reason for name, reason in zip(self._checks, reasons, strict=True) if reason}
+
+    async def _reason(self, check: Check) -> str | None:
+        try:
+            return await asyncio.wait_for(check(), self._within)
+        except TimeoutError:
+            return "timed_out"
+
+    def routes(self, registry: CollectorRegistry | None = None) -> list[Route]:
+        """The paths of both generations and, with a registry, `/metrics`."""
+
+        async def live(_: Request) -> Response:
+            return JSONResponse({"status": "alive"})
+
+        async def ready(_: Request) -> Response:
+            failing = await self.not_ready()
+            if not failing:
+                return JSONResponse({"status": "ready"})
+            body = {"status": "not_ready", "reason": next(iter(failing.values())), "checks": failing}
+            return JSONResponse(body, status_code=503)
+
+        async def metrics(_: Request) -> Response:
+            return Response(exposition(registry) if registry else b"", media_type=CONTENT_TYPE)
+
+        routes = [Route(path, live) for path in ("/livez", "/healthz", "/health/live")]
+        routes += [Route(path, ready) for path in ("/readyz", "/health", "/health/ready")]
+        return [*routes, Route("/metrics", metrics)] if registry else routes

@@ -1,0 +1,54 @@
+"""Structured logs on standard output: JSON lines, or something readable on a terminal."""
+
+import logging
+import sys
+from enum import StrEnum
+
+import msgspec
+import structlog
+
+
+class LogLevel(StrEnum):
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARN = "WARN"
+    ERROR = "ERROR"
+
+
+class LogFormat(StrEnum):
+    """`auto` is `console` on a terminal and `json` elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+def configure(level: LogLevel = LogLevel.INFO, format: LogFormat = LogFormat.AUTO) -> None:
+    """Set up logging for this process; call it once, before the first line."""
+    number = logging.WARNING if level is LogLevel.WARN else logging.getLevelName(level.value)
+    readable = format is LogFormat.CONSOLE or (format is LogFormat.AUTO and sys.stdout.isatty())
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if readable:
+        renderer: list[structlog.types.Processor] = [structlog.dev.ConsoleRenderer(sort_keys=False)]
+        factory: structlog.types.BindableLogger | object = structlog.PrintLoggerFactory()
+    else:
+        renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
+        factory = structlog.BytesLoggerFactory()
+    structlog.configure(
+        processors=[*shared, *renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=factory,  # type: ignore[arg-type]  # two factories with one shape and no common type
+        cache_logger_on_first_use=True,
+    )
+    # Libraries log through the standard module; only what needs attention is let through, on the same stream.
+    logging.basicConfig(
+        stream=sys.stdout, level=logging.WARNING, format='{"level":"%(levelname)s","event":"%(message)s"}'
+    )
+
+
+def _to_json(event: dict[str, object], **_: object) -> bytes:
+    return msgspec.json.encode(event, enc_hook=str)

@@ -1,0 +1,112 @@
+"""Running an ASGI application on a socket that is already bound, so that its port is known before anybody asks."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+
+class PortInUse(OSError):
+    """Somebody else listens there already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A server that listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listen:
+    """Where a service listens."""
+
+    host: str = "127.0.0.1"
+    """Address to bind; a pod sets 0.0.0.0."""
+
+    port: int = 0
+    """TCP port; 0 takes a free one."""
+
+    port_file: Path | None = None
+    """File that gets `host:port` once the service listens."""
+
+
+@asynccontextmanager
+async def open_server(app: Any, listen: Listen, *, drain_for: float = 30.0) -> AsyncIterator[Server]:
+    """Serve `app` until the block ends, then let requests in flight finish for at most `drain_for` seconds.
+
+    Raises PortInUse before anything is served.
+    """
+    with contextlib.closing(_bound(listen)) as bound:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=max(1, round(drain_for)),
+            server_header=False,
+        )
+        server = _Uvicorn(config)
+        task = asyncio.create_task(server.serve(sockets=[bound]), name=f"serve {listen.host}")
+        try:
+            await _started(server, task)
+            port: int = bound.getsockname()[1]
+            if listen.port_file:
+                write_port_file(listen.port_file, listen.host, port)
+            yield Server(host=listen.host, port=port)
+        finally:
+            server.should_exit = True
+            # A second cancellation must not leave the sockets open.
+            await asyncio.shield(task)
+
+
+def write_port_file(path: Path, host: str, port: int) -> None:
+    """Write `host:port` so that a reader sees either nothing or all of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(f"{host}:{port}\n")
+    partial.replace(path)
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its signal handlers: whoever opens the server decides when it ends."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+def _bound(listen: Listen) -> socket.socket:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((listen.host, listen.port))
+    except OSError as error:
+        bound.close()
+        raise PortInUse(
+            error.errno,
+            f"cannot listen on {listen.host}:{listen.port}: {error.strerror}; choose another port, or 0 for a free one",
+        ) from error
+    return bound
+
+
+async def _started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+    # uvicorn tells that it has started by a flag only.
+    while not server.started:
+        if task.done():
+            task.result()
+            raise RuntimeError("the HTTP server ended before it had started")
+        await asyncio.sleep(0.001)

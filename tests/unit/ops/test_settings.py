@@ -1,0 +1,102 @@
+"""Configuration is read whole or refused with the key, the value and what is allowed."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubernaut.ops.settings import Between, Bytes, Seconds, Secret, SettingsError, load, seconds
+
+
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    write_timeout: Seconds = 30.0
+    port: Annotated[int, Between(0, 65535)] = 8080
+    body: Bytes = 5
+    colour: Colour = Colour.RED
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    server: Inner = Inner()
+    password: Secret | None = None
+    where: Path | None = None
+    ratio: float = 0.5
+
+
+def test_defaults_stand_when_nothing_is_given():
+    assert load(Outer, None) == Outer()
+
+
+def test_file_and_environment_are_laid_over_each_other(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("server: {writeTimeout: 1m30s, body: 5MiB, names: [a]}\npassword: hush\nratio: 1\n")
+
+    config = load(Outer, path, env={"X__SERVER__PORT": "9", "X__SERVER__COLOUR": "blue", "Y__RATIO": "7"}, prefix="X")
+
+    assert config.server == Inner(write_timeout=90.0, body=5 * 2**20, port=9, colour=Colour.BLUE, names=["a"])
+    assert config.ratio == 1.0
+    assert repr(config.password) == "Secret('***')"
+    assert config.password.reveal() == "hush"
+
+
+@pytest.mark.parametrize(
+    ("given_values", "says"),
+    [
+        ({"server": {"prot": 1}}, ["server.prot", "did you mean 'port'"]),
+        ({"server": {"port": 70000}}, ["server.port", "70000", "65535"]),
+        ({"server": {"port": "80"}}, ["server.port", "'80'", "a whole number"]),
+        ({"server": {"port": True}}, ["server.port", "a whole number"]),
+        ({"server": {"writeTimeout": "soon"}}, ["server.writeTimeout", "'soon'", "200ms"]),
+        ({"server": {"writeTimeout": -1}}, ["server.writeTimeout", "-1"]),
+        ({"server": {"body": "5MB"}}, ["server.body", "5MB", "5MiB"]),
+        ({"server": {"colour": "green"}}, ["server.colour", "green", "red, blue"]),
+        ({"server": []}, ["server", "mapping"]),
+        ({"server": {"names": "a"}}, ["server.names", "list"]),
+        ({"where": ""}, ["where", "not empty"]),
+    ],
+)
+def test_bad_values_name_key_value_and_what_is_allowed(given_values, says):
+    with pytest.raises(SettingsError) as error:
+        load(Outer, given_values)
+
+    for part in says:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "just text"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+
+    with pytest.raises(SettingsError, match="config"):
+        load(Outer, path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"absent\.yaml"):
+        load(Outer, tmp_path / "absent.yaml")
+
+
+def test_a_secret_is_not_shown_when_it_is_refused():
+    with pytest.raises(SettingsError) as error:
+        load(Outer, {"password": 12345})
+
+    assert "12345" not in str(error.value)
+
+
+@given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
+def test_durations_add_up(hours, minutes, secs, millis):
+    expected = hours * 3600 + minutes * 60 + secs + millis / 1000
+
+    assert seconds(f"{hours}h{minutes}m{secs}s{millis}ms") == pytest.approx(expected)
