@@ -1,1 +1,5 @@
-"""Arguments to configuration to service."""
+"""Arguments to configuration to service; no logic lives here."""
+
+from kubernaut.cli.app import main
+
+__all__ = ["main"]

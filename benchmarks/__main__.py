@@ -1,0 +1,48 @@
+"""Run the named benchmarks, or all of them, one after the other, each in a process of its own."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TIME_LIMIT = 300  # seconds for one benchmark
+
+
+def names() -> list[str]:
+    """Every benchmark there is, in alphabetical order."""
+    found = (path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
+    return sorted(stem.replace("_", "-") for stem in found if "def main(" in (HERE / f"{stem}.py").read_text())
+
+
+def machine() -> str:
+    """The machine in one line, as far as the figures depend on it."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"{platform.system()} {platform.machine()}, {cores} cores, {memory:.0f} GiB, Python {platform.python_version()}"
+    )
+
+
+def main() -> int:
+    known = names()
+    wanted = sys.argv[1:] or known
+    for unknown in set(wanted) - set(known):
+        print(f"no benchmark is called {unknown}; there are: {', '.join(known)}", file=sys.stderr)
+        return 2
+    print(f"# {machine()}", file=sys.stderr)
+    failed = 0
+    for name in wanted:
+        print(f"# {name}", file=sys.stderr)
+        module = f"benchmarks.{name.replace('-', '_')}"
+        try:
+            failed += subprocess.run([sys.executable, "-m", module], timeout=TIME_LIMIT, check=False).returncode != 0
+        except subprocess.TimeoutExpired:
+            print(f"{name}: stopped after {TIME_LIMIT} s", file=sys.stderr)
+            failed += 1
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The command `kubernaut`: a noun and a verb, and four exit codes.
+
+0 fine, 1 a finding (something did not verify, decide or match), 2 wrong usage, 3 something could not be reached.
+Commands are named here and imported when they are called, so that `--help` needs none of the extras.
+"""
+
+import asyncio
+import os
+import sys
+from importlib.metadata import version
+from typing import NoReturn
+
+import cyclopts
+
+from kubernaut.cli.failures import Failed, explain
+
+FINE, FINDING, USAGE, UNREACHABLE = 0, 1, 2, 3
+
+app = cyclopts.App(
+    name="kubernaut",
+    help="Alerts enriched and ranked by rules you own, with a record that can be proven.",
+    version=version("kubernaut-signalprocessing"),
+    help_epilogue="Start with: kubernaut demo",
+)
+app.command("kubernaut.cli.demo:demo", help="The whole system on this machine, six alerts in, a verified trail out.")
+app.command("kubernaut.cli.up:up", help="The same stack, empty, until Ctrl-C; prints addresses and a KUBECONFIG.")
+app.command("kubernaut.cli.services:controller", help="Run the SignalProcessing controller.")
+app.command("kubernaut.cli.services:datastorage", help="Run DataStorage, the audit service.")
+app.command("kubernaut.cli.services:gateway", help="Run the gateway that takes Alertmanager's webhooks.")
+app.command("kubernaut.cli.services:migrate", help="Bring DataStorage's PostgreSQL schema up to date.")
+app.command("kubernaut.cli.services:crd", help="Print the CRD manifests.")
+app.command("kubernaut.cli.process:process", help="Decide alerts offline, against a folder of manifests.")
+
+signals = cyclopts.App(name="signals", help="What became of a signal.")
+signals.command("kubernaut.cli.signals:list_signals", name="list", help="List signals.")
+signals.command("kubernaut.cli.signals:show", help="Show one signal: facts, decision, conditions.")
+app.command(signals)
+
+audit = cyclopts.App(name="audit", help="The trail.")
+audit.command("kubernaut.cli.audit:query", help="Find audit events, newest first.")
+audit.command("kubernaut.cli.audit:timeline", help="Every event of one correlation, in the order of the ledger.")
+audit.command("kubernaut.cli.audit:verify", help="Prove that nothing was edited, removed or reordered.")
+app.command(audit)
+
+
+def main() -> NoReturn:
+    """The console script: runs a command and turns what went wrong into a sentence and an exit code."""
+    if os.environ.get("NO_COLOR") is None and not sys.stdout.isatty():
+        os.environ["NO_COLOR"] = "1"
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; errors go to standard error."""
+    try:
+        answer = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+        if asyncio.iscoroutine(answer):
+            answer = asyncio.run(answer)
+        return answer if isinstance(answer, int) else FINE
+    except cyclopts.CycloptsError:
+        print("See: kubernaut --help", file=sys.stderr)  # noqa: T201 - the command line speaks to people
+        return USAGE
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone; what is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FINE
+    except BaseException as error:
+        failure = explain(error)
+        if failure is None:
+            raise
+        return report(failure)
+
+
+def report(failure: Failed) -> int:
+    """Say what failed and which command helps."""
+    print(f"kubernaut: {failure}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
+    if failure.helps:
+        print(f"try: {failure.helps}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
+    return failure.code

@@ -1,0 +1,56 @@
+"""The same answer as a table for people, or as JSON or YAML for programs."""
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import cyclopts
+import msgspec
+import yaml
+
+
+class Output(StrEnum):
+    """How to print an answer."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+OutputOption = Annotated[Output, cyclopts.Parameter(name=["--output", "-o"], help="table, json or yaml")]
+
+
+def emit(answer: Any, output: Output) -> bool:
+    """Print `answer` as JSON or YAML; False when a table is wanted, which only the command can lay out."""
+    if output is Output.TABLE:
+        return False
+    plain = msgspec.to_builtins(answer, enc_hook=str)
+    if output is Output.JSON:
+        text = msgspec.json.format(msgspec.json.encode(plain, enc_hook=str), indent=2).decode()
+    else:
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip()
+    say(text)
+    return True
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print aligned columns as kubectl does: no borders, upper-case heads, `-` where nothing is known."""
+    cells = [[head.upper() for head in heads], *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    for row in cells:
+        say("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None or value == "" else str(value)
+
+
+def say(text: str) -> None:
+    """One piece of text on standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """One piece of text on standard error, where it does not disturb a pipe."""
+    sys.stderr.write(text + "\n")
