@@ -1,0 +1,134 @@
+"""From a kubeconfig or a pod's service account to an authenticated HTTP client.
+
+lightkube reads the configuration and signs requests with tokens, token files and client certificates.
+Credential plugins are run here, because lightkube knows only the beta versions of their protocol and sets no time
+limit.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+import yaml
+from lightkube.config.client_adapter import ConnectionParams
+from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.config.models import User, UserExec
+from lightkube.core.exceptions import ConfigError
+
+from kubernaut.kube.errors import Misconfigured, Unauthorized
+
+_PLUGIN_VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1", "v1alpha1"))
+
+
+def read_config(kubeconfig: Path | None, context: str | None = None) -> SingleConfig:
+    """The cluster and user of one context, or of the pod we run in when no file is given; else `Misconfigured`."""
+    try:
+        if kubeconfig is None:
+            chosen = KubeConfig.from_service_account().get()
+        else:
+            chosen = KubeConfig.from_file(kubeconfig).get(context)
+    except (ConfigError, msgspec.ValidationError, yaml.YAMLError, KeyError, TypeError, OSError) as error:
+        where = f"kubeconfig {kubeconfig}" if kubeconfig else "no kubeconfig was given, and not in a pod"
+        # Errors of YAML and of types quote the file's content, which may be a secret.
+        quotable = isinstance(error, ConfigError | KeyError | OSError)
+        raise Misconfigured(f"{where}: {error if quotable else type(error).__name__}") from error
+    if chosen is None:
+        raise Misconfigured(f"kubeconfig {kubeconfig} has no current context")
+    return chosen
+
+
+def connection(config: SingleConfig, plugin_timeout: float) -> dict[str, Any]:
+    """Arguments for `httpx2.AsyncClient`: address, certificates and authentication."""
+    user = config.user or User()
+    plugin = user.exec
+    if plugin is not None:
+        user = msgspec.structs.replace(user, exec=None)
+    try:
+        arguments = ConnectionParams().httpx_params(config._replace(user=user))
+    except (ConfigError, OSError, ValueError) as error:
+        raise Misconfigured(f"context {config.context_name}: {error}") from error
+    if plugin is not None:
+        arguments["auth"] = PluginAuth(plugin, plugin_timeout)
+    return arguments
+
+
+class _Credential(msgspec.Struct, rename="camel"):
+    token: str = ""
+    expiration_timestamp: datetime | None = None
+
+
+class _PluginAnswer(msgspec.Struct):
+    status: _Credential
+
+
+class PluginAuth(httpx2.Auth):
+    """A bearer token from a credential plugin: kept until it expires or is refused, then asked for again."""
+
+    _spare = timedelta(seconds=30)
+
+    def __init__(self, plugin: UserExec, timeout: float) -> None:
+        if plugin.apiVersion not in _PLUGIN_VERSIONS:
+            raise Misconfigured(f"credential plugin {plugin.command}: {plugin.apiVersion} is not supported")
+        self._plugin = plugin
+        self._timeout = timeout
+        self._credential: _Credential | None = None
+        self._asking = asyncio.Lock()
+
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        credential = await self._fresh(refused=None)
+        request.headers["Authorization"] = f"Bearer {credential.token}"
+        response = yield request
+        if response.status_code == 401:
+            credential = await self._fresh(refused=credential)
+            request.headers["Authorization"] = f"Bearer {credential.token}"
+            yield request
+
+    async def _fresh(self, refused: _Credential | None) -> _Credential:
+        async with self._asking:  # one plugin process, however many requests wait for its answer
+            known = self._credential
+            if known is None or known is refused or self._expires_soon(known):
+                self._credential = await self._ask()
+            assert self._credential is not None  # noqa: S101 - for the type checker
+            return self._credential
+
+    def _expires_soon(self, credential: _Credential) -> bool:
+        expires = credential.expiration_timestamp
+        return expires is not None and expires - self._spare < datetime.now(UTC)
+
+    async def _ask(self) -> _Credential:
+        plugin = self._plugin
+        request = {"apiVersion": plugin.apiVersion, "kind": "ExecCredential", "spec": {"interactive": False}}
+        environment = dict(os.environ)  # the plugin's, not ours: clouds configure their plugins by it
+        environment.update({var.name: var.value for var in plugin.env or []})
+        environment["KUBERNETES_EXEC_INFO"] = msgspec.json.encode(request).decode()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                plugin.command,
+                *(plugin.args or []),
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+        except OSError as error:
+            raise Unauthorized(f"credential plugin {plugin.command}: {error}") from error
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer, _ = await process.communicate()
+        except TimeoutError as error:
+            raise Unauthorized(f"credential plugin {plugin.command}: no answer in {self._timeout:g} s") from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode != 0:
+            raise Unauthorized(f"credential plugin {plugin.command} exited with {process.returncode}")
+        try:
+            return msgspec.json.decode(answer, type=_PluginAnswer).status
+        except msgspec.DecodeError as error:
+            raise Unauthorized(f"credential plugin {plugin.command}: not an ExecCredential") from error

@@ -1,0 +1,138 @@
+"""What can go wrong at an API server; the only place that knows status codes."""
+
+import httpx2
+import msgspec
+
+
+class KubeError(Exception):
+    """The API server refused, failed, or could not be asked. The text carries the server's own words."""
+
+    def __init__(self, message: str, *, code: int = 0, reason: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        """The machine-readable reason of the server's Status, such as `AlreadyExists`; empty without one."""
+        self.retry_after = retry_after
+        """Seconds the server asked to wait; None when it did not."""
+
+
+class Misconfigured(KubeError):
+    """There is no usable kubeconfig; asking again does not help."""
+
+
+class BadRequest(KubeError):
+    """The server did not understand the request."""
+
+
+class Unauthorized(KubeError):
+    """The server does not know who asks."""
+
+
+class Forbidden(KubeError):
+    """The server knows who asks, and does not allow it."""
+
+
+class NotFound(KubeError):
+    """The object, or its whole kind, does not exist."""
+
+
+class AlreadyExists(KubeError):
+    """An object of this name exists."""
+
+
+class Conflict(KubeError):
+    """Somebody else wrote the object first; read it again."""
+
+
+class Gone(KubeError):
+    """The history asked for is no longer kept; list again."""
+
+
+class Invalid(KubeError):
+    """The object breaks its schema or a rule; the text names the fields."""
+
+
+class Throttled(KubeError):
+    """Too many requests; wait `retry_after` seconds."""
+
+
+class ServerError(KubeError):
+    """The server failed while it worked on the request."""
+
+
+class Unreachable(KubeError):
+    """No server answered, or the one in front of it could not reach it."""
+
+
+class TimedOut(Unreachable):
+    """No answer in time; a write may have happened all the same."""
+
+
+class Silent(TimedOut):
+    """A watch on which nothing came for too long; it may be quiet or dead, and only a new one can tell."""
+
+
+_BY_STATUS: dict[int, type[KubeError]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: Gone,
+    422: Invalid,
+    429: Throttled,
+    500: ServerError,
+    502: Unreachable,
+    503: Unreachable,
+    504: TimedOut,
+}
+
+
+class StatusDetails(msgspec.Struct, rename="camel"):
+    retry_after_seconds: float | None = None
+
+
+class Status(msgspec.Struct, rename="camel"):
+    """The server's own account of a failure."""
+
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+    details: StatusDetails | None = None
+
+
+_decoder = msgspec.json.Decoder(Status)
+
+
+def from_status(status: Status, what: str, retry_after: float | None = None) -> KubeError:
+    """The error for a Status, of an answer or of a watch's ERROR event; `what` says what was being done."""
+    kind = _BY_STATUS.get(status.code, KubeError)
+    if kind is Conflict and status.reason == "AlreadyExists":
+        kind = AlreadyExists
+    if status.reason == "Expired":
+        kind = Gone
+    if retry_after is None and status.details is not None:
+        retry_after = status.details.retry_after_seconds
+    message = f"{what}: {status.message or status.reason or 'no reason given'} ({status.code})"
+    return kind(message, code=status.code, reason=status.reason, retry_after=retry_after)
+
+
+def from_response(response: httpx2.Response) -> KubeError:
+    """The error for an answer that is none; its body must have been read."""
+    what = f"{response.request.method} {response.request.url.path}"
+    try:
+        status = _decoder.decode(response.content)
+    except msgspec.DecodeError:
+        # A proxy, or a path no handler owns: text that may hold anything, so only its beginning is shown.
+        status = Status(message=response.content[:200].decode("utf-8", "replace").strip())
+    status.code = response.status_code
+    after = response.headers.get("retry-after", "")
+    return from_status(status, what, float(after) if after.isdecimal() else None)
+
+
+def from_transport(error: httpx2.TransportError, what: str) -> KubeError:
+    """The error for a request that got no answer."""
+    text = f"{what}: {str(error) or type(error).__name__}"
+    if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout | httpx2.PoolTimeout):
+        return TimedOut(f"{what}: no answer in time ({type(error).__name__})")
+    return Unreachable(text)

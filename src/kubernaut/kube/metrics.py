@@ -1,0 +1,66 @@
+"""What a Kubernetes controller exposes, under the names that dashboards made for controller-runtime look for."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_WAITS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class KubeMetrics:
+    """One per registry; queues, controllers and recorders of a process share it and are told apart by label."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        at = registry if registry is not None else CollectorRegistry()
+        queue = ["name"]
+        self.queue_depth = Gauge("workqueue_depth", "Items that wait.", queue, registry=at)
+        self.queue_adds = Counter("workqueue_adds", "Items added.", queue, registry=at)
+        self.queue_retries = Counter("workqueue_retries", "Items added again after a failure.", queue, registry=at)
+        self.queue_wait = Histogram(
+            "workqueue_queue_duration_seconds", "How long items waited.", queue, registry=at, buckets=_WAITS
+        )
+        self.queue_work = Histogram(
+            "workqueue_work_duration_seconds", "How long items were worked on.", queue, registry=at, buckets=_WAITS
+        )
+        self.queue_unfinished = Gauge(
+            "workqueue_unfinished_work_seconds", "Sum of the ages of all work in progress.", queue, registry=at
+        )
+        self.queue_longest = Gauge(
+            "workqueue_longest_running_processor_seconds", "Age of the oldest work in progress.", queue, registry=at
+        )
+        controller = ["controller"]
+        self.reconciles = Counter(
+            "controller_runtime_reconcile",
+            "Reconciles by result: success, requeue_after, error or terminal_error.",
+            [*controller, "result"],
+            registry=at,
+        )
+        self.reconcile_errors = Counter(
+            "controller_runtime_reconcile_errors", "Reconciles that failed.", controller, registry=at
+        )
+        self.reconcile_terminal = Counter(
+            "controller_runtime_terminal_reconcile_errors",
+            "Reconciles that failed and are not tried again.",
+            controller,
+            registry=at,
+        )
+        self.reconcile_time = Histogram(
+            "controller_runtime_reconcile_time_seconds",
+            "How long reconciles took.",
+            controller,
+            registry=at,
+            buckets=_WAITS,
+        )
+        self.workers_most = Gauge(
+            "controller_runtime_max_concurrent_reconciles", "Workers there are.", controller, registry=at
+        )
+        self.workers_active = Gauge(
+            "controller_runtime_active_workers", "Workers that are busy.", controller, registry=at
+        )
+        self.events_written = Counter(
+            "kubernaut_kubernetes_events_written", "Kubernetes Events written, folded ones too.", registry=at
+        )
+        self.events_dropped = Counter(
+            "kubernaut_kubernetes_events_dropped",
+            "Kubernetes Events not written: limited, full, refused, failed or closed.",
+            ["reason"],
+            registry=at,
+        )
