@@ -1,0 +1,24 @@
+"""Passwords and keys in files that only one user can read."""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def write_secret(path: Path, text: str, *, owner: int | None = None) -> None:
+    """Replace the file by one that only `owner`, or else we, can read."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(text)
+        if owner is not None:
+            os.fchown(fd, owner, owner)
+    fresh.replace(path)
+
+
+def secret_in(path: Path) -> str:
+    """The secret that the file holds; a new random one is put there if there is no file."""
+    if not path.exists():
+        write_secret(path, secrets.token_urlsafe(24) + "\n")
+    return path.read_text().strip()
