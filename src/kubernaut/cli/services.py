@@ -1,0 +1,89 @@
+"""The production entry points: configuration from a file and the environment, then the service until SIGTERM."""
+
+import os
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import cyclopts
+import yaml
+
+from kubernaut.cli.output import note, say
+
+C = TypeVar("C")
+
+ConfigOption = Annotated[
+    Path | None,
+    cyclopts.Parameter(
+        name="--config", help="YAML file; variables such as KUBERNAUT_GATEWAY__SERVER__PORT win over it"
+    ),
+]
+
+
+def configured(cls: type[C], path: Path | None, service: str) -> C:
+    """The service's configuration from the file and the environment. Raises SettingsError."""
+    from kubernaut.ops.settings import load
+
+    return load(cls, path, env=os.environ, prefix=f"KUBERNAUT_{service}")
+
+
+async def controller(*, config: ConfigOption = None) -> int:
+    """Run the SignalProcessing controller until SIGTERM."""
+    from kubernaut.ops import logs
+    from kubernaut.signalprocessing.config import ControllerConfig
+    from kubernaut.signalprocessing.service import run
+
+    settings = configured(ControllerConfig, config, "CONTROLLER")
+    logs.configure(settings.logging.level, settings.logging.format)
+    await run(settings)
+    return 0
+
+
+async def datastorage(*, config: ConfigOption = None) -> int:
+    """Run DataStorage, the audit service, until SIGTERM."""
+    from kubernaut.datastorage.config import DataStorageConfig
+    from kubernaut.datastorage.service import run
+    from kubernaut.ops import logs
+
+    settings = configured(DataStorageConfig, config, "DATASTORAGE")
+    logs.configure(settings.logging.level, settings.logging.format)
+    await run(settings)
+    return 0
+
+
+async def gateway(*, config: ConfigOption = None) -> int:
+    """Run the gateway that takes Alertmanager's webhooks until SIGTERM."""
+    from kubernaut.gateway.config import GatewayConfig
+    from kubernaut.gateway.service import run
+    from kubernaut.ops import logs
+
+    settings = configured(GatewayConfig, config, "GATEWAY")
+    logs.configure(settings.logging.level, settings.logging.format)
+    await run(settings)
+    return 0
+
+
+async def migrate(*, config: ConfigOption = None) -> int:
+    """Bring DataStorage's PostgreSQL schema up to date; safe to run at any time, and from several places at once.
+
+    Parameters
+    ----------
+    config
+        The configuration of `kubernaut datastorage`.
+    """
+    from kubernaut.datastorage.config import DataStorageConfig
+    from kubernaut.datastorage.migrate import migrate as apply
+
+    settings = configured(DataStorageConfig, config, "DATASTORAGE")
+    for name in (applied := await apply(settings.database.dsn())):
+        say(f"applied {name}")
+    if not applied:
+        note("nothing to do, the schema is up to date")
+    return 0
+
+
+def crd() -> int:
+    """Print the CRD manifests: kubernaut crd | kubectl apply --server-side -f -"""
+    from kubernaut.api.crds import all_crds
+
+    say(yaml.safe_dump_all(all_crds(), sort_keys=False, width=120).rstrip())
+    return 0

@@ -1,0 +1,188 @@
+"""The shop, its alerts, and the decisions that must come of them.
+
+The objects and the payload are files beside this one, so that whoever watches the demo can read and change them.
+Everything is labelled `app.kubernetes.io/part-of: kubernaut-demo`; on a cluster that has such a namespace of its own
+without the label, the demo stops before it touches anything.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+import httpx2
+import yaml
+
+from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
+from kubernaut.api.vocabulary import Environment, Priority, Severity
+from kubernaut.embedded.errors import EmbeddedError
+from kubernaut.kube.client import Client, Selection
+from kubernaut.kube.discovery import Discovery
+from kubernaut.kube.errors import AlreadyExists, NotFound
+from kubernaut.kube.objects import Key, Kind, Raw
+from kubernaut.kube.watch import changes
+
+SIGNALS = Kind(group=GROUP, version=VERSION, kind=KIND, plural=PLURAL, type=SignalProcessing)
+
+PART_OF = ("app.kubernetes.io/part-of", "kubernaut-demo")
+SYSTEM_NAMESPACE = "kubernaut-system"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """What must become of one alert, and why."""
+
+    environment: Environment
+    severity: Severity
+    priority: Priority
+    degraded: bool = False
+    why: str
+
+
+EXPECTED: Mapping[str, Expectation] = {
+    "KubePodCrashLooping": Expectation(
+        environment=Environment.PRODUCTION,
+        severity=Severity.CRITICAL,
+        priority=Priority.P0,
+        why="the namespace is labelled production",
+    ),
+    "HighRequestLatency": Expectation(
+        environment=Environment.STAGING,
+        severity=Severity.WARNING,
+        priority=Priority.P2,
+        why="the policy reads Sev3 as warning",
+    ),
+    "KubeStatefulSetReplicasMismatch": Expectation(
+        environment=Environment.DEVELOPMENT,
+        severity=Severity.WARNING,
+        priority=Priority.P3,
+        why="development can wait",
+    ),
+    "PaymentErrors": Expectation(
+        environment=Environment.PRODUCTION,
+        severity=Severity.HIGH,
+        priority=Priority.P1,
+        why="no label, but the mapping says prod-* is production",
+    ),
+    "KubePodOOMKilled": Expectation(
+        environment=Environment.PRODUCTION,
+        severity=Severity.CRITICAL,
+        priority=Priority.P0,
+        degraded=True,
+        why="the pod is gone, the alert is not lost",
+    ),
+    "PredictedDiskPressure": Expectation(
+        environment=Environment.UNKNOWN,
+        severity=Severity.WARNING,
+        priority=Priority.P2,
+        why="a node belongs to no namespace",
+    ),
+}
+"""By alert name. The seventh alert of the payload is resolved and must open nothing."""
+
+
+def payload(now: datetime) -> bytes:
+    """Alertmanager's webhook body, version 4, with `now` as the time at which the alerts began to fire."""
+    return _read("alerts.json").replace("NOW", now.astimezone(UTC).isoformat()).encode()
+
+
+def shop() -> list[Raw]:
+    """The shop's objects, owners before what they own."""
+    return [*yaml.load_all(_read("shop.yaml"), Loader=yaml.CSafeLoader)]
+
+
+def environments(namespace: str) -> Raw:
+    """The ConfigMap that maps unlabelled namespaces to environments."""
+    manifest: Raw = yaml.load(_read("environments.yaml"), Loader=yaml.CSafeLoader)
+    manifest["metadata"]["namespace"] = namespace
+    return manifest
+
+
+def _read(name: str) -> str:
+    return files(__package__).joinpath(name).read_text()
+
+
+async def open_shop(client: Client, namespace: str) -> list[str]:
+    """Create the shop and the mapping; the answer names the objects whose kind this server does not have."""
+    discovery, skipped = Discovery(client), []
+    uids: dict[tuple[str, str], str] = {}
+    await _require_ours(client)
+    for manifest in [namespace_manifest(namespace), environments(namespace), *shop()]:
+        kind = await discovery.kind(manifest["apiVersion"], manifest["kind"])
+        if kind is None:
+            skipped.append(f"{manifest['apiVersion']} {manifest['kind']}")
+            continue
+        for owner in manifest["metadata"].get("ownerReferences", ()):
+            owner["uid"] = uids[owner["kind"], owner["name"]]
+        uids[manifest["kind"], manifest["metadata"]["name"]] = await _create(client, kind.narrowed(Raw), manifest)
+    return skipped
+
+
+def namespace_manifest(name: str) -> Raw:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+async def _require_ours(client: Client) -> None:
+    namespaces: Kind[Raw] = Kind(
+        group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=dict
+    )
+    for manifest in shop():
+        if manifest["kind"] != "Namespace":
+            continue
+        name = manifest["metadata"]["name"]
+        try:
+            found = await client.get(namespaces, Key("", name))
+        except NotFound:
+            continue
+        if found["metadata"].get("labels", {}).get(PART_OF[0]) != PART_OF[1]:
+            raise EmbeddedError(f"this cluster has a namespace {name!r} of its own; the demo leaves it alone")
+
+
+async def _create(client: Client, kind: Kind[Raw], manifest: Raw) -> str:
+    try:
+        made = await client.create(kind, manifest)
+    except AlreadyExists:
+        made = await client.get(kind, Key(manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"]))
+    return str(made["metadata"]["uid"])
+
+
+async def post(webhook: str, body: bytes) -> dict[str, Any]:
+    """Deliver the payload as Alertmanager does; the answer is the gateway's."""
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:
+        response = await http.post(webhook, content=body, headers={"content-type": "application/json"})
+    if not response.is_success:
+        raise EmbeddedError(f"the gateway answered {response.status_code}: {response.text[:500]}")
+    answer: dict[str, Any] = json.loads(response.content)
+    return answer
+
+
+async def states(client: Client, namespace: str) -> AsyncIterator[SignalProcessing]:
+    """Every state of every signal of the demo as a watch sees it, until all of them have ended."""
+    waiting = set(EXPECTED)
+    async with aclosing(changes(client, SIGNALS, Selection(namespace=namespace))) as following:
+        async for change in following:
+            signal = change.object
+            if signal is None or signal.spec.signal.name not in EXPECTED:
+                continue
+            yield signal
+            if signal.status.phase is not None and signal.status.phase.is_final:
+                waiting.discard(signal.spec.signal.name)
+            if not waiting:
+                return
+
+
+def differences(signal: SignalProcessing) -> list[str]:
+    """How a signal's decision differs from what is expected; empty when it does not."""
+    expected, status = EXPECTED[signal.spec.signal.name], signal.status
+    environment, severity = status.environment_classification, status.signal_classification
+    found: Sequence[tuple[str, object, object]] = (
+        ("phase", status.phase, "Completed"),
+        ("environment", environment and environment.environment, expected.environment),
+        ("severity", severity and severity.severity, expected.severity),
+        ("priority", status.priority_assignment and status.priority_assignment.priority, expected.priority),
+        ("degraded", bool(status.kubernetes_context and status.kubernetes_context.degraded_mode), expected.degraded),
+    )
+    return [f"{name} is {is_}, not {wanted}" for name, is_, wanted in found if is_ != wanted]
