@@ -29,10 +29,10 @@ def configured(cls: type[C], path: Path | None, service: str) -> C:
 async def controller(*, config: ConfigOption = None) -> int:
     """Run the SignalProcessing controller until SIGTERM."""
     from kubernaut.ops import logs
-    from kubernaut.signalprocessing.config import ControllerConfig
+    from kubernaut.signalprocessing.config import SignalProcessingConfig
     from kubernaut.signalprocessing.service import run
 
-    settings = configured(ControllerConfig, config, "CONTROLLER")
+    settings = configured(SignalProcessingConfig, config, "CONTROLLER")
     logs.configure(settings.logging.level, settings.logging.format)
     await run(settings)
     return 0

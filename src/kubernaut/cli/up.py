@@ -1,0 +1,20 @@
+"""`kubernaut up`: the embedded stack, empty, until Ctrl-C."""
+
+from kubernaut.cli.output import say
+from kubernaut.cli.stack import DataDirOption, KubeconfigOption, Progress, addresses, stay
+
+
+async def up(*, data_dir: DataDirOption = None, kubeconfig: KubeconfigOption = None) -> int:
+    """PostgreSQL, Valkey, a Kubernetes API and our three services on this machine, until Ctrl-C.
+
+    What it stores is kept in the data directory and is there at the next start.
+    """
+    from kubernaut.embedded.stack import StackConfig, open_stack
+
+    progress = Progress()
+    async with open_stack(StackConfig(directory=data_dir, kubeconfig=kubeconfig), progress.ready) as stack:
+        progress.done()
+        say("")
+        say(addresses(stack))
+        await stay(stack)
+    return 0
