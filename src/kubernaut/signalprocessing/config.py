@@ -1,0 +1,166 @@
+"""The controller's configuration, under the keys of the Go project's `config.yaml`."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from kubernaut.ops.logs import LogFormat, LogLevel
+from kubernaut.ops.serving import Listen
+from kubernaut.ops.settings import Between, Bytes, Seconds
+from kubernaut.signalprocessing.policy.process import Limits
+
+
+class OnPolicyError(StrEnum):
+    """What becomes of a signal whose policy fails."""
+
+    FALLBACK = "fallback"
+    FAIL = "fail"
+
+
+class RecordedEvents(StrEnum):
+    """Which Kubernetes Events are written."""
+
+    OUTCOME = "outcome"
+    ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerConfig:
+    """How signals are worked on."""
+
+    metrics_addr: str = ":9090"
+    """`address:port` of `/metrics`; the same as healthProbeAddr serves both at one."""
+
+    health_probe_addr: str = ":8081"
+    """`address:port` of `/healthz` and `/readyz`."""
+
+    port_file: Path | None = None
+    """File that gets `address:port` of the health server once it listens."""
+
+    workers: Annotated[int, Between(1, 64)] = 4
+    """Signals worked on at the same time."""
+
+    events: RecordedEvents = RecordedEvents.OUTCOME
+    """`outcome` writes one Kubernetes Event for the outcome and one per warning; `all` adds one per transition."""
+
+    namespace: str = ""
+    """Namespace whose signals are worked on; empty takes the pod's own, or that of the kubeconfig."""
+
+    leader_election: bool = False
+    """Accepted for compatibility; run one replica."""
+
+    leader_election_id: str = "signalprocessing.kubernaut.ai"
+    """Accepted for compatibility."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrichmentConfig:
+    """Where facts come from."""
+
+    cache_ttl: Annotated[Seconds, Between(0.001, 86400)] = 300.0
+    """Seconds that an object of a kind without a cache of its own is remembered."""
+
+    timeout: Annotated[Seconds, Between(0.001, 3600)] = 10.0
+    """Seconds for the facts about one signal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """The policy."""
+
+    policy_dir: Path | None = Path("/etc/signalprocessing/policies")
+    """Directory that holds the policy; null takes the built-in one."""
+
+    rego_config_map_name: str = "signalprocessing-policy"
+    """Name of the ConfigMap that is mounted there; said in hints only."""
+
+    rego_config_map_key: str = "policy.rego"
+    """Name of the policy's file in that directory."""
+
+    hot_reload_interval: Annotated[Seconds, Between(0.1, 86400)] = 30.0
+    """Seconds after which the directory is looked at even when no change was reported."""
+
+    on_policy_error: OnPolicyError = OnPolicyError.FALLBACK
+    """`fallback` decides by mapping and severity when the policy fails; `fail` fails the signal."""
+
+    evaluation_timeout: Annotated[Seconds, Between(0.001, 60)] = 0.1
+    """Processor seconds of one evaluation."""
+
+    deadline: Annotated[Seconds, Between(0.01, 600)] = 5.0
+    """Seconds after which a policy that does not answer is ended, whatever the reason."""
+
+    memory: Bytes = 1024 * 1024 * 1024
+    """Address space of the policy's process."""
+
+    signal_modes: Path | None = Path("/etc/signalprocessing/proactive-signal-mappings.yaml")
+    """File that maps predicted names to base names; without it every signal is reactive."""
+
+    environment_config_map: str = "kubernaut-environment-config"
+    """ConfigMap with the environment mapping, in the controller's namespace."""
+
+    def limits(self) -> Limits:
+        return Limits(seconds=self.evaluation_timeout, deadline=self.deadline, memory_bytes=self.memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BufferConfig:
+    """How events travel to DataStorage."""
+
+    batch_size: Annotated[int, Between(1, 1000)] = 100
+    """Events in one request."""
+
+    flush_interval: Annotated[Seconds, Between(0.001, 60)] = 0.1
+    """Seconds that an event waits at most for others to travel with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataStorageConfig:
+    """Where the trail goes."""
+
+    url: str = "http://data-storage-service:8080"
+    """Address of DataStorage."""
+
+    health_url: str = ""
+    """Address that answers 2xx when DataStorage is ready; empty takes `/readyz` of `url`."""
+
+    timeout: Annotated[Seconds, Between(0.01, 600)] = 10.0
+    """Seconds for one request."""
+
+    buffer: BufferConfig = BufferConfig()
+    """Batching."""
+
+    spool_dir: Path = Path("/var/lib/signalprocessing/spool")
+    """Directory in which events wait on disk until DataStorage has them."""
+
+    drain_for: Seconds = 10.0
+    """Seconds to wait for the last events at shutdown; keep below the pod's grace period."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingConfig:
+    level: LogLevel = LogLevel.INFO
+    """DEBUG, INFO, WARN or ERROR."""
+
+    format: LogFormat = LogFormat.AUTO
+    """`json`, `console`, or `auto`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalProcessingConfig:
+    """Everything the controller is told."""
+
+    kubeconfig: Path | None = None
+    """File that names the cluster; without it the pod's service account does."""
+
+    controller: ControllerConfig = ControllerConfig()
+    enrichment: EnrichmentConfig = EnrichmentConfig()
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    datastorage: DataStorageConfig = DataStorageConfig()
+    logging: LoggingConfig = LoggingConfig()
+
+
+def listen(address: str, port_file: Path | None = None) -> Listen:
+    """`:9090` and `127.0.0.1:0` as a place to listen; raises ValueError when there is no port."""
+    host, _, port = address.rpartition(":")
+    return Listen(host=host.strip("[]") or "0.0.0.0", port=int(port), port_file=port_file)  # noqa: S104 - as in Go

@@ -1,0 +1,77 @@
+"""Custom labels: what a policy may hand on to whoever picks a remedy, within limits that never depend on chance."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kubernaut.api.signals import KubernetesContext
+from kubernaut.api.vocabulary import Label
+
+MAX_KEYS = 10
+MAX_VALUES = 5
+MAX_KEY_BYTES = 63
+MAX_VALUE_BYTES = 100
+
+RESERVED_PREFIXES = ("kubernaut.ai/", "system/")
+RESERVED_KEYS = frozenset({"environment", "priority", "component", "signal_type", "severity"})
+
+_FALLBACK = {
+    "team": Label.TEAM,
+    "tier": Label.TIER,
+    "cost-center": Label.COST_CENTER,
+    "region": Label.REGION,
+}
+
+
+@dataclass(frozen=True)
+class Sanitised:
+    """Labels within the limits, and what had to be left out, in words."""
+
+    labels: dict[str, list[str]]
+    warnings: tuple[str, ...] = ()
+
+
+def sanitised(answer: Mapping[str, object]) -> Sanitised:
+    """A policy's answer within the limits. Keys are taken in sorted order, so the same ones survive every time."""
+    kept: dict[str, list[str]] = {}
+    warnings: list[str] = []
+    for key in sorted(answer):
+        if _is_reserved(key):
+            warnings.append(f"reserved key {key!r} was left out")
+            continue
+        values = _values(answer[key])
+        if not values:
+            continue
+        short = _cut(key, MAX_KEY_BYTES)
+        if short in kept:
+            warnings.append(f"key {short!r} occurs twice after it was cut to {MAX_KEY_BYTES} bytes")
+        elif len(kept) == MAX_KEYS:
+            warnings.append(f"key {short!r} was left out: more than {MAX_KEYS} keys")
+        else:
+            if len(values) > MAX_VALUES:
+                warnings.append(f"key {short!r} has more than {MAX_VALUES} values")
+            kept[short] = [_cut(value, MAX_VALUE_BYTES) for value in values[:MAX_VALUES]]
+    return Sanitised(kept, tuple(warnings))
+
+
+def fallback(context: KubernetesContext) -> dict[str, list[str]]:
+    """What namespace and workload say themselves; each key from the namespace first."""
+    namespace = context.namespace.labels if context.namespace else {}
+    workload = context.workload.labels if context.workload else {}
+    found = {key: namespace.get(label) or workload.get(label) or "" for key, label in _FALLBACK.items()}
+    return {key: [_cut(value, MAX_VALUE_BYTES)] for key, value in found.items() if value}
+
+
+def _is_reserved(key: str) -> bool:
+    lower = key.lower()
+    return not key or lower in RESERVED_KEYS or lower.startswith(RESERVED_PREFIXES)
+
+
+def _values(answer: object) -> list[str]:
+    if isinstance(answer, str):
+        return [answer] if answer else []
+    return [value for value in answer if isinstance(value, str)] if isinstance(answer, list) else []
+
+
+def _cut(text: str, most: int) -> str:
+    # A character that the limit falls into goes as a whole.
+    return text.encode()[:most].decode(errors="ignore")

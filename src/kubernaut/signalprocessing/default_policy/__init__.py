@@ -1,0 +1,1 @@
+"""The policy that decides when the operator gives none."""

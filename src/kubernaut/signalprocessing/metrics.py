@@ -1,0 +1,109 @@
+"""The figures of signal processing; the first three have the names and labels of the Go project."""
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from kubernaut.api.vocabulary import Phase
+
+
+class PolicyMetrics:
+    """What became of the policy's versions and answers."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._reloads = Counter(
+            "signalprocessing_policy_reload_total", "Versions of the policy put in force.", registry=registry
+        )
+        self._errors = Counter(
+            "signalprocessing_policy_reload_errors_total", "Versions of the policy refused.", registry=registry
+        )
+        self._when = Gauge(
+            "signalprocessing_policy_last_reload_timestamp_seconds",
+            "When the policy in force came into force.",
+            registry=registry,
+        )
+        self._is_good = Gauge(
+            "signalprocessing_policy_last_reload_successful",
+            "1 when the newest version of the policy is in force, 0 when it was refused.",
+            registry=registry,
+        )
+        self._info = Gauge("signalprocessing_policy_info", "The policy in force.", ["hash"], registry=registry)
+        self._fallbacks = Counter(
+            "signalprocessing_policy_fallback_total",
+            "Answers of the policy that could not be used.",
+            ["rule"],
+            registry=registry,
+        )
+        self._decisions = Histogram(
+            "signalprocessing_policy_decision_duration_seconds",
+            "Time of one decision, the way to the policy's process included.",
+            buckets=(0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 1.0),
+            registry=registry,
+        )
+
+    def loaded(self, policy_hash: str) -> None:
+        """A version is in force."""
+        self._reloads.inc()
+        self._when.set(time.time())
+        self._is_good.set(1)
+        self._info.clear()
+        self._info.labels(policy_hash).set(1)
+
+    def refused(self) -> None:
+        """A version was no good; the previous one stays."""
+        self._errors.inc()
+        self._is_good.set(0)
+
+    def fell_back(self, rule: str) -> None:
+        self._fallbacks.labels(rule).inc()
+
+    def decided(self, seconds: float) -> None:
+        self._decisions.observe(seconds)
+
+
+class ProcessingMetrics:
+    """What became of the signals."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.policy = PolicyMetrics(registry)
+        self._total = Counter(
+            "signalprocessing_processing_total",
+            "Work on signals by phase and result.",
+            ["phase", "result"],
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "signalprocessing_processing_duration_seconds",
+            "Time that a phase took; for `completed` since the signal was first seen.",
+            ["phase"],
+            registry=registry,
+        )
+        self._enrichment_errors = Counter(
+            "signalprocessing_enrichment_errors_total",
+            "Facts that could not be found.",
+            ["error_type"],
+            registry=registry,
+        )
+        self._writes = Counter(
+            "signalprocessing_status_writes_total",
+            "Status patches sent to the API server.",
+            ["result"],
+            registry=registry,
+        )
+
+    def attempt(self, phase: Phase) -> None:
+        self._total.labels(phase.lower(), "attempt").inc()
+
+    def succeeded(self, phase: Phase, seconds: float | None = None) -> None:
+        self._total.labels(phase.lower(), "success").inc()
+        if seconds is not None:
+            self._duration.labels(phase.lower()).observe(seconds)
+
+    def failed(self, phase: Phase) -> None:
+        self._total.labels(phase.lower(), "failure").inc()
+
+    def enrichment_error(self, error_type: str) -> None:
+        self._enrichment_errors.labels(error_type).inc()
+
+    def wrote(self, result: str) -> None:
+        self._writes.labels(result).inc()

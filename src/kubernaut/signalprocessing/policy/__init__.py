@@ -1,0 +1,1 @@
+"""The operator's policy: checked before it is used, evaluated in its own process, swapped whole."""

@@ -1,0 +1,25 @@
+"""What can be wrong with a policy."""
+
+
+class PolicyError(Exception):
+    """A policy cannot be used or did not answer; says where in which file, as far as the engine tells."""
+
+    def __init__(self, message: str, *, file: str = "", line: int = 0, column: int = 0) -> None:
+        place = f"{file}:{line}:{column}: " if line else f"{file}: " if file else ""
+        super().__init__(place + message)
+        self.message = message
+        self.file = file
+        self.line = line
+        self.column = column
+
+
+class PolicyMissing(PolicyError):
+    """There is no policy where one should be."""
+
+
+class PolicyTimeout(PolicyError):
+    """The evaluation used more time than it may; its process was ended."""
+
+
+class PolicyUnavailable(PolicyError):
+    """The policy's process is gone and could not answer."""

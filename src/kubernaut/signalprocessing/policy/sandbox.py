@@ -1,0 +1,59 @@
+"""What is refused before an engine sees the text.
+
+The engine's parser needs time exponential in the depth of brackets, so a few lines could stop it for minutes.
+The builtins below reach out of the policy or make an answer depend on more than the input; the engine lacks most of
+them or has them shadowed, but the author of a policy should learn that when it is loaded, with line and column.
+"""
+
+import re
+
+from kubernaut.signalprocessing.policy.errors import PolicyError
+
+MAX_DEPTH = 10
+MAX_BYTES = 1024 * 1024
+
+DENIED = {
+    "http.send": 1,
+    "net.lookup_ip_addr": 1,
+    "opa.runtime": 0,
+    "rego.parse_module": 2,
+    "time.now_ns": 0,
+    "rand.intn": 2,
+    "uuid.rfc4122": 1,
+}
+"""Builtins that policies do not get, with their number of arguments."""
+
+_OPAQUE = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`|#[^\n]*')
+_CALL = re.compile(r"(?<![\w.])(?:" + "|".join(re.escape(name) for name in DENIED) + r")(?!\w)")
+
+
+def check(file: str, text: str) -> None:
+    """Raise PolicyError at the first place that no engine may see."""
+    if len(text.encode()) > MAX_BYTES:
+        raise PolicyError(f"is larger than {MAX_BYTES} bytes", file=file)
+    code = _OPAQUE.sub(_blank, text)
+    _check_depth(file, code)
+    if found := _CALL.search(code):
+        raise _at(file, code, found.start(), f"{found[0]} is not available to policies")
+
+
+def _blank(match: re.Match[str]) -> str:
+    # Line breaks stay, so that positions in the rest keep their meaning.
+    return re.sub(r"[^\n]", " ", match[0])
+
+
+def _check_depth(file: str, code: str) -> None:
+    depth = 0
+    for place, sign in enumerate(code):
+        if sign in "([{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise _at(file, code, place, f"brackets nest deeper than {MAX_DEPTH}")
+        elif sign in ")]}":
+            depth = max(0, depth - 1)
+
+
+def _at(file: str, code: str, place: int, message: str) -> PolicyError:
+    line = code.count("\n", 0, place) + 1
+    column = place - code.rfind("\n", 0, place)
+    return PolicyError(message, file=file, line=line, column=column)

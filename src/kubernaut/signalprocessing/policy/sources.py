@@ -1,0 +1,95 @@
+"""Where a policy's text comes from: the built-in one, a `policy.rego`, or the four files of December 2025."""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+
+from kubernaut.signalprocessing import default_policy
+from kubernaut.signalprocessing import policy as _here
+from kubernaut.signalprocessing.policy.errors import PolicyError, PolicyMissing
+
+
+class Form(StrEnum):
+    """How a policy is written, hence how it is asked."""
+
+    UNIFIED = "unified"
+    DECEMBER = "december"
+
+
+_RULES = {
+    Form.UNIFIED: ("severity", "priority", "labels", "cluster"),
+    Form.DECEMBER: ("severity", "priority", "labels", "business"),
+}
+
+DECEMBER_FILES = {
+    "environment.rego": "signalprocessing.environment",
+    "priority.rego": "signalprocessing.priority",
+    "business.rego": "signalprocessing.business",
+    "customlabels.rego": "signalprocessing.labels",
+    "labels.rego": "signalprocessing.labels",
+    "severity.rego": "signalprocessing.severity",
+}
+"""File names of the per-dimension form; each may be absent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """The text of one version of a policy."""
+
+    files: tuple[tuple[str, str], ...]
+    form: Form
+    hash: str
+    """SHA-256 in hex: of the file as it is, or of all files with their names."""
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules that are asked besides `environment`."""
+        return _RULES[self.form]
+
+    @property
+    def entry(self) -> str:
+        """The module through which all rules are asked at once."""
+        text = (resources.files(_here) / "entry" / f"{self.form}.rego").read_text()
+        # Labels had two packages over time.
+        if any("package signalprocessing.customlabels" in text for _, text in self.files):
+            text = text.replace("data.signalprocessing.labels.labels", "data.signalprocessing.customlabels.labels")
+        return text
+
+
+def builtin() -> Sources:
+    """The default policy that comes with the package."""
+    return of_text((resources.files(default_policy) / "policy.rego").read_text())
+
+
+def of_text(text: str, file: str = "policy.rego") -> Sources:
+    """A policy in the unified form."""
+    return Sources(files=((file, text),), form=Form.UNIFIED, hash=_digest(text.encode()))
+
+
+def read(directory: Path | None, file: str = "policy.rego") -> Sources:
+    """The policy of a directory, or the built-in one for None.
+
+    Raises PolicyMissing when the directory holds none, PolicyError when a file cannot be read.
+    """
+    if directory is None:
+        return builtin()
+    if (directory / file).is_file():
+        return of_text(_text(directory / file), file)
+    found = [(name, _text(directory / name)) for name in DECEMBER_FILES if (directory / name).is_file()]
+    if not found:
+        raise PolicyMissing(f"there is no {file} in {directory}, nor any of {', '.join(DECEMBER_FILES)}")
+    joined = b"\0".join(f"{name}\0{text}".encode() for name, text in sorted(found))
+    return Sources(files=tuple(found), form=Form.DECEMBER, hash=_digest(joined))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"cannot be read: {error}", file=path.name) from error
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
