@@ -179,7 +179,12 @@ class Pagination(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     offset: int
     total: int
+    """Matching events, counted no further than 10,000."""
+
     has_more: bool
+    total_is_exact: bool = True
+    """False when the counting stopped, so that there are at least `total`."""
+
     cursor: str | None = None
 
 
@@ -195,6 +200,8 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 
     correlation_id: str
     events: list[StoredEvent]
+    has_more: bool = False
+    """There are further events behind the last one; ask with `after=<its sequence>`."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,9 +216,21 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerifyRequest(AuditWire, frozen=True):
-    """What to verify: one correlation, or everything when it is absent."""
+    """What to verify: one correlation, or everything when it is absent; a head kept from before shows a cut tail."""
 
     correlation_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    head_sequence: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
+    head_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    shard: Annotated[int, Meta(ge=0, le=1023)] = 0
+    """The ledger that the head belongs to."""
+
+
+class LedgerHead(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest row of one ledger, to be kept somewhere else and compared later."""
+
+    shard: int
+    head_sequence: int
+    head_hash: str
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,4 +244,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str | None = None
     head_sequence: int = 0
     head_hash: str = ""
+    heads: list[LedgerHead] = []
+    """One per ledger, when everything was verified."""
+
     findings: list[Finding] = []

@@ -1,0 +1,116 @@
+"""Hashes that make the ledger show an edit; pure.
+
+Each event leaves three hashes, SHA-256 each, with a word in front that says what is hashed:
+
+    content  = H("kubernaut.content.v1\\n" ‖ canonical event)          what the client said, nothing else
+    event    = H("kubernaut.event.v1\\n" ‖ previous event ‖ content)   the chain of one correlation
+    link     = H("kubernaut.ledger.v1\\n" ‖ previous link ‖ position ‖ event ‖ …)   the chain of the whole ledger
+
+`content` decides whether two events with one id are the same. `event` follows the order of the ledger within one
+correlation, never timestamps, because clocks disagree. `link` binds a row to its place among all rows, so that a
+deleted correlation is missed as well. The first row of a chain follows 32 zero bytes.
+
+The canonical event is JSON without blanks, keys sorted, every field present (null when absent), times in UTC as
+`2026-01-31T23:59:59.000001Z` (no fraction when it is zero), and `event_data` as `canonical.data` writes it.
+Write, verification and export use these functions and no others.
+"""
+
+import hashlib
+import struct
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+ORIGIN = bytes(32)
+"""What the first row of every chain follows."""
+
+_CONTENT = b"kubernaut.content.v1\n"
+_EVENT = b"kubernaut.event.v1\n"
+_LINK = b"kubernaut.ledger.v1\n"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_POSITION = struct.Struct(">hqqq?")
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An event as it is stored: defaults filled in, time in UTC, data canonical. Fields are sorted; keep them so."""
+
+    actor_id: str
+    actor_ip: str | None
+    actor_type: str
+    cluster_id: str | None
+    correlation_id: str
+    duration_ms: int | None
+    error_code: str | None
+    error_message: str | None
+    event_action: str
+    event_category: str
+    event_data: msgspec.Raw
+    event_id: UUID
+    event_outcome: str
+    event_timestamp: datetime
+    event_type: str
+    is_sensitive: bool
+    namespace: str | None
+    parent_event_id: UUID | None
+    resource_id: str
+    resource_name: str | None
+    resource_type: str
+    retention_days: int
+    severity: str
+    span_id: str | None
+    trace_id: str | None
+    version: str
+
+
+class Row(NamedTuple):
+    """One row of the ledger."""
+
+    shard: int
+    sequence: int
+    event_id: UUID
+    correlation_id: str
+    event_timestamp: datetime
+    received_at: datetime
+    late: bool
+    content_hash: bytes
+    previous_event_hash: bytes
+    event_hash: bytes
+    link_hash: bytes
+
+
+canonical = msgspec.json.Encoder().encode
+"""The bytes of an Event that its content hash covers."""
+
+
+def content_hash(event: Event) -> bytes:
+    """What the client said, in 32 bytes."""
+    return hashlib.sha256(_CONTENT + canonical(event)).digest()
+
+
+def event_hash(previous: bytes, content: bytes) -> bytes:
+    """The place of `content` behind `previous` in the chain of its correlation."""
+    return hashlib.sha256(_EVENT + previous + content).digest()
+
+
+def link_hash(previous: bytes, row: Row) -> bytes:
+    """The place of `row` behind the row whose link is `previous`; ignores the link that `row` carries."""
+    position = _POSITION.pack(
+        row.shard, row.sequence, _microseconds(row.event_timestamp), _microseconds(row.received_at), row.late
+    )
+    return hashlib.sha256(
+        _LINK + previous + position + row.event_id.bytes + row.event_hash + row.correlation_id.encode()
+    ).digest()
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def shard_of(correlation_id: str, shards: int) -> int:
+    """Which ledger a correlation belongs to; stable for a given number of shards."""
+    if shards == 1:
+        return 0
+    return int.from_bytes(hashlib.sha256(correlation_id.encode()).digest()[:8]) % shards

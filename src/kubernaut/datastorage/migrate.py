@@ -1,0 +1,144 @@
+"""Bringing a database to the schema that this version needs.
+
+Migrations are goose-style files, `NNNNN_pre_name.sql` or `NNNNN_post_name.sql`. A `pre` migration suits the code
+before it as well, so it runs before a roll-out; a `post` one runs after the last old process is gone. Applied files
+are remembered with the hash of their text: an edited one stops everything, because the databases out there would no
+longer be what the repository says. An advisory lock lets several callers start at once.
+"""
+
+import hashlib
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+
+import asyncpg
+import structlog
+
+from kubernaut.datastorage import database
+from kubernaut.datastorage.errors import EditedMigration, NotMigrated
+from kubernaut.datastorage.queries import QUERIES
+
+log = structlog.get_logger("datastorage")
+
+_NAME = re.compile(r"(\d{5})_(pre|post)_([a-z0-9_]+)\.sql")
+
+
+class Stage(StrEnum):
+    """How far to go."""
+
+    PRE = "pre"
+    POST = "post"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migration:
+    """One file."""
+
+    version: int
+    stage: Stage
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def statements(self) -> list[str]:
+        """The SQL of the `Up` section, one statement each; a block between the goose markers is one."""
+        up = self.text.split("-- +goose Up", 1)[1].split("-- +goose Down", 1)[0]
+        return list(_split(up))
+
+
+def _split(section: str) -> Iterator[str]:
+    lines: list[str] = []
+    in_block = False
+    for line in section.splitlines():
+        marker = line.strip()
+        if marker.startswith("-- +goose Statement"):
+            in_block = marker.endswith("Begin")
+            ends = not in_block
+        else:
+            lines.append(line)
+            ends = not in_block and marker.endswith(";") and not marker.startswith("--")
+        if ends and "".join(lines).strip():
+            yield "\n".join(lines).strip()
+            lines = []
+
+
+def known() -> list[Migration]:
+    """Every migration that this version ships, in order."""
+    found = []
+    for file in resources.files("kubernaut.datastorage").joinpath("migrations").iterdir():
+        if match := _NAME.fullmatch(file.name):
+            version, stage, name = match.groups()
+            found.append(Migration(version=int(version), stage=Stage(stage), name=name, text=file.read_text()))
+    return sorted(found, key=lambda migration: migration.version)
+
+
+async def migrate(
+    dsn: str, *, upto: Stage = Stage.POST, migrations: list[Migration] | None = None, timeout: float = 60.0
+) -> list[str]:
+    """Apply what is missing, each file in one transaction, and return the names of those applied now.
+
+    Raises EditedMigration before anything is changed, CannotStart when the database refuses us.
+    """
+    wanted = known() if migrations is None else migrations
+    done: list[str] = []
+    async with _locked(dsn, timeout) as connection:
+        await connection.execute(QUERIES["create_migrations_table"].sql)
+        applied = await _applied(connection)
+        _refuse_edited(wanted, applied)
+        for migration in wanted:
+            if migration.version in applied or (upto is Stage.PRE and migration.stage is Stage.POST):
+                continue
+            async with connection.transaction():
+                for statement in migration.statements():
+                    await connection.execute(statement)
+                remember = QUERIES["remember_migration"]
+                await connection.execute(
+                    remember.sql,
+                    *remember.bind(version=migration.version, name=migration.name, checksum=migration.checksum),
+                )
+            log.info("migration applied", version=migration.version, name=migration.name)
+            done.append(migration.name)
+    return done
+
+
+async def require_migrated(connection: asyncpg.Connection) -> None:
+    """Raise NotMigrated when a `pre` migration of this version is missing; newer ones are somebody else's matter."""
+    try:
+        applied = await _applied(connection)
+    except asyncpg.UndefinedTableError:
+        applied = {}
+    missing = [migration for migration in known() if migration.stage is Stage.PRE and migration.version not in applied]
+    if missing:
+        names = ", ".join(f"{migration.version:05d} {migration.name}" for migration in missing)
+        raise NotMigrated(f"the database schema is not migrated (missing: {names}); run: kubernaut migrate")
+    _refuse_edited(known(), applied)
+
+
+@asynccontextmanager
+async def _locked(dsn: str, timeout: float) -> AsyncIterator[asyncpg.Connection]:
+    connection = await database.connect(dsn, timeout=timeout, statement_timeout=timeout, lock_timeout=timeout)
+    try:
+        # The lock belongs to the session: it ends with the connection, however that ends.
+        await connection.execute(QUERIES["lock_migrations"].sql)
+        yield connection
+    finally:
+        await connection.close(timeout=5)
+
+
+async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
+    return {row["version"]: row["checksum"] for row in await connection.fetch(QUERIES["applied_migrations"].sql)}
+
+
+def _refuse_edited(wanted: list[Migration], applied: dict[int, str]) -> None:
+    for migration in wanted:
+        if applied.get(migration.version, migration.checksum) != migration.checksum:
+            raise EditedMigration(
+                f"migration {migration.version:05d} {migration.name} was applied with another text; "
+                "restore the file and write a new migration instead"
+            )

@@ -1,0 +1,105 @@
+"""Query parameters of the reading routes."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from kubernaut.api.problems import Slug
+from kubernaut.api.vocabulary import Outcome
+from kubernaut.datastorage.intake import Refused
+from kubernaut.datastorage.reading import Filters, Page
+
+DEFAULT_LIMIT = 50
+MOST = 1000
+
+ALIASES = {"service": "event_category", "outcome": "event_outcome", "resource_namespace": "namespace"}
+"""Parameter names of December 2025."""
+
+_LENGTHS = {
+    "correlation_id": 255,
+    "event_type": 100,
+    "event_category": 50,
+    "event_outcome": 20,
+    "severity": 20,
+    "resource_type": 100,
+    "resource_id": 255,
+    "actor_type": 50,
+    "actor_id": 255,
+    "namespace": 253,
+    "detail_key": 255,
+    "detail_value": 1024,
+}
+_PAIRS = (("resource_type", "resource_id"), ("actor_type", "actor_id"), ("detail_key", "detail_value"))
+_DETAIL_KEY = re.compile(r"[A-Za-z0-9_]+")
+_DAYS = re.compile(r"(\d+(?:\.\d+)?)d")
+_GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_IN_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def query(given: Mapping[str, str], now: datetime) -> tuple[Filters, Page]:
+    """The filters and the page that the parameters ask for; unknown ones are ignored. Raises Refused."""
+    values = {ALIASES.get(name, name): value for name, value in given.items() if name in ALIASES} | {
+        name: value for name, value in given.items() if name not in ALIASES
+    }
+    texts = {name: _text(name, values[name], most) for name, most in _LENGTHS.items() if values.get(name)}
+    for lone, partner in _PAIRS:
+        if lone in texts and partner not in texts:
+            raise _refused(lone, f"{lone} filters only together with {partner}")
+    if "event_outcome" in texts and texts["event_outcome"] not in set(Outcome):
+        raise _refused("event_outcome", f"one of {', '.join(Outcome)} is expected")
+    if not _DETAIL_KEY.fullmatch(texts.get("detail_key", "_")):
+        raise _refused("detail_key", "letters, digits and underscores are allowed")
+    filters = Filters(
+        **texts,
+        since=time(values["since"], now, "since") if values.get("since") else None,
+        until=time(values["until"], now, "until") if values.get("until") else None,
+    )
+    offset = whole("offset", values.get("offset", ""), default=0, low=0, high=2**31)
+    cursor = values.get("cursor") or None
+    if cursor and offset:
+        raise _refused("offset", "a cursor and an offset exclude each other")
+    limit = whole("limit", values.get("limit", ""), default=DEFAULT_LIMIT, low=1, high=MOST)
+    return filters, Page(limit=limit, offset=offset, cursor=cursor)
+
+
+def whole(name: str, text: str, *, default: int, low: int, high: int) -> int:
+    """A whole number between `low` and `high`. Raises Refused."""
+    if not text:
+        return default
+    try:
+        number = int(text) if text.isascii() and len(text) < 20 else None
+    except ValueError:
+        number = None
+    if number is None or not low <= number <= high:
+        raise _refused(name, f"a whole number between {low} and {high} is expected, not {text[:40]!r}")
+    return number
+
+
+def time(text: str, now: datetime, name: str) -> datetime:
+    """A point in time: `7d`, `1h30m` before now, RFC 3339, or date with or without time of day in UTC.
+
+    Raises Refused.
+    """
+    try:
+        if days := _DAYS.fullmatch(text):
+            return now - timedelta(days=float(days[1]))
+        if _GO_DURATION.match(text) and not _GO_DURATION.sub("", text):
+            seconds = sum(float(number) * _IN_SECONDS[unit] for number, unit in _GO_DURATION.findall(text))
+            return now - timedelta(seconds=seconds)
+        # A plus sign that nobody escaped arrives as a blank.
+        parsed = datetime.fromisoformat(text.replace(" ", "+") if text.count(":") > 2 else text)
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _refused(
+            name, f"a time such as 2026-01-31T12:00:00Z, 2026-01-31, 24h or 7d is expected, not {text[:40]!r}"
+        ) from None
+
+
+def _text(name: str, text: str, most: int) -> str:
+    if len(text) > most or "\0" in text:
+        raise _refused(name, f"at most {most} characters without NUL are expected")
+    return text
+
+
+def _refused(name: str, reason: str) -> Refused:
+    return Refused(Slug.VALIDATION, f"invalid query parameters: {name}: {reason}", {name: reason})

@@ -1,0 +1,39 @@
+"""The statements of `sql/queries.sql` by name; parameters are named there and become `$1`, `$2` … here."""
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+_HEAD = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One statement as PostgreSQL takes it."""
+
+    name: str
+    sql: str
+    parameters: tuple[str, ...]
+
+    def bind(self, **values: object) -> list[object]:
+        """The values in the order of the placeholders. Raises TypeError unless exactly the named ones are given."""
+        if values.keys() != set(self.parameters):
+            raise TypeError(f"{self.name} takes {', '.join(self.parameters)}, not {', '.join(values)}")
+        return [values[name] for name in self.parameters]
+
+
+def parse(text: str) -> dict[str, Statement]:
+    """Every statement of a file, by name."""
+    pieces = _HEAD.split(text)[1:]
+    return {name: _statement(name, body) for name, body in zip(pieces[::2], pieces[1::2], strict=True)}
+
+
+def _statement(name: str, body: str) -> Statement:
+    code = "\n".join(line for line in body.splitlines() if not line.lstrip().startswith("--")).strip().rstrip(";")
+    parameters = tuple(dict.fromkeys(_PARAMETER.findall(code)))
+    places = {parameter: f"${number}" for number, parameter in enumerate(parameters, start=1)}
+    return Statement(name=name, sql=_PARAMETER.sub(lambda match: places[match[1]], code), parameters=parameters)
+
+
+QUERIES = parse(resources.files("kubernaut.datastorage").joinpath("sql/queries.sql").read_text())

@@ -1,0 +1,201 @@
+"""Reading the ledger back: pages, timelines, verification. Opens no transaction; a row once written never changes."""
+
+import base64
+import binascii
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from kubernaut.api.events import (
+    EventPage,
+    Finding,
+    LedgerHead,
+    Pagination,
+    StoredEvent,
+    Timeline,
+    Verification,
+    VerifyRequest,
+)
+from kubernaut.datastorage import database, rows, verification
+from kubernaut.datastorage.metrics import Metrics
+from kubernaut.datastorage.queries import QUERIES
+
+COUNTED = 10_000
+"""Matching events are counted no further."""
+
+CHUNK = 500
+"""Rows that one step of a verification reads; small, so that other requests are answered in between."""
+
+_CURSOR = struct.Struct(">q16s")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class BadCursor(ValueError):
+    """The cursor is not one of ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Which events; None does not filter. Field names are the parameters of the statements."""
+
+    correlation_id: str | None = None
+    event_type: str | None = None
+    event_category: str | None = None
+    event_outcome: str | None = None
+    severity: str | None = None
+    resource_type: str | None = None
+    resource_id: str | None = None
+    actor_type: str | None = None
+    actor_id: str | None = None
+    namespace: str | None = None
+    detail_key: str | None = None
+    detail_value: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Which part of the answer."""
+
+    limit: int = 50
+    offset: int = 0
+    cursor: str | None = None
+
+
+class Reader:
+    """Reads through a pool that reconnects by itself."""
+
+    def __init__(self, pool: asyncpg.Pool, metrics: Metrics) -> None:
+        self._pool = pool
+        self._metrics = metrics
+
+    async def ping(self) -> None:
+        """Raise Unreachable unless PostgreSQL answers."""
+        await self._rows("ping")
+
+    async def ensure_month(self, month: date) -> bool:
+        """Make the partition of a month unless it is there; true when it was made now."""
+        return bool((await self._rows("ensure_month", month=month))[0][0])
+
+    async def page(self, filters: Filters, page: Page) -> EventPage:
+        """Events newest first. Raises BadCursor."""
+        async with self._measured("query"):
+            return await self._page(filters, page)
+
+    async def _page(self, filters: Filters, page: Page) -> EventPage:
+        before = _parse_cursor(page.cursor) if page.cursor else (None, None)
+        wanted = {field: getattr(filters, field) for field in Filters.__dataclass_fields__}
+        found = await self._rows(
+            "events_page",
+            **wanted,
+            before_time=before[0],
+            before_id=before[1],
+            limit=page.limit + 1,
+            offset=page.offset,
+        )
+        count = (await self._rows("events_count", **wanted, most=COUNTED + 1))[0][0]
+        events = [rows.stored_event(row) for row in found[: page.limit]]
+        has_more = len(found) > page.limit
+        pagination = Pagination(
+            limit=page.limit,
+            offset=page.offset,
+            total=min(count, COUNTED),
+            total_is_exact=count <= COUNTED,
+            has_more=has_more,
+            cursor=_cursor(events[-1]) if has_more else None,
+        )
+        return EventPage(data=events, pagination=pagination)
+
+    async def timeline(self, correlation_id: str, *, after: int = 0, limit: int = 1000) -> Timeline:
+        """The events of one correlation in the order of the ledger; none when there are none."""
+        async with self._measured("timeline"):
+            found = await self._rows("timeline", correlation_id=correlation_id, after=after, limit=limit + 1)
+            events = [rows.stored_event(row) for row in found[:limit]]
+            return Timeline(correlation_id=correlation_id, events=events, has_more=len(found) > limit)
+
+    async def verify(self, request: VerifyRequest) -> Verification:
+        """Walk one correlation, or every ledger, and name each bad row in order."""
+        async with self._measured("verify"):
+            kept = None
+            if request.head_sequence is not None and request.head_hash is not None:
+                kept = (request.head_sequence, bytes.fromhex(request.head_hash))
+            if request.correlation_id is not None:
+                walk = verification.Walk(whole=False, kept=kept)
+                await self._walk(walk, "correlation_rows", correlation_id=request.correlation_id)
+                return _verification(request.correlation_id, [walk])
+            shards = {row["shard"] for row in await self._rows("ledger_shards")} | {request.shard}
+            walks = []
+            for shard in sorted(shards):
+                walk = verification.Walk(whole=True, shard=shard, kept=kept if shard == request.shard else None)
+                await self._walk(walk, "ledger_rows", shard=shard)
+                walks.append(walk)
+            return _verification(None, walks)
+
+    async def _walk(self, walk: verification.Walk, statement: str, **which: object) -> None:
+        while chunk := await self._rows(statement, **which, after=walk.sequence, limit=CHUNK):
+            for row in chunk:
+                walk.see(rows.checked(row))
+        walk.end()
+
+    async def _rows(self, name: str, **values: object) -> list[Any]:
+        statement = QUERIES[name]
+        with database.translated():
+            found: list[Any] = await self._pool.fetch(statement.sql, *statement.bind(**values))
+            return found
+
+    @asynccontextmanager
+    async def _measured(self, operation: str) -> AsyncIterator[None]:
+        status = "failure"
+        try:
+            with self._metrics.query_seconds.labels(operation).time():
+                yield
+            status = "success"
+        finally:
+            self._metrics.queries.labels(operation, status).inc()
+
+
+def _cursor(event: StoredEvent) -> str:
+    microseconds = (event.event_timestamp - _EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(_CURSOR.pack(microseconds, event.event_id.bytes)).decode()
+
+
+def _parse_cursor(text: str) -> tuple[datetime, UUID]:
+    try:
+        microseconds, id_bytes = _CURSOR.unpack(base64.b64decode(text, altchars=b"-_", validate=True))
+        return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=id_bytes)
+    except (binascii.Error, struct.error, OverflowError, ValueError) as error:
+        raise BadCursor("the cursor is not one that we gave out") from error
+
+
+def _verification(correlation_id: str | None, walks: list[verification.Walk]) -> Verification:
+    findings: list[Finding] = [finding for walk in walks for finding in walk.findings]
+    total = sum(walk.total for walk in walks)
+    bad = sum(walk.bad for walk in walks)
+    sequence, hash_ = walks[0].head
+    if findings:
+        message = f"Hash chain verification FAILED: tampering detected, first at sequence {findings[0].sequence}"
+    elif correlation_id is not None and not total:
+        message = f"No events found for correlation_id {correlation_id}"
+    else:
+        message = "Hash chain verified successfully: no tampering detected"
+    return Verification(
+        is_valid=not findings,
+        total_events=total,
+        verified_events=total - bad,
+        verification_time=datetime.now(UTC),
+        message=message,
+        correlation_id=correlation_id,
+        head_sequence=sequence,
+        head_hash=hash_.hex() if sequence else "",
+        heads=[]
+        if correlation_id is not None
+        else [LedgerHead(shard=w.shard, head_sequence=w.head[0], head_hash=w.head[1].hex()) for w in walks],
+        findings=findings,
+    )

@@ -1,0 +1,54 @@
+"""The DataStorage process: what it opens, in order; shutdown is that list read backwards."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import structlog
+
+from kubernaut.datastorage.config import DataStorageConfig
+from kubernaut.datastorage.endpoints import application
+from kubernaut.datastorage.errors import DataStorageError
+from kubernaut.datastorage.metrics import Metrics
+from kubernaut.datastorage.store import open_store
+from kubernaut.ops.health import Health
+from kubernaut.ops.metrics import new_registry
+from kubernaut.ops.serving import Listen, Server, open_server
+from kubernaut.ops.shutdown import stop_requested
+
+log = structlog.get_logger("datastorage")
+
+
+async def run(config: DataStorageConfig) -> None:
+    """Serve until SIGTERM or SIGINT. Raises CannotStart when the database refuses us, and PortInUse."""
+    with stop_requested() as stop:
+        async with open_service(config) as server:
+            log.info("datastorage listens", url=server.url)
+            await stop.wait()
+            log.info("datastorage stops", after=config.server.endpoint_propagation_delay)
+
+
+@asynccontextmanager
+async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
+    """The running service. At the end: readiness off, a pause for load balancers, requests drained, ledger written."""
+    registry = new_registry("datastorage", version("kubernaut-signalprocessing"))
+    metrics = Metrics(registry)
+    listen = Listen(host=config.server.host, port=config.server.port, port_file=config.server.port_file)
+    async with open_store(config, metrics) as store:
+
+        async def database() -> str | None:
+            try:
+                await store.read.ping()
+            except DataStorageError:
+                return "database_unreachable"
+            return None
+
+        health = Health({"database": database})
+        app = application(store, health, config.server, metrics, registry)
+        async with open_server(app, listen, drain_for=config.server.shutdown_timeout) as server:
+            try:
+                yield server
+            finally:
+                health.is_stopping = True
+                await asyncio.sleep(config.server.endpoint_propagation_delay)

@@ -1,0 +1,148 @@
+-- Every statement that DataStorage sends. A name, a sentence, named parameters; see queries.py.
+
+-- name: lock_migrations
+-- One migrator at a time; held until the session ends.
+SELECT pg_advisory_lock(hashtext('kubernaut.migrations'));
+
+-- name: create_migrations_table
+-- What has been applied, and the hash of its text.
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    version integer PRIMARY KEY,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- name: applied_migrations
+SELECT version, checksum FROM schema_migrations ORDER BY version;
+
+-- name: remember_migration
+INSERT INTO schema_migrations (version, name, checksum) VALUES (:version, :name, :checksum);
+
+-- name: ping
+-- Does PostgreSQL answer?
+SELECT 1;
+
+-- name: months
+-- The first day of every month that has a partition.
+SELECT to_date(substr(inhrelid::regclass::text, length('audit_events_') + 1), 'YYYY_MM') AS month
+  FROM pg_inherits
+ WHERE inhparent = 'audit_events'::regclass AND inhrelid::regclass::text ~ '^audit_events_\d{4}_\d{2}$';
+
+-- name: ensure_month
+-- Make the partition of a month unless it is there; true when it was made now.
+SELECT audit_events_ensure_month(:month::date);
+
+-- name: lock_ledger
+-- Serialises the appends of one ledger until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtext('kubernaut.audit_ledger'), :shard::integer);
+
+-- name: ledger_head
+-- The newest row of one ledger. The caller holds its lock.
+SELECT sequence, link_hash FROM audit_ledger WHERE shard = :shard ORDER BY sequence DESC LIMIT 1;
+
+-- name: stored_ids
+-- Which of these events are in the ledger, and with what content.
+SELECT event_id, content_hash FROM audit_ledger WHERE event_id = ANY(:event_ids::uuid[]);
+
+-- name: correlation_heads
+-- Hash of the newest event of each of these correlations. The caller holds the lock of their ledger.
+SELECT wanted.correlation_id, head.event_hash
+  FROM unnest(:correlation_ids::text[]) AS wanted (correlation_id)
+ CROSS JOIN LATERAL (
+       SELECT event_hash FROM audit_ledger
+        WHERE audit_ledger.correlation_id = wanted.correlation_id AND shard = :shard
+        ORDER BY sequence DESC LIMIT 1) AS head;
+
+-- name: keep_conflict
+-- Evidence of an attempt to store other content under a taken id.
+INSERT INTO audit_conflicts
+       (received_at, event_id, correlation_id, stored_content_hash, refused_content_hash, refused_event)
+VALUES (:received_at, :event_id, :correlation_id, :stored_content_hash, :refused_content_hash, :refused_event::jsonb);
+
+-- name: events_page
+-- One page, newest first. A filter that is null does not filter; the planner sees the values and drops it.
+WITH page AS (
+    SELECT * FROM audit_events
+     WHERE (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
+       AND (:event_type::text IS NULL OR event_type = :event_type::text)
+       AND (:event_category::text IS NULL OR event_category = :event_category::text)
+       AND (:event_outcome::text IS NULL OR event_outcome = :event_outcome::text)
+       AND (:severity::text IS NULL OR severity = :severity::text)
+       AND (:resource_type::text IS NULL OR resource_type = :resource_type::text)
+       AND (:resource_id::text IS NULL OR resource_id = :resource_id::text)
+       AND (:actor_type::text IS NULL OR actor_type = :actor_type::text)
+       AND (:actor_id::text IS NULL OR actor_id = :actor_id::text)
+       AND (:namespace::text IS NULL OR namespace = :namespace::text)
+       AND (:detail_key::text IS NULL OR event_data ->> :detail_key::text = :detail_value::text)
+       AND (:since::timestamptz IS NULL OR event_timestamp >= :since::timestamptz)
+       AND (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
+       AND (:before_time::timestamptz IS NULL
+            OR (event_timestamp, event_id) < (:before_time::timestamptz, :before_id::uuid))
+     ORDER BY event_timestamp DESC, event_id DESC
+     LIMIT :limit::bigint OFFSET :offset::bigint
+)
+SELECT page.*, ledger.shard, ledger.sequence, ledger.received_at, ledger.late, ledger.content_hash,
+       ledger.previous_event_hash, ledger.event_hash, ledger.link_hash
+  FROM page JOIN audit_ledger AS ledger USING (event_id, event_timestamp)
+ ORDER BY event_timestamp DESC, event_id DESC;
+
+-- name: events_count
+-- How many events match, counting no further than :most.
+SELECT count(*) FROM (
+    SELECT FROM audit_events
+     WHERE (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
+       AND (:event_type::text IS NULL OR event_type = :event_type::text)
+       AND (:event_category::text IS NULL OR event_category = :event_category::text)
+       AND (:event_outcome::text IS NULL OR event_outcome = :event_outcome::text)
+       AND (:severity::text IS NULL OR severity = :severity::text)
+       AND (:resource_type::text IS NULL OR resource_type = :resource_type::text)
+       AND (:resource_id::text IS NULL OR resource_id = :resource_id::text)
+       AND (:actor_type::text IS NULL OR actor_type = :actor_type::text)
+       AND (:actor_id::text IS NULL OR actor_id = :actor_id::text)
+       AND (:namespace::text IS NULL OR namespace = :namespace::text)
+       AND (:detail_key::text IS NULL OR event_data ->> :detail_key::text = :detail_value::text)
+       AND (:since::timestamptz IS NULL OR event_timestamp >= :since::timestamptz)
+       AND (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
+     LIMIT :most::bigint) AS matching;
+
+-- name: timeline
+-- The events of one correlation in the order of the ledger.
+SELECT events.*, ledger.shard, ledger.sequence, ledger.received_at, ledger.late, ledger.content_hash,
+       ledger.previous_event_hash, ledger.event_hash, ledger.link_hash
+  FROM audit_ledger AS ledger JOIN audit_events AS events USING (event_id, event_timestamp)
+ WHERE ledger.correlation_id = :correlation_id AND ledger.sequence > :after
+ ORDER BY ledger.sequence
+ LIMIT :limit;
+
+-- name: ledger_shards
+-- Every ledger that has rows.
+WITH RECURSIVE shards AS (
+    (SELECT shard FROM audit_ledger ORDER BY shard LIMIT 1)
+    UNION ALL
+    SELECT (SELECT shard FROM audit_ledger WHERE audit_ledger.shard > shards.shard ORDER BY shard LIMIT 1)
+      FROM shards WHERE shards.shard IS NOT NULL
+)
+SELECT shard FROM shards WHERE shard IS NOT NULL;
+
+-- name: ledger_rows
+-- The next rows of one ledger with their payloads, which may be gone.
+SELECT row.sequence, row.shard, row.event_id AS row_event_id, row.correlation_id AS row_correlation_id,
+       row.event_timestamp AS row_event_timestamp, row.received_at, row.late,
+       row.content_hash, row.previous_event_hash, row.event_hash, row.link_hash, events.*
+  FROM (SELECT * FROM audit_ledger
+         WHERE shard = :shard AND sequence > :after ORDER BY sequence LIMIT :limit) AS row
+  LEFT JOIN audit_events AS events
+    ON events.event_timestamp = row.event_timestamp AND events.event_id = row.event_id
+ ORDER BY row.sequence;
+
+-- name: correlation_rows
+-- The next rows of one correlation with their payloads, which may be gone.
+SELECT row.sequence, row.shard, row.event_id AS row_event_id, row.correlation_id AS row_correlation_id,
+       row.event_timestamp AS row_event_timestamp, row.received_at, row.late,
+       row.content_hash, row.previous_event_hash, row.event_hash, row.link_hash, events.*
+  FROM (SELECT * FROM audit_ledger
+         WHERE correlation_id = :correlation_id AND sequence > :after ORDER BY sequence LIMIT :limit) AS row
+  LEFT JOIN audit_events AS events
+    ON events.event_timestamp = row.event_timestamp AND events.event_id = row.event_id
+ ORDER BY row.sequence;

@@ -1,0 +1,82 @@
+"""A migrated database per test, a store on it, and the service over HTTP."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+import asyncpg
+import httpx2
+import pytest
+from prometheus_client import CollectorRegistry
+
+from kubernaut.datastorage.config import DatabaseConfig, DataStorageConfig, LedgerConfig, ServerConfig
+from kubernaut.datastorage.metrics import Metrics
+from kubernaut.datastorage.migrate import migrate
+from kubernaut.datastorage.service import open_service
+from kubernaut.datastorage.store import Store, open_store
+from kubernaut.embedded.postgres import Postgres
+from support.services import NewDatabase, new_database, own_directory, postgres  # noqa: F401 - fixtures
+
+_TEMPLATE = "datastorage_template"
+
+
+class OpenStore(Protocol):
+    def __call__(self, *, shards: int = 1) -> AbstractAsyncContextManager[Store]: ...
+
+
+@pytest.fixture
+async def database(postgres: Postgres, new_database: NewDatabase) -> str:  # noqa: F811
+    """The URL of a migrated database of this test's own."""
+    admin = await asyncpg.connect(postgres.url("postgres"))
+    try:
+        known = await admin.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", _TEMPLATE)
+        if not known:
+            await admin.execute(f"CREATE DATABASE {_TEMPLATE}")
+            await migrate(postgres.url(_TEMPLATE))
+    finally:
+        await admin.close()
+    return await new_database(template=_TEMPLATE)
+
+
+def config_for(url: str, *, shards: int = 1) -> DataStorageConfig:
+    return DataStorageConfig(
+        server=ServerConfig(port=0, endpoint_propagation_delay=0, shutdown_timeout=5),
+        database=DatabaseConfig.from_url(url),
+        ledger=LedgerConfig(shards=shards),
+    )
+
+
+@pytest.fixture
+def another_store(database: str) -> OpenStore:
+    """As many stores on the test's database as it wants."""
+
+    @asynccontextmanager
+    async def opening(*, shards: int = 1) -> AsyncIterator[Store]:
+        async with open_store(config_for(database, shards=shards), Metrics(CollectorRegistry())) as store:
+            yield store
+
+    return opening
+
+
+@pytest.fixture
+async def store(another_store: OpenStore) -> AsyncIterator[Store]:
+    async with another_store() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sql(database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of somebody who goes around the service."""
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def http(database: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the running service."""
+    async with (
+        open_service(config_for(database)) as server,
+        httpx2.AsyncClient(base_url=server.url, timeout=10) as client,
+    ):
+        yield client
