@@ -1,0 +1,123 @@
+"""DataStorage over HTTP: writing batches, and reading the trail back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+
+from kubernaut.api.events import AuditEvent, EventPage, Timeline, Verification, VerifyRequest
+from kubernaut.audit.config import ClientConfig
+from kubernaut.audit.errors import StoreError, Unreachable, check
+
+EVENTS = "/api/v1/audit/events"
+BATCH = "/api/v1/audit/events/batch"
+VERIFY = "/api/v1/audit/verify-chain"
+_JSON = {"content-type": "application/json"}
+
+T = TypeVar("T")
+
+
+class DataStorageClient:
+    """One DataStorage. Every method raises a StoreError that carries the words of the store's problem document."""
+
+    def __init__(self, http: httpx2.AsyncClient, config: ClientConfig) -> None:
+        self._http = http
+        self._timeout = config.timeout
+        self._token = _Token(config.token_file) if config.token_file else None
+
+    async def send(self, events: Sequence[AuditEvent]) -> None:
+        """Write a batch, all or nothing; when it returns, the store has the events on disk."""
+        await self.send_encoded([msgspec.json.encode(event) for event in events])
+
+    async def send_encoded(self, bodies: Sequence[bytes]) -> None:
+        """The same, for events that are JSON texts already."""
+        await self._ask("POST", BATCH, content=b"[" + b",".join(bodies) + b"]")
+
+    async def query(self, filters: Mapping[str, str | int] | None = None) -> EventPage:
+        """One page of events, newest first; `filters` are the query parameters of the store."""
+        return await self._read("GET", EVENTS, EventPage, params=dict(filters or {}))
+
+    async def timeline(self, correlation_id: str) -> Timeline:
+        """Every event of one correlation in the order of the ledger; empty when there is none."""
+        path = f"/api/v1/audit/timeline/{quote(correlation_id, safe='')}"
+        return await self._read("GET", path, Timeline)
+
+    async def verify(self, correlation_id: str | None = None, *, timeout: float = 600.0) -> Verification:
+        """Check the hashes of one correlation, or of the whole ledger, which may take its time."""
+        body = msgspec.json.encode(VerifyRequest(correlation_id=correlation_id))
+        return await self._read("POST", VERIFY, Verification, content=body, timeout=timeout)
+
+    async def _read(
+        self,
+        method: str,
+        path: str,
+        type: type[T],
+        *,
+        params: dict[str, str | int] | None = None,
+        content: bytes | None = None,
+        timeout: float | None = None,
+    ) -> T:
+        response = await self._ask(method, path, params=params, content=content, timeout=timeout)
+        try:
+            return msgspec.json.decode(response.content, type=type)
+        except msgspec.DecodeError as error:
+            raise StoreError(
+                f"{method} {path}: the answer is not what a DataStorage sends: {error}; is this the right address?",
+                status=response.status_code,
+            ) from error
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str | int] | None = None,
+        content: bytes | None = None,
+        timeout: float | None = None,
+    ) -> httpx2.Response:
+        headers = dict(_JSON)
+        if self._token:
+            headers["authorization"] = f"Bearer {self._token.value()}"
+        timeout = timeout or self._timeout
+        try:
+            # The library's own limit is for each read and write; a store that drips would hold us for ever.
+            async with asyncio.timeout(timeout):
+                response = await self._http.request(
+                    method, path, params=params, content=content, headers=headers, timeout=timeout
+                )
+        except TimeoutError as error:
+            raise Unreachable(f"network error: {method} {path}: no answer within {timeout:g} s") from error
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
+            raise Unreachable(f"network error: {method} {path}: {str(error) or type(error).__name__}") from error
+        check(response)
+        return response
+
+
+class _Token:
+    """A token that is read again when its file changes, as mounted service-account tokens do every hour."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._changed_at = 0
+        self._text = ""
+
+    def value(self) -> str:
+        try:
+            changed_at = self._path.stat().st_mtime_ns
+            if changed_at != self._changed_at:
+                self._text, self._changed_at = self._path.read_text().strip(), changed_at
+        except OSError as error:
+            raise Unreachable(f"the token file {self._path} cannot be read: {error.strerror}") from error
+        return self._text
+
+
+@asynccontextmanager
+async def open_client(config: ClientConfig) -> AsyncIterator[DataStorageClient]:
+    """A client with its own connections. Nothing is sent before the first call."""
+    async with httpx2.AsyncClient(base_url=config.url, follow_redirects=False, trust_env=False) as http:
+        yield DataStorageClient(http, config)

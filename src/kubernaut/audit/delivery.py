@@ -1,0 +1,180 @@
+"""From the spool to the store: batches in order, one at a time, until every event is stored or set aside.
+
+An outage only makes events wait. A batch that the store refuses is halved until the event that it refuses stands
+alone; that one goes to quarantine with the store's reason, and everything before and after it is delivered.
+"""
+
+import asyncio
+import contextlib
+import re
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from kubernaut.audit.client import DataStorageClient
+from kubernaut.audit.config import AuditConfig
+from kubernaut.audit.errors import Busy, Refused, SpoolFull, StoreError, TooLarge, Unauthorized
+from kubernaut.audit.metrics import AuditMetrics
+from kubernaut.audit.spool import Spool, Waiting
+from kubernaut.ops.backoff import Backoff
+
+_INDEX = re.compile(r"(?:event at index |\$\[)(\d+)")
+
+log = structlog.get_logger("audit-store")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flushed:
+    """What a flush came to."""
+
+    delivered: int
+    """Events that the store took during the flush."""
+
+    waiting: int
+    """Events recorded before the flush that still wait on disk."""
+
+    quarantined: int
+    """Events in quarantine, of this run and of earlier ones."""
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.waiting
+
+
+class Delivery:
+    """Sends what the spool holds. `run()` never ends by itself."""
+
+    def __init__(self, spool: Spool, client: DataStorageClient, config: AuditConfig, metrics: AuditMetrics) -> None:
+        self._spool = spool
+        self._client = client
+        self._config = config
+        self._metrics = metrics
+        self._backoff = Backoff(first=config.retry.first, most=config.retry.most)
+        self._most = config.batch_size
+        self._most_bytes = config.batch_bytes
+        self._plan: list[int] = []  # sizes of the next batches, while a refused one is taken apart
+        self._attempt = 0
+        self._hurried = 0
+        self._changed = asyncio.Event()  # something was committed
+        self._enough = asyncio.Event()  # waiting for company, or for the next try, is over
+        self._progress = asyncio.Event()
+        self.delivered = 0
+        """Events that the store took since the start."""
+        self.failures = 0
+        """Attempts that failed since the start."""
+        spool.on_commit = self._committed
+
+    async def run(self) -> None:
+        """Deliver for ever."""
+        while True:
+            self._changed.clear()
+            if self._spool.waiting:
+                await self._linger()
+                most = min(self._plan[0], self._most) if self._plan else self._most
+                batch = await self._spool.head(most, self._most_bytes)
+                if batch:
+                    await self._send(batch)
+                    continue
+            await self._changed.wait()
+
+    async def flush(self, timeout: float) -> Flushed:
+        """Deliver what was recorded so far without waiting for company, for at most `timeout` seconds."""
+        target, before = self._spool.last, self.delivered
+        self._hurried += 1
+        self._enough.set()
+        try:
+            with contextlib.suppress(TimeoutError, SpoolFull):
+                async with asyncio.timeout(timeout):
+                    await self._spool.committed(target)
+                    while self._spool.delivered_upto < target and self._spool.waiting:
+                        self._progress.clear()
+                        await self._progress.wait()
+        finally:
+            self._hurried -= 1
+        return Flushed(
+            delivered=self.delivered - before,
+            waiting=await self._spool.undelivered(target),
+            quarantined=self._spool.quarantined,
+        )
+
+    def _committed(self) -> None:
+        self._changed.set()
+        self._progress.set()
+        if self._spool.waiting >= self._config.batch_size and not self._attempt:
+            self._enough.set()
+
+    async def _linger(self) -> None:
+        """Wait a little for company, so that a trickle of events does not become a request each."""
+        if self._attempt or self._plan or self._hurried or self._spool.waiting >= self._most:
+            return
+        await self._pause(self._config.flush_interval)
+
+    async def _pause(self, delay: float) -> None:
+        self._enough.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._enough.wait(), delay)
+
+    async def _send(self, batch: list[Waiting]) -> None:
+        self._attempt += 1
+        started = time.perf_counter()
+        try:
+            await self._client.send_encoded([event.body for event in batch])
+        except StoreError as error:
+            self.failures += 1
+            self._metrics.failed.inc()
+            log.error("Failed to write audit batch", attempt=self._attempt, batch_size=len(batch), error=str(error))
+            await self._after(error, batch)
+        else:
+            log.debug("Wrote audit batch", batch_size=len(batch), attempt=self._attempt)
+            self._attempt = 0
+            self._done_with(len(batch))
+            self.delivered += len(batch)
+            self._metrics.written.inc(len(batch))
+            self._spool.forget(batch[-1].seq, len(batch), sum(event.size for event in batch))
+        finally:
+            self._metrics.duration.observe(time.perf_counter() - started)
+            self._progress.set()
+
+    async def _after(self, error: StoreError, batch: list[Waiting]) -> None:
+        match error:
+            case TooLarge() | Refused() if len(batch) == 1:
+                self._set_aside(batch[0], str(error))
+            case TooLarge(status=413):
+                # Kept for good: a limit of the store does not go away, and asking again with each batch costs a trip.
+                self._most_bytes = sum(event.size for event in batch) // 2
+                self._attempt = 0
+            case TooLarge():
+                self._most = len(batch) // 2
+                self._attempt = 0
+            case Refused():
+                self._plan[:1] = _parts(len(batch), str(error))
+                self._attempt = 0
+            case Busy(retry_after=float(delay)):
+                # The store's word counts even when somebody is in a hurry.
+                await asyncio.sleep(delay)
+            case _:
+                if isinstance(error, Unauthorized):
+                    log.error("Auth error writing audit batch (token expired or insufficient permissions, will retry)")
+                await self._pause(self._backoff.delay(self._attempt))
+
+    def _set_aside(self, event: Waiting, reason: str) -> None:
+        log.error("Audit event refused by DataStorage, kept in quarantine", error=reason)
+        self._metrics.quarantined.inc()
+        self._spool.quarantine(event, reason)
+        self._done_with(1)
+        self._attempt = 0
+
+    def _done_with(self, count: int) -> None:
+        if self._plan:
+            self._plan[0] -= count
+            if self._plan[0] <= 0:
+                del self._plan[0]
+
+
+def _parts(size: int, reason: str) -> list[int]:
+    """How to send a refused batch again: around the event that the store names, else in halves."""
+    named = _INDEX.search(reason)
+    if named and (first := int(named[1])) < size:
+        return [part for part in (first, 1, size - first - 1) if part]
+    return [size // 2, size - size // 2]

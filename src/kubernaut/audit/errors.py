@@ -1,0 +1,100 @@
+"""What can go wrong on the way of an event to the store; the only place that knows status codes."""
+
+import httpx2
+import msgspec
+
+from kubernaut.api.problems import PREFIX, Problem, Slug
+
+
+class AuditError(Exception):
+    """Something about the audit trail failed; the text says what, and what to do."""
+
+
+class SpoolError(AuditError):
+    """The spool's directory or file cannot be used."""
+
+
+class SpoolLocked(SpoolError):
+    """Another process has this spool open; give each process a directory of its own."""
+
+
+class SpoolFull(AuditError):
+    """The spool cannot take the events; none of them was taken."""
+
+
+class StoreClosed(AuditError):
+    """The audit store is closed, or belongs to the process that this one was forked from."""
+
+
+class StoreError(AuditError):
+    """DataStorage did not take the request; `status` is 0 when there was no answer."""
+
+    def __init__(self, message: str, *, status: int = 0, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+        """Seconds that the store asked to wait, when it did."""
+
+
+class Unreachable(StoreError):
+    """No answer, or none in time; what was sent may have been stored all the same."""
+
+
+class Busy(StoreError):
+    """The store asked to come back later (429, 503)."""
+
+
+class Unauthorized(StoreError):
+    """The store does not know who asks, or does not allow it (401, 403)."""
+
+
+class TooLarge(StoreError):
+    """The request was too large: too many bytes (413), or too many events."""
+
+
+class Refused(StoreError):
+    """The content of the request is wrong, and sending it again will not help (400, 409, 422)."""
+
+
+class NotFound(StoreError):
+    """The store knows no such thing (404)."""
+
+
+_BY_STATUS: dict[int, type[StoreError]] = {
+    400: Refused,
+    401: Unauthorized,
+    403: Unauthorized,
+    404: NotFound,
+    409: Refused,
+    413: TooLarge,
+    422: Refused,
+    429: Busy,
+    503: Busy,
+}
+
+_LONGEST_TEXT = 2000
+_problem = msgspec.json.Decoder(Problem)
+
+
+def check(response: httpx2.Response) -> None:
+    """Raise the error that the answer stands for, with the words of its problem document; do nothing on a 2xx."""
+    if response.is_success:
+        return
+    error = _BY_STATUS.get(response.status_code, StoreError)
+    text = f"Data Storage Service returned status {response.status_code}: {response.reason_phrase}"
+    try:
+        problem = _problem.decode(response.content)
+    except msgspec.DecodeError:
+        pass
+    else:
+        if problem.type == PREFIX + Slug.BATCH_SIZE:
+            error = TooLarge
+        fields = "; ".join(f"{name}: {reason}" for name, reason in problem.field_errors.items())
+        text = "; ".join(part for part in (f"{text}: {problem.detail or problem.title}", fields) if part)
+    raise error(text[:_LONGEST_TEXT], status=response.status_code, retry_after=_retry_after(response))
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    # The date form is not used by our stores; whoever sends it gets our own back-off.
+    text = response.headers.get("retry-after", "")
+    return float(text) if text.isdecimal() else None
