@@ -204,7 +204,7 @@ class Client:
 
     async def read(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         """GET any path of the server; a connection that breaks is tried again, twice at most."""
-        async for attempt in stamina.retry_context(on=_broke, attempts=3, wait_initial=0.05, wait_max=0.5):
+        async for attempt in stamina.retry_context(on=_broke, attempts=3, wait_initial=0.05, wait_jitter=0.05):
             with attempt:
                 return await self._request("GET", path, params=query)
         raise AssertionError("unreachable")

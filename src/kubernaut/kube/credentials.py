@@ -32,11 +32,12 @@ def read_config(kubeconfig: Path | None, context: str | None = None) -> SingleCo
             chosen = KubeConfig.from_service_account().get()
         else:
             chosen = KubeConfig.from_file(kubeconfig).get(context)
-    except (ConfigError, msgspec.ValidationError, yaml.YAMLError, KeyError, TypeError, OSError) as error:
+    except (ConfigError, OSError) as error:
         where = f"kubeconfig {kubeconfig}" if kubeconfig else "no kubeconfig was given, and not in a pod"
-        # Errors of YAML and of types quote the file's content, which may be a secret.
-        quotable = isinstance(error, ConfigError | KeyError | OSError)
-        raise Misconfigured(f"{where}: {error if quotable else type(error).__name__}") from error
+        raise Misconfigured(f"{where}: {error}") from error
+    except (msgspec.ValidationError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        # Its own words would quote the file, and the file holds secrets.
+        raise Misconfigured(f"{kubeconfig} is not a kubeconfig ({type(error).__name__})") from None
     if chosen is None:
         raise Misconfigured(f"kubeconfig {kubeconfig} has no current context")
     return chosen

@@ -1,0 +1,185 @@
+"""From kubeconfigs to the Authorization header."""
+
+import json
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kubernaut.kube.client import Client, ClientConfig, open_client
+from kubernaut.kube.errors import Misconfigured, Unauthorized
+from kubernaut.kube.objects import Key, Kind, PartialObject
+from support.scripted_api import Call, an_object, open_scripted_api
+
+CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObject)
+KEY = Key("shop", "a")
+
+
+class Guard:
+    """A server that lets in whoever shows one of its tokens, and remembers what it was shown."""
+
+    def __init__(self, *tokens: str) -> None:
+        self.tokens = set(tokens)
+        self.shown: list[str] = []
+
+    async def __call__(self, call: Call) -> None:
+        token = call.headers.get("authorization", "").removeprefix("Bearer ")
+        self.shown.append(token)
+        if token in self.tokens:
+            await call.answer(an_object())
+        else:
+            await call.refuse(401, "Unauthorized", "Unauthorized")
+
+
+@asynccontextmanager
+async def as_user(user: dict[str, Any], guard: Guard, directory: Path) -> AsyncIterator[Client]:
+    async with open_scripted_api(guard, directory) as kubeconfig:
+        config = json.loads(kubeconfig.read_text())
+        config["users"] = [{"name": "u", "user": user}]
+        config["contexts"][0]["context"] |= {"user": "u", "namespace": "shop"}
+        kubeconfig.write_text(yaml.safe_dump(config))
+        async with open_client(ClientConfig(kubeconfig=kubeconfig, timeout=5.0)) as client:
+            yield client
+
+
+def a_plugin(directory: Path, body: str, version: str = "v1") -> dict[str, Any]:
+    script = directory / "plugin.py"
+    script.write_text(body)
+    return {
+        "exec": {
+            "apiVersion": f"client.authentication.k8s.io/{version}",
+            "command": sys.executable,
+            "args": [str(script)],
+            "env": [{"name": "PLUGIN_TOKEN", "value": "from-plugin"}],
+            "interactiveMode": "Never",
+        }
+    }
+
+
+PRINT_TOKEN = """
+import json, os, pathlib
+asked = json.loads(os.environ["KUBERNETES_EXEC_INFO"])
+count = pathlib.Path(__file__).with_suffix(".count")
+number = len(count.read_text()) if count.exists() else 0
+count.write_text("x" * (number + 1))
+status = {"token": f"{os.environ['PLUGIN_TOKEN']}-{number}"}
+if number == 0 and "EXPIRES" in globals():
+    status["expirationTimestamp"] = EXPIRES
+print(json.dumps({"apiVersion": asked["apiVersion"], "kind": "ExecCredential", "status": status}))
+"""
+
+
+async def test_token_of_the_file_is_shown(tmp_path: Path):
+    guard = Guard("secret")
+    async with as_user({"token": "secret"}, guard, tmp_path) as client:
+        await client.get(CONFIGMAP, KEY)
+        assert client.namespace == "shop"
+
+    assert guard.shown == ["secret"]
+
+
+async def test_wrong_token_is_unauthorized_and_not_in_the_text(tmp_path: Path):
+    async with as_user({"token": "wrong-token"}, Guard("secret"), tmp_path) as client:
+        with pytest.raises(Unauthorized) as raised:
+            await client.get(CONFIGMAP, KEY)
+
+    assert "wrong-token" not in str(raised.value)
+
+
+async def test_rotated_token_file_is_read_again_when_refused(tmp_path: Path):
+    file = tmp_path / "token"
+    file.write_text("old\n")
+    guard = Guard("old")
+    async with as_user({"tokenFile": str(file)}, guard, tmp_path) as client:
+        await client.get(CONFIGMAP, KEY)
+        guard.tokens = {"new"}
+        file.write_text("new\n")
+        await client.get(CONFIGMAP, KEY)
+
+    assert guard.shown == ["old", "old", "new"]
+
+
+async def test_vanished_token_file_is_unauthorized(tmp_path: Path):
+    async with as_user({"tokenFile": str(tmp_path / "none")}, Guard(), tmp_path) as client:
+        with pytest.raises(Unauthorized, match="none not found"):
+            await client.get(CONFIGMAP, KEY)
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+async def test_plugin_is_asked_once_and_again_when_refused(tmp_path: Path, version: str):
+    guard = Guard("from-plugin-0")
+    async with as_user(a_plugin(tmp_path, PRINT_TOKEN, version), guard, tmp_path) as client:
+        await client.get(CONFIGMAP, KEY)
+        await client.get(CONFIGMAP, KEY)
+        guard.tokens = {"from-plugin-1"}
+        await client.get(CONFIGMAP, KEY)
+
+    assert guard.shown == ["from-plugin-0", "from-plugin-0", "from-plugin-0", "from-plugin-1"]
+
+
+async def test_plugin_is_asked_again_before_its_token_expires(tmp_path: Path):
+    soon = (datetime.now(UTC) + timedelta(seconds=5)).isoformat()
+    guard = Guard("from-plugin-0", "from-plugin-1")
+    async with as_user(a_plugin(tmp_path, f"EXPIRES = {soon!r}\n{PRINT_TOKEN}"), guard, tmp_path) as client:
+        await client.get(CONFIGMAP, KEY)
+        await client.get(CONFIGMAP, KEY)
+        await client.get(CONFIGMAP, KEY)
+
+    assert guard.shown == ["from-plugin-0", "from-plugin-1", "from-plugin-1"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"), [("raise SystemExit(3)", "exited with 3"), ("print('secret')", "not an ExecCredential")]
+)
+async def test_plugin_that_fails_is_named_without_its_output(tmp_path: Path, body: str, said: str):
+    async with as_user(a_plugin(tmp_path, body), Guard(), tmp_path) as client:
+        with pytest.raises(Unauthorized, match=said) as raised:
+            await client.get(CONFIGMAP, KEY)
+
+    assert "secret" not in str(raised.value)
+
+
+async def test_unknown_plugin_protocol_is_a_misconfiguration(tmp_path: Path):
+    with pytest.raises(Misconfigured, match="v9 is not supported"):
+        async with as_user(a_plugin(tmp_path, "", "v9"), Guard(), tmp_path):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "not a kubeconfig"),
+        ("token: [", "ParserError"),
+        ("clusters: []\ncontexts: []\nusers: []\n", "No current context"),
+        ("current-context: x\nclusters: []\ncontexts: []\nusers: []\n", "'x' not found"),
+        ("clusters: [{name: a, cluster: {server: [topsecret]}}]\n", "ValidationError"),
+    ],
+)
+async def test_unusable_kubeconfig_is_named_and_not_quoted(tmp_path: Path, content: str, said: str):
+    file = tmp_path / "config"
+    file.write_text(content)
+
+    with pytest.raises(Misconfigured, match=re.escape(said)) as raised:
+        async with open_client(ClientConfig(kubeconfig=file)):
+            pass
+
+    assert str(file) in str(raised.value)
+    assert "topsecret" not in str(raised.value)
+
+
+async def test_missing_kubeconfig_is_named(tmp_path: Path):
+    with pytest.raises(Misconfigured, match="none not found"):
+        async with open_client(ClientConfig(kubeconfig=tmp_path / "none")):
+            pass
+
+
+async def test_without_a_kubeconfig_a_pod_is_expected():
+    with pytest.raises(Misconfigured, match="no kubeconfig was given, and not in a pod"):
+        async with open_client(ClientConfig()):
+            pass

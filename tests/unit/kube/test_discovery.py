@@ -1,0 +1,120 @@
+"""How often a server is asked for kinds, and what one broken group hides."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from kubernaut.kube.client import ClientConfig, open_client
+from kubernaut.kube.discovery import Discovery
+from kubernaut.kube.errors import KubeError
+from support.scripted_api import Call, open_scripted_api
+
+
+def a_resource(name: str, kind: str, **more: object) -> dict[str, object]:
+    return {"name": name, "kind": kind, "namespaced": True, "singularName": "", "verbs": ["get", "list"], **more}
+
+
+class Server:
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.broken: set[str] = set()
+        self.resources = {
+            "/api/v1": [
+                a_resource("pods", "Pod"),
+                a_resource("pods/log", "Pod"),
+                a_resource("services", "Service"),
+                a_resource("bindings", "Binding", verbs=["create"]),
+            ],
+            "/apis/apps/v1": [a_resource("deployments", "Deployment", singularName="deployment")],
+            "/apis/extensions/v1beta1": [a_resource("deployments", "Deployment")],
+            "/apis/serving.example.com/v1": [a_resource("services", "Service", singularName="service")],
+        }
+
+    async def __call__(self, call: Call) -> None:
+        self.asked[call.path] += 1
+        if call.path in self.broken:
+            await call.refuse(503, "ServiceUnavailable", "no endpoints")
+        elif call.path == "/apis":
+            paths = [path.removeprefix("/apis/") for path in self.resources if path.startswith("/apis/")]
+            versions = {path.split("/")[0]: {"groupVersion": path} for path in sorted(paths, reverse=True)}
+            await call.answer(
+                {
+                    "groups": [
+                        {"name": name, "versions": [version], "preferredVersion": version}
+                        for name, version in versions.items()
+                    ]
+                }
+            )
+        elif call.path in self.resources:
+            await call.answer({"resources": self.resources[call.path]})
+        else:
+            await call.answer(b"404 page not found", 404)
+
+
+async def test_what_was_found_is_not_asked_for_again(tmp_path: Path):
+    server = Server()
+    async with open_scripted_api(server, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
+        discovery = Discovery(client, again_after=0.0)
+        for _ in range(3):
+            assert await discovery.kind("apps/v1", "Deployment") is not None
+
+    assert server.asked == {"/apis/apps/v1": 1}
+
+
+async def test_unknown_kinds_are_not_asked_for_without_end(tmp_path: Path):
+    server = Server()
+    async with open_scripted_api(server, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
+        discovery = Discovery(client, again_after=60.0)
+        for number in range(5):
+            assert await discovery.kind("apps/v1", f"Thing{number}") is None
+            assert await discovery.kind("gone.example.com/v1", "Thing") is None
+            assert await discovery.singular(f"thing{number}") is None
+
+    assert set(server.asked.values()) == {1, 2}
+    assert server.asked["/apis/gone.example.com/v1"] == 1
+
+
+async def test_kind_installed_later_is_found(tmp_path: Path):
+    server = Server()
+    async with open_scripted_api(server, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
+        discovery = Discovery(client, again_after=0.0)
+        assert await discovery.singular("rollout") is None
+        server.resources["/apis/argoproj.io/v1alpha1"] = [a_resource("rollouts", "Rollout", singularName="rollout")]
+
+        found = await discovery.singular("rollout")
+
+    assert found is not None
+    assert found.api_version == "argoproj.io/v1alpha1"
+
+
+async def test_names_leave_out_subresources_and_what_cannot_be_read(tmp_path: Path):
+    async with open_scripted_api(Server(), tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
+        names = await Discovery(client).singular_names()
+
+    assert {name: kind.api_version for name, kind in names.items()} == {
+        "pod": "v1",
+        "service": "v1",
+        "deployment": "apps/v1",
+    }
+
+
+async def test_one_broken_group_hides_only_itself(tmp_path: Path):
+    server = Server()
+    server.broken = {"/apis/serving.example.com/v1"}
+    with capture_logs() as logs:
+        async with open_scripted_api(server, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
+            names = await Discovery(client).singular_names()
+
+    assert set(names) == {"pod", "service", "deployment"}
+    assert [line["api_version"] for line in logs] == ["serving.example.com/v1"]
+
+
+async def test_server_that_speaks_something_else_is_an_error(tmp_path: Path):
+    async def script(call: Call) -> None:
+        await call.answer(b"<html>")
+
+    async with open_scripted_api(script, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
+        with pytest.raises(KubeError, match="not the discovery document"):
+            await Discovery(client).kind("v1", "Pod")

@@ -1,0 +1,120 @@
+"""What the recorder does when it cannot write: it never waits, it drops, and it counts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from kubernaut.api.meta import ObjectMeta
+from kubernaut.kube.client import ClientConfig, open_client
+from kubernaut.kube.events import EventRecorder, RecorderConfig, open_recorder
+from kubernaut.kube.metrics import KubeMetrics
+from kubernaut.kube.objects import Kind, PartialObject
+from kubernaut.ops.backoff import Backoff
+from support.eventually import eventually
+from support.scripted_api import Call, Script, an_object, open_scripted_api
+
+CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObject)
+QUICK = Backoff(first=0.01, most=0.02)
+TARGET = PartialObject(metadata=ObjectMeta(name="a", namespace="shop", uid="u1"))
+
+
+@asynccontextmanager
+async def recording(
+    script: Script, directory: Path, config: RecorderConfig
+) -> AsyncIterator[tuple[EventRecorder, CollectorRegistry]]:
+    registry = CollectorRegistry()
+    async with (
+        open_scripted_api(script, directory) as kubeconfig,
+        open_client(ClientConfig(kubeconfig=kubeconfig, timeout=2.0)) as client,
+        open_recorder(client, config, KubeMetrics(registry)) as recorder,
+    ):
+        yield recorder, registry
+
+
+def dropped(registry: CollectorRegistry, reason: str) -> float:
+    return registry.get_sample_value("kubernaut_kubernetes_events_dropped_total", {"reason": reason}) or 0
+
+
+async def never(call: Call) -> None:
+    await call.silence()
+
+
+async def test_full_recorder_drops_and_counts(tmp_path: Path):
+    config = RecorderConfig(component="t", capacity=3, flush_for=0)
+    async with recording(never, tmp_path, config) as (recorder, registry):
+        for number in range(5):
+            recorder.record(CONFIGMAP, TARGET, "Seen", f"number {number}")
+
+        assert dropped(registry, "full") == 2
+
+    assert dropped(registry, "closed") == 3
+
+
+async def test_closing_waits_for_no_longer_than_it_may(tmp_path: Path):
+    config = RecorderConfig(component="t", flush_for=0.05)
+    async with asyncio.timeout(2), recording(never, tmp_path, config) as (recorder, registry):
+        recorder.record(CONFIGMAP, TARGET, "Seen", "it is there")
+
+    assert dropped(registry, "closed") == 1
+    recorder.record(CONFIGMAP, TARGET, "Seen", "too late")
+    assert dropped(registry, "closed") == 2
+
+
+async def test_refused_event_is_dropped_and_said_once(tmp_path: Path):
+    async def script(call: Call) -> None:
+        await call.refuse(403, "Forbidden", "events is forbidden")
+
+    with capture_logs() as logs:
+        async with recording(script, tmp_path, RecorderConfig(component="t")) as (recorder, registry):
+            for number in range(4):
+                recorder.record(CONFIGMAP, TARGET, "Seen", f"number {number}")
+            assert await recorder.flush(5)
+
+    assert dropped(registry, "refused") == 4
+    assert [line["event"] for line in logs] == ["Kubernetes Events are not written"]
+
+
+async def test_event_survives_a_short_outage(tmp_path: Path):
+    calls: list[str] = []
+
+    async def script(call: Call) -> None:
+        calls.append(call.method)
+        if len(calls) < 4:
+            return await call.refuse(503)
+        return await call.answer(an_object())
+
+    async with recording(script, tmp_path, RecorderConfig(component="t", backoff=QUICK)) as (recorder, registry):
+        recorder.record(CONFIGMAP, TARGET, "Seen", "it is there")
+        assert await recorder.flush(5)
+
+        assert registry.get_sample_value("kubernaut_kubernetes_events_written_total") == 1
+
+    assert calls == ["POST"] * 4
+
+
+async def test_event_is_given_up_after_its_attempts(tmp_path: Path):
+    async def script(call: Call) -> None:
+        await call.refuse(503)
+
+    config = RecorderConfig(component="t", backoff=QUICK, attempts=2)
+    with capture_logs():
+        async with recording(script, tmp_path, config) as (recorder, registry):
+            recorder.record(CONFIGMAP, TARGET, "Seen", "it is there")
+            await eventually(lambda: dropped(registry, "failed") == 1)
+
+
+async def test_long_message_is_cut_to_what_a_server_takes(tmp_path: Path):
+    bodies: list[bytes] = []
+
+    async def script(call: Call) -> None:
+        bodies.append(call.body)
+        await call.answer(an_object())
+
+    async with recording(script, tmp_path, RecorderConfig(component="t")) as (recorder, _):
+        recorder.record(CONFIGMAP, TARGET, "Seen", "x" * 5000)
+
+    assert bodies[0].count(b"x") < 1100
