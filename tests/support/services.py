@@ -1,4 +1,4 @@
-"""Real services for tests: one PostgreSQL and one Valkey per worker, one empty database per test.
+"""Real services for tests: one PostgreSQL, Valkey and Kubernetes API per worker, one empty database per test.
 
     async def test_something(postgres_database):          # a URL; the database is empty and this test's own
         connection = await asyncpg.connect(postgres_database)
@@ -9,12 +9,17 @@
 
     async def test_queue(valkey_url):                     # a URL with a database number; that database is empty
 
+    def test_cluster(kubernetes): ...                     # path of an administrator's kubeconfig; shared by the
+                                                          # worker's tests: make a namespace of your own in it
+    def test_signals(kubernetes_with_crds): ...           # the same, with our CRDs established
+
     def test_outage(postgres): ...                        # the server itself: .url(db), .process.pid
                                                           # never stop this one; open your own with `own_directory`
 
 A service is started when the first test of a worker asks for it, and stopped when the worker ends.
 `own_directory` is an empty directory that other users may enter, which `tmp_path` is not: PostgreSQL started by
 root runs as `nobody`.
+The Kubernetes API is the embedded server, or the real one of `KUBEBUILDER_ASSETS` if that is set.
 """
 
 import asyncio
@@ -32,8 +37,12 @@ import asyncpg
 import pytest
 import valkey.asyncio
 
+from kubernaut.api.crds import all_crds
+from kubernaut.embedded.kubernetes import KubernetesConfig, open_kubernetes
 from kubernaut.embedded.postgres import Postgres, PostgresConfig, open_postgres
 from kubernaut.embedded.valkey import Valkey, ValkeyConfig, open_valkey
+from kubernaut.kube.client import ClientConfig, open_client
+from kubernaut.kube.crds import ensure_crds
 
 NewDatabase = Callable[..., Awaitable[str]]
 T = TypeVar("T")
@@ -104,6 +113,27 @@ async def valkey_url(valkey_server: Valkey) -> str:
     await client.flushdb()
     await client.aclose()
     return url
+
+
+@pytest.fixture(scope="session")
+def kubernetes() -> Iterator[Path]:
+    env = {name: value for name, value in os.environ.items() if name == "KUBEBUILDER_ASSETS"}
+    with (
+        enterable_directory() as path,
+        _held(open_kubernetes(KubernetesConfig(directory=path, env=env, durable=False))) as api,
+    ):
+        yield api.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def kubernetes_with_crds(kubernetes: Path) -> Path:
+    async def install() -> None:
+        async with open_client(ClientConfig(kubeconfig=kubernetes, field_manager="test")) as client:
+            await ensure_crds(client, all_crds())
+
+    with closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(install())
+    return kubernetes
 
 
 async def _execute(postgres: Postgres, statement: str) -> None:

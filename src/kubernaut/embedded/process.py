@@ -22,7 +22,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -51,6 +51,8 @@ class ProcessSpec:
     """Seconds."""
     env: Mapping[str, str] | None = None
     """The child's whole environment; this process's own when None."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Variables on top of that."""
     cwd: Path | None = None
     user: int | None = None
     """Run as this user and the group of the same number; needs root."""
@@ -166,7 +168,7 @@ def _start(spec: ProcessSpec) -> Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=None if spec.env is None else dict(spec.env),
+                env={**(os.environ if spec.env is None else spec.env), **spec.settings},
                 cwd=spec.cwd,
                 user=spec.user,
                 group=spec.user,
@@ -183,14 +185,17 @@ def _start(spec: ProcessSpec) -> Process:
 
 
 async def _until_ready(process: Process, spec: ProcessSpec) -> None:
+    pause = 0.005
     try:
         async with asyncio.timeout(spec.ready_within):
             while not await spec.ready(process):
                 if not process.is_running:
                     raise process.obituary("ended before it was ready")
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(0.01):
+                    async with asyncio.timeout(pause):
                         await process.ended()
+                # Whoever takes long should not be kept busy with questions.
+                pause = min(pause * 1.2, 0.1)
     except TimeoutError:
         raise process.obituary(f"was not ready within {spec.ready_within:g} s") from None
 

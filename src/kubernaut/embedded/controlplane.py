@@ -1,0 +1,230 @@
+"""A real etcd and kube-apiserver, started from a folder such as setup-envtest makes.
+
+    async with open_control_plane(assets, data / "kubernetes") as kubeconfig:
+        ...
+
+No tool but the two programs is needed. kube-apiserver makes its own certificate and key, and the key also signs the
+tokens of service accounts. The kubeconfig is an administrator's, with a random token. Objects live in the directory
+and are there again at the next start, on the same port if it is still free.
+etcd listens on 127.0.0.1 and knows no passwords: whoever may run programs on the machine can read and write it.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import ssl
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from kubernaut.embedded.errors import EmbeddedError
+from kubernaut.embedded.ports import HOST, free_port, open_on_free_port
+from kubernaut.embedded.process import Process, ProcessSpec
+from kubernaut.embedded.secret_files import secret_in, write_secret
+
+_PROBE_WITHIN = 2.0  # seconds
+_CERTIFICATE_DAYS = 300  # kube-apiserver makes one for a year
+_SERVICE_ADDRESSES = "10.0.0.0/24"
+_ISSUER = "https://kubernetes.default.svc"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlPlane:
+    """Two servers that answer."""
+
+    kubeconfig: Path
+    port: int
+    processes: tuple[Process, ...]
+
+
+def find_assets(env: Mapping[str, str]) -> Path | None:
+    """A folder with etcd and kube-apiserver, or None.
+
+    `KUBEBUILDER_ASSETS`, the folder of `TEST_ASSET_KUBE_APISERVER` and `TEST_ASSET_ETCD`, `PATH`,
+    `/usr/local/kubebuilder/bin`. Raises `EmbeddedError` when a variable names a folder without the programs.
+    """
+    if named := env.get("KUBEBUILDER_ASSETS"):
+        folder = Path(named)
+        if not _has_both(folder):
+            raise EmbeddedError(f"KUBEBUILDER_ASSETS={named} is not a folder with the programs etcd and kube-apiserver")
+        return folder
+    for variable in ("TEST_ASSET_KUBE_APISERVER", "TEST_ASSET_ETCD"):
+        if (named := env.get(variable)) and _has_both(Path(named).parent):
+            return Path(named).parent
+    for folder in (*map(Path, env.get("PATH", "").split(os.pathsep)), Path("/usr/local/kubebuilder/bin")):
+        if folder.is_absolute() and _has_both(folder):
+            return folder
+    return None
+
+
+@asynccontextmanager
+async def open_control_plane(
+    assets: Path, directory: Path, *, durable: bool = True, port: int = 0
+) -> AsyncIterator[Path]:
+    """Run both servers until the block ends; the answer is the path of an administrator's kubeconfig."""
+    async with open_servers(assets, directory, durable=durable, port=port) as servers:
+        yield servers.kubeconfig
+
+
+@asynccontextmanager
+async def open_servers(
+    assets: Path, directory: Path, *, durable: bool = True, port: int = 0
+) -> AsyncIterator[ControlPlane]:
+    """Run both servers until the block ends. Not `durable`: objects live in memory and are gone afterwards."""
+    assets, directory = _prepared(assets, directory)
+    with _etcd_data(directory, durable) as data:
+        etcd = _Etcd(assets, directory, data, durable)
+        async with open_on_free_port(etcd.spec) as (store, store_port):
+            front = _Front(assets, directory, store_port, durable)
+            async with open_on_free_port(front.spec, port) as (server, server_port):
+                yield ControlPlane(
+                    kubeconfig=front.write_kubeconfig(server_port), port=server_port, processes=(store, server)
+                )
+
+
+class _Etcd:
+    def __init__(self, assets: Path, directory: Path, data: Path, durable: bool) -> None:
+        self._program = assets / "etcd"
+        self._directory = directory
+        self._data = data
+        self._durable = durable
+
+    def spec(self, port: int) -> ProcessSpec:
+        client, peer = f"http://{HOST}:{port}", f"http://{HOST}:{free_port()}"
+        command = [str(self._program), f"--data-dir={self._data}", "--auto-compaction-retention=1h"]
+        command += [f"--listen-client-urls={client}", f"--advertise-client-urls={client}"]
+        command += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"]
+        command += [f"--initial-cluster=default={peer}"]
+        if not self._durable:
+            command.append("--unsafe-no-fsync")
+
+        async def is_ready(process: Process) -> bool:
+            return await _says(f"{client}/health", '"true"')
+
+        return ProcessSpec(
+            name="etcd",
+            command=command,
+            log=self._directory / "etcd.log",
+            ready=is_ready,
+            stop_signal=_stop_signal(self._durable),
+        )
+
+
+class _Front:
+    def __init__(self, assets: Path, directory: Path, store_port: int, durable: bool) -> None:
+        self._program = assets / "kube-apiserver"
+        self._directory = directory
+        self._stop_signal = _stop_signal(durable)
+        self._store = f"http://{HOST}:{store_port}"
+        self._certificates = directory / "certs"
+        self._token = secret_in(directory / "token")
+        write_secret(directory / "tokens.csv", f"{self._token},admin,admin,system:masters\n")
+        self._forget_old_certificate()
+
+    @property
+    def _certificate(self) -> Path:
+        return self._certificates / "apiserver.crt"
+
+    def spec(self, port: int) -> ProcessSpec:
+        key = self._certificates / "apiserver.key"
+        command = [
+            str(self._program),
+            f"--etcd-servers={self._store}",
+            f"--cert-dir={self._certificates}",
+            f"--bind-address={HOST}",
+            f"--advertise-address={HOST}",
+            f"--secure-port={port}",
+            f"--service-cluster-ip-range={_SERVICE_ADDRESSES}",
+            "--authorization-mode=RBAC",
+            f"--token-auth-file={self._directory / 'tokens.csv'}",
+            "--allow-privileged=true",
+            f"--service-account-key-file={key}",
+            f"--service-account-signing-key-file={key}",
+            f"--service-account-issuer={_ISSUER}",
+            f"--api-audiences={_ISSUER}",
+            # Nobody makes the tokens that this plug-in would mount into pods.
+            "--disable-admission-plugins=ServiceAccount",
+            "--endpoint-reconciler-type=none",
+        ]
+
+        async def is_ready(process: Process) -> bool:
+            return self._certificate.exists() and await _says(
+                f"https://{HOST}:{port}/readyz", "ok", certificate=self._certificate, token=self._token
+            )
+
+        return ProcessSpec(
+            name="kube-apiserver",
+            command=command,
+            log=self._directory / "kube-apiserver.log",
+            ready=is_ready,
+            ready_within=120.0,
+            # Half the garbage: these machines are small, and the server is mostly idle.
+            settings={"GOGC": "50"},
+            stop_signal=self._stop_signal,
+        )
+
+    def write_kubeconfig(self, port: int) -> Path:
+        path = self._directory / "kubeconfig"
+        cluster = {"server": f"https://{HOST}:{port}", "certificate-authority": str(self._certificate)}
+        name = "kubernaut"
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": name, "cluster": cluster}],
+            "users": [{"name": name, "user": {"token": self._token}}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": "default"}}],
+            "current-context": name,
+        }
+        write_secret(path, json.dumps(content, indent=2) + "\n")  # JSON is YAML
+        return path
+
+    def _forget_old_certificate(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - self._certificate.stat().st_mtime > _CERTIFICATE_DAYS * 86400:
+                shutil.rmtree(self._certificates)
+
+
+def _prepared(assets: Path, directory: Path) -> tuple[Path, Path]:
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return assets.absolute(), directory.absolute()
+
+
+@contextmanager
+def _etcd_data(directory: Path, durable: bool) -> Iterator[Path]:
+    if durable:
+        yield directory / "etcd"
+        return
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of random name is made in it
+    with tempfile.TemporaryDirectory(prefix="etcd-", dir=memory if os.access(memory, os.W_OK) else directory) as path:
+        yield Path(path)
+
+
+def _stop_signal(durable: bool) -> signal.Signals:
+    # What is thrown away needs no orderly end, which takes a second.
+    return signal.SIGTERM if durable else signal.SIGKILL
+
+
+async def _says(url: str, answer: str, *, certificate: Path | None = None, token: str = "") -> bool:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        verify = ssl.create_default_context(cafile=certificate) if certificate else False
+        async with (
+            asyncio.timeout(_PROBE_WITHIN),
+            httpx2.AsyncClient(verify=verify, trust_env=False, timeout=_PROBE_WITHIN) as client,
+        ):
+            response = await client.get(url, headers=headers)
+    except (OSError, httpx2.HTTPError, TimeoutError):
+        return False
+    return response.is_success and answer in response.text
+
+
+def _has_both(folder: Path) -> bool:
+    return all(os.access(folder / name, os.X_OK) for name in ("etcd", "kube-apiserver"))

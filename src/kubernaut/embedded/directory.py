@@ -1,0 +1,206 @@
+"""The data directory of a stack: ours or empty, used by one stack at a time, kept or thrown away.
+
+A marker file says that a directory is ours and which format it has; everything else that is not empty is refused, so
+that a mistyped path never gets mixed with somebody's files. A lock of the kernel keeps a second stack out; it ends with
+the process that holds it, however that ends, so a stale lock does not exist.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import pwd
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubernaut.embedded.binaries import may_enter
+from kubernaut.embedded.errors import EmbeddedError
+
+FORMAT = 1
+_MARKER = "kubernaut-data.json"
+_LOCK = "lock"
+_PORTS = "ports.json"
+_TEMPORARY = "kubernaut-demo-"
+_MOST_SIDE_BY_SIDE = 20
+
+
+class DirectoryInUse(EmbeddedError):
+    """Another stack is using the data directory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataDirectory:
+    """A directory that belongs to this process until its block ends."""
+
+    path: Path
+
+    def section(self, name: str) -> Path:
+        """The directory of one part of the stack; made if it is missing."""
+        place = self.path / name
+        place.mkdir(exist_ok=True, mode=0o700)
+        return place
+
+    def remembered_port(self, name: str) -> int:
+        """The port that the part had last time, or 0."""
+        port = self._ports().get(name, 0)
+        return port if isinstance(port, int) and 0 < port < 65536 else 0
+
+    def remember_port(self, name: str, port: int) -> None:
+        """Let the part have the same port at the next start, so that addresses stay valid."""
+        fresh = self.path / f"{_PORTS}.new"
+        fresh.write_text(json.dumps({**self._ports(), name: port}, indent=2) + "\n")
+        fresh.replace(self.path / _PORTS)
+
+    def _ports(self) -> dict[str, object]:
+        try:
+            ports = json.loads((self.path / _PORTS).read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return ports if isinstance(ports, dict) else {}
+
+
+@contextmanager
+def open_directory(path: Path) -> Iterator[DataDirectory]:
+    """Take an empty, a new, or one of our own directories; only this process uses it until the block ends.
+
+    Raises `DirectoryInUse`, and `EmbeddedError` for a directory that is not ours.
+    """
+    path = path.absolute()
+    _make(path)
+    _refuse_foreign(path)
+    with _lock(path):
+        _refuse_foreign(path)
+        if not (path / _MARKER).exists():
+            fresh = path / f"{_MARKER}.new"
+            fresh.write_text(json.dumps({"format": FORMAT, "what": "data of kubernaut up or kubernaut demo"}) + "\n")
+            fresh.replace(path / _MARKER)
+        yield DataDirectory(path=path)
+
+
+@contextmanager
+def open_default_directory(env: Mapping[str, str]) -> Iterator[DataDirectory]:
+    """The user's own data directory, or the next one beside it that no other stack is using."""
+    first = default_directory(env)
+    for number in range(1, _MOST_SIDE_BY_SIDE + 1):
+        path = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with contextlib.ExitStack() as stack:
+            try:
+                directory = stack.enter_context(open_directory(path))
+            except DirectoryInUse:
+                continue
+            yield directory
+            return
+    raise DirectoryInUse(f"{_MOST_SIDE_BY_SIDE} stacks are running in {first.parent}: stop one, or name a directory")
+
+
+@contextmanager
+def open_temporary_directory() -> Iterator[DataDirectory]:
+    """A directory that is removed at the end; those that killed stacks have left behind are removed as well."""
+    parent = Path(tempfile.gettempdir())
+    for left in parent.glob(f"{_TEMPORARY}*"):
+        # Somebody else's, one in use, or one that another process removes at this moment.
+        with contextlib.suppress(EmbeddedError, OSError), open_existing(left):
+            shutil.rmtree(left, ignore_errors=True)
+    path = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+    _make(path)
+    try:
+        with open_directory(path) as directory:
+            yield directory
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def open_existing(path: Path) -> Iterator[DataDirectory]:
+    """One of our own directories, or `EmbeddedError`; never makes one."""
+    if not (path / _MARKER).is_file():
+        raise EmbeddedError(f"{path} is not a data directory of Kubernaut")
+    with open_directory(path) as directory:
+        yield directory
+
+
+def default_directory(env: Mapping[str, str]) -> Path:
+    """`$XDG_DATA_HOME/kubernaut/up`, where XDG_DATA_HOME is `~/.local/share` unless it is set.
+
+    Root's home is closed to others, and PostgreSQL refuses to run as root: then it is `/var/lib/kubernaut/up`.
+    """
+    home = Path(env.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir)
+    share = Path(env["XDG_DATA_HOME"]) if env.get("XDG_DATA_HOME") else home / ".local" / "share"
+    path = share / "kubernaut" / "up"
+    if os.geteuid() == 0:
+        there = next(part for part in path.absolute().parents if part.exists())
+        if not may_enter(there, pwd.getpwnam("nobody").pw_uid):
+            return Path("/var/lib/kubernaut/up")
+    return path
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if path.stat().st_uid == os.geteuid() and _ours_or_empty(path):
+            # Root's PostgreSQL runs as another user, who must pass through; nobody else may look inside.
+            path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    except (FileExistsError, NotADirectoryError):
+        raise EmbeddedError(f"{path} is not a directory: name another one") from None
+    except PermissionError as error:
+        raise EmbeddedError(f"{path} cannot be used as data directory: {error.strerror}: name another one") from None
+
+
+def _refuse_foreign(path: Path) -> None:
+    owner = path.stat().st_uid
+    if owner != os.geteuid():
+        raise EmbeddedError(f"{path} belongs to {_user_name(owner)}, not to you: name a directory of your own")
+    if not _ours_or_empty(path):
+        raise EmbeddedError(
+            f"{path} holds files and is not a data directory of Kubernaut (it has no {_MARKER}):"
+            " name an empty or a new directory"
+        )
+    with contextlib.suppress(FileNotFoundError):
+        found = _format_of(path / _MARKER)
+        if found != FORMAT:
+            raise EmbeddedError(
+                f"{path} has data format {found}, and this version of Kubernaut knows format {FORMAT}:"
+                " use the version that made it, or name another directory"
+            )
+
+
+def _ours_or_empty(path: Path) -> bool:
+    names = {entry.name for entry in path.iterdir()}
+    return _MARKER in names or not names - {_LOCK, f"{_MARKER}.new"}
+
+
+def _format_of(marker: Path) -> object:
+    try:
+        content = json.loads(marker.read_text())
+    except ValueError:
+        return "unknown"
+    return content.get("format") if isinstance(content, dict) else "unknown"
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    fd = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(fd, "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.EACCES}:
+                raise
+            holder = file.read().strip() or "unknown"
+            raise DirectoryInUse(f"{path} is in use by process {holder}: stop it, or name another directory") from None
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
