@@ -1,0 +1,132 @@
+"""A cache across crashes of the API server: nothing is lost, nothing vanishes unnoticed."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from kubernaut.embedded.process import Process, ProcessSpec, open_process
+from kubernaut.kube.client import Client, ClientConfig, Selection, open_client
+from kubernaut.kube.errors import AlreadyExists, KubeError, NotFound
+from kubernaut.kube.informer import Informer, InformerConfig, open_informers
+from kubernaut.kube.objects import Key
+from kubernaut.kube.watch import WatchConfig
+from kubernaut.ops.backoff import Backoff
+from support.eventually import eventually
+from support.kinds import CONFIGMAP, ConfigMap, a_configmap
+
+pytestmark = pytest.mark.kubernetes
+
+SELECTION = Selection(namespace="default", labels="kube-test")
+
+
+@asynccontextmanager
+async def open_api(directory: Path) -> AsyncIterator[Process]:
+    """The embedded server on a directory; the same port each time."""
+
+    async def ready(process: Process) -> bool:
+        return "ready " in process.output()
+
+    command = [sys.executable, "-m", "kubernaut.embedded.apiserver", "--data", directory]
+    async with open_process(
+        ProcessSpec(name="api server", command=command, log=directory.parent / "api.log", ready=ready)
+    ) as process:
+        yield process
+
+
+async def kill(process: Process) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    await process.ended()
+
+
+async def insist(client: Client, name: str) -> None:
+    """Create an object however often the server dies meanwhile."""
+    while True:
+        try:
+            await client.create(CONFIGMAP, a_configmap("default", name, {"kube-test": "1"}))
+        except AlreadyExists:
+            return
+        except KubeError:
+            await asyncio.sleep(0.02)
+        else:
+            return
+
+
+def an_informer(client: Client) -> Informer[ConfigMap]:
+    quick = WatchConfig(backoff=Backoff(first=0.02, most=0.2))
+    return Informer(client, CONFIGMAP, InformerConfig(selection=SELECTION, watch=quick))
+
+
+async def test_nothing_is_lost_across_kill_9_of_the_server(tmp_path: Path):
+    data = tmp_path / "kubernetes"
+    replayed: dict[Key, str] = {}
+
+    def replay(old: ConfigMap | None, new: ConfigMap | None) -> None:
+        if new is None:
+            assert old is not None
+            del replayed[Key(old.metadata.namespace, old.metadata.name)]
+        else:
+            replayed[Key(new.metadata.namespace, new.metadata.name)] = new.metadata.resource_version
+
+    async def write(client: Client) -> None:
+        for number in range(150):
+            await insist(client, f"m{number}")
+            if number % 10 == 5:
+                with suppress(KubeError):
+                    await client.delete(CONFIGMAP, Key("default", f"m{number - 5}"))
+
+    async with open_api(data) as first:
+        config = ClientConfig(kubeconfig=data / "kubeconfig", timeout=5.0)
+        async with open_client(config) as client, asyncio.TaskGroup() as tasks:
+            informer = an_informer(client)
+            informer.listen(replay)
+            async with open_informers(informer):
+                await asyncio.wait_for(informer.synced.wait(), 10)
+                writing = tasks.create_task(write(client))
+                await eventually(lambda: len(informer) >= 30)
+                await kill(first)
+                async with open_api(data) as second:
+                    await eventually(lambda: len(informer) >= 80)
+                    await kill(second)
+                async with open_api(data):
+                    await writing
+                    truth = {
+                        Key(item.metadata.namespace, item.metadata.name): item.metadata.resource_version
+                        for item in (await client.list(CONFIGMAP, SELECTION)).items
+                    }
+                    await eventually(lambda: replayed == truth)
+
+                    assert len(truth) >= 135
+                    assert {key: informer.get(key).metadata.resource_version for key in truth} == truth
+
+
+async def test_what_vanished_while_nobody_watched_is_reported_deleted(tmp_path: Path):
+    data = tmp_path / "kubernetes"
+    async with open_api(data) as first:
+        config = ClientConfig(kubeconfig=data / "kubeconfig", timeout=5.0)
+        async with open_client(config) as client:
+            informer = an_informer(client)
+            deleted: list[str] = []
+            informer.listen(lambda old, new: deleted.append(old.metadata.name) if new is None else None)
+            await insist(client, "stays")
+            await insist(client, "goes")
+            async with open_informers(informer):
+                await asyncio.wait_for(informer.synced.wait(), 10)
+                await kill(first)
+                async with open_api(data):
+                    await _delete(client, "goes")
+                    await insist(client, "comes")
+                    await eventually(lambda: informer.get(Key("default", "comes")))
+                    await eventually(lambda: deleted == ["goes"])
+
+                assert informer.get(Key("default", "stays"))
+
+
+async def _delete(client: Client, name: str) -> None:
+    with suppress(NotFound):
+        await client.delete(CONFIGMAP, Key("default", name))
