@@ -241,8 +241,9 @@ class _Pipes(asyncio.SubprocessProtocol):
         self.write(struct.pack(">I", len(payload)) + payload)
 
     def write(self, frame: bytes) -> None:
-        stdin = self.transport.get_pipe_transport(0)
-        if isinstance(stdin, asyncio.WriteTransport) and not stdin.is_closing():
+        # The pipe for input can be written to; uvloop's transports just do not say so by their type.
+        stdin = cast("asyncio.WriteTransport | None", self.transport.get_pipe_transport(0))
+        if stdin is not None and not stdin.is_closing():
             stdin.write(frame)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:

@@ -1,0 +1,162 @@
+"""The kinds we keep copies of, each narrowed to the fields somebody reads."""
+
+from typing import Any
+
+import msgspec
+
+from kubernaut.api.meta import ObjectMeta, Wire
+from kubernaut.api.remediation import REMEDIATION_KIND, REMEDIATION_PLURAL, RemediationRequest
+from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
+from kubernaut.kube.objects import Kind
+from kubernaut.signalprocessing import redaction
+
+
+class Plain(Wire, frozen=True, gc=False):
+    """An object of which only the metadata is read."""
+
+    metadata: ObjectMeta = ObjectMeta()
+
+    def __post_init__(self) -> None:
+        # Copies of whole objects in annotations would make the largest part of the cache.
+        for key in redaction.DROPPED & self.metadata.annotations.keys():
+            del self.metadata.annotations[key]
+
+
+class _TemplateMeta(Wire, frozen=True, gc=False):
+    labels: dict[str, str] = {}
+
+
+class _Template(Wire, frozen=True, gc=False):
+    metadata: _TemplateMeta = _TemplateMeta()
+
+
+class _WorkloadSpec(Wire, frozen=True, gc=False):
+    template: _Template = _Template()
+
+
+class Workload(Plain, frozen=True, gc=False):
+    """A controller of pods; the template's labels are those of its pods."""
+
+    spec: _WorkloadSpec = _WorkloadSpec()
+
+
+class Requirement(Wire, frozen=True, gc=False):
+    key: str
+    operator: str
+    values: list[str] | None = None
+
+
+class Selector(Wire, frozen=True, gc=False):
+    """A label selector."""
+
+    match_labels: dict[str, str] | None = None
+    match_expressions: list[Requirement] | None = None
+
+    def matches(self, labels: dict[str, str]) -> bool:
+        """Whether an object with these labels is selected; an empty selector selects every object."""
+        if any(labels.get(key) != value for key, value in (self.match_labels or {}).items()):
+            return False
+        return all(_meets(each, labels) for each in self.match_expressions or [])
+
+
+def _meets(requirement: Requirement, labels: dict[str, str]) -> bool:
+    values = requirement.values or []
+    match requirement.operator:
+        case "In":
+            return labels.get(requirement.key) in values
+        case "NotIn":
+            return requirement.key not in labels or labels[requirement.key] not in values
+        case "Exists":
+            return requirement.key in labels
+        case "DoesNotExist":
+            return requirement.key not in labels
+    return False
+
+
+class _BudgetSpec(Wire, frozen=True, gc=False):
+    selector: Selector | None = None
+
+
+class DisruptionBudget(Wire, frozen=True, gc=False):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: _BudgetSpec = _BudgetSpec()
+
+
+class ScaleTarget(Wire, frozen=True, gc=False):
+    kind: str = ""
+    name: str = ""
+
+
+class _AutoscalerSpec(Wire, frozen=True, gc=False):
+    scale_target_ref: ScaleTarget = ScaleTarget()
+
+
+class Autoscaler(Plain, frozen=True, gc=False):
+    spec: _AutoscalerSpec = _AutoscalerSpec()
+
+
+class ConfigMap(Wire, frozen=True):
+    metadata: ObjectMeta = ObjectMeta()
+    data: dict[str, str] | None = None
+
+
+SIGNAL = Kind(group=GROUP, version=VERSION, kind=KIND, plural=PLURAL, type=SignalProcessing)
+REMEDIATION = Kind(
+    group=GROUP, version=VERSION, kind=REMEDIATION_KIND, plural=REMEDIATION_PLURAL, type=RemediationRequest
+)
+CONFIG_MAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=ConfigMap)
+
+NAMESPACE = Kind(version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=Plain)
+NODE = Kind(version="v1", kind="Node", plural="nodes", namespaced=False, type=Plain)
+POD = Kind(version="v1", kind="Pod", plural="pods", type=Plain)
+SERVICE = Kind(version="v1", kind="Service", plural="services", type=Plain)
+CLAIM = Kind(version="v1", kind="PersistentVolumeClaim", plural="persistentvolumeclaims", type=Plain)
+QUOTA = Kind(version="v1", kind="ResourceQuota", plural="resourcequotas", type=Plain)
+REPLICA_SET = Kind(group="apps", version="v1", kind="ReplicaSet", plural="replicasets", type=Plain)
+DEPLOYMENT = Kind(group="apps", version="v1", kind="Deployment", plural="deployments", type=Workload)
+STATEFUL_SET = Kind(group="apps", version="v1", kind="StatefulSet", plural="statefulsets", type=Workload)
+DAEMON_SET = Kind(group="apps", version="v1", kind="DaemonSet", plural="daemonsets", type=Workload)
+JOB = Kind(group="batch", version="v1", kind="Job", plural="jobs", type=Plain)
+CRON_JOB = Kind(group="batch", version="v1", kind="CronJob", plural="cronjobs", type=Plain)
+AUTOSCALER = Kind(
+    group="autoscaling",
+    version="v2",
+    kind="HorizontalPodAutoscaler",
+    plural="horizontalpodautoscalers",
+    type=Autoscaler,
+)
+BUDGET = Kind(
+    group="policy", version="v1", kind="PodDisruptionBudget", plural="poddisruptionbudgets", type=DisruptionBudget
+)
+INGRESS = Kind(group="networking.k8s.io", version="v1", kind="Ingress", plural="ingresses", type=Plain)
+NETWORK_POLICY = Kind(
+    group="networking.k8s.io", version="v1", kind="NetworkPolicy", plural="networkpolicies", type=Plain
+)
+
+CACHED: tuple[Kind[Any], ...] = (
+    NAMESPACE,
+    NODE,
+    POD,
+    SERVICE,
+    CLAIM,
+    QUOTA,
+    REPLICA_SET,
+    DEPLOYMENT,
+    STATEFUL_SET,
+    DAEMON_SET,
+    JOB,
+    CRON_JOB,
+    AUTOSCALER,
+    BUDGET,
+    INGRESS,
+    NETWORK_POLICY,
+)
+"""Kinds of the whole cluster that are kept in memory, so that facts about them cost no request."""
+
+LISTED: tuple[Kind[Any], ...] = (QUOTA, AUTOSCALER, BUDGET, NETWORK_POLICY)
+"""Kinds of which all objects of a namespace are asked for."""
+
+
+def decoded(kind: Kind[Any], manifest: dict[str, Any]) -> Any:
+    """A manifest as the narrow object of its kind. Raises msgspec.ValidationError."""
+    return msgspec.convert(manifest, type=kind.type, strict=False)

@@ -1,0 +1,144 @@
+"""Deciding a signal against a folder of manifests, with the enrichment and the policy that a cluster would use."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+import yaml
+from prometheus_client import CollectorRegistry
+
+from kubernaut.api.signals import SignalProcessing
+from kubernaut.kube.objects import Key, Kind, PartialObject
+from kubernaut.signalprocessing import mapping
+from kubernaut.signalprocessing.cluster import found_of
+from kubernaut.signalprocessing.config import OnPolicyError
+from kubernaut.signalprocessing.enrichment import Found, Reference
+from kubernaut.signalprocessing.kinds import CACHED, CONFIG_MAP, REMEDIATION, ConfigMap, decoded
+from kubernaut.signalprocessing.metrics import ProcessingMetrics
+from kubernaut.signalprocessing.phases import Decides, Phases, Surroundings
+from kubernaut.signalprocessing.signal_mode import SignalModes
+
+T = TypeVar("T")
+
+CONFIG_MAP_NAME = "kubernaut-environment-config"
+
+
+class ManifestError(ValueError):
+    """A file of the folder is no manifest."""
+
+
+class Manifests:
+    """Objects of a folder; made by `read`. A cluster that stands still."""
+
+    def __init__(self) -> None:
+        self._objects: dict[tuple[str, Key], tuple[Kind[Any], Any]] = {}
+
+    def add(self, manifest: dict[str, Any], file: str = "") -> None:
+        """Take in one object. Raises ManifestError."""
+        try:
+            kind = _kind_of(manifest)
+            obj = decoded(kind, manifest)
+        except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
+            raise ManifestError(f"{file}: not a Kubernetes object: {error}") from error
+        namespace = (obj.metadata.namespace or "default") if kind.namespaced else ""
+        if kind.namespaced and not obj.metadata.namespace:
+            obj = msgspec.structs.replace(obj, metadata=msgspec.structs.replace(obj.metadata, namespace=namespace))
+        self._objects[kind.kind, Key(namespace, obj.metadata.name)] = (kind, obj)
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    async def find(self, wanted: Reference) -> Found | None:
+        """The object of that kind and name, of a namespace or of none."""
+        for key in (Key(wanted.namespace, wanted.name), Key("", wanted.name)):
+            found = self._objects.get((wanted.kind, key))
+            if found and (not wanted.api_version or found[0].api_version == wanted.api_version):
+                return found_of(*found)
+        return None
+
+    async def get(self, kind: Kind[T], key: Key) -> T | None:
+        found = self._objects.get((kind.kind, key))
+        return cast("T", found[1]) if found else None  # what is kept under a kind's name was decoded as that kind
+
+    async def members(self, kind: Kind[T], namespace: str) -> Sequence[T]:
+        return [
+            cast("T", obj)
+            for (name, key), (_, obj) in self._objects.items()
+            if name == kind.kind and key.namespace == namespace
+        ]
+
+    def mapping(self) -> mapping.EnvironmentMapping:
+        """The environment mapping, wherever in the folder its ConfigMap is."""
+        for (kind, key), (_, obj) in sorted(self._objects.items(), key=lambda item: item[0]):
+            if kind == CONFIG_MAP.kind and key.name == CONFIG_MAP_NAME and isinstance(obj, ConfigMap):
+                return mapping.parse((obj.data or {}).get(mapping.KEY, ""))
+        return mapping.EnvironmentMapping()
+
+
+def read(folder: Path) -> Manifests:
+    """Every object of every YAML and JSON file below a folder. Raises ManifestError, naming the file."""
+    manifests = Manifests()
+    if not folder.is_dir():
+        raise ManifestError(f"{folder}: not a folder")
+    for path in sorted(folder.rglob("*")):
+        if path.suffix not in (".yaml", ".yml", ".json") or not path.is_file():
+            continue
+        for manifest in _documents(path):
+            manifests.add(manifest, str(path))
+    return manifests
+
+
+async def process(
+    signal: SignalProcessing,
+    manifests: Manifests,
+    policy: Decides,
+    *,
+    modes: SignalModes | None = None,
+    on_policy_error: OnPolicyError = OnPolicyError.FALLBACK,
+) -> SignalProcessing:
+    """The signal with the status that the controller would have given it."""
+    environments = manifests.mapping()
+    around = Surroundings(
+        reader=manifests,
+        policy=lambda: policy,
+        mapping=lambda: environments,
+        modes=lambda: modes or SignalModes(),
+    )
+    phases = Phases(around, ProcessingMetrics(CollectorRegistry()), on_policy_error=on_policy_error)
+    while signal.status.phase is None or not signal.status.phase.is_final:
+        outcome = await phases.advance(signal)
+        signal = msgspec.structs.replace(signal, status=outcome.status)
+    return signal
+
+
+def _documents(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        documents = list(yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: not YAML: {error}") from error
+    for document in documents:
+        if document is None:
+            continue
+        if not isinstance(document, dict):
+            raise ManifestError(f"{path}: not a Kubernetes object")
+        if str(document.get("kind", "")).endswith("List") and "items" in document:
+            yield from document["items"]
+        else:
+            yield document
+
+
+_KNOWN = {(kind.api_version, kind.kind): kind for kind in (*CACHED, CONFIG_MAP, REMEDIATION)}
+
+
+def _kind_of(manifest: dict[str, Any]) -> Kind[Any]:
+    api_version, name = str(manifest["apiVersion"]), str(manifest["kind"])
+    known = _KNOWN.get((api_version, name))
+    if known:
+        return known
+    group, _, version = api_version.rpartition("/")
+    # Nobody tells whether an unknown kind has a namespace, but its manifest does.
+    namespaced = bool(manifest["metadata"].get("namespace"))
+    return Kind(
+        group=group, version=version, kind=name, plural=f"{name.lower()}s", namespaced=namespaced, type=PartialObject
+    )

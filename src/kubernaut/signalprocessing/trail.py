@@ -1,0 +1,263 @@
+"""The audit events that a signal should have left so far, derived from the object alone.
+
+A function of the object: the same object gives the same events to the byte, with the same ids, whenever and wherever it
+is asked. So after a crash everything is derived and recorded again, and the store keeps one of each. An event uses only
+fields that are final once its moment has come; else the same event would read differently later on.
+
+The way through the phases stands in the status: `startTime` for Pending and Enriching, the moment when a condition
+became true for the phase that follows it, `completionTime` for the end.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from uuid import UUID, uuid5
+
+import msgspec
+
+from kubernaut.api.events import AuditEvent, SignalPayload
+from kubernaut.api.meta import Condition, ConditionStatus
+from kubernaut.api.signals import KIND, SignalProcessing, SignalStatus
+from kubernaut.api.vocabulary import (
+    ENVIRONMENT_SOURCE_IN_TRAIL,
+    PRIORITY_SOURCE_IN_TRAIL,
+    ConditionType,
+    EventType,
+    Outcome,
+    Phase,
+    SeveritySource,
+)
+
+CATEGORY = "signalprocessing"
+ACTOR = "signalprocessing-controller"
+
+_IDS = UUID("8d1a2c0e-6b1f-5f0f-9a53-0d0f6a1b7c11")
+_encoder = msgspec.json.Encoder()
+
+_ACTIONS = {
+    EventType.PHASE_TRANSITION: "phase_transition",
+    EventType.ENRICHMENT_COMPLETED: "enrichment",
+    EventType.CLASSIFICATION_DECISION: "classification",
+    EventType.BUSINESS_CLASSIFIED: "classification",
+    EventType.SIGNAL_PROCESSED: "processed",
+    EventType.ERROR_OCCURRED: "error",
+}
+
+
+def events_of(signal: SignalProcessing) -> list[AuditEvent]:
+    """Every event of the signal up to its present state, in causal order; none without a correlation id."""
+    if not signal.spec.remediation_request_ref.name or signal.status.phase is None:
+        return []
+    return list(_Trail(signal).events())
+
+
+def entered(status: SignalStatus) -> list[Phase]:
+    """The phases that the signal has entered, in order; the last one is where it stands."""
+    if status.phase is None:
+        return []
+    way = [Phase.PENDING, Phase.ENRICHING, Phase.CLASSIFYING, Phase.CATEGORIZING, Phase.COMPLETED]
+    if status.phase is not Phase.FAILED:
+        return way[: way.index(status.phase) + 1]
+    reached = 0
+    if status.start_time:
+        reached = 1
+    if status.condition(ConditionType.ENRICHMENT):
+        reached = 2
+    if is_true(status.condition(ConditionType.ENRICHMENT)):
+        reached = 3
+    if is_true(status.condition(ConditionType.CLASSIFICATION)):
+        reached = 4
+    return [*way[:reached], Phase.FAILED]
+
+
+def is_true(condition: Condition | None) -> bool:
+    return condition is not None and condition.status is ConditionStatus.TRUE
+
+
+class _Trail:
+    """The events of one state of one signal."""
+
+    def __init__(self, signal: SignalProcessing) -> None:
+        self._signal = signal
+        self._spec = signal.spec.signal
+        self._status = signal.status
+        self._way = entered(signal.status)
+
+    def events(self) -> Iterator[AuditEvent]:
+        """In causal order: what a phase found out comes before the transition that ends it."""
+        before = ""
+        for phase in self._way:
+            if phase.is_final and self._status.completion_time is None:
+                # Whoever wrote this did not say when; it is recorded as soon as the status does.
+                return
+            yield from self._findings(before, phase)
+            yield self._transition(before, phase)
+            before = phase
+        yield from self._present(Phase(before))
+
+    def _findings(self, before: str, phase: Phase) -> Iterator[AuditEvent]:
+        if phase is Phase.FAILED:
+            yield self._error(Phase(before or Phase.PENDING), "final", self._at(phase))
+        elif before == Phase.ENRICHING:
+            yield self._enriched()
+        elif before == Phase.CLASSIFYING:
+            yield self._decided()
+        elif before == Phase.CATEGORIZING and self._status.business_classification:
+            yield self._categorized()
+
+    def _present(self, phase: Phase) -> Iterator[AuditEvent]:
+        failure = self._status.failure_info
+        if phase.is_final:
+            yield self._processed(phase)
+        elif failure and failure.consecutive_failures and failure.last_failure_time:
+            yield self._error(phase, str(failure.consecutive_failures), failure.last_failure_time)
+
+    def _at(self, phase: Phase) -> datetime:
+        """When the phase was entered."""
+        status = self._status
+        known: datetime | None = status.start_time
+        if phase.is_final:
+            known = status.completion_time
+        elif phase is Phase.CLASSIFYING:
+            known = _since(status, ConditionType.ENRICHMENT)
+        elif phase is Phase.CATEGORIZING:
+            known = _since(status, ConditionType.CLASSIFICATION)
+        created = self._signal.metadata.creation_timestamp
+        return known or status.start_time or created or self._spec.received_time
+
+    def _transition(self, before: str, phase: Phase) -> AuditEvent:
+        payload = self._payload(EventType.PHASE_TRANSITION, phase, from_phase=before, to_phase=phase)
+        outcome = Outcome.FAILURE if phase is Phase.FAILED else Outcome.SUCCESS
+        return self._event(payload, f"{before}→{phase}", self._at(phase), outcome)
+
+    def _enriched(self) -> AuditEvent:
+        context = self._status.kubernetes_context
+        chain = context.owner_chain if context else []
+        kinds = {hop.kind for hop in chain}
+        if context and context.workload:
+            kinds.add(context.workload.kind)
+        payload = self._payload(
+            EventType.ENRICHMENT_COMPLETED,
+            Phase.ENRICHING,
+            has_namespace=bool(context and context.namespace),
+            has_pod="Pod" in kinds,
+            has_deployment="Deployment" in kinds,
+            owner_chain_length=len(chain),
+            degraded_mode=bool(context and context.degraded_mode),
+            duration_ms=_milliseconds(self._at(Phase.CLASSIFYING) - self._at(Phase.ENRICHING)),
+        )
+        return self._event(payload, "enrichment", self._at(Phase.CLASSIFYING))
+
+    def _decided(self) -> AuditEvent:
+        found = self._status.signal_classification
+        payload = self._payload(
+            EventType.CLASSIFICATION_DECISION,
+            Phase.CLASSIFYING,
+            external_severity=self._spec.severity,
+            normalized_severity=found and found.severity,
+            determination_source=(found and found.severity_source) or SeveritySource.REGO,
+            policy_hash=(found and found.policy_hash) or None,
+            duration_ms=_milliseconds(self._at(Phase.CATEGORIZING) - self._at(Phase.CLASSIFYING)),
+            **self._classification(),
+        )
+        return self._event(payload, "classification", self._at(Phase.CATEGORIZING))
+
+    def _categorized(self) -> AuditEvent:
+        at = _since(self._status, ConditionType.CATEGORIZATION) or self._at(Phase.COMPLETED)
+        severity = self._classification().get("severity")
+        payload = self._payload(
+            EventType.BUSINESS_CLASSIFIED, Phase.CATEGORIZING, severity=severity, **self._business()
+        )
+        return self._event(payload, "business", at)
+
+    def _processed(self, phase: Phase) -> AuditEvent:
+        context = self._status.kubernetes_context
+        chain = context.owner_chain if context else []
+        failure = self._status.failure_info
+        payload = self._payload(
+            EventType.SIGNAL_PROCESSED,
+            phase,
+            has_owner_chain=bool(chain),
+            owner_chain_length=len(chain),
+            degraded_mode=bool(context and context.degraded_mode),
+            duration_ms=_milliseconds(self._at(phase) - self._at(Phase.PENDING)),
+            error=(failure and failure.error) or None,
+            **self._classification(),
+            **self._business(),
+        )
+        outcome = Outcome.FAILURE if phase is Phase.FAILED else Outcome.SUCCESS
+        return self._event(payload, "processed", self._at(phase), outcome)
+
+    def _error(self, phase: Phase, which: str, at: datetime) -> AuditEvent:
+        failure = self._status.failure_info
+        payload = self._payload(
+            EventType.ERROR_OCCURRED,
+            phase,
+            error=(failure and failure.error) or "no reason was given",
+            attempt=(failure and failure.consecutive_failures) or None,
+        )
+        return self._event(payload, f"error/{which}", at, Outcome.FAILURE)
+
+    def _classification(self) -> dict[str, str | None]:
+        """Severity, mode, environment and priority in the words of the trail."""
+        words: dict[str, str | None] = {}
+        if found := self._status.signal_classification:
+            words["severity"] = found.severity
+            words["signal_mode"] = found.signal_mode
+            words["source_signal_name"] = found.source_signal_name or None
+        if environment := self._status.environment_classification:
+            words["environment"] = environment.environment.lower()
+            words["environment_source"] = ENVIRONMENT_SOURCE_IN_TRAIL.get(environment.source, "rego")
+        if priority := self._status.priority_assignment:
+            words["priority"] = priority.priority
+            words["priority_source"] = PRIORITY_SOURCE_IN_TRAIL.get(priority.source, "rego")
+            words["policy_name"] = priority.policy_name or None
+        return words
+
+    def _business(self) -> dict[str, str | None]:
+        found = self._status.business_classification
+        if found is None:
+            return {}
+        return {
+            "business_unit": found.business_unit or None,
+            "criticality": found.criticality and found.criticality.lower(),
+            "sla_requirement": found.sla_requirement and found.sla_requirement.lower(),
+        }
+
+    def _payload(self, event_type: EventType, phase: Phase, **more: object) -> SignalPayload:
+        given = {key: value for key, value in more.items() if value is not None}
+        content = {"event_type": event_type, "phase": phase, "signal": self._spec.name, **given}
+        return msgspec.convert(content, type=SignalPayload)
+
+    def _event(
+        self, payload: SignalPayload, moment: str, at: datetime, outcome: Outcome = Outcome.SUCCESS
+    ) -> AuditEvent:
+        metadata = self._signal.metadata
+        return AuditEvent(
+            event_id=uuid5(_IDS, f"{metadata.uid}/{payload.event_type}/{moment}"),
+            event_type=payload.event_type,
+            event_timestamp=at,
+            event_category=CATEGORY,
+            event_action=_ACTIONS[payload.event_type],
+            event_outcome=outcome,
+            actor_type="service",
+            actor_id=ACTOR,
+            resource_type=KIND,
+            resource_id=metadata.name,
+            resource_name=metadata.name,
+            correlation_id=self._signal.spec.remediation_request_ref.name,
+            namespace=metadata.namespace or None,
+            cluster_id=self._spec.cluster_id or None,
+            severity=payload.severity,
+            duration_ms=payload.duration_ms,
+            error_message=payload.error,
+            event_data=msgspec.Raw(_encoder.encode(payload)),
+        )
+
+
+def _since(status: SignalStatus, type: ConditionType) -> datetime | None:
+    condition = status.condition(type)
+    return condition.last_transition_time if condition is not None and is_true(condition) else None
+
+
+def _milliseconds(span: timedelta) -> int:
+    return max(0, span // timedelta(milliseconds=1))
