@@ -30,6 +30,7 @@ class Deduplication(Wire, frozen=True):
     first_seen_at: Time | None = None
     last_seen_at: Time | None = None
     signal_names: Annotated[list[str], Meta(description="Every alert name seen for this workload, in order.")] = []
+    firing: Annotated[list[str], Meta(description="Alerts that no resolve notice has come for, by their labels.")] = []
 
 
 class RemediationStatus(Wire, frozen=True):
