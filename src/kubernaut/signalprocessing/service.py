@@ -28,7 +28,6 @@ from kubernaut.kube.informer import Informer, InformerConfig, open_informers
 from kubernaut.kube.metrics import KubeMetrics
 from kubernaut.kube.objects import Key
 from kubernaut.kube.queue import WorkQueue
-from kubernaut.ops import logs
 from kubernaut.ops.health import Health
 from kubernaut.ops.metrics import new_registry
 from kubernaut.ops.serving import Listen, Server, open_server
@@ -70,7 +69,6 @@ class Service:
 
 async def run(config: SignalProcessingConfig) -> None:
     """Process signals until SIGTERM or SIGINT."""
-    logs.configure(config.logging.level, config.logging.format)
     with stop_requested() as stop:
         async with open_service(config):
             await stop.wait()
