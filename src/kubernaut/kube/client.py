@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import httpx2
 import msgspec
@@ -87,13 +88,14 @@ class Client:
     ) -> None:
         self._calls = calls
         self._watches = watches
+        self._root = str(calls.base_url).rstrip("/")
         self.config = config
         self.namespace = namespace
         """The namespace of the kubeconfig's context."""
 
     @property
     def url(self) -> str:
-        return str(self._calls.base_url)
+        return self._root
 
     async def get(self, kind: Kind[T], key: Key) -> T:
         return _fit(kind, await self.read(kind.path(key)))
@@ -206,7 +208,7 @@ class Client:
         """GET any path of the server; a connection that breaks is tried again, twice at most."""
         async for attempt in stamina.retry_context(on=_broke, attempts=3, wait_initial=0.05, wait_jitter=0.05):
             with attempt:
-                return await self._request("GET", path, params=query)
+                return await self._request("GET", path, query)
         raise AssertionError("unreachable")
 
     async def post(self, path: str, body: object) -> bytes:
@@ -230,12 +232,21 @@ class Client:
         content_type: str = "application/json",
     ) -> bytes:
         content = msgspec.json.encode(body)
-        headers = {"content-type": str(content_type)}
-        return await self._request(method, path, params=query, content=content, headers=headers)
+        return await self._request(method, path, query, content, content_type)
 
-    async def _request(self, method: str, path: str, **arguments: Any) -> bytes:
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        content_type: str = "",
+    ) -> bytes:
+        # A whole URL spares httpx2 from joining one, which costs a tenth of a call.
+        url = f"{self._root}{path}?{urlencode(query)}" if query else f"{self._root}{path}"
+        headers = {"content-type": content_type} if content_type else None
         try:
-            response = await self._calls.request(method, path, **arguments)
+            response = await self._calls.request(method, url, content=content, headers=headers)
         except httpx2.TransportError as error:
             raise from_transport(error, f"{method} {path}") from error
         except ConfigError as error:  # a token file that vanished
