@@ -1,0 +1,171 @@
+"""Our own services as children: their production commands, with configuration files in the data directory.
+
+This is the only place that knows the keys of their configuration.
+"""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import yaml
+
+from kubernaut.embedded.directory import DataDirectory
+from kubernaut.embedded.errors import ProcessDied
+from kubernaut.embedded.ports import HOST, free_port
+from kubernaut.embedded.postgres import Postgres
+from kubernaut.embedded.process import Process, ProcessSpec, open_process
+from kubernaut.embedded.secret_files import write_secret
+
+_PROBE_WITHIN = 2.0  # seconds
+_LOGGING = {"level": "INFO", "format": "json"}
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One of our services, and what to write into its configuration file."""
+
+    name: str
+    """What people call it."""
+    command: str
+    """`kubernaut COMMAND --config FILE` starts it; its files are in the section of this name."""
+    settings: Callable[[int, Path], Settings]
+    """The configuration for a port, 0 for any, and for the file into which it writes the port it has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningService:
+    """A service that says it is ready."""
+
+    url: str
+    process: Process
+
+
+def datastorage(database: Postgres, password_file: Path, name: str) -> Service:
+    """The audit service on one database of a server."""
+
+    def settings(port: int, port_file: Path) -> Settings:
+        return {
+            "server": {
+                "host": HOST,
+                "port": port,
+                "portFile": str(port_file),
+                # There is no load balancer to wait for.
+                "endpointPropagationDelay": "0s",
+                "shutdownTimeout": "5s",
+            },
+            "database": {
+                "host": database.host,
+                "port": database.port,
+                "name": name,
+                "user": database.user,
+                "passwordFile": str(password_file),
+                "sslMode": "disable",
+            },
+            "logging": _LOGGING,
+        }
+
+    return Service(name="DataStorage", command="datastorage", settings=settings)
+
+
+def controller(*, kubeconfig: Path, namespace: str, policy: Path, spool: Path, store: str) -> Service:
+    """The controller on one cluster, with its trail going to one store."""
+
+    def settings(port: int, port_file: Path) -> Settings:
+        address = f"{HOST}:{port}"
+        return {
+            "kubeconfig": str(kubeconfig),
+            "controller": {
+                "metricsAddr": address,
+                "healthProbeAddr": address,
+                "portFile": str(port_file),
+                "namespace": namespace,
+            },
+            "classifier": {"policyDir": str(policy), "signalModes": None},
+            "datastorage": {"url": store, "spoolDir": str(spool), "drainFor": "3s"},
+            "logging": _LOGGING,
+        }
+
+    return Service(name="controller", command="controller", settings=settings)
+
+
+def gateway(*, kubeconfig: Path, namespace: str) -> Service:
+    """The gateway in front of one cluster."""
+
+    def settings(port: int, port_file: Path) -> Settings:
+        return {
+            "kubeconfig": str(kubeconfig),
+            "namespace": namespace,
+            "server": {"host": HOST, "port": port, "portFile": str(port_file)},
+            "logging": _LOGGING,
+        }
+
+    return Service(name="gateway", command="gateway", settings=settings)
+
+
+@asynccontextmanager
+async def open_service(
+    service: Service, directory: DataDirectory, env: Mapping[str, str]
+) -> AsyncIterator[RunningService]:
+    """Run a service until the block ends, on the port of the last time if it is free."""
+    wanted = directory.remembered_port(service.command)
+    port = wanted if wanted and free_port([wanted]) == wanted else 0
+    async with AsyncExitStack() as stack:
+        try:
+            process = await stack.enter_async_context(open_process(_spec(service, directory, env, port)))
+        except ProcessDied as died:
+            # Somebody was faster to take the port.
+            if port == 0 or "cannot listen on" not in died.said:
+                raise
+            process = await stack.enter_async_context(open_process(_spec(service, directory, env, 0)))
+        address = _port_file(service, directory).read_text().strip()
+        directory.remember_port(service.command, int(address.rpartition(":")[2]))
+        yield RunningService(url=f"http://{address}", process=process)
+
+
+def _spec(service: Service, directory: DataDirectory, env: Mapping[str, str], port: int) -> ProcessSpec:
+    place = directory.section(service.command)
+    port_file = _port_file(service, directory)
+    port_file.unlink(missing_ok=True)
+    config = place / "config.yaml"
+    write_secret(config, yaml.safe_dump(service.settings(port, port_file), sort_keys=False))
+
+    async def is_ready(process: Process) -> bool:
+        return port_file.exists() and await _is_ready(f"http://{port_file.read_text().strip()}/readyz")
+
+    return ProcessSpec(
+        name=service.name,
+        command=[*_program(), service.command, "--config", config],
+        log=place / f"{service.command}.log",
+        ready=is_ready,
+        ready_within=60.0,
+        # A variable such as KUBERNAUT_DATASTORAGE__SERVER__PORT would win over the file.
+        env={name: value for name, value in env.items() if not name.startswith("KUBERNAUT_")},
+        cwd=place,
+    )
+
+
+def _port_file(service: Service, directory: DataDirectory) -> Path:
+    return directory.section(service.command) / "address"
+
+
+def _program() -> list[str]:
+    """The command `kubernaut` of this installation."""
+    script = Path(sys.executable).with_name("kubernaut")
+    if os.access(script, os.X_OK):
+        return [str(script)]
+    return [sys.executable, "-c", "from kubernaut.cli import main; main()"]
+
+
+async def _is_ready(url: str) -> bool:
+    try:
+        async with httpx2.AsyncClient(trust_env=False, timeout=_PROBE_WITHIN) as client:
+            return (await client.get(url)).is_success
+    except httpx2.HTTPError:
+        return False

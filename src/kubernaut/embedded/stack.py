@@ -1,0 +1,273 @@
+"""Everything on this machine, in one data directory: `kubernaut up` and `kubernaut demo`.
+
+    async with open_stack(StackConfig(), print) as stack:
+        print(stack.webhook)
+
+PostgreSQL, Valkey and the Kubernetes API start side by side; each of our services starts as soon as what it needs is
+ready, by its production command. At the end they stop in the opposite order. If this process is killed, the kernel
+stops them. If one of them dies, `Stack.failed` raises an error that names it and shows the end of its log; an error
+that leaves the block meanwhile is replaced by that one, because it is most likely its consequence.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import NoReturn
+
+import asyncpg
+
+from kubernaut.api.crds import all_crds
+from kubernaut.datastorage.migrate import migrate
+from kubernaut.embedded import services
+from kubernaut.embedded.directory import (
+    DataDirectory,
+    open_default_directory,
+    open_directory,
+    open_temporary_directory,
+)
+from kubernaut.embedded.kubernetes import Kubernetes, KubernetesConfig, open_kubernetes
+from kubernaut.embedded.postgres import Postgres, PostgresConfig, open_postgres
+from kubernaut.embedded.process import Process
+from kubernaut.embedded.services import RunningService, Service, open_service
+from kubernaut.embedded.valkey import Valkey, ValkeyConfig, open_valkey
+from kubernaut.kube.client import ClientConfig, open_client
+from kubernaut.kube.crds import ensure_crds
+from kubernaut.kube.errors import AlreadyExists
+from kubernaut.kube.objects import Kind, Raw
+from kubernaut.signalprocessing import default_policy
+
+NAMESPACE = "kubernaut-system"
+_DATABASE = "kubernaut"
+_WEBHOOK = "/api/v1/signals/prometheus"
+_NAMESPACES = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=Raw)
+
+Progress = Callable[[str], None]
+
+
+def _environment() -> dict[str, str]:
+    return dict(os.environ)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig:
+    """What to start, and where."""
+
+    directory: Path | None = None
+    """The data directory; None takes the user's own, or one beside it if that is in use."""
+    temporary: bool = False
+    """Use a new directory and remove it at the end."""
+    kubeconfig: Path | None = None
+    """A cluster to work on; None runs a Kubernetes API here."""
+    env: Mapping[str, str] = field(default_factory=_environment)
+    """Where to look for programs, and what the services inherit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """Everything is up, and this is where."""
+
+    directory: Path
+    kubeconfig: Path
+    kubernetes: str
+    """Which Kubernetes API it is, for people."""
+    namespace: str
+    """Where signals are created."""
+    datastorage_url: str
+    gateway_url: str
+    webhook: str
+    """The address to paste into an Alertmanager."""
+    postgres_url: str = field(repr=False)
+    valkey_url: str = field(repr=False)
+    processes: tuple[Process, ...]
+    """All that was started."""
+
+    async def failed(self) -> NoReturn:
+        """Wait until one of the processes ends; raise `ProcessDied`, which names it."""
+        deaths = [asyncio.ensure_future(process.died()) for process in self.processes]
+        try:
+            await asyncio.wait(deaths, return_when=asyncio.FIRST_COMPLETED)
+            self.check()
+            raise AssertionError("a process has ended and come back")
+        finally:
+            for death in deaths:
+                death.cancel()
+            await asyncio.gather(*deaths, return_exceptions=True)
+
+    def check(self) -> None:
+        """Raise `ProcessDied` for the first process that has ended."""
+        for process in self.processes:
+            if not process.is_running:
+                raise process.obituary("ended while it was needed")
+
+
+@asynccontextmanager
+async def open_stack(config: StackConfig, progress: Progress = lambda what: None) -> AsyncIterator[Stack]:
+    """Start everything, and stop it when the block ends. Raises `EmbeddedError` or `KubeError`.
+
+    `progress` hears of each part that has become ready.
+    """
+    async with AsyncExitStack() as exits:
+        directory = exits.enter_context(_directory(config))
+        start = _Start(config, directory, exits, progress)
+        try:
+            stack = await start.everything()
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        try:
+            yield stack
+        except Exception as error:
+            try:
+                stack.check()
+            except Exception as reason:
+                raise reason from error
+            raise
+
+
+class _Start:
+    """One start of a stack; whatever it opens is closed with `exits`."""
+
+    def __init__(
+        self, config: StackConfig, directory: DataDirectory, exits: AsyncExitStack, progress: Progress
+    ) -> None:
+        self._config = config
+        self._directory = directory
+        self._exits = exits
+        self._progress = progress
+        self._processes: list[Process] = []
+
+    async def everything(self) -> Stack:
+        async with asyncio.TaskGroup() as tasks:
+            postgres = tasks.create_task(self._postgres())
+            valkey = tasks.create_task(self._valkey())
+            kubernetes = tasks.create_task(self._kubernetes())
+            datastorage = tasks.create_task(self._datastorage(postgres))
+            gateway = tasks.create_task(self._gateway(kubernetes))
+            tasks.create_task(self._controller(kubernetes, datastorage))
+        return Stack(
+            directory=self._directory.path,
+            kubeconfig=kubernetes.result().kubeconfig,
+            kubernetes=kubernetes.result().description,
+            namespace=NAMESPACE,
+            datastorage_url=datastorage.result().url,
+            gateway_url=gateway.result().url,
+            webhook=gateway.result().url + _WEBHOOK,
+            postgres_url=postgres.result().url(_DATABASE),
+            valkey_url=valkey.result().url(),
+            processes=tuple(self._processes),
+        )
+
+    async def _postgres(self) -> Postgres:
+        config = PostgresConfig(
+            directory=self._directory.section("postgres"),
+            env=self._config.env,
+            port=self._directory.remembered_port("postgres"),
+        )
+        server = await self._exits.enter_async_context(open_postgres(config))
+        self._directory.remember_port("postgres", server.port)
+        self._processes.append(server.process)
+        await _ensure_database(server)
+        await migrate(server.url(_DATABASE))
+        self._progress(f"PostgreSQL on {server.host}:{server.port}")
+        return server
+
+    async def _valkey(self) -> Valkey:
+        config = ValkeyConfig(
+            directory=self._directory.section("valkey"),
+            env=self._config.env,
+            port=self._directory.remembered_port("valkey"),
+        )
+        server = await self._exits.enter_async_context(open_valkey(config))
+        self._directory.remember_port("valkey", server.port)
+        self._processes.append(server.process)
+        self._progress(f"Valkey on {server.host}:{server.port}")
+        return server
+
+    async def _kubernetes(self) -> Kubernetes:
+        config = KubernetesConfig(
+            directory=self._directory.section("kubernetes"),
+            env=self._config.env,
+            kubeconfig=self._config.kubeconfig,
+            port=self._directory.remembered_port("kubernetes"),
+        )
+        api = await self._exits.enter_async_context(open_kubernetes(config))
+        if api.port:
+            self._directory.remember_port("kubernetes", api.port)
+        self._processes.extend(api.processes)
+        async with open_client(ClientConfig(kubeconfig=api.kubeconfig, field_manager="kubernaut-up")) as client:
+            await ensure_crds(client, all_crds())
+            with suppress(AlreadyExists):
+                await client.create(_NAMESPACES, {"metadata": {"name": NAMESPACE}})
+        self._progress(f"Kubernetes: {api.description}")
+        return api
+
+    async def _datastorage(self, postgres: asyncio.Task[Postgres]) -> RunningService:
+        password = self._directory.section("postgres") / "password"
+        return await self._service(services.datastorage(await postgres, password, _DATABASE))
+
+    async def _gateway(self, kubernetes: asyncio.Task[Kubernetes]) -> RunningService:
+        api = await kubernetes
+        return await self._service(services.gateway(kubeconfig=api.kubeconfig, namespace=NAMESPACE))
+
+    async def _controller(
+        self, kubernetes: asyncio.Task[Kubernetes], datastorage: asyncio.Task[RunningService]
+    ) -> RunningService:
+        api, store = await kubernetes, await datastorage
+        return await self._service(
+            services.controller(
+                kubeconfig=api.kubeconfig,
+                namespace=NAMESPACE,
+                policy=_policy(self._directory),
+                spool=self._directory.section("spool"),
+                store=store.url,
+            )
+        )
+
+    async def _service(self, service: Service) -> RunningService:
+        opening = open_service(service, self._directory, self._config.env)
+        running = await self._exits.enter_async_context(opening)
+        self._processes.append(running.process)
+        self._progress(f"{service.name} on {running.url}")
+        return running
+
+
+@contextmanager
+def _directory(config: StackConfig) -> Iterator[DataDirectory]:
+    if config.directory is not None:
+        opening = open_directory(config.directory)
+    elif config.temporary:
+        opening = open_temporary_directory()
+    else:
+        opening = open_default_directory(config.env)
+    with opening as directory:
+        yield directory
+
+
+async def _ensure_database(server: Postgres) -> None:
+    connection = await asyncpg.connect(server.url("postgres"), timeout=10)
+    try:
+        await connection.execute(f"CREATE DATABASE {_DATABASE}")
+    except asyncpg.DuplicateDatabaseError:
+        pass
+    finally:
+        await connection.close(timeout=5)
+
+
+def _policy(directory: DataDirectory) -> Path:
+    """A directory with the policy, which its owner may edit while the controller runs."""
+    place = directory.section("policy")
+    if not any(place.iterdir()):
+        with resources.as_file(resources.files(default_policy) / "policy.rego") as original:
+            shutil.copyfile(original, place / "policy.rego")
+    return place
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
