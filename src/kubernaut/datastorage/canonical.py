@@ -23,7 +23,11 @@ MAX_DIGITS = 400
 
 _NOT_A_NUMBER_OF_OURS = f"a number spans more than {MAX_DIGITS} digits"
 _DEEP = f"event_data is nested deeper than {MAX_DEPTH}"
+_DIGITS = frozenset(b"0123456789")
 _LONG_DIGITS = re.compile(rb"\d{%d}" % (MAX_DIGITS + 1))
+
+
+Json = bytes | str | msgspec.Raw
 
 
 class NotCanonical(ValueError):
@@ -49,40 +53,39 @@ _decode = msgspec.json.Decoder(float_hook=_number).decode
 _encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 
 
-def data(raw: bytes | memoryview | str) -> bytes:
+def data(raw: Json) -> bytes:
     """The canonical form of an event's data, which is a JSON object. Raises NotCanonical."""
-    return _encode(_parse(_as_bytes(raw)))
+    return _form(raw)[1]
 
 
-def admitted(raw: bytes | memoryview) -> bytes:
+def admitted(raw: Json) -> bytes:
     """The canonical form of data that a client sent, within our limits. Raises NotCanonical."""
-    sent = _as_bytes(raw)
-    if len(sent) > MAX_BYTES:
-        raise NotCanonical(f"event_data has {len(sent)} bytes; {MAX_BYTES} are allowed")
-    value = _parse(sent)
+    size = memoryview(raw).nbytes if not isinstance(raw, str) else len(raw)
+    if size > MAX_BYTES:
+        raise NotCanonical(f"event_data has {size} bytes; {MAX_BYTES} are allowed")
+    value, form = _form(raw)
     # Two cheap looks at the bytes spare the walk for nearly all data.
-    if b"\\u0000" in sent or sent.count(b"{") + sent.count(b"[") > MAX_DEPTH:
+    if b"\\u0000" in form or form.count(b"{") + form.count(b"[") > MAX_DEPTH:
         _check(value, 1)
-    return _encode(value)
+    return form
 
 
-def _as_bytes(raw: bytes | memoryview | str) -> bytes:
-    return raw.encode() if isinstance(raw, str) else bytes(raw)
-
-
-def _parse(raw: bytes) -> dict[str, object]:
-    # Python refuses to convert very long runs of digits, and jsonb keeps them all; most data has none.
-    if len(raw) > MAX_DIGITS and _LONG_DIGITS.search(raw):
-        _refuse_long_integers(raw)
+def _form(raw: Json) -> tuple[dict[str, object], bytes]:
     try:
         value = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if not isinstance(value, dict):
+            raise NotCanonical("event_data must be a JSON object")
+        form = _encode(value)
+    except NotCanonical:
+        raise
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         if isinstance(error.__cause__, NotCanonical):
             raise error.__cause__ from None
-        raise NotCanonical(f"event_data is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise NotCanonical("event_data must be a JSON object")
-    return value
+        raise NotCanonical(f"event_data is not JSON that can be kept: {error}") from error
+    # A run of that many digits covers one of these places; looking there first spares the search for most data.
+    if not _DIGITS.isdisjoint(form[MAX_DIGITS::MAX_DIGITS]) and _LONG_DIGITS.search(form):
+        _refuse_long_integers(form)
+    return value, form
 
 
 _STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|[-+0-9.eE]+')

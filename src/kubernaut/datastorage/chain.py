@@ -4,7 +4,7 @@ Each event leaves three hashes, SHA-256 each, with a word in front that says wha
 
     content  = H("kubernaut.content.v1\\n" ‖ canonical event)          what the client said, nothing else
     event    = H("kubernaut.event.v1\\n" ‖ previous event ‖ content)   the chain of one correlation
-    link     = H("kubernaut.ledger.v1\\n" ‖ previous link ‖ position ‖ event ‖ …)   the chain of the whole ledger
+    link     = H("kubernaut.ledger.v1\\n" ‖ previous link ‖ event ‖ place)       the chain of the whole ledger
 
 `content` decides whether two events with one id are the same. `event` follows the order of the ledger within one
 correlation, never timestamps, because clocks disagree. `link` binds a row to its place among all rows, so that a
@@ -12,12 +12,12 @@ deleted correlation is missed as well. The first row of a chain follows 32 zero 
 
 The canonical event is JSON without blanks, keys sorted, every field present (null when absent), times in UTC as
 `2026-01-31T23:59:59.000001Z` (no fraction when it is zero), and `event_data` as `canonical.data` writes it.
+The place is the JSON array of shard, sequence, event id, correlation id, event time, time of arrival, and lateness.
 Write, verification and export use these functions and no others.
 """
 
 import hashlib
-import struct
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -29,9 +29,6 @@ ORIGIN = bytes(32)
 _CONTENT = b"kubernaut.content.v1\n"
 _EVENT = b"kubernaut.event.v1\n"
 _LINK = b"kubernaut.ledger.v1\n"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_POSITION = struct.Struct(">hqqq?")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -82,7 +79,9 @@ class Row(NamedTuple):
 
 
 canonical = msgspec.json.Encoder().encode
-"""The bytes of an Event that its content hash covers."""
+"""The bytes of an Event that its content hash covers, and of the columns that place a Row in the ledger."""
+
+_PLACE = Row._fields.index("content_hash")
 
 
 def content_hash(event: Event) -> bytes:
@@ -97,16 +96,7 @@ def event_hash(previous: bytes, content: bytes) -> bytes:
 
 def link_hash(previous: bytes, row: Row) -> bytes:
     """The place of `row` behind the row whose link is `previous`; ignores the link that `row` carries."""
-    position = _POSITION.pack(
-        row.shard, row.sequence, _microseconds(row.event_timestamp), _microseconds(row.received_at), row.late
-    )
-    return hashlib.sha256(
-        _LINK + previous + position + row.event_id.bytes + row.event_hash + row.correlation_id.encode()
-    ).digest()
-
-
-def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // _MICROSECOND
+    return hashlib.sha256(_LINK + previous + row.event_hash + canonical(row[:_PLACE])).digest()
 
 
 def shard_of(correlation_id: str, shards: int) -> int:

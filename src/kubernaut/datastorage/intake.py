@@ -6,9 +6,8 @@ Both dialects are understood, key by key: the canonical names, and those of Dece
 
 import ipaddress
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn, get_args
 from uuid import UUID
 
 import msgspec
@@ -43,8 +42,7 @@ class Refused(DataStorageError):
         self.field_errors = field_errors or {}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One admitted event, ready to be appended."""
 
     event: chain.Event
@@ -53,16 +51,20 @@ class Entry:
     late: bool
 
 
+_Outcome = Literal["success", "failure", "pending"]
+assert set(get_args(_Outcome)) == set(Outcome)  # noqa: S101 - decoding a word costs a third of decoding an enum
+
+
 class _Incoming(AuditEvent, frozen=True, kw_only=True):
     """An event in either dialect."""
 
     event_category: Name = ""
     event_action: Name = ""
-    event_outcome: Outcome | None = None  # type: ignore[assignment]  # may come as `outcome` instead
+    event_outcome: _Outcome | None = None  # type: ignore[assignment]  # a word, and may come as `outcome` instead
     version: Annotated[str, Meta(min_length=1, max_length=20)] = ""
     service: Name | None = None
     operation: Name | None = None
-    outcome: Outcome | None = None
+    outcome: _Outcome | None = None
     resource_namespace: Annotated[str, Meta(max_length=253)] | None = None
     cluster_name: Annotated[str, Meta(max_length=255)] | None = None
     event_version: Annotated[str, Meta(min_length=1, max_length=20)] | None = None
@@ -147,7 +149,7 @@ def _entry(incoming: _Incoming, now: datetime, *, nul: bool) -> Entry:
     outcome = incoming.event_outcome or incoming.outcome or _missing("event_outcome", "outcome")
     time = _utc(incoming.event_timestamp, now)
     try:
-        data = canonical.admitted(memoryview(incoming.event_data))
+        data = canonical.admitted(incoming.event_data)
     except canonical.NotCanonical as error:
         raise _Bad("event_data", str(error)) from error
     version = incoming.version or incoming.event_version or "1.0"
@@ -166,7 +168,7 @@ def _entry(incoming: _Incoming, now: datetime, *, nul: bool) -> Entry:
         event_category=category,
         event_data=msgspec.Raw(data),
         event_id=incoming.event_id or new_event_id(now),
-        event_outcome=outcome.value,
+        event_outcome=outcome,
         event_timestamp=time,
         event_type=incoming.event_type,
         is_sensitive=bool(incoming.is_sensitive),

@@ -28,7 +28,7 @@ from kubernaut.datastorage.reading import Reader
 
 log = structlog.get_logger("datastorage")
 
-GROUP = 2000
+GROUP = 800
 """Events after which a group takes no further request."""
 
 REMEMBERED = 100_000
@@ -162,6 +162,8 @@ class Store:
         return plan.outcomes
 
     def _by_shard(self, entries: Sequence[Entry]) -> dict[int, list[Entry]]:
+        if self._config.ledger.shards == 1:
+            return {0: list(entries)} if entries else {}
         shards: dict[int, list[Entry]] = {}
         for entry in entries:
             shard = chain.shard_of(entry.event.correlation_id, self._config.ledger.shards)
@@ -193,7 +195,7 @@ class Store:
             remembered = _Remembered(head=head)
         unknown = sorted(correlations - remembered.heads.keys())
         if unknown and head.sequence:
-            for found in await _rows(connection, "correlation_heads", correlation_ids=unknown, shard=shard):
+            for found in await _rows(connection, "correlation_heads", correlation_ids=unknown):
                 remembered.heads[found["correlation_id"]] = found["event_hash"]
         while len(remembered.heads) > REMEMBERED + len(correlations):
             remembered.heads.popitem(last=False)
@@ -274,9 +276,9 @@ async def open_store(config: DataStorageConfig, metrics: Metrics) -> AsyncIterat
 
 
 async def _stored(connection: asyncpg.Connection, entries: Sequence[Entry]) -> dict[UUID, bytes]:
-    ids = {entry.event.event_id for entry in entries}
-    ids |= {entry.event.parent_event_id for entry in entries if entry.event.parent_event_id}
-    return {row[0]: row[1] for row in await _rows(connection, "stored_ids", event_ids=list(ids))}
+    ids = [entry.event.event_id for entry in entries]
+    ids += [entry.event.parent_event_id for entry in entries if entry.event.parent_event_id]
+    return {row[0]: row[1] for row in await _rows(connection, "stored_ids", event_ids=ids)}
 
 
 async def _keep_evidence(connection: asyncpg.Connection, plan: Plan) -> None:

@@ -46,12 +46,13 @@ SELECT sequence, link_hash FROM audit_ledger WHERE shard = :shard ORDER BY seque
 SELECT event_id, content_hash FROM audit_ledger WHERE event_id = ANY(:event_ids::uuid[]);
 
 -- name: correlation_heads
--- Hash of the newest event of each of these correlations. The caller holds the lock of their ledger.
+-- Hash of the newest event of each of these correlations. The caller holds the lock of their ledger. No condition on
+-- the shard: with one, the planner may walk the whole ledger backwards for a correlation that is not there.
 SELECT wanted.correlation_id, head.event_hash
   FROM unnest(:correlation_ids::text[]) AS wanted (correlation_id)
  CROSS JOIN LATERAL (
        SELECT event_hash FROM audit_ledger
-        WHERE audit_ledger.correlation_id = wanted.correlation_id AND shard = :shard
+        WHERE audit_ledger.correlation_id = wanted.correlation_id
         ORDER BY sequence DESC LIMIT 1) AS head;
 
 -- name: keep_conflict
