@@ -79,14 +79,19 @@ class Manifests:
 def read(folder: Path) -> Manifests:
     """Every object of every YAML and JSON file below a folder. Raises ManifestError, naming the file."""
     manifests = Manifests()
+    for path, manifest in documents(folder):
+        manifests.add(manifest, str(path))
+    return manifests
+
+
+def documents(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every manifest below a folder with the file that it stands in. Raises ManifestError."""
     if not folder.is_dir():
         raise ManifestError(f"{folder}: not a folder")
     for path in sorted(folder.rglob("*")):
-        if path.suffix not in (".yaml", ".yml", ".json") or not path.is_file():
-            continue
-        for manifest in _documents(path):
-            manifests.add(manifest, str(path))
-    return manifests
+        if path.suffix in (".yaml", ".yml", ".json") and path.is_file():
+            for manifest in _documents(path):
+                yield path, manifest
 
 
 async def process(

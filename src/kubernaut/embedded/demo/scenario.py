@@ -86,17 +86,20 @@ EXPECTED: Mapping[str, Expectation] = {
 
 def payload(now: datetime) -> bytes:
     """Alertmanager's webhook body, version 4, with `now` as the time at which the alerts began to fire."""
-    return _read("alerts.json").replace("NOW", now.astimezone(UTC).isoformat()).encode()
+    body = json.loads(_read("alerts.json"))
+    for alert in body["alerts"]:
+        alert["startsAt"] = now.astimezone(UTC).isoformat()
+    return json.dumps(body).encode()
 
 
 def shop() -> list[Raw]:
     """The shop's objects, owners before what they own."""
-    return [*yaml.load_all(_read("shop.yaml"), Loader=yaml.CSafeLoader)]
+    return [*yaml.load_all(_read("cluster/shop.yaml"), Loader=yaml.CSafeLoader)]
 
 
 def environments(namespace: str) -> Raw:
     """The ConfigMap that maps unlabelled namespaces to environments."""
-    manifest: Raw = yaml.load(_read("environments.yaml"), Loader=yaml.CSafeLoader)
+    manifest: Raw = yaml.load(_read("cluster/environments.yaml"), Loader=yaml.CSafeLoader)
     manifest["metadata"]["namespace"] = namespace
     return manifest
 

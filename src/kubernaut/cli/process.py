@@ -1,0 +1,130 @@
+"""`kubernaut process`: the gateway's mapping and the controller's decision, on files instead of a cluster."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import cyclopts
+import msgspec
+import yaml
+
+from kubernaut.api.signals import KIND, ParentReference, SignalProcessing, SignalSpec
+from kubernaut.cli.failures import Failed
+from kubernaut.cli.output import Output, OutputOption, emit, note, table
+
+if TYPE_CHECKING:
+    from kubernaut.signalprocessing.policy.sources import Sources
+
+
+async def process(
+    signal: Path,
+    /,
+    *,
+    cluster: Annotated[Path, cyclopts.Parameter(help="Folder of Kubernetes manifests, YAML or JSON")],
+    policy: Annotated[
+        Path | None, cyclopts.Parameter(help="policy.rego or its folder; default: the built-in one")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> int:
+    """Decide alerts offline, with the code and the policy that a cluster would use.
+
+    Exit code 1 when a signal does not end Completed or its policy had to be helped out.
+
+    Parameters
+    ----------
+    signal
+        An Alertmanager payload (version 4) or a SignalProcessing object, as JSON or YAML.
+    """
+    from kubernaut.signalprocessing import offline
+    from kubernaut.signalprocessing.policy.live import open_policy
+
+    try:
+        manifests = offline.read(cluster)
+        signals = await _signals(signal, cluster)
+    except offline.ManifestError as error:
+        raise Failed(str(error), code=2) from error
+    async with open_policy(_sources(policy)) as rules:
+        done = [await offline.process(each, manifests, rules) for each in signals]
+    if not emit(done, output):
+        _show(done)
+    return 0 if all(each.status.phase == "Completed" for each in done) else 1
+
+
+def _sources(policy: Path | None) -> "Sources":
+    from kubernaut.signalprocessing.policy import sources
+
+    if policy is not None and not policy.exists():
+        raise Failed(f"{policy}: no such file or folder", code=2)
+    return sources.read(policy.parent, policy.name) if policy and policy.is_file() else sources.read(policy)
+
+
+def _content(path: Path) -> Any:
+    try:
+        return yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
+    except OSError as error:
+        raise Failed(f"{path}: {error.strerror}", code=2) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Failed(f"{path}: neither JSON nor YAML: {error}", code=2) from error
+
+
+async def _signals(path: Path, cluster: Path) -> list[SignalProcessing]:
+    content = _content(path)
+    if isinstance(content, dict) and content.get("kind") == KIND:
+        try:
+            return [msgspec.convert(content, SignalProcessing)]
+        except msgspec.ValidationError as error:
+            raise Failed(f"{path}: {error}", code=2) from error
+    if isinstance(content, dict) and "alerts" in content:
+        return await _from_alertmanager(path, content, cluster)
+    raise Failed(f"{path}: neither an Alertmanager payload (alerts) nor a {KIND} object", code=2)
+
+
+async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path) -> list[SignalProcessing]:
+    from kubernaut.gateway import alertmanager, owners
+    from kubernaut.kube.objects import PartialObject
+    from kubernaut.signalprocessing.kinds import CACHED
+    from kubernaut.signalprocessing.offline import documents
+
+    now = datetime.now(UTC)
+    try:
+        webhook = alertmanager.decode(msgspec.json.encode(content))
+    except alertmanager.Malformed as error:
+        raise Failed(f"{path}: {error.path}: {error}", code=2) from error
+    known = [kind.narrowed(PartialObject) for kind in CACHED]
+    objects = owners.Manifests(known, (manifest for _, manifest in documents(cluster)))
+    made = []
+    for alert in webhook.alerts:
+        if not alert.is_firing:
+            note(f"{alert.name}: resolved, opens no signal")
+            continue
+        named = alertmanager.candidates(alert, webhook, {kind.kind.lower(): kind for kind in known})
+        if not named:
+            raise Failed(f"{path}: alert {alert.name!r} names no object of a known kind in its labels", code=2)
+        found = await owners.find(named, objects)
+        spec = SignalSpec(
+            remediation_request_ref=ParentReference(name=f"offline-{alert.id}"),
+            signal=alertmanager.signal_of(alert, webhook, found, now),
+        )
+        made.append(SignalProcessing(spec=spec))
+    return made
+
+
+def _show(done: Sequence[SignalProcessing]) -> None:
+    rows = []
+    for signal in done:
+        target, status = signal.spec.signal.target_resource, signal.status
+        environment, priority = status.environment_classification, status.priority_assignment
+        context = status.kubernetes_context
+        rows.append(
+            (
+                signal.spec.signal.name,
+                "/".join(part for part in (target.namespace, target.kind, target.name) if part),
+                environment and f"{environment.environment} ({environment.source})",
+                status.signal_classification and status.signal_classification.severity,
+                priority and priority.priority,
+                priority and priority.policy_name,
+                "degraded" if context and context.degraded_mode else "",
+            )
+        )
+    table(["alert", "target", "environment", "severity", "priority", "rule", "context"], rows)
