@@ -27,6 +27,7 @@ class DataStorageClient:
 
     def __init__(self, http: httpx2.AsyncClient, config: ClientConfig) -> None:
         self._http = http
+        self._url = config.url.rstrip("/")
         self._timeout = config.timeout
         self._token = _Token(config.token_file) if config.token_file else None
 
@@ -91,9 +92,11 @@ class DataStorageClient:
                     method, path, params=params, content=content, headers=headers, timeout=timeout
                 )
         except TimeoutError as error:
-            raise Unreachable(f"network error: {method} {path}: no answer within {timeout:g} s") from error
+            raise Unreachable(f"network error: {method} {self._url}{path}: no answer within {timeout:g} s") from error
         except (httpx2.TransportError, httpx2.DecodingError) as error:
-            raise Unreachable(f"network error: {method} {path}: {str(error) or type(error).__name__}") from error
+            raise Unreachable(
+                f"network error: {method} {self._url}{path}: {str(error) or type(error).__name__}"
+            ) from error
         check(response)
         return response
 

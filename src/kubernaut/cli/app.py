@@ -7,8 +7,9 @@ Commands are named here and imported when they are called, so that `--help` need
 import asyncio
 import os
 import sys
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import cyclopts
 
@@ -53,9 +54,10 @@ def main() -> NoReturn:
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors go to standard error."""
     try:
-        answer = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+        command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=True)
+        answer = command(*bound.args, **bound.kwargs)
         if asyncio.iscoroutine(answer):
-            answer = asyncio.run(answer)
+            answer = _await(answer)
         return answer if isinstance(answer, int) else FINE
     except cyclopts.CycloptsError:
         print("See: kubernaut --help", file=sys.stderr)  # noqa: T201 - the command line speaks to people
@@ -71,6 +73,19 @@ def run(arguments: list[str]) -> int:
         if failure is None:
             raise
         return report(failure)
+
+
+def _await(answer: Coroutine[Any, Any, object]) -> object:
+    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        return runner.run(answer)
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ModuleNotFoundError:  # it comes with the services' extras
+        return None
+    return uvloop.new_event_loop
 
 
 def report(failure: Failed) -> int:

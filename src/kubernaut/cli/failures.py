@@ -16,7 +16,7 @@ class Failed(Exception):
 _KNOWN: tuple[tuple[str, str, int, str], ...] = (
     ("kubernaut.ops.settings", "SettingsError", 2, ""),
     ("kubernaut.ops.serving", "PortInUse", 3, ""),
-    ("kubernaut.signalprocessing.policy", "PolicyError", 2, ""),
+    ("kubernaut.signalprocessing.policy.errors", "PolicyError", 2, ""),
     ("kubernaut.datastorage.errors", "DataStorageError", 3, ""),
     ("kubernaut.embedded.errors", "EmbeddedError", 3, ""),
     ("kubernaut.audit", "AuditError", 3, "kubernaut up, or --url for another DataStorage"),
