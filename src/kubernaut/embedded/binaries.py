@@ -24,6 +24,8 @@ from pathlib import Path
 
 from kubernaut.embedded.errors import EmbeddedError
 
+_SYSTEM = Path("/usr/lib/postgresql")  # Debian and its family, one folder per version
+
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresBinaries:
@@ -118,7 +120,7 @@ def _postgres_candidates(env: Mapping[str, str]) -> Iterator[PostgresBinaries]:
         folder = Path(program).resolve().parent
         if _has_postgres(folder):
             yield _installed(folder, "PATH")
-    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_major, reverse=True):
+    for folder in sorted(_SYSTEM.glob("*/bin"), key=_major, reverse=True):
         if _has_postgres(folder):
             yield _installed(folder, "the system")
 
