@@ -1,0 +1,124 @@
+"""`kubernaut process` decides files as a cluster would, and refuses bad input with a sentence and an exit code."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kubernaut.embedded.demo import scenario
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "src/kubernaut/embedded/demo"
+POLICY = ROOT / "src/kubernaut/signalprocessing/default_policy/policy.rego"
+
+
+def kubernaut(*arguments):
+    return subprocess.run(
+        [Path(sys.executable).with_name("kubernaut"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_shop_is_decided_as_the_demo_expects():
+    done = kubernaut("process", DEMO / "alerts.json", "--cluster", DEMO / "cluster", "-o", "json")
+
+    assert done.returncode == 0, done.stderr
+    decided = {signal["spec"]["signal"]["name"]: signal["status"] for signal in json.loads(done.stdout)}
+    assert decided.keys() == scenario.EXPECTED.keys()
+    for alert, expected in scenario.EXPECTED.items():
+        status = decided[alert]
+        assert status["phase"] == "Completed"
+        assert status["environmentClassification"]["environment"] == expected.environment
+        assert status["signalClassification"]["severity"] == expected.severity
+        assert status["priorityAssignment"]["priority"] == expected.priority
+        assert status["kubernetesContext"].get("degradedMode", False) == expected.degraded
+
+
+def test_a_resolve_notice_opens_nothing():
+    done = kubernaut("process", DEMO / "alerts.json", "--cluster", DEMO / "cluster")
+
+    assert "KubeDeploymentReplicasMismatch: resolved, opens no signal" in done.stderr
+    assert "KubeDeploymentReplicasMismatch" not in done.stdout
+
+
+def test_rules_of_ones_own_decide(tmp_path):
+    text = POLICY.read_text().replace('"critical": "P0", "high": "P1"', '"critical": "P3", "high": "P1"')
+    (tmp_path / "policy.rego").write_text(text)
+
+    done = kubernaut("process", DEMO / "alerts.json", "--cluster", DEMO / "cluster", "--policy", tmp_path)
+
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("KubePodCrashLooping")]
+    assert line.split()[-3:-1] == ["P3", "production-critical"]
+
+
+def test_a_policy_that_does_not_compile_is_named_with_line_and_column(tmp_path):
+    text = POLICY.read_text().replace('default severity := "unknown"', 'default severity := := "unknown"')
+    (tmp_path / "policy.rego").write_text(text)
+    line = text[: text.index(":= :=")].count("\n") + 1
+
+    done = kubernaut("process", DEMO / "alerts.json", "--cluster", DEMO / "cluster", "--policy", tmp_path)
+
+    assert done.returncode == 2
+    assert f"policy.rego:{line}:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["process", DEMO / "alerts.json", "--cluster", "/nowhere"], "/nowhere"),
+        (["process", POLICY, "--cluster", DEMO / "cluster"], "policy.rego"),
+        (["process", DEMO / "alerts.json", "--cluster", DEMO / "cluster", "--policy", "/nowhere"], "/nowhere"),
+        (["process"], "SIGNAL"),
+        (["signals", "show"], "NAME"),
+        (["frobnicate"], "frobnicate"),
+    ],
+    ids=["no folder", "no signal", "no policy", "no argument", "no name", "no command"],
+)
+def test_wrong_usage_exits_2_and_says_what(arguments, says):
+    done = kubernaut(*arguments)
+
+    assert done.returncode == 2
+    assert says in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["audit", "verify", "--url", "http://127.0.0.1:9"],
+        ["audit", "query", "--url", "http://127.0.0.1:9"],
+        ["signals", "list", "--kubeconfig", "/nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_reached_exits_3_and_names_a_command_that_helps(arguments):
+    done = kubernaut(*arguments)
+
+    assert done.returncode == 3
+    assert "try: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_payload_with_a_wrong_version_is_refused_with_its_path(tmp_path):
+    payload = json.loads((DEMO / "alerts.json").read_text()) | {"version": "3"}
+    (tmp_path / "alerts.json").write_text(json.dumps(payload))
+
+    done = kubernaut("process", tmp_path / "alerts.json", "--cluster", DEMO / "cluster")
+
+    assert done.returncode == 2
+    assert "$.version" in done.stderr
+
+
+def test_output_is_plain_off_a_terminal(tmp_path):
+    shutil.copytree(DEMO / "cluster", tmp_path / "cluster")
+
+    done = kubernaut("process", DEMO / "alerts.json", "--cluster", tmp_path / "cluster")
+
+    assert "\x1b" not in done.stdout
