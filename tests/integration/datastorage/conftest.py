@@ -15,7 +15,7 @@ from kubernaut.datastorage.migrate import migrate
 from kubernaut.datastorage.service import open_service
 from kubernaut.datastorage.store import Store, open_store
 from kubernaut.embedded.postgres import Postgres
-from support.services import NewDatabase, new_database, own_directory, postgres  # noqa: F401 - fixtures
+from support.services import NewDatabase
 
 _TEMPLATE = "datastorage_template"
 
@@ -25,7 +25,7 @@ class OpenStore(Protocol):
 
 
 @pytest.fixture
-async def database(postgres: Postgres, new_database: NewDatabase) -> str:  # noqa: F811
+async def database(postgres: Postgres, new_database: NewDatabase) -> str:
     """The URL of a migrated database of this test's own."""
     admin = await asyncpg.connect(postgres.url("postgres"))
     try:

@@ -1,0 +1,133 @@
+-- The whole schema as the migrations leave it: read this to know the tables. A test compares the two.
+
+-- The payload of every event, one partition per month of UTC. Partitioned by time rather than by date, so that the
+-- planner reads a page "newest first" month by month and stops when it is full. No trigger fires before an insert:
+-- one would turn bulk loading into single inserts. Indexed texts compare by bytes, because an upgrade of the operating
+-- system's collations must not break an index.
+CREATE TABLE audit_events (
+    event_id uuid NOT NULL,
+    event_version varchar(10) NOT NULL DEFAULT '1.0',
+    event_timestamp timestamptz NOT NULL,
+    event_date date NOT NULL GENERATED ALWAYS AS ((event_timestamp AT TIME ZONE 'UTC')::date) STORED,
+    event_type varchar(100) COLLATE "C" NOT NULL,
+    event_category varchar(50) COLLATE "C" NOT NULL,
+    event_action varchar(50) NOT NULL,
+    event_outcome varchar(20) COLLATE "C" NOT NULL,
+    actor_type varchar(50) NOT NULL,
+    actor_id varchar(255) COLLATE "C" NOT NULL,
+    actor_ip inet,
+    resource_type varchar(100) NOT NULL,
+    resource_id varchar(255) COLLATE "C" NOT NULL,
+    resource_name varchar(255),
+    correlation_id varchar(255) COLLATE "C" NOT NULL,
+    parent_event_id uuid,
+    trace_id varchar(255),
+    span_id varchar(255),
+    namespace varchar(253) COLLATE "C",
+    cluster_id varchar(255),
+    event_data jsonb NOT NULL,
+    severity varchar(20) COLLATE "C" NOT NULL,
+    duration_ms integer,
+    error_code varchar(50),
+    error_message text,
+    retention_days integer NOT NULL DEFAULT 2555 CONSTRAINT chk_retention_days_range CHECK (retention_days BETWEEN 1 AND 2555),
+    is_sensitive boolean NOT NULL DEFAULT false,
+    CONSTRAINT audit_events_pkey PRIMARY KEY (event_timestamp, event_id)
+) PARTITION BY RANGE (event_timestamp);
+
+-- The order of an answer is event_timestamp DESC, event_id DESC; each index yields it for one filter.
+CREATE INDEX idx_audit_events_correlation_id ON audit_events (correlation_id, event_timestamp);
+CREATE INDEX idx_audit_events_event_type ON audit_events (event_type, event_timestamp);
+CREATE INDEX idx_audit_events_event_category ON audit_events (event_category, event_timestamp);
+-- Nearly every event is a success: those are found by walking the primary key, the others here.
+CREATE INDEX idx_audit_events_outcome ON audit_events (event_outcome, event_timestamp) WHERE event_outcome <> 'success';
+CREATE INDEX idx_audit_events_severity ON audit_events (severity, event_timestamp);
+CREATE INDEX idx_audit_events_resource ON audit_events (resource_id, event_timestamp);
+CREATE INDEX idx_audit_events_actor ON audit_events (actor_id, event_timestamp);
+CREATE INDEX idx_audit_events_namespace ON audit_events (namespace, event_timestamp) WHERE namespace IS NOT NULL;
+
+-- Everything older than the system itself shares one partition, so that nobody can make thousands of them.
+CREATE TABLE audit_events_before_2020 PARTITION OF audit_events FOR VALUES FROM (MINVALUE) TO ('2020-01-01 00:00:00+00');
+
+CREATE FUNCTION audit_events_ensure_month(month date) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    first_day date := date_trunc('month', month::timestamp)::date;
+    child text := 'audit_events_' || to_char(first_day, 'YYYY_MM');
+BEGIN
+    IF to_regclass(format('%I.%I', current_schema(), child)) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('kubernaut.audit_events.partitions'));
+    IF to_regclass(format('%I.%I', current_schema(), child)) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    -- Made apart and attached: CREATE … PARTITION OF would lock out every reader and writer.
+    EXECUTE format('CREATE TABLE %I (LIKE audit_events INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS)', child);
+    EXECUTE format(
+        'ALTER TABLE audit_events ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', child,
+        first_day::timestamp AT TIME ZONE 'UTC', (first_day + interval '1 month') AT TIME ZONE 'UTC');
+    RETURN true;
+END
+$$;
+
+CREATE FUNCTION audit_refuse_change() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('kubernaut.allow_change', true) = TG_ARGV[0] THEN
+        RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+    END IF;
+    RAISE EXCEPTION '% is append-only: % is refused', TG_ARGV[0], TG_OP
+        USING ERRCODE = 'check_violation',
+              HINT = format('maintenance declares itself with: SET LOCAL kubernaut.allow_change = %L', TG_ARGV[0]);
+END
+$$;
+
+CREATE TRIGGER audit_events_append_only BEFORE UPDATE OR DELETE ON audit_events
+    FOR EACH ROW EXECUTE FUNCTION audit_refuse_change('audit_events');
+CREATE TRIGGER audit_events_no_truncate BEFORE TRUNCATE ON audit_events
+    FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse_change('audit_events');
+
+-- One narrow row per event, for ever: it makes ids idempotent, the order independent of clocks, and outlives the
+-- payload. The sequence has no gaps within a shard.
+CREATE TABLE audit_ledger (
+    sequence bigint NOT NULL CONSTRAINT chk_sequence_positive CHECK (sequence > 0),
+    event_timestamp timestamptz NOT NULL,
+    received_at timestamptz NOT NULL,
+    event_id uuid NOT NULL,
+    shard smallint NOT NULL DEFAULT 0,
+    late boolean NOT NULL,
+    content_hash bytea NOT NULL CONSTRAINT chk_content_hash CHECK (length(content_hash) = 32),
+    previous_event_hash bytea NOT NULL CONSTRAINT chk_previous_event_hash CHECK (length(previous_event_hash) = 32),
+    event_hash bytea NOT NULL CONSTRAINT chk_event_hash CHECK (length(event_hash) = 32),
+    link_hash bytea NOT NULL CONSTRAINT chk_link_hash CHECK (length(link_hash) = 32),
+    correlation_id varchar(255) COLLATE "C" NOT NULL,
+    CONSTRAINT audit_ledger_pkey PRIMARY KEY (shard, sequence),
+    CONSTRAINT audit_ledger_event_id_key UNIQUE (event_id)
+);
+CREATE INDEX idx_audit_ledger_correlation_id ON audit_ledger (correlation_id, sequence);
+
+CREATE TRIGGER audit_ledger_append_only BEFORE UPDATE OR DELETE ON audit_ledger
+    FOR EACH ROW EXECUTE FUNCTION audit_refuse_change('audit_ledger');
+CREATE TRIGGER audit_ledger_no_truncate BEFORE TRUNCATE ON audit_ledger
+    FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse_change('audit_ledger');
+
+-- Attempts to store other content under an id that is taken; evidence, not an error log.
+CREATE TABLE audit_conflicts (
+    conflict_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    received_at timestamptz NOT NULL,
+    event_id uuid NOT NULL,
+    correlation_id varchar(255) NOT NULL,
+    stored_content_hash bytea NOT NULL,
+    refused_content_hash bytea NOT NULL,
+    refused_event jsonb NOT NULL
+);
+CREATE INDEX idx_audit_conflicts_event_id ON audit_conflicts (event_id);
+
+-- What has been applied, and the hash of its text.
+CREATE TABLE schema_migrations (
+    version integer PRIMARY KEY,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);

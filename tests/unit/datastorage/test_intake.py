@@ -1,0 +1,213 @@
+"""What gets in, and what the refusal of anything else says."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from kubernaut.api.problems import Slug
+from kubernaut.datastorage import intake
+from kubernaut.datastorage.intake import Entry, Refused
+from support.ledger_events import NOW, a_body, a_wire_event, an_entry
+
+
+def refusal(body: bytes, most: int = 1000) -> Refused:
+    with pytest.raises(Refused) as caught:
+        intake.admit(body, NOW, most)
+    return caught.value
+
+
+def refused_fields(**fields: Any) -> dict[str, str]:
+    return refusal(a_body(a_wire_event(), a_wire_event(**fields))).field_errors
+
+
+def test_defaults_are_filled_in():
+    event = an_entry(version=None, event_id=None).event
+
+    assert event.version == "1.0"
+    assert event.event_id.version == 7
+    assert (event.actor_type, event.actor_id) == ("service", "signalprocessing-service")
+    assert (event.resource_type, event.resource_id) == ("signalprocessing", "rr-1")
+    assert (event.severity, event.retention_days, event.is_sensitive) == ("info", 2555, False)
+
+
+def test_made_ids_sort_by_time():
+    ids = [intake.new_event_id(NOW + timedelta(milliseconds=number)) for number in range(20)]
+
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 20
+
+
+def test_empty_optional_texts_count_as_absent():
+    names = (
+        "cluster_id",
+        "error_code",
+        "error_message",
+        "namespace",
+        "resource_name",
+        "span_id",
+        "trace_id",
+        "actor_ip",
+    )
+    event = an_entry(**dict.fromkeys(names, ""), actor_id="", severity="").event
+
+    assert {getattr(event, name) for name in names} == {None}
+    assert (event.actor_id, event.severity) == ("signalprocessing-service", "info")
+
+
+def test_legacy_names_are_understood():
+    event = an_entry(
+        event_category=None,
+        event_action=None,
+        event_outcome=None,
+        version=None,
+        service="gateway",
+        operation="received",
+        outcome="failure",
+        resource_namespace="shop",
+        cluster_name="east",
+        event_version="1.1",
+    ).event
+
+    assert (event.event_category, event.event_action, event.event_outcome) == ("gateway", "received", "failure")
+    assert (event.namespace, event.cluster_id, event.version) == ("shop", "east", "1.1")
+
+
+def test_canonical_name_wins_over_the_legacy_one():
+    event = an_entry(service="other", operation="other", outcome="failure", namespace="a", resource_namespace="b").event
+
+    assert (event.event_category, event.event_action, event.event_outcome) == (
+        "signalprocessing",
+        "phase_transition",
+        "success",
+    )
+    assert event.namespace == "a"
+
+
+def test_unknown_keys_are_ignored():
+    assert an_entry(colour="red").event.correlation_id == "rr-1"
+
+
+def test_time_is_kept_in_utc_to_the_microsecond():
+    event = an_entry(event_timestamp="2026-11-22T21:00:00.123456+01:00").event
+
+    assert event.event_timestamp == datetime(2026, 11, 22, 20, 0, 0, 123456, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "late"),
+    [(timedelta(minutes=60), False), (-timedelta(days=7), False), (-timedelta(days=7, seconds=1), True)],
+)
+def test_event_late_by_more_than_a_week_is_marked(ahead: timedelta, late: bool):
+    assert an_entry(event_timestamp=(NOW + ahead).isoformat()).late is late
+
+
+@pytest.mark.parametrize("year", [1, 1969, 1999])
+def test_event_of_any_age_is_accepted(year: int):
+    assert an_entry(event_timestamp=f"{year:04d}-06-01T00:00:00Z").late
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("event_timestamp", (NOW + timedelta(minutes=60, seconds=1)).isoformat(), "60 minutes in the future"),
+        ("event_timestamp", "2026-11-22T20:00:00", "timezone"),
+        ("event_timestamp", "yesterday", "datetime"),
+        ("event_timestamp", "0001-01-01T00:00:00+14:00", "calendar"),
+        ("event_timestamp", None, "required field missing"),
+        ("event_type", "", "length >= 1"),
+        ("event_type", "x" * 101, "length <= 100"),
+        ("event_type", 5, "Expected `str`"),
+        ("event_type", "a\0b", "NUL"),
+        ("event_category", None, "accepted: event_category, service"),
+        ("event_action", None, "accepted: event_action, operation"),
+        ("event_outcome", None, "accepted: event_outcome, outcome"),
+        ("event_outcome", "maybe", "Invalid enum value"),
+        ("correlation_id", "x" * 256, "length <= 255"),
+        ("correlation_id", None, "required field missing"),
+        ("event_id", "12", "UUID"),
+        ("parent_event_id", 1, "uuid"),
+        ("actor_ip", "1.2.3", "IPv4 or IPv6"),
+        ("actor_ip", "fe80::1%eth0", "IPv4 or IPv6"),
+        ("version", "12345678901", "length <= 10"),
+        ("duration_ms", -1, ">= 0"),
+        ("duration_ms", 2**31, "<= 2147483647"),
+        ("retention_days", 0, ">= 1"),
+        ("retention_days", 2556, "<= 2555"),
+        ("event_data", [], "must be a JSON object"),
+        ("event_data", None, "required field missing"),
+        ("event_data", {"a": "\0"}, "NUL"),
+        ("event_data", {"a": "x" * 256 * 1024}, "262144 are allowed"),
+        ("severity", "x" * 21, "length <= 20"),
+        ("error_message", "\0", "NUL"),
+    ],
+)
+def test_bad_field_is_named_with_its_index_and_reason(field: str, value: object, reason: str):
+    errors = refused_fields(**{field: value})
+
+    assert list(errors) == [f"[1].{field}"]
+    assert reason in errors[f"[1].{field}"]
+
+
+def test_every_bad_event_is_named():
+    refused = refusal(a_body(a_wire_event(event_type=5), a_wire_event(), a_wire_event(correlation_id="")))
+
+    assert list(refused.field_errors) == ["[0].event_type", "[2].correlation_id"]
+    assert "event at index 0" in str(refused)
+
+
+def test_reasons_are_bounded():
+    assert len(refusal(a_body(*[a_wire_event(event_type=5)] * 100)).field_errors) == intake.MAX_REASONS
+
+
+@pytest.mark.parametrize(
+    ("body", "slug", "reason"),
+    [
+        (b"{}", Slug.INVALID_REQUEST, "must be a JSON array, not a single object"),
+        (b"", Slug.INVALID_REQUEST, "must be a JSON array"),
+        (b"null", Slug.INVALID_REQUEST, "batch cannot be empty"),
+        (b" [] ", Slug.VALIDATION, "batch cannot be empty"),
+        (b"[{]", Slug.INVALID_REQUEST, "must be a JSON array"),
+        (b"[\xff]", Slug.INVALID_REQUEST, "must be a JSON array"),
+        (b"[" * 100_000, Slug.INVALID_REQUEST, "must be a JSON array"),
+        (b"[1]", Slug.VALIDATION, "Expected `object`"),
+        (b"[null]", Slug.VALIDATION, "Expected `object`"),
+    ],
+)
+def test_body_that_is_no_batch_is_refused(body: bytes, slug: Slug, reason: str):
+    refused = refusal(body)
+
+    assert refused.slug is slug
+    assert reason in str(refused)
+
+
+def test_bad_data_alone_has_its_own_slug():
+    assert refusal(a_body(a_wire_event(event_data=[]))).slug is Slug.INVALID_EVENT_DATA
+    assert refusal(a_body(a_wire_event(event_data=[], event_type=""))).slug is Slug.VALIDATION
+
+
+def test_batch_above_the_limit_is_refused_with_both_numbers():
+    refused = refusal(a_body(*[a_wire_event()] * 11), most=10)
+
+    assert refused.slug is Slug.BATCH_SIZE
+    assert str(refused) == "batch size 11 exceeds maximum allowed batch size of 10"
+    assert len(intake.admit(a_body(*[a_wire_event()] * 10), NOW, 10)) == 10
+
+
+def test_lenient_admission_keeps_good_and_bad_in_order():
+    body = a_body(a_wire_event(), a_wire_event(event_type=""), a_wire_event())
+
+    first, second, third = intake.admit_each(body, NOW, 1000)
+
+    assert isinstance(first, Entry)
+    assert isinstance(second, Refused)
+    assert isinstance(third, Entry)
+
+
+def test_single_event_is_an_object():
+    assert intake.admit_one(json.dumps(a_wire_event()).encode(), NOW).event.correlation_id == "rr-1"
+    for body in (b"[]", b"null", b"{", b'{"event_type": 5}', b"[" * 100_000, b"{}"):
+        with pytest.raises(Refused) as caught:
+            intake.admit_one(body, NOW)
+        assert caught.value.field_errors

@@ -1,0 +1,92 @@
+"""What a group adds to the ledger."""
+
+from uuid import UUID, uuid4
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubernaut.datastorage import chain, ledger
+from kubernaut.datastorage.errors import Conflict, ParentMissing
+from kubernaut.datastorage.ledger import Head, Request
+from support.ledger_events import an_entry
+
+
+def test_known_event_with_the_same_content_is_stored_already():
+    entry = an_entry()
+
+    plan = ledger.decide([Request(entries=[entry])], {entry.event.event_id: entry.content_hash})
+
+    assert plan.new == []
+    assert plan.outcomes == [[None]]
+
+
+def test_event_twice_in_one_group_is_one_row():
+    entry = an_entry()
+
+    plan = ledger.decide([Request(entries=[entry, entry]), Request(entries=[entry])], {})
+
+    assert plan.new == [entry]
+    assert plan.outcomes == [[None, None], [None]]
+
+
+def test_conflict_refuses_the_whole_strict_request_and_no_other():
+    stored, other = an_entry(), an_entry()
+    edited = an_entry(event_id=str(stored.event.event_id), event_action="edited")
+    known = {stored.event.event_id: stored.content_hash}
+
+    plan = ledger.decide([Request(entries=[an_entry(), edited]), Request(entries=[other])], known)
+
+    assert plan.new == [other]
+    assert [item.entry for item in plan.evidence] == [edited]
+    assert isinstance(plan.outcomes[0][1], Conflict)
+    assert plan.outcomes[1] == [None]
+
+
+def test_event_of_a_refused_request_is_not_known_to_the_next():
+    first = an_entry()
+    bad = an_entry(parent_event_id=str(uuid4()))
+
+    plan = ledger.decide([Request(entries=[first, bad]), Request(entries=[first])], {})
+
+    assert plan.new == [first]
+    assert isinstance(plan.outcomes[0][1], ParentMissing)
+    assert plan.outcomes[1] == [None]
+
+
+def test_lenient_request_stores_the_good_ones():
+    good = an_entry()
+    edited = an_entry(event_id=str(good.event.event_id), event_action="edited")
+
+    plan = ledger.decide([Request(entries=[good, edited], strict=False)], {})
+
+    assert plan.new == [good]
+    assert isinstance(plan.outcomes[0][1], Conflict)
+
+
+def test_parent_may_come_earlier_in_the_batch_and_not_later():
+    parent = an_entry()
+    child = an_entry(parent_event_id=str(parent.event.event_id))
+
+    assert ledger.decide([Request(entries=[parent, child])], {}).new == [parent, child]
+    assert ledger.decide([Request(entries=[child, parent])], {}).new == []
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c"]), max_size=12), st.integers(0, 5))
+def test_rows_follow_each_other_whatever_the_cut(correlations: list[str], cut: int):
+    entries = [an_entry(correlation_id=name, event_id=str(UUID(int=n))) for n, name in enumerate(correlations)]
+    heads: dict[str, bytes] = {}
+
+    first, head = ledger.extend(2, Head(), heads, entries[:cut])
+    second, head = ledger.extend(2, head, heads, entries[cut:])
+    at_once, same = ledger.extend(2, Head(), {}, entries)
+
+    rows = first + second
+    assert rows == at_once
+    assert head == same
+    assert [row.sequence for row in rows] == list(range(1, len(entries) + 1))
+    link, last = chain.ORIGIN, dict.fromkeys(correlations, chain.ORIGIN)
+    for row in rows:
+        assert row.previous_event_hash == last[row.correlation_id]
+        assert row.event_hash == chain.event_hash(last[row.correlation_id], row.content_hash)
+        assert row.link_hash == chain.link_hash(link, row)
+        link, last[row.correlation_id] = row.link_hash, row.event_hash

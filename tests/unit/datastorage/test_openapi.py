@@ -1,0 +1,107 @@
+"""The contract and the code name the same routes, words and limits."""
+
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+from starlette.routing import Route
+
+from kubernaut.api import events
+from kubernaut.datastorage import parameters
+from kubernaut.datastorage.config import ServerConfig
+from kubernaut.datastorage.endpoints import application
+from kubernaut.datastorage.metrics import Metrics
+from kubernaut.ops.health import Health
+from support.ledger_events import a_wire_event
+
+CONTRACT: dict[str, Any] = yaml.safe_load(resources.files("kubernaut.datastorage").joinpath("openapi.yaml").read_text())
+SCHEMAS: dict[str, Any] = CONTRACT["components"]["schemas"]
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in CONTRACT["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def test_every_route_is_in_the_contract_and_the_other_way_round():
+    registry = CollectorRegistry()
+    app = application(None, Health({}), ServerConfig(), Metrics(registry), registry)  # type: ignore[arg-type]
+
+    served = {
+        (method, route.path)
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+
+    assert served == {(method, path) for method, path, _ in operations()}
+
+
+def test_every_operation_has_an_id_of_its_own():
+    ids = [operation["operationId"] for _, _, operation in operations()]
+
+    assert len(ids) == len(set(ids))
+
+
+def test_every_refusal_is_a_problem_document():
+    for _, path, operation in operations():
+        if not path.startswith("/api/"):
+            continue
+        for status, answer in operation["responses"].items():
+            name = answer.get("$ref", "").rpartition("/")[2]
+            content = (CONTRACT["components"]["responses"][name] if name else answer)["content"]
+            expected = "application/json" if status.startswith("2") else "application/problem+json"
+            assert list(content) == [expected], (path, status)
+
+
+def test_query_parameters_are_those_the_code_reads():
+    (query,) = (operation for method, path, operation in operations() if (method, path) == ("GET", EVENTS))
+    named = {p.get("name") or p["$ref"].rpartition("/")[2] for p in query["parameters"]}
+
+    assert named == {*parameters.Filters.__dataclass_fields__, *parameters.Page.__dataclass_fields__}
+
+
+EVENTS = "/api/v1/audit/events"
+
+
+@pytest.mark.parametrize(
+    ("schema", "type_"),
+    [
+        ("AuditEventRequest", events.AuditEvent),
+        ("EventCreated", events.EventCreated),
+        ("BatchCreated", events.BatchCreated),
+        ("BatchResults", events.BatchResults),
+        ("StoredEvent", events.StoredEvent),
+        ("EventPage", events.EventPage),
+        ("Timeline", events.Timeline),
+        ("VerifyRequest", events.VerifyRequest),
+        ("Verification", events.Verification),
+    ],
+)
+def test_schema_has_the_fields_of_the_type(schema: str, type_: type[msgspec.Struct]):
+    assert set(SCHEMAS[schema]["properties"]) == set(type_.__struct_fields__)
+
+
+@pytest.mark.parametrize("field", [f for f in events.AuditEvent.__struct_fields__ if f != "event_data"])
+def test_limits_of_the_request_are_those_of_the_type(field: str):
+    described = msgspec.json.schema(events.AuditEvent)["$defs"]["AuditEvent"]["properties"][field]
+    variants = [described, *described.get("anyOf", [])]
+    promised = SCHEMAS["AuditEventRequest"]["properties"][field]
+
+    for limit in ("minLength", "maxLength", "minimum", "maximum"):
+        assert promised.get(limit) == next((v[limit] for v in variants if limit in v), None), limit
+
+
+def validator(schema: str) -> Any:
+    return jsonschema_rs.validator_for({"$ref": f"#/components/schemas/{schema}", "components": CONTRACT["components"]})
+
+
+def test_example_event_fits_the_contract():
+    assert validator("AuditEventRequest").is_valid(a_wire_event())
+    assert not validator("AuditEventRequest").is_valid(a_wire_event(event_outcome="maybe"))

@@ -1,0 +1,68 @@
+"""Query parameters of the reading routes."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from kubernaut.datastorage import parameters
+from kubernaut.datastorage.intake import Refused
+from kubernaut.datastorage.reading import Filters, Page
+from support.ledger_events import NOW
+
+
+def test_nothing_given_asks_for_the_newest_fifty():
+    assert parameters.query({}, NOW) == (Filters(), Page(limit=50, offset=0))
+
+
+def test_names_of_december_2025_are_understood_and_canonical_ones_win():
+    given = {"service": "gateway", "outcome": "failure", "event_outcome": "success", "colour": "red", "severity": ""}
+
+    assert parameters.query(given, NOW)[0] == Filters(event_category="gateway", event_outcome="success")
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("7d", NOW - timedelta(days=7)),
+        ("0.5d", NOW - timedelta(hours=12)),
+        ("24h", NOW - timedelta(hours=24)),
+        ("1h30m", NOW - timedelta(minutes=90)),
+        ("1.5s", NOW - timedelta(seconds=1.5)),
+        ("2026-11-22T20:00:00Z", datetime(2026, 11, 22, 20, tzinfo=UTC)),
+        ("2026-11-22T21:00:00.5+01:00", datetime(2026, 11, 22, 20, 0, 0, 500_000, tzinfo=UTC)),
+        ("2026-11-22T21:00:00 01:00", datetime(2026, 11, 22, 20, tzinfo=UTC)),
+        ("2026-11-22T20:00:00", datetime(2026, 11, 22, 20, tzinfo=UTC)),
+        ("2026-11-22", datetime(2026, 11, 22, tzinfo=UTC)),
+    ],
+)
+def test_times_are_read_in_every_form(text: str, time: datetime):
+    assert parameters.query({"since": text, "until": text}, NOW)[0] == Filters(since=time, until=time)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"since": "soon"}, "since"),
+        ({"until": "-1d"}, "until"),
+        ({"since": "999999999999d"}, "since"),
+        ({"limit": "0"}, "limit"),
+        ({"limit": "1001"}, "limit"),
+        ({"limit": "10abc"}, "limit"),
+        ({"limit": "\u0661"}, "limit"),
+        ({"limit": "1" * 5000}, "limit"),
+        ({"offset": "-1"}, "offset"),
+        ({"offset": "1", "cursor": "x"}, "offset"),
+        ({"event_outcome": "maybe"}, "event_outcome"),
+        ({"resource_type": "Pod"}, "resource_type"),
+        ({"actor_type": "user"}, "actor_type"),
+        ({"detail_key": "a"}, "detail_key"),
+        ({"detail_key": "a.b", "detail_value": "c"}, "detail_key"),
+        ({"correlation_id": "x" * 256}, "correlation_id"),
+        ({"namespace": "a\0"}, "namespace"),
+    ],
+)
+def test_bad_parameter_is_named(given: dict[str, str], name: str):
+    with pytest.raises(Refused) as caught:
+        parameters.query(given, NOW)
+
+    assert list(caught.value.field_errors) == [name]
