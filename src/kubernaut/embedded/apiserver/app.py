@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import structlog
 
-from kubernaut.embedded.apiserver import discovery, reading
+from kubernaut.embedded.apiserver import discovery, patching, reading, tables
 from kubernaut.embedded.apiserver.kubeconfig import USER
-from kubernaut.embedded.apiserver.requests import Options, Query, Target, options_of, target_of
+from kubernaut.embedded.apiserver.openapi import Documents
+from kubernaut.embedded.apiserver.requests import Options, Query, Target, manager_required, options_of, target_of
 from kubernaut.embedded.apiserver.resources import Registry, Resource
 from kubernaut.embedded.apiserver.status import (
     ApiError,
@@ -29,13 +30,6 @@ BODY_AT_MOST = 3 * 1024 * 1024
 _OPEN = frozenset({"/healthz", "/readyz", "/livez", "/version"})
 _JSON = b"application/json"
 _JSON_TYPES = ("application/json", "application/yaml")
-_PATCHES = (
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/apply-patch+yaml",
-)
-_STRATEGIC = "application/strategic-merge-patch+json"
-
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -94,6 +88,7 @@ class Application:
         self._store = store
         self._registry = registry
         self._writer = Writer(store, registry)
+        self._documents = Documents(registry)
         self._credentials = [form for token in tokens for form in credentials(token)]
         self.closing = asyncio.Event()
         """Set before the server stops, so that watches end."""
@@ -139,6 +134,13 @@ class Application:
             case ["api" | "apis", *rest]:
                 content, kind = self._discovery(parts[0], rest, request)
                 await _send(send, 200, encode(content), kind)
+            case ["openapi", "v2"]:
+                await _send(send, 200, self._documents.version2())
+            case ["openapi", "v3", *rest]:
+                content3 = self._documents.version3("/".join(rest)) if rest else self._documents.index()
+                if content3 is None:
+                    raise no_such_path()
+                await _send(send, 200, content3)
             case [""]:
                 paths = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/readyz", "/version"]
                 await _send(send, 200, encode({"paths": paths}))
@@ -183,11 +185,22 @@ class Application:
         if not target.name and request.query.flag("watch"):
             await self._watch(request, send, resource, target)
             return
+        accept = request.header(b"accept")
+        as_table = "as=Table" in accept and tables.wants_table(accept)
         if target.name:
             record = reading.get(self._store, resource, _key(resource, target))
+            if as_table:
+                printed = tables.printer(resource, request.query.text("includeObject"))
+                head = {"resourceVersion": str(record.revision)}
+                await _send(send, 200, printed.table(head, [record.data]))
+                return
             await _send(send, 200, reading.presented(resource, record.data))
             return
         page = reading.listed(self._store, resource, target.namespace, request.query)
+        if as_table:
+            printed = tables.printer(resource, request.query.text("includeObject"))
+            await _send(send, 200, printed.page(page))
+            return
         await _send(send, 200, page.as_json(resource))
 
     async def _watch(self, request: Request, send: Send, resource: Resource, target: Target) -> None:
@@ -200,7 +213,11 @@ class Application:
         await send(start)
         # Headers travel with the first bytes; a quiet watch must still look open.
         await send({"type": "http.response.body", "body": b"", "more_body": True})
-        pump = asyncio.create_task(self._pump(send, wanted), name="watch")
+        show = reading.presented
+        accept = request.header(b"accept")
+        if "as=Table" in accept and tables.wants_table(accept):
+            show = tables.printer(resource, request.query.text("includeObject")).event
+        pump = asyncio.create_task(self._pump(send, wanted, show), name="watch")
         ends = [
             pump,
             asyncio.create_task(request.closed(), name="watch-client"),
@@ -216,8 +233,8 @@ class Application:
             raise error
         await send({"type": "http.response.body", "body": b""})
 
-    async def _pump(self, send: Send, wanted: reading.WatchRequest) -> None:
-        async for lines in reading.watched(self._store, wanted):
+    async def _pump(self, send: Send, wanted: reading.WatchRequest, show: reading.Show) -> None:
+        async for lines in reading.watched(self._store, wanted, show):
             await send({"type": "http.response.body", "body": lines, "more_body": True})
 
     async def _write(self, request: Request, resource: Resource, target: Target) -> Outcome:
@@ -244,9 +261,12 @@ class Application:
         raise method_not_allowed()
 
     async def _patch(self, request: Request, resource: Resource, target: Target, options: Options) -> Outcome:
-        from kubernaut.embedded.apiserver import patching
-
         body = await request.body()
+        if request.content_type == patching.APPLY_PATCH:
+            if not request.query.text("fieldManager"):
+                raise manager_required()
+            config = patching.configuration_of(body)
+            return self._writer.apply(resource, _key(resource, target), target.subresource, config, options)
         change = patching.change_of(resource, request.content_type, body)
         return self._writer.change(resource, _key(resource, target), target.subresource, change, options)
 

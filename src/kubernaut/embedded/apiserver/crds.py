@@ -1,12 +1,17 @@
 """Custom resources: from a CustomResourceDefinition to served resources."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from kubernaut.embedded.apiserver.metadata import broken_name_rule, now
 from kubernaut.embedded.apiserver.resources import Object, Registry, Resource
-from kubernaut.embedded.apiserver.status import Cause, bad_value, required
+from kubernaut.embedded.apiserver.rules import BadRule, RuleTree, check_syntax, has_rules
+from kubernaut.embedded.apiserver.schema import Node, compiled
+from kubernaut.embedded.apiserver.status import Cause, bad_value, required, unsupported_value
+from kubernaut.embedded.apiserver.validation import expression, violations_of
 
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 STORAGE = "customresourcedefinitions.apiextensions.k8s.io"
@@ -20,12 +25,15 @@ class CustomVersion:
     columns: tuple[Mapping[str, Any], ...] = ()
     scale: Mapping[str, Any] | None = None
 
+    @cached_property
+    def node(self) -> Node:
+        """The schema as a tree."""
+        return compiled(self.schema)
 
-def prepare_new(value: Object) -> None:
-    """Bring a new definition into its first state; its cleanup waits for its objects."""
-    finalizers = value["metadata"].setdefault("finalizers", [])
-    if CLEANUP not in finalizers:
-        finalizers.append(CLEANUP)
+    @cached_property
+    def rules(self) -> RuleTree | None:
+        """The CEL rules, if there are any."""
+        return RuleTree(self.node) if has_rules(self.node) else None
 
 
 def fill_in(value: Object) -> None:
@@ -180,4 +188,65 @@ def _version_violations(versions: Any) -> Iterable[Cause]:
         if not isinstance(schema, dict):
             field = f"spec.versions[{index}].schema.openAPIV3Schema"
             found.append(required(field, "schemas are required"))
+            continue
+        found.extend(schema_violations(schema, "spec.validation.openAPIV3Schema", version))
     return found
+
+
+_TYPES = ("array", "boolean", "integer", "number", "object", "string")
+
+
+def schema_violations(schema: Mapping[str, Any], path: str, version: Mapping[str, Any]) -> Iterator[Cause]:
+    """Yield why a schema is not a structural one."""
+    if schema.get("type") != "object" and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        yield bad_value(f"{path}.type", schema.get("type", ""), "must be object at the root")
+    elif "type" not in schema:
+        yield required(f"{path}.type", "must not be empty at the root")
+    yield from _place_violations(schema, path, is_root=True)
+    for index, field in enumerate(version.get("selectableFields") or ()):
+        if not _leads_to_a_leaf(schema, str(field.get("jsonPath", ""))):
+            where = f"spec.selectableFields[{index}].jsonPath"
+            yield bad_value(where, field.get("jsonPath", ""), "is an invalid path: does not refer to a valid field")
+
+
+def _leads_to_a_leaf(schema: Mapping[str, Any], path: str) -> bool:
+    for step in path.removeprefix(".").split("."):
+        schema = (schema.get("properties") or {}).get(step) or {}
+    return schema.get("type") in {"string", "boolean", "integer"}
+
+
+def _place_violations(schema: Mapping[str, Any], path: str, *, is_root: bool = False) -> Iterator[Cause]:
+    kind = schema.get("type")
+    free = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
+    if kind is None and not free and not is_root:
+        yield required(f"{path}.type", "must not be empty for specified object fields")
+    elif kind is not None and kind not in _TYPES:
+        yield unsupported_value(f"{path}.type", kind, _TYPES)
+    if kind == "array" and "items" not in schema:
+        yield required(f"{path}.items", "must be specified")
+    if "pattern" in schema:
+        try:
+            expression(schema["pattern"])
+        except re.error as error:
+            why = f"must be a valid regular expression, but isn't: error parsing regexp: {error}"
+            yield bad_value(f"{path}.pattern", schema["pattern"], why)
+    if "default" in schema:
+        yield from violations_of(compiled(schema), schema["default"], f"{path}.default")
+    for index, rule in enumerate(schema.get("x-kubernetes-validations") or ()):
+        yield from _rule_violations(rule, f"{path}.x-kubernetes-validations[{index}]")
+    for name, part in (schema.get("properties") or {}).items():
+        yield from _place_violations(part, f"{path}.properties[{name}]")
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), Mapping):
+            yield from _place_violations(schema[key], f"{path}.{key}")
+
+
+def _rule_violations(rule: Mapping[str, Any], path: str) -> Iterator[Cause]:
+    for key in ("rule", "messageExpression"):
+        if key == "rule" and not rule.get(key):
+            yield required(f"{path}.rule", "rule is not specified")
+        elif rule.get(key):
+            try:
+                check_syntax(rule[key])
+            except BadRule as error:
+                yield bad_value(f"{path}.{key}", rule[key], f"compilation failed: ERROR: {error}")

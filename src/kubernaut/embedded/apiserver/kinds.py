@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kubernaut.embedded.apiserver.resources import Object, Resource
+from kubernaut.embedded.apiserver.status import Cause, required
 
 
 def prepare_new(resource: Resource, value: Object) -> None:
@@ -141,3 +142,30 @@ _ANY: dict[str, Callable[[Object], None]] = {
     "Job": _job,
     "CronJob": _cron_job,
 }
+
+
+_REQUIRED: dict[str, tuple[str, ...]] = {
+    "Pod": ("spec.containers",),
+    "Deployment": ("spec.selector", "spec.template.spec.containers"),
+    "StatefulSet": ("spec.selector", "spec.template.spec.containers"),
+    "DaemonSet": ("spec.selector", "spec.template.spec.containers"),
+    "ReplicaSet": ("spec.selector", "spec.template.spec.containers"),
+    "Job": ("spec.template.spec.containers",),
+    "CronJob": ("spec.schedule", "spec.jobTemplate.spec.template.spec.containers"),
+    "HorizontalPodAutoscaler": ("spec.scaleTargetRef", "spec.maxReplicas"),
+    "Event": ("involvedObject",),
+}
+
+
+def violations(resource: Resource, value: Object) -> list[Cause]:
+    """Return which required fields of a built-in kind are missing."""
+    found: list[Cause] = []
+    for path in _REQUIRED.get(resource.kind, ()):
+        if path == "involvedObject" and resource.group:
+            path = "regarding"
+        part: Any = value
+        for step in path.split("."):
+            part = part.get(step) if isinstance(part, dict) else None
+        if not part:
+            found.append(required(path))
+    return found

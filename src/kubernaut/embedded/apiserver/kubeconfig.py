@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-
 USER = "kubernaut"
 
 

@@ -229,4 +229,4 @@ def _malformed_lists(metadata: dict[str, Any]) -> str:
 def _wrong(value: Any, key: str, wanted: str) -> str:
     kinds = {bool: "bool", str: "string", int: "number", float: "number", list: "array", dict: "object"}
     kind = kinds.get(type(value), "null")
-    return f"json: cannot unmarshal {kind} into Go struct field ObjectMeta.metadata.{key} of type {wanted}"
+    return f"json: cannot unmarshal {kind} into Go struct field ObjectMeta.{key} of type {wanted}"

@@ -4,13 +4,15 @@ from typing import Any
 
 import msgspec
 
+from kubernaut.embedded.apiserver import strategic
 from kubernaut.embedded.apiserver.resources import Object, Resource
-from kubernaut.embedded.apiserver.status import ApiError, bad_request
+from kubernaut.embedded.apiserver.status import ApiError, bad_request, unsupported_media_type
 from kubernaut.embedded.apiserver.store import decode
 from kubernaut.embedded.apiserver.writing import Change
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
 
@@ -21,7 +23,27 @@ def change_of(resource: Resource, content_type: str, body: bytes) -> Change:
     if content_type == MERGE_PATCH:
         patch = _decoded(body)
         return lambda value: _checked(merged(value, patch))
-    raise ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+    if content_type == STRATEGIC_PATCH and resource.custom is None:
+        patch = _decoded(body)
+        return lambda value: strategic.patched(resource, value, patch)
+    accepted = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH]
+    if resource.custom is None:
+        accepted.insert(2, STRATEGIC_PATCH)
+    raise unsupported_media_type(accepted)
+
+
+def configuration_of(body: bytes) -> Object:
+    """Return the configuration that a server-side apply states; it may be YAML."""
+    try:
+        value = decode(body)
+    except msgspec.DecodeError:
+        import yaml  # kubectl sends JSON
+
+        try:
+            value = yaml.load(body, Loader=yaml.CSafeLoader)
+        except yaml.YAMLError as error:
+            raise bad_request(f"error decoding YAML: {error}") from None
+    return _checked(value)
 
 
 def _decoded(body: bytes) -> Any:

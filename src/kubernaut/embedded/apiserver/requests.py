@@ -123,6 +123,12 @@ def _check_manager(manager: str, verb: str) -> None:
             raise _refused(verb, ("FieldValueInvalid", message, "fieldManager"))
 
 
+def manager_required() -> ApiError:
+    """An apply says who applies."""
+    cause = ("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")
+    return _refused("patch", cause)
+
+
 def _refused(verb: str, cause: tuple[str, str, str]) -> ApiError:
     kind = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}.get(verb, "DeleteOptions")
     return invalid("", "meta.k8s.io", kind, [cause])

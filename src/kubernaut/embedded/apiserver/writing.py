@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubernaut.embedded.apiserver import crds, kinds, metadata, versions
+from kubernaut.embedded.apiserver import admission, applying, crds, kinds, metadata, ownership, versions
+from kubernaut.embedded.apiserver.ownership import Entry
 from kubernaut.embedded.apiserver.requests import Options
 from kubernaut.embedded.apiserver.resources import Object, Registry, Resource
 from kubernaut.embedded.apiserver.status import (
@@ -21,7 +22,6 @@ from kubernaut.embedded.apiserver.status import (
     forbidden,
     invalid,
     not_found,
-    qualified,
 )
 from kubernaut.embedded.apiserver.store import Key, Record, Store, encode
 
@@ -58,6 +58,16 @@ class Writer:
 
     def create(self, resource: Resource, namespace: str | None, value: Object, options: Options) -> Outcome:
         """Create an object; raises a 409 when its name is taken."""
+        return self._create(resource, namespace, value, options, None)
+
+    def _create(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        value: Object,
+        options: Options,
+        entries: list[Entry] | None,
+    ) -> Outcome:
         check_identity(resource, value)
         content = value["metadata"]
         if content.get("namespace") and content["namespace"] != (namespace or ""):
@@ -70,8 +80,6 @@ class Writer:
         if resource.custom is not None and resource.has_status:
             value.pop("status", None)
         kinds.prepare_new(resource, value)
-        if resource.storage == crds.STORAGE:
-            crds.prepare_new(value)
         warnings = self._admit(resource, value, None, options)
         key = (namespace or "", content["name"])
         for _ in range(8 if generated else 0):
@@ -81,7 +89,38 @@ class Writer:
             key = (namespace or "", content["name"])
         if self._store.get(resource.storage, key) is not None:
             raise already_exists(key[1], resource.group, resource.plural)
-        return Outcome(code=201, data=self._put(resource, key, value, options.dry_run), warnings=warnings)
+        ownership.given_entries(value, None)
+        if entries is None:
+            entries = ownership.record_update(resource, [], None, value, options.manager, "")
+        if entries:
+            content["managedFields"] = entries
+        data = self._put(resource, key, value, options.dry_run)
+        return Outcome(code=201, data=data, warnings=warnings)
+
+    def apply(self, resource: Resource, key: Key, subresource: str, config: Object, options: Options) -> Outcome:
+        """Merge what a manager states into the object, or create it; raises a 409 when others own it."""
+        check_identity(resource, config)
+        config["metadata"].setdefault("name", key[1])
+        _check_name(config, key)
+        if "managedFields" in config["metadata"]:
+            raise bad_request("metadata.managedFields must be nil")
+        record = self._store.get(resource.storage, key)
+        live: Object = {} if record is None else versions.shown(resource, record.as_object())
+        admission.check_fields(resource, config, options)
+        applied = applying.Applied(resource, live, config, options.manager, subresource)
+        conflicts = applied.conflicts()
+        if conflicts and not options.force:
+            raise applied.refuse(conflicts)
+        value, entries = applied.finish(conflicts)
+        value = {"apiVersion": resource.api_version, "kind": resource.kind, **value}
+        if record is None:
+            if subresource:
+                raise not_found(key[1], resource.group, resource.plural)
+            return self._create(resource, key[0] or None, value, options, entries)
+        if not config["metadata"].get("resourceVersion"):
+            value["metadata"].pop("resourceVersion", None)
+        value["metadata"].pop("managedFields", None)
+        return self._update(resource, record, subresource, value, options, entries)
 
     def replace(self, resource: Resource, key: Key, subresource: str, value: Object, options: Options) -> Outcome:
         """Replace an object, or only its status."""
@@ -106,6 +145,8 @@ class Writer:
         if resource.storage == _NAMESPACES and key[1] in _PROTECTED:
             raise forbidden(key[1], "", _NAMESPACES, "this namespace may not be deleted")
         finalizers = _finalizers_for(value, deletion.policy)
+        if resource.storage == crds.STORAGE and crds.CLEANUP not in finalizers:
+            finalizers.append(crds.CLEANUP)
         content = value["metadata"]
         waits = (
             finalizers or (value.get("spec") or {}).get("finalizers") if resource.kind == "Namespace" else finalizers
@@ -149,12 +190,21 @@ class Writer:
             raise not_found(key[1], resource.group, resource.plural)
         return record
 
-    def _update(self, resource: Resource, record: Record, subresource: str, value: Object, options: Options) -> Outcome:
+    def _update(
+        self,
+        resource: Resource,
+        record: Record,
+        subresource: str,
+        value: Object,
+        options: Options,
+        entries: list[Entry] | None = None,
+    ) -> Outcome:
         old = versions.shown(resource, record.as_object())
         self._check_version(resource, record, value)
         metadata.carry_over(old, value)
+        given = ownership.given_entries(value, old)
+        before = old["metadata"].pop("managedFields", [])
         value = _separated(resource, old, value, subresource)
-        kinds.prepare_any(resource, value)
         warnings = self._admit(resource, value, old, options)
         content = value["metadata"]
         content["resourceVersion"] = str(record.revision)
@@ -165,6 +215,15 @@ class Writer:
             if not options.dry_run:
                 self._store.remove(resource.storage, record.key, last)
             return Outcome(code=200, data=encode(versions.shown(resource, last)), warnings=warnings)
+        if value != old:
+            if entries is None:
+                entries = ownership.record_update(resource, given, old, value, options.manager, subresource)
+        elif entries is None:
+            entries = given
+        if entries:
+            content["managedFields"] = entries
+        if before:
+            old["metadata"]["managedFields"] = before
         if value == old:
             return Outcome(code=200, data=_shown(resource, record, old), warnings=warnings)
         data = self._put(resource, record.key, value, options.dry_run)
@@ -189,8 +248,6 @@ class Writer:
             raise conflict(name, resource.group, resource.plural, why)
         asked = content.get("resourceVersion")
         if not asked:
-            if resource.custom is not None and "resourceVersion" not in content:
-                return
             return
         if not asked.isdigit():
             raise ApiError(500, "", f'strconv.ParseUint: parsing "{asked}": invalid syntax')
@@ -215,6 +272,8 @@ class Writer:
 
     def _admit(self, resource: Resource, value: Object, old: Object | None, options: Options) -> list[str]:
         """Bring the object into its full form and return warnings; raise a 422 when it breaks rules."""
+        warnings = admission.check_fields(resource, value, options)
+        admission.fill_in(resource, value)
         found: list[Cause] = metadata.violations(resource, value["metadata"])
         if old is not None:
             found.extend(metadata.changed_violations(old, value))
@@ -223,9 +282,11 @@ class Writer:
             found.extend(crds.violations(value))
             if not found:
                 crds.accept(value, self._registry)
+        else:
+            found.extend(admission.violations(resource, value, old))
         if found:
             raise invalid(value["metadata"].get("name", ""), resource.group, resource.kind, found)
-        return []
+        return warnings
 
 
 def check_identity(resource: Resource, value: Object) -> None:
@@ -335,6 +396,3 @@ def _shown(resource: Resource, record: Record, value: Object | None) -> bytes:
     if not resource.converts:
         return record.data
     return encode(versions.shown(resource, value if value is not None else record.as_object()))
-
-
-__all__ = ["Deletion", "Outcome", "Writer", "check_identity", "qualified"]
