@@ -1,5 +1,6 @@
 """Looking at processes from outside."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,22 @@ def mentioning(text: str) -> list[str]:
             continue
         if text in command and not is_gone(int(entry.name)):
             found.append(f"{entry.name} {command}")
+    return found
+
+
+def descendants(pid: int) -> set[int]:
+    """The numbers of all children of the process, their children, and so on."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                parents[int(entry.name)] = int(fields[1])
+    found: set[int] = set()
+    fresh = {pid}
+    while fresh:
+        fresh = {child for child, parent in parents.items() if parent in fresh} - found
+        found |= fresh
     return found
 
 

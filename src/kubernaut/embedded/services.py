@@ -74,39 +74,57 @@ def datastorage(database: Postgres, password_file: Path, name: str) -> Service:
     return Service(name="DataStorage", command="datastorage", settings=settings)
 
 
-def controller(*, kubeconfig: Path, namespace: str, policy: Path, spool: Path, store: str) -> Service:
-    """The controller on one cluster, with its trail going to one store."""
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What the controller and the gateway have in common."""
+
+    kubeconfig: Path
+    namespace: str
+    """Where signals live."""
+    datastorage_url: str
+    spools: Path
+    """A directory below which each keeps the events that wait for DataStorage."""
+
+
+def controller(around: Surroundings, policy: Path) -> Service:
+    """The controller, with a directory that holds its policy."""
 
     def settings(port: int, port_file: Path) -> Settings:
         address = f"{HOST}:{port}"
         return {
-            "kubeconfig": str(kubeconfig),
+            "kubeconfig": str(around.kubeconfig),
             "controller": {
                 "metricsAddr": address,
                 "healthProbeAddr": address,
                 "portFile": str(port_file),
-                "namespace": namespace,
+                "namespace": around.namespace,
             },
             "classifier": {"policyDir": str(policy), "signalModes": None},
-            "datastorage": {"url": store, "spoolDir": str(spool), "drainFor": "3s"},
+            "datastorage": _store(around, "controller"),
             "logging": _LOGGING,
         }
 
     return Service(name="controller", command="controller", settings=settings)
 
 
-def gateway(*, kubeconfig: Path, namespace: str) -> Service:
+def gateway(around: Surroundings) -> Service:
     """The gateway in front of one cluster."""
 
     def settings(port: int, port_file: Path) -> Settings:
         return {
-            "kubeconfig": str(kubeconfig),
-            "namespace": namespace,
-            "server": {"host": HOST, "port": port, "portFile": str(port_file)},
+            "kubeconfig": str(around.kubeconfig),
+            "server": {"host": HOST, "port": port, "portFile": str(port_file), "drainFor": "3s"},
+            "intake": {"namespace": around.namespace},
+            "datastorage": _store(around, "gateway"),
             "logging": _LOGGING,
         }
 
     return Service(name="gateway", command="gateway", settings=settings)
+
+
+def _store(around: Surroundings, who: str) -> Settings:
+    # What is not delivered within the time waits on disk for the next start.
+    return {"url": around.datastorage_url, "spoolDir": str(around.spools / who), "drainFor": "3s"}
 
 
 @asynccontextmanager

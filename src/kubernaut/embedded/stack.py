@@ -33,7 +33,7 @@ from kubernaut.embedded.directory import (
 from kubernaut.embedded.kubernetes import Kubernetes, KubernetesConfig, open_kubernetes
 from kubernaut.embedded.postgres import Postgres, PostgresConfig, open_postgres
 from kubernaut.embedded.process import Process
-from kubernaut.embedded.services import RunningService, Service, open_service
+from kubernaut.embedded.services import RunningService, Service, Surroundings, open_service
 from kubernaut.embedded.valkey import Valkey, ValkeyConfig, open_valkey
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
@@ -146,7 +146,7 @@ class _Start:
             valkey = tasks.create_task(self._valkey())
             kubernetes = tasks.create_task(self._kubernetes())
             datastorage = tasks.create_task(self._datastorage(postgres))
-            gateway = tasks.create_task(self._gateway(kubernetes))
+            gateway = tasks.create_task(self._gateway(kubernetes, datastorage))
             tasks.create_task(self._controller(kubernetes, datastorage))
         return Stack(
             directory=self._directory.path,
@@ -209,22 +209,25 @@ class _Start:
         password = self._directory.section("postgres") / "password"
         return await self._service(services.datastorage(await postgres, password, _DATABASE))
 
-    async def _gateway(self, kubernetes: asyncio.Task[Kubernetes]) -> RunningService:
-        api = await kubernetes
-        return await self._service(services.gateway(kubeconfig=api.kubeconfig, namespace=NAMESPACE))
+    async def _gateway(
+        self, kubernetes: asyncio.Task[Kubernetes], datastorage: asyncio.Task[RunningService]
+    ) -> RunningService:
+        return await self._service(services.gateway(await self._around(kubernetes, datastorage)))
 
     async def _controller(
         self, kubernetes: asyncio.Task[Kubernetes], datastorage: asyncio.Task[RunningService]
     ) -> RunningService:
-        api, store = await kubernetes, await datastorage
-        return await self._service(
-            services.controller(
-                kubeconfig=api.kubeconfig,
-                namespace=NAMESPACE,
-                policy=_policy(self._directory),
-                spool=self._directory.section("spool"),
-                store=store.url,
-            )
+        around = await self._around(kubernetes, datastorage)
+        return await self._service(services.controller(around, _policy(self._directory)))
+
+    async def _around(
+        self, kubernetes: asyncio.Task[Kubernetes], datastorage: asyncio.Task[RunningService]
+    ) -> Surroundings:
+        return Surroundings(
+            kubeconfig=(await kubernetes).kubeconfig,
+            namespace=NAMESPACE,
+            datastorage_url=(await datastorage).url,
+            spools=self._directory.section("spools"),
         )
 
     async def _service(self, service: Service) -> RunningService:
