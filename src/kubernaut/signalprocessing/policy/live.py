@@ -66,13 +66,16 @@ async def open_policy(sources: Sources, limits: Limits | None = None, engine: st
 async def _started(sources: Sources, limits: Limits, engine: str = "regorus") -> Policy:
     process = prepared([*sources.files], sources.entry, [*sources.rules], limits, engine)
     await process.start()
+    watching = asyncio.create_task(process.give_up_when_it_ends(), name="policy-check")
     try:
-        policy = Policy(sources, process)
         await smoke.check(process, sources)
     except BaseException:
         await process.aclose()
         raise
-    return policy
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+    return Policy(sources, process)
 
 
 class LivePolicy:

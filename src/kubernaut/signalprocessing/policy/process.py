@@ -156,6 +156,13 @@ class PolicyProcess:
                 self._fail_all(PolicyUnavailable(f"the policy's process does not start: {error}"))
                 await asyncio.sleep(backoff.delay(failures))
 
+    async def give_up_when_it_ends(self) -> None:
+        """In place of `keep_running`: when the process ends, whoever still waits is told."""
+        if self._pipes:
+            await self._pipes.ended.wait()
+            self._blame(self._pipes)
+            self._fail_all(PolicyUnavailable(f"the policy's process ended ({self._pipes.returncode})"))
+
     async def aclose(self) -> None:
         """End the process; whoever still waits gets PolicyUnavailable."""
         self._is_closing = True

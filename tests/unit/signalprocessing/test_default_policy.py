@@ -1,0 +1,113 @@
+"""The built-in policy, by table."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from kubernaut.api.signals import ClusterContext, KubernetesContext, WorkloadContext
+from kubernaut.api.vocabulary import Environment
+from kubernaut.signalprocessing.policy.facts import Facts
+from kubernaut.signalprocessing.policy.live import Limits, Policy, open_policy
+from kubernaut.signalprocessing.policy.sources import builtin
+from support.signals import a_context, a_signal
+
+
+@pytest.fixture(params=["regorus", "regopy"])
+async def policy(request: pytest.FixtureRequest) -> AsyncIterator[Policy]:
+    """The built-in policy in the engine we use, and in the fallback."""
+    async with open_policy(builtin(), Limits(seconds=5.0, deadline=25.0), request.param) as opened:
+        yield opened
+
+
+def facts(severity: str = "critical", environment: str = "production", **more) -> Facts:
+    return Facts(signal=a_signal(severity).spec.signal, context=a_context(environment), **more)
+
+
+SEVERITIES = {
+    "critical": "critical sev1 P0 p1 CRITICAL Sev1 fatal",
+    "high": "high Sev2 p2 error High",
+    "warning": "warning medium sev3 P3 Warn",
+    "info": "info low SEV4 P4 none Info",
+    "unknown": "whatever urgent! 7",
+}
+
+
+async def test_words_of_senders_in_any_case_become_ours(policy: Policy):
+    found = {
+        word: (await policy.decide(facts(word))).severity for words in SEVERITIES.values() for word in words.split()
+    }
+
+    assert found == {word: severity for severity, words in SEVERITIES.items() for word in words.split()}
+
+
+PRIORITIES = """
+            critical high warning info nonsense
+production  P0       P1   P1      P2   P2
+staging     P1       P2   P2      P3   P2
+development P2       P3   P3      P3   P3
+test        P2       P3   P3      P3   P3
+-           P1       P1   P2      P3   P2
+"""
+
+
+async def test_priority_follows_environment_and_severity(policy: Policy):
+    header, *rows = [line.split() for line in PRIORITIES.strip().splitlines()]
+
+    found = []
+    for environment, *_ in rows:
+        answers = [await policy.decide(facts(severity, environment.strip("-"))) for severity in header]
+        found.append([environment, *(answer.priority.value for answer in answers)])
+
+    assert found == rows
+
+
+@pytest.mark.parametrize(
+    ("label", "environment", "source"),
+    [
+        ("PRODUCTION", Environment.PRODUCTION, "namespace-labels"),
+        ("Prod", Environment.PRODUCTION, "namespace-labels"),
+        ("dev", Environment.DEVELOPMENT, "namespace-labels"),
+        ("qa", Environment.UNKNOWN, "default"),
+        ("", Environment.UNKNOWN, "default"),
+    ],
+)
+async def test_environment_comes_from_the_namespace_label(policy: Policy, label, environment, source):
+    decision = await policy.decide(facts(environment=label))
+
+    assert (decision.environment, decision.environment_source) == (environment, source)
+    assert decision.failures == ()
+
+
+async def test_labels_of_the_signal_decide_nothing(policy: Policy):
+    signal = a_signal("info", labels={"kubernaut.ai/environment": "production", "kubernaut.ai/team": "mine"})
+
+    decision = await policy.decide(Facts(signal=signal.spec.signal, context=a_context("staging")))
+
+    assert decision.environment is Environment.STAGING
+    assert decision.custom_labels == {}
+
+
+async def test_team_labels_are_handed_on_and_the_namespace_goes_first(policy: Policy):
+    workload = WorkloadContext(
+        kind="Pod", name="x", labels={"kubernaut.ai/team": "theirs", "kubernaut.ai/region": "eu"}
+    )
+    namespace = a_context(labels={"kubernaut.ai/team": "payments"}).namespace
+    context = KubernetesContext(namespace=namespace, workload=workload)
+
+    decision = await policy.decide(Facts(signal=a_signal().spec.signal, context=context))
+
+    assert decision.custom_labels == {"team": ["payments"], "region": ["eu"]}
+
+
+async def test_cluster_is_classified_by_its_registry_label(policy: Policy):
+    context = KubernetesContext(cluster=ClusterContext(labels={"environment": "edge"}))
+
+    decision = await policy.decide(Facts(signal=a_signal().spec.signal, context=context))
+
+    assert decision.cluster == "edge"
+
+
+async def test_target_without_any_context_is_decided_all_the_same(policy: Policy):
+    decision = await policy.decide(Facts(signal=a_signal().spec.signal, context=KubernetesContext(degraded_mode=True)))
+
+    assert (decision.environment, decision.priority, decision.failures) == (Environment.UNKNOWN, "P1", ())

@@ -1,0 +1,136 @@
+"""A policy that changes while it is in use."""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from kubernaut.signalprocessing.config import ClassifierConfig
+from kubernaut.signalprocessing.metrics import PolicyMetrics
+from kubernaut.signalprocessing.policy.errors import PolicyError, PolicyMissing
+from kubernaut.signalprocessing.policy.facts import Facts
+from kubernaut.signalprocessing.policy.live import LivePolicy, open_live_policy
+from support.eventually import eventually
+from support.signals import a_context, a_signal
+
+FACTS = Facts(signal=a_signal().spec.signal, context=a_context())
+
+
+def a_policy(name: str) -> str:
+    """A policy of which every answer tells the version."""
+    return f"""package signalprocessing
+
+import rego.v1
+
+environment := {{"environment": "Test", "source": "{name}"}}
+
+severity := "info"
+
+priority := {{"priority": "P3", "policy_name": "{name}"}}
+
+labels := {{"version": ["{name}"]}}
+"""
+
+
+def opened(folder: Path, registry: CollectorRegistry | None = None) -> AbstractAsyncContextManager[LivePolicy]:
+    config = ClassifierConfig(policy_dir=folder, hot_reload_interval=1.0)
+    return open_live_policy(config, PolicyMetrics(registry or CollectorRegistry()))
+
+
+async def versions(live: LivePolicy) -> set[str]:
+    decision = await live.current.decide(FACTS)
+    return {decision.environment_source, decision.policy_name, *decision.custom_labels["version"]}
+
+
+async def test_changed_file_comes_into_force(tmp_path: Path):
+    (tmp_path / "policy.rego").write_text(a_policy("v1"))
+    async with opened(tmp_path) as live:
+        assert await versions(live) == {"v1"}
+        (tmp_path / "policy.rego").write_text(a_policy("v2"))
+
+        await asyncio.wait_for(live.changed.wait(), 10)
+
+        assert await versions(live) == {"v2"}
+
+
+async def test_swapped_link_of_a_mounted_configmap_comes_into_force(tmp_path: Path):
+    for version in ("v1", "v2"):
+        (tmp_path / f"..{version}").mkdir()
+        (tmp_path / f"..{version}" / "policy.rego").write_text(a_policy(version))
+    (tmp_path / "..data").symlink_to("..v1")
+    (tmp_path / "policy.rego").symlink_to("..data/policy.rego")
+    async with opened(tmp_path) as live:
+        (tmp_path / "..data_tmp").symlink_to("..v2")
+        (tmp_path / "..data_tmp").replace(tmp_path / "..data")
+
+        await asyncio.wait_for(live.changed.wait(), 10)
+
+        assert await versions(live) == {"v2"}
+
+
+async def test_broken_policy_keeps_the_previous_one_and_is_counted_once(tmp_path: Path):
+    registry = CollectorRegistry()
+    (tmp_path / "policy.rego").write_text(a_policy("v1"))
+    async with opened(tmp_path, registry) as live:
+        (tmp_path / "policy.rego").write_text(a_policy("v2") + "severity := {")
+
+        await eventually(lambda: registry.get_sample_value("signalprocessing_policy_last_reload_successful") == 0)
+        assert not await live.reload()
+
+        assert await versions(live) == {"v1"}
+        assert registry.get_sample_value("signalprocessing_policy_reload_errors_total") == 1
+
+
+async def test_removed_and_written_again_it_recovers(tmp_path: Path):
+    (tmp_path / "policy.rego").write_text(a_policy("v1"))
+    async with opened(tmp_path) as live:
+        (tmp_path / "policy.rego").unlink()
+        await live.reload()
+        assert await versions(live) == {"v1"}
+        (tmp_path / "policy.rego").write_text(a_policy("v2"))
+
+        await asyncio.wait_for(live.changed.wait(), 10)
+
+        assert await versions(live) == {"v2"}
+
+
+async def test_one_signal_is_decided_by_one_policy_version(tmp_path: Path):
+    (tmp_path / "policy.rego").write_text(a_policy("v0"))
+    mixed: list[set[str]] = []
+    seen: set[str] = set()
+    async with opened(tmp_path) as live:
+        done = asyncio.Event()
+
+        async def decide() -> None:
+            while not done.is_set():
+                found = await versions(live)
+                seen.update(found)
+                mixed.extend([found] if len(found) != 1 else [])
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(8):
+                tasks.create_task(decide())
+            for number in range(1, 6):
+                (tmp_path / "policy.rego").write_text(a_policy(f"v{number}"))
+                assert await live.reload()
+            done.set()
+
+    assert mixed == []
+    assert "v0" in seen
+    assert len(seen) >= 3
+
+
+async def test_missing_policy_is_refused_at_start(tmp_path: Path):
+    with pytest.raises(PolicyMissing, match=r"there is no policy\.rego"):
+        async with opened(tmp_path):
+            pass
+
+
+async def test_broken_policy_is_refused_at_start(tmp_path: Path):
+    (tmp_path / "policy.rego").write_text(a_policy("v1") + "severity := {")
+
+    with pytest.raises(PolicyError, match=r"policy\.rego:12:14"):
+        async with opened(tmp_path):
+            pass
