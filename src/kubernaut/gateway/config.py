@@ -1,0 +1,103 @@
+"""The gateway's configuration."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from kubernaut.audit import AuditConfig, ClientConfig, SpoolConfig
+from kubernaut.ops.logs import LogFormat, LogLevel
+from kubernaut.ops.serving import Listen
+from kubernaut.ops.settings import Between, Bytes, Seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """Where alerts come in."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a pod listens on its address
+    """Address to listen on."""
+
+    port: Annotated[int, Between(0, 65535)] = 8080
+    """TCP port of the webhook, of health and of metrics; 0 takes a free one."""
+
+    port_file: Path | None = None
+    """File that gets `host:port` once the gateway listens."""
+
+    max_body: Annotated[Bytes, Between(1024, 2**26)] = 2**20
+    """Bytes of one notification at most; more is a 413."""
+
+    timeout: Annotated[Seconds, Between(0.1, 600)] = 8.0
+    """Seconds for one notification; keep below Alertmanager's own limit of 10 s, so that it hears why."""
+
+    clock_skew: Annotated[Seconds, Between(0, 86400)] = 300.0
+    """Seconds that a notification's time may lie in the future, or its X-Timestamp header apart from now."""
+
+    drain_for: Annotated[Seconds, Between(0, 600)] = 10.0
+    """Seconds for requests in flight at shutdown."""
+
+    def listen(self) -> Listen:
+        return Listen(host=self.host, port=self.port, port_file=self.port_file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntakeConfig:
+    """What alerts become."""
+
+    namespace: str = ""
+    """Namespace of the objects, the controller's; empty takes the pod's own, or that of the kubeconfig."""
+
+    create_parents: bool = True
+    """Create the signal beside its request; false where an orchestrator makes it from the request."""
+
+    stale_after: Annotated[Seconds, Between(60, 2**31)] = 86400.0
+    """Seconds without an occurrence after which a request counts as over although no resolve notice came; keep above
+    Alertmanager's repeat_interval."""
+
+    remembered: Annotated[int, Between(0, 10**7)] = 100_000
+    """Requests whose signal is known to exist; beyond that, a repeat asks the API server again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataStorageConfig:
+    """Where the trail goes."""
+
+    url: str = "http://data-storage-service:8080"
+    """Address of DataStorage."""
+
+    timeout: Annotated[Seconds, Between(0.01, 600)] = 10.0
+    """Seconds for one request."""
+
+    spool_dir: Path = Path("/var/lib/gateway/spool")
+    """Directory in which events wait on disk until DataStorage has them."""
+
+    drain_for: Annotated[Seconds, Between(0, 600)] = 10.0
+    """Seconds to wait for the last events at shutdown; keep below the pod's grace period."""
+
+    def audit(self) -> AuditConfig:
+        return AuditConfig(
+            spool=SpoolConfig(directory=self.spool_dir),
+            client=ClientConfig(url=self.url, timeout=self.timeout),
+            drain_for=self.drain_for,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingConfig:
+    level: LogLevel = LogLevel.INFO
+    """DEBUG, INFO, WARN or ERROR."""
+
+    format: LogFormat = LogFormat.AUTO
+    """`json`, `console`, or `auto`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayConfig:
+    """Everything the gateway is told."""
+
+    kubeconfig: Path | None = None
+    """File that names the cluster; without it the pod's service account does."""
+
+    server: ServerConfig = field(default_factory=ServerConfig)
+    intake: IntakeConfig = field(default_factory=IntakeConfig)
+    datastorage: DataStorageConfig = field(default_factory=DataStorageConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)

@@ -1,0 +1,155 @@
+"""`RemediationRequest` objects as the gateway sees them: which one is open, what to create, what to count. Pure.
+
+A request is open while alerts fold onto it. Where an orchestrator works on requests, it is open until that has ended.
+Where none does, it is open until the last of its alerts is resolved, or until none has come for so long that its
+resolve notice must have been lost.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from kubernaut.api.meta import ObjectMeta, OwnerReference
+from kubernaut.api.remediation import (
+    REMEDIATION_KIND,
+    REMEDIATION_PLURAL,
+    Deduplication,
+    RemediationRequest,
+    RemediationSpec,
+)
+from kubernaut.api.signals import (
+    API_VERSION,
+    GROUP,
+    KIND,
+    PLURAL,
+    VERSION,
+    ParentReference,
+    Signal,
+    SignalProcessing,
+    SignalSpec,
+)
+from kubernaut.api.vocabulary import Label
+from kubernaut.gateway.alertmanager import Alert
+from kubernaut.kube.objects import Kind
+
+REQUESTS = Kind(group=GROUP, version=VERSION, kind=REMEDIATION_KIND, plural=REMEDIATION_PLURAL, type=RemediationRequest)
+SIGNALS = Kind(group=GROUP, version=VERSION, kind=KIND, plural=PLURAL, type=SignalProcessing)
+
+FINGERPRINT_LABEL = "kubernaut.ai/signal-fingerprint"
+LABELS = {"app.kubernetes.io/managed-by": "gateway-service", "app.kubernetes.io/component": "remediation"}
+
+_FINISHED = {"Completed", "Failed", "TimedOut", "Skipped", "Cancelled"}
+_MOST_NAMES = 50
+_MOST_FIRING = 1000
+
+
+def fingerprint_label(fingerprint: str) -> str:
+    """The fingerprint as a label value, which may have 63 characters."""
+    return fingerprint[:63]
+
+
+def selector(fingerprint: str) -> str:
+    """Label selector of the requests about one workload."""
+    return f"{FINGERPRINT_LABEL}={fingerprint_label(fingerprint)}"
+
+
+def is_open(request: RemediationRequest, now: datetime, stale_after: float) -> bool:
+    """Whether further alerts fold onto it."""
+    if request.metadata.deletion_timestamp is not None:
+        return False
+    phase = request.status.overall_phase
+    if phase:
+        return phase not in _FINISHED
+    if Label.RESOLVED_AT in request.metadata.annotations:
+        return False
+    account = request.status.deduplication
+    seen = account.last_seen_at if account else None
+    return seen is None or now - seen < timedelta(seconds=stale_after)
+
+
+def newest(requests: Iterable[RemediationRequest]) -> RemediationRequest | None:
+    return max(requests, key=lambda one: (str(one.metadata.creation_timestamp), one.metadata.name), default=None)
+
+
+def name_of(fingerprint: str, previous: RemediationRequest | None, now: datetime) -> str:
+    """The name of the next request about a workload: the same for every replica, so that only one can create it.
+
+    It follows from the request before it. Where there is none, from the minute, so that a name does not come back
+    when old requests have been deleted; two replicas would have to take the very first alert on both sides of a full
+    minute, at once, to open two.
+    """
+    before = previous.metadata.uid if previous else now.strftime("%Y-%m-%dT%H:%M")
+    suffix = hashlib.sha256(f"{fingerprint}:{before}".encode()).hexdigest()[:8]
+    return f"rr-{fingerprint[:12]}-{suffix}"
+
+
+def new_request(name: str, namespace: str, signal: Signal) -> RemediationRequest:
+    return RemediationRequest(
+        metadata=ObjectMeta(
+            name=name,
+            namespace=namespace,
+            labels={**LABELS, FINGERPRINT_LABEL: fingerprint_label(signal.fingerprint)},
+        ),
+        spec=RemediationSpec(
+            signal_name=signal.name,
+            signal_fingerprint=signal.fingerprint,
+            severity=signal.severity,
+            target_resource=signal.target_resource,
+        ),
+    )
+
+
+def signal_name_of(request: RemediationRequest) -> str:
+    return f"sp-{request.metadata.name}"
+
+
+def new_signal(request: RemediationRequest, signal: Signal) -> SignalProcessing:
+    """The signal of a request, owned by it: deleting the request deletes it."""
+    parent = request.metadata
+    owner = OwnerReference(
+        api_version=API_VERSION,
+        kind=REMEDIATION_KIND,
+        name=parent.name,
+        uid=parent.uid,
+        controller=True,
+        block_owner_deletion=True,
+    )
+    reference = ParentReference(
+        api_version=API_VERSION, kind=REMEDIATION_KIND, name=parent.name, namespace=parent.namespace, uid=parent.uid
+    )
+    return SignalProcessing(
+        metadata=ObjectMeta(
+            name=signal_name_of(request),
+            namespace=parent.namespace,
+            labels={**LABELS, FINGERPRINT_LABEL: fingerprint_label(signal.fingerprint)},
+            owner_references=(owner,),
+        ),
+        spec=SignalSpec(remediation_request_ref=reference, signal=signal),
+    )
+
+
+def counted(request: RemediationRequest, alerts: Sequence[Alert], now: datetime) -> Deduplication:
+    """The request's account after these alerts have come in, once each."""
+    before = request.status.deduplication
+    names = [*(before.signal_names if before else ()), *(alert.name for alert in alerts)]
+    firing = [*(before.firing if before else ()), *(alert.id for alert in alerts)]
+    return Deduplication(
+        occurrence_count=(before.occurrence_count if before else 0) + len(alerts),
+        first_seen_at=before.first_seen_at if before and before.first_seen_at else now,
+        last_seen_at=now,
+        signal_names=[*dict.fromkeys(names)][:_MOST_NAMES],
+        firing=[*dict.fromkeys(firing)][:_MOST_FIRING],
+    )
+
+
+def as_patch(account: Deduplication) -> dict[str, object]:
+    """The account as a merge patch of the status; every list is written, empty ones too."""
+    return {
+        "deduplication": {
+            "occurrenceCount": account.occurrence_count,
+            "firstSeenAt": account.first_seen_at,
+            "lastSeenAt": account.last_seen_at,
+            "signalNames": account.signal_names,
+            "firing": account.firing,
+        }
+    }

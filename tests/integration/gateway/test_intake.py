@@ -1,0 +1,283 @@
+"""Alerts in, objects out, on a real API server."""
+
+import asyncio
+import hashlib
+
+import pytest
+
+from kubernaut.api.vocabulary import Label
+from kubernaut.gateway.requests import REQUESTS, SIGNALS, new_request, signal_name_of
+from kubernaut.kube.objects import Key
+from support.alerts import an_alert, over
+from support.audit import Double
+from support.eventually import eventually
+
+pytestmark = pytest.mark.kubernetes
+
+
+def types(store: Double) -> list[str]:
+    return [event.event_type for event in store.stored.values()]
+
+
+async def test_an_alert_becomes_a_request_and_its_signal(cluster, gateway, store):
+    await cluster.deployment("cart")
+    await cluster.pod("cart-7d4b-x2x9p", "cart")
+
+    answer = await gateway.post(an_alert(namespace=cluster.shop, pod="cart-7d4b-x2x9p"))
+
+    request = await cluster.only()
+    (signal,) = await cluster.signals()
+    said = answer.json()
+    fingerprint = hashlib.sha256(f"{cluster.shop}:Deployment:cart".encode()).hexdigest()
+    assert answer.status_code == 201
+    assert (said["status"], said["fingerprint"]) == ("created", fingerprint)
+    assert said["remediationRequestName"] == request.metadata.name
+    assert said["metadata"]["count"] == 1
+    assert request.metadata.name.startswith(f"rr-{fingerprint[:12]}-")
+    assert request.metadata.labels["app.kubernetes.io/managed-by"] == "gateway-service"
+    assert request.spec.signal_fingerprint == fingerprint
+    assert signal.metadata.name == f"sp-{request.metadata.name}"
+    assert signal.metadata.owner_references[0].uid == request.metadata.uid
+    assert signal.spec.remediation_request_ref.uid == request.metadata.uid
+    about = signal.spec.signal
+    assert (about.name, about.severity, about.type, about.source) == (
+        "KubePodCrashLooping",
+        "critical",
+        "alert",
+        "prometheus",
+    )
+    assert (about.target_resource.kind, about.target_resource.name) == ("Pod", "cart-7d4b-x2x9p")
+    await eventually(lambda: types(store) == ["gateway.signal.received"])
+
+
+async def test_repeats_fold_and_count(cluster, gateway, store):
+    await cluster.deployment("cart")
+    alert = an_alert(namespace=cluster.shop, deployment="cart")
+
+    answers = [await gateway.post(alert) for _ in range(3)]
+    other = await gateway.post(an_alert("CartIsSlow", namespace=cluster.shop, deployment="cart"))
+
+    assert [answer.status_code for answer in answers] == [201, 202, 202]
+    assert (other.status_code, other.json()["duplicate"]) == (202, True)
+    account = (await cluster.only()).status.deduplication
+    assert account.occurrence_count == 4
+    assert account.signal_names == ["KubePodCrashLooping", "CartIsSlow"]
+    assert account.first_seen_at < account.last_seen_at
+    assert len(await cluster.signals()) == 1
+    await eventually(lambda: len(store.stored) == 4)
+    assert types(store) == ["gateway.signal.received"] + ["gateway.signal.deduplicated"] * 3
+    assert {event.correlation_id for event in store.stored.values()} == {(await cluster.only()).metadata.name}
+
+
+async def test_a_group_of_alerts_is_answered_one_by_one(cluster, gateway):
+    await cluster.deployment("cart")
+    await cluster.deployment("search")
+
+    answer = await gateway.post(
+        an_alert("A", namespace=cluster.shop, deployment="cart"),
+        an_alert("B", namespace=cluster.shop, deployment="search"),
+        an_alert("C", namespace=cluster.shop, deployment="cart"),
+        an_alert("Watchdog"),
+        an_alert("D", resolved=True, namespace=cluster.shop, deployment="nothing"),
+    )
+
+    said = answer.json()
+    assert answer.status_code == 207
+    assert [result["status"] for result in said["results"]] == [
+        "created",
+        "created",
+        "duplicate",
+        "rejected",
+        "resolved",
+    ]
+    assert said["summary"] == {
+        "total": 5,
+        "created": 2,
+        "deduplicated": 1,
+        "resolved": 1,
+        "rejected": 1,
+        "failed": 0,
+    }
+    assert "namespace" in said["results"][3]["error"]
+    assert len(await cluster.requests()) == 2
+
+
+async def test_resolved_never_opens_a_signal(cluster, gateway):
+    await cluster.deployment("cart")
+
+    answer = await gateway.post(an_alert(resolved=True, namespace=cluster.shop, deployment="cart"))
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "resolved")
+    assert await cluster.requests() == []
+    assert await cluster.signals() == []
+
+
+async def test_the_last_resolve_notice_ends_the_request_and_the_next_alert_opens_another(cluster, gateway, store):
+    await cluster.deployment("cart")
+    first = an_alert("A", namespace=cluster.shop, deployment="cart")
+    second = an_alert("B", namespace=cluster.shop, deployment="cart")
+    await gateway.post(first, second)
+
+    await gateway.post(over(first))
+    assert Label.RESOLVED_AT not in (await cluster.only()).metadata.annotations
+    done = over(second)
+    await gateway.post(done)
+    ended = await cluster.only()
+    (signal,) = await cluster.signals()
+    assert Label.RESOLVED_AT in ended.metadata.annotations
+    assert signal.metadata.annotations[Label.RESOLVED_AT] == ended.metadata.annotations[Label.RESOLVED_AT]
+    assert ended.status.deduplication.firing == []
+
+    again = await gateway.post(done)
+    assert again.status_code == 200
+    reopened = await gateway.post(first)
+
+    assert reopened.status_code == 201
+    assert len(await cluster.requests()) == 2
+    await eventually(lambda: types(store).count("gateway.signal.received") == 2)
+    assert types(store).count("gateway.signal.resolved") == 2
+
+
+async def test_an_alert_folds_and_ends_after_its_pod_is_gone(cluster, opened):
+    """What the alert was about is written on the request, for a pod that crashes does not wait for the repeat."""
+    await cluster.deployment("cart")
+    await cluster.pod("cart-7d4b-aaaaa", "cart")
+    alert = an_alert(namespace=cluster.shop, pod="cart-7d4b-aaaaa")
+    async with opened() as gateway:
+        assert (await gateway.post(alert)).status_code == 201
+    await cluster.delete("Pod", "cart-7d4b-aaaaa")
+    await eventually(lambda: gone(cluster, "Pod", "cart-7d4b-aaaaa"))
+
+    async with opened() as restarted:  # it remembers no deleted pod
+        assert (await restarted.post(alert)).status_code == 202
+        assert (await restarted.post(over(alert))).status_code == 200
+
+    assert Label.RESOLVED_AT in (await cluster.only()).metadata.annotations
+
+
+async def gone(cluster, kind, name):
+    await cluster.gone(kind, name)
+    return True
+
+
+async def test_a_pod_that_just_vanished_still_finds_its_workload(cluster, gateway):
+    await cluster.deployment("cart")
+    await cluster.pod("cart-7d4b-bbbbb", "cart")
+    # The cache must have heard of the pod before it can remember it.
+    await gateway.post(an_alert("Other", namespace=cluster.shop, pod="cart-7d4b-bbbbb"))
+    await cluster.delete("Pod", "cart-7d4b-bbbbb")
+    await eventually(lambda: gone(cluster, "Pod", "cart-7d4b-bbbbb"))
+
+    answer = await gateway.post(an_alert("Late", namespace=cluster.shop, pod="cart-7d4b-bbbbb"))
+
+    assert (answer.status_code, answer.json()["duplicate"]) == (202, True)
+    assert len(await cluster.requests()) == 1
+
+
+async def test_a_pod_nobody_knows_is_its_own_target(cluster, gateway):
+    answer = await gateway.post(an_alert(namespace=cluster.shop, pod="cron-28411-gone"))
+
+    (signal,) = await cluster.signals()
+    assert answer.status_code == 201
+    assert signal.spec.signal.target_resource.name == "cron-28411-gone"
+    expected = hashlib.sha256(f"{cluster.shop}:Pod:cron-28411-gone".encode()).hexdigest()
+    assert signal.spec.signal.fingerprint == expected
+
+
+async def test_two_gateways_make_one_signal(cluster, opened):
+    await cluster.deployment("cart")
+    alerts = [an_alert(f"A{number}", namespace=cluster.shop, deployment="cart") for number in range(4)]
+
+    async with opened() as one, opened() as two:
+        answers = await asyncio.gather(*(gateway.post(alert) for alert in alerts for gateway in (one, two)))
+
+    assert sorted(answer.status_code for answer in answers) == [201] + [202] * 7
+    assert len(await cluster.signals()) == 1
+    assert (await cluster.only()).status.deduplication.occurrence_count == 8
+
+
+async def test_a_crash_between_the_writes_is_repaired_by_the_next_delivery(cluster, opened, store):
+    """A request without a signal and without an account is what a gateway leaves that dies after its first write."""
+    await cluster.deployment("cart")
+    alert = an_alert(namespace=cluster.shop, deployment="cart")
+    async with opened() as gateway:
+        await gateway.post(alert)
+    (signal,) = await cluster.signals()
+    before = await cluster.only()
+    await cluster.client.delete(SIGNALS, Key(cluster.home, signal_name_of(before)))
+    await cluster.client.delete(REQUESTS, Key(cluster.home, before.metadata.name))
+    await eventually(lambda: _none(cluster))
+    orphan = await cluster.client.create(REQUESTS, new_request("rr-orphan", cluster.home, signal.spec.signal))
+
+    async with opened() as gateway:
+        answer = await gateway.post(alert)
+
+    (repaired,) = await cluster.signals()
+    assert answer.status_code == 201
+    assert repaired.spec.remediation_request_ref.uid == orphan.metadata.uid
+    assert (await cluster.only()).status.deduplication.occurrence_count == 1
+
+
+async def _none(cluster):
+    return not await cluster.requests() and not await cluster.signals()
+
+
+async def test_what_was_counted_but_not_recorded_is_recorded_by_the_next_gateway(cluster, opened, store):
+    await cluster.deployment("cart")
+    alert = an_alert(namespace=cluster.shop, deployment="cart")
+    async with opened() as gateway:
+        await gateway.post(alert)
+        await gateway.post(alert)
+    await eventually(lambda: len(store.stored) == 2)
+    before = dict(store.stored)
+    store.stored.clear()
+
+    async with opened():
+        await eventually(lambda: len(store.stored) == 2)
+
+    assert store.stored == before
+
+
+async def test_a_request_that_nobody_resolved_goes_stale(cluster, opened):
+    await cluster.deployment("cart")
+    alert = an_alert(namespace=cluster.shop, deployment="cart")
+    async with opened() as gateway:
+        await gateway.post(alert)
+        request = await cluster.only()
+        old = {"deduplication": {"lastSeenAt": "2020-01-01T00:00:00Z"}}
+        await cluster.client.patch_status(REQUESTS, request, old)
+        await eventually(lambda: gateway.is_ready())
+
+        statuses = [await _until_created(gateway, alert)]
+
+    assert statuses == [201]
+    assert len(await cluster.requests()) == 2
+
+
+async def _until_created(gateway, alert):
+    return (await gateway.post(alert)).status_code
+
+
+async def test_an_orchestrator_decides_when_its_request_is_over(cluster, gateway):
+    await cluster.deployment("cart")
+    alert = an_alert(namespace=cluster.shop, deployment="cart")
+    await gateway.post(alert)
+    await cluster.client.patch_status(REQUESTS, await cluster.only(), {"overallPhase": "Executing"})
+    await gateway.post(over(alert))
+
+    assert (await gateway.post(alert)).status_code == 202
+    assert Label.RESOLVED_AT not in (await cluster.only()).metadata.annotations
+    await cluster.client.patch_status(REQUESTS, await cluster.only(), {"overallPhase": "Completed"})
+    await eventually(lambda: _opens_another(gateway, cluster, alert))
+
+
+async def _opens_another(gateway, cluster, alert):
+    return (await gateway.post(alert)).status_code == 201
+
+
+async def test_an_orchestrator_makes_the_signal_itself(cluster, opened):
+    async with opened(create_parents=False) as gateway:
+        assert (await gateway.post(an_alert(namespace=cluster.shop, pod="cart-1"))).status_code == 201
+
+    assert len(await cluster.requests()) == 1
+    assert await cluster.signals() == []
