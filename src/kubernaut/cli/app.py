@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import cyclopts
 
 from kubernaut.cli.failures import Failed, explain
+from kubernaut.ops import logs
 
 FINE, FINDING, USAGE, UNREACHABLE = 0, 1, 2, 3
 
@@ -53,6 +54,8 @@ def main() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors go to standard error."""
+    # A service sets this up anew from its configuration; any other command has only warnings to tell, off its answer.
+    logs.configure(logs.LogLevel.WARN, stream=sys.stderr)
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=True)
         answer = command(*bound.args, **bound.kwargs)

@@ -1,8 +1,12 @@
-"""Structured logs on standard output: JSON lines, or something readable on a terminal."""
+"""Structured logs: JSON lines, or something readable on a terminal.
+
+A service logs to standard output; a command that prints an answer there logs to standard error.
+"""
 
 import logging
 import sys
 from enum import StrEnum
+from typing import TextIO
 
 import msgspec
 import structlog
@@ -23,10 +27,13 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
-def configure(level: LogLevel = LogLevel.INFO, format: LogFormat = LogFormat.AUTO) -> None:
-    """Set up logging for this process; call it once, before the first line."""
+def configure(
+    level: LogLevel = LogLevel.INFO, format: LogFormat = LogFormat.AUTO, stream: TextIO | None = None
+) -> None:
+    """Set up logging for this process; call it once, before the first line. `stream` is standard output by default."""
+    stream = stream or sys.stdout
     number = logging.WARNING if level is LogLevel.WARN else logging.getLevelName(level.value)
-    readable = format is LogFormat.CONSOLE or (format is LogFormat.AUTO and sys.stdout.isatty())
+    readable = format is LogFormat.CONSOLE or (format is LogFormat.AUTO and stream.isatty())
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -34,10 +41,10 @@ def configure(level: LogLevel = LogLevel.INFO, format: LogFormat = LogFormat.AUT
     ]
     if readable:
         renderer: list[structlog.types.Processor] = [structlog.dev.ConsoleRenderer(sort_keys=False)]
-        factory: structlog.types.BindableLogger | object = structlog.PrintLoggerFactory()
+        factory: structlog.types.BindableLogger | object = structlog.PrintLoggerFactory(stream)
     else:
         renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
-        factory = structlog.BytesLoggerFactory()
+        factory = structlog.BytesLoggerFactory(stream.buffer)
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -45,9 +52,7 @@ def configure(level: LogLevel = LogLevel.INFO, format: LogFormat = LogFormat.AUT
         cache_logger_on_first_use=True,
     )
     # Libraries log through the standard module; only what needs attention is let through, on the same stream.
-    logging.basicConfig(
-        stream=sys.stdout, level=logging.WARNING, format='{"level":"%(levelname)s","event":"%(message)s"}'
-    )
+    logging.basicConfig(stream=stream, level=logging.WARNING, format='{"level":"%(levelname)s","event":"%(message)s"}')
 
 
 def _to_json(event: dict[str, object], **_: object) -> bytes:

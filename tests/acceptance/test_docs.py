@@ -1,0 +1,90 @@
+"""Every example in the README and under docs/ is run as a reader would run it.
+
+A fenced block marked `console` is a session: lines that begin with `$ ` are commands, and all of them must succeed.
+The comment `<!-- with: up -->` before a block means "while `kubernaut up` runs, in a second terminal".
+Blocks marked `rego`, `yaml` or `json` are parsed; `text` blocks show output and are not checked.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"(?:<!-- with: (?P<context>\w+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
+
+# These are what CI runs around this test; inside it they would run the whole suite again.
+RUN_BY_CI = re.compile(r"make (test|check|bench|install|demo|up)\b")
+
+
+@dataclass(frozen=True)
+class Block:
+    page: Path
+    line: int
+    language: str
+    text: str
+    context: str
+
+    def __str__(self):
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def commands(self):
+        joined = self.text.replace("\\\n> ", "").replace("\\\n", "")
+        return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
+
+
+def blocks(*languages):
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        for match in BLOCK.finditer(text):
+            line = text[: match.start()].count("\n") + 1
+            block = Block(page, line, match["language"], match["text"], match["context"] or "")
+            if block.language in languages:
+                found.append(block)
+    return found
+
+
+def run(commands, cwd, env=None):
+    script = "\n".join(command for command in commands if not RUN_BY_CI.match(command))
+    environment = {**os.environ, **(env or {}), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("block", [b for b in blocks("console") if not b.context], ids=str)
+def test_session_runs(block, tmp_path):
+    done = run(block.commands, ROOT, {"WORK": str(tmp_path)})
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("block", blocks("yaml", "json"), ids=str)
+def test_data_parses(block):
+    if block.language == "json":
+        json.loads(block.text)
+    else:
+        assert list(yaml.safe_load_all(block.text))
+
+
+def test_every_block_says_what_it_is():
+    known = {"console", "text", "yaml", "json", "rego", "python", "sql", "toml"}
+
+    assert [
+        str(b) for b in blocks(*{m["language"] for p in PAGES for m in BLOCK.finditer(p.read_text())} - known)
+    ] == []
