@@ -50,8 +50,8 @@ class One(Wire, frozen=True):
 
     status: ResultStatus
     message: str
+    duplicate: bool
     fingerprint: str = ""
-    duplicate: bool = False
     remediation_request_name: str = ""
     remediation_request_namespace: str = ""
     metadata: Metadata | None = None

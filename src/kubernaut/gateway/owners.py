@@ -57,11 +57,12 @@ class Cluster:
     def __init__(self, client: Client, discovery: Discovery, caches: Sequence[Informer[PartialObject]]) -> None:
         self._client = client
         self._discovery = discovery
+        # Compare them with None: an empty cache is as false as an empty list.
         self._caches = {(cache.kind.group, cache.kind.kind): cache for cache in caches}
 
     async def get(self, kind: Kind[PartialObject], key: Key) -> PartialObject | None:
         cache = self._caches.get((kind.group, kind.kind))
-        cached = cache.get(key) if cache else None
+        cached = cache.get(key) if cache is not None else None
         if cached is not None:
             return cached
         try:
@@ -69,17 +70,17 @@ class Cluster:
         except (NotFound, Forbidden, ValueError):
             # Gone, not ours to see, or no name that the server could know. The alert is stored all the same.
             return None
-        if cache:
+        if cache is not None:
             cache.observe(found)  # so that it is remembered, should it be deleted before the cache hears of it
         return found
 
     def remembered(self, kind: Kind[PartialObject], key: Key) -> PartialObject | None:
         cache = self._caches.get((kind.group, kind.kind))
-        return cache.deleted(key) if cache else None
+        return cache.deleted(key) if cache is not None else None
 
     def named(self, kind: Kind[PartialObject], name: str) -> list[PartialObject]:
         cache = self._caches.get((kind.group, kind.kind))
-        return cache.by_index(BY_NAME, name) if cache else []
+        return cache.by_index(BY_NAME, name) if cache is not None else []
 
     async def kind(self, api_version: str, kind: str) -> Kind[PartialObject] | None:
         return await self._discovery.kind(api_version, kind)
