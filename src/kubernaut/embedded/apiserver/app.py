@@ -18,6 +18,7 @@ from kubernaut.embedded.apiserver.status import (
     ApiError,
     bad_request,
     method_not_allowed,
+    no_such_page,
     no_such_path,
     unsupported_media_type,
 )
@@ -99,6 +100,9 @@ class Application:
         try:
             await self._answer(request, send)
         except ApiError as error:
+            if error.code == 404 and not error.reason:
+                await _send(send, 404, error.message.encode(), b"text/plain; charset=utf-8")
+                return
             await _send(send, error.code, error.as_json())
         except ConnectionAbortedError:
             return
@@ -163,13 +167,13 @@ class Application:
             return discovery.group(registry, rest[0]), _JSON
         if len(rest) == 2 and registry.has_version(rest[0], rest[1]):
             return discovery.resource_list(registry, rest[0], rest[1]), _JSON
-        raise no_such_path()
+        raise no_such_page()
 
     async def _resource(self, request: Request, send: Send) -> None:
         target = target_of(request.path)
         resource = self._registry.at(target.group, target.version, target.plural)
         if resource is None:
-            raise no_such_path()
+            raise no_such_path() if self._registry.versions(target.group) else no_such_page()
         if target.namespace is not None and not resource.namespaced:
             raise no_such_path()
         if target.subresource and not _has_subresource(resource, target.subresource):

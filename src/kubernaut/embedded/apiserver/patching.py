@@ -26,6 +26,8 @@ def change_of(resource: Resource, content_type: str, body: bytes) -> Change:
     if content_type == STRATEGIC_PATCH and resource.custom is None:
         patch = _decoded(body)
         return lambda value: strategic.patched(resource, value, patch)
+    if content_type not in {STRATEGIC_PATCH, APPLY_PATCH}:
+        raise ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
     accepted = [JSON_PATCH, MERGE_PATCH, APPLY_PATCH]
     if resource.custom is None:
         accepted.insert(2, STRATEGIC_PATCH)

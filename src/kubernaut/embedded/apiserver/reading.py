@@ -225,7 +225,7 @@ def watch_request(store: Store, resource: Resource, namespace: str | None, query
     )
     wants_initial = announces or (asked == 0 and not query.has("sendInitialEvents"))
     if asked > store.revision:
-        return replace(request, error=too_new(asked, store.revision))
+        return replace(request, after=asked)
     if wants_initial:
         records = _selected(resource, collection.sorted(namespace), selection)
         return replace(request, initial=records)
@@ -315,7 +315,9 @@ def _lines(request: WatchRequest, changes: Iterable[Change], show: Show) -> list
     resource, namespace = request.resource, request.namespace
     for change in changes:
         record = change.new or change.old
-        if record is None or (namespace is not None and record.key[0] != namespace):
+        if record is None or change.revision <= request.after:
+            continue
+        if namespace is not None and record.key[0] != namespace:
             continue
         now = change.new is not None and matches(resource, change.new, request.selection)
         before = change.old is not None and matches(resource, change.old, request.selection)

@@ -61,6 +61,11 @@ def no_such_path() -> ApiError:
     return ApiError(404, "NotFound", "the server could not find the requested resource", {})
 
 
+def no_such_page() -> ApiError:
+    """No such group; the real server does not even send a Status."""
+    return ApiError(404, "", "404 page not found\n")
+
+
 def method_not_allowed() -> ApiError:
     """The resource exists, the verb does not."""
     message = "the server does not allow this method on the requested resource"

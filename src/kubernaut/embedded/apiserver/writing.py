@@ -18,6 +18,7 @@ from kubernaut.embedded.apiserver.status import (
     Cause,
     already_exists,
     bad_request,
+    bad_value,
     conflict,
     forbidden,
     invalid,
@@ -135,6 +136,10 @@ class Writer:
         value = change(versions.shown(resource, record.as_object()))
         check_identity(resource, value)
         _check_name(value, key)
+        uid = value["metadata"].get("uid")
+        if uid and uid != record.uid:
+            cause = bad_value("metadata.uid", uid, "field is immutable")
+            raise invalid(key[1], resource.group, resource.kind, [cause])
         return self._update(resource, record, subresource, value, options)
 
     def delete(self, resource: Resource, key: Key, deletion: Deletion) -> Outcome:
@@ -331,14 +336,14 @@ def _check_preconditions(resource: Resource, key: Key, record: Record, deletion:
             f"the UID in the precondition ({deletion.uid}) does not match the UID in record ({record.uid})."
             " The object might have been deleted and then recreated"
         )
-        raise conflict(key[1], resource.group, resource.plural, why)
+        raise conflict(key[1], resource.group, resource.kind, why)
     version = deletion.resource_version
     if version is not None and version != str(record.revision):
         why = (
             f"the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record"
             f" ({record.revision}). The object might have been modified"
         )
-        raise conflict(key[1], resource.group, resource.plural, why)
+        raise conflict(key[1], resource.group, resource.kind, why)
 
 
 def _finalizers_for(value: Object, policy: str) -> list[str]:
