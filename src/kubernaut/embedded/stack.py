@@ -12,7 +12,7 @@ that leaves the block meanwhile is replaced by that one, because it is most like
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import resources
@@ -100,9 +100,7 @@ class Stack:
 
     def check(self) -> None:
         """Raise `ProcessDied` for the first process that has ended."""
-        for process in self.processes:
-            if not process.is_running:
-                raise process.obituary("ended while it was needed")
+        _check(self.processes)
 
 
 @asynccontextmanager
@@ -117,6 +115,7 @@ async def open_stack(config: StackConfig, progress: Progress = lambda what: None
         try:
             stack = await start.everything()
         except BaseExceptionGroup as group:
+            start.check()
             raise _first(group) from None
         try:
             yield stack
@@ -139,6 +138,10 @@ class _Start:
         self._exits = exits
         self._progress = progress
         self._processes: list[Process] = []
+
+    def check(self) -> None:
+        """Raise `ProcessDied` for the first process that was ready and has ended."""
+        _check(self._processes)
 
     async def everything(self) -> Stack:
         async with asyncio.TaskGroup() as tasks:
@@ -248,6 +251,12 @@ def _directory(config: StackConfig) -> Iterator[DataDirectory]:
         opening = open_default_directory(config.env)
     with opening as directory:
         yield directory
+
+
+def _check(processes: Iterable[Process]) -> None:
+    for process in processes:
+        if not process.is_running:
+            raise process.obituary("ended while it was needed")
 
 
 async def _ensure_database(server: Postgres) -> None:
