@@ -30,9 +30,11 @@ CACHED: tuple[Kind[PartialObject], ...] = (
     Kind(group="apps", version="v1", kind="StatefulSet", plural="statefulsets", type=PartialObject),
     Kind(group="apps", version="v1", kind="DaemonSet", plural="daemonsets", type=PartialObject),
     Kind(group="batch", version="v1", kind="Job", plural="jobs", type=PartialObject),
-    Kind(group="batch", version="v1", kind="CronJob", plural="cronjobs", type=PartialObject),
 )
-"""Kinds of which the gateway keeps the metadata of every object."""
+"""Kinds of which the gateway keeps the metadata of every object; every server since Kubernetes 1.16 has them.
+
+A CronJob is asked for when a Job names it as its owner, in the version that the Job names.
+"""
 
 BY_NAME = "name"
 
