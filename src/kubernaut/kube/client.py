@@ -179,7 +179,8 @@ class Client:
         }
         path = kind.collection(selection.namespace)
         what = f"WATCH {path}"
-        limits = httpx2.Timeout(self.config.timeout, read=silence)
+        # Connecting gives up before the limit around it does: a cancelled TLS handshake leaves its socket open.
+        limits = httpx2.Timeout(self.config.timeout / 2, read=silence)
         request = self._watches.build_request("GET", path, params=query, timeout=limits)
         response: httpx2.Response | None = None
         try:
