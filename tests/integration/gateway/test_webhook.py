@@ -1,0 +1,138 @@
+"""What the webhook takes, and what it says to everything else."""
+
+import asyncio
+
+import httpx2
+import pytest
+
+from kubernaut.gateway.config import DataStorageConfig, GatewayConfig, IntakeConfig, ServerConfig
+from kubernaut.gateway.service import open_service
+from support.alerts import LONG_AGO, a_webhook, ago, an_alert
+
+pytestmark = pytest.mark.kubernetes
+
+WEBHOOK = "/api/v1/signals/prometheus"
+
+
+def is_problem(response: httpx2.Response, status: int) -> dict:
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    document = response.json()
+    assert document["status"] == status
+    assert document["type"].startswith("https://kubernaut.ai/problems/")
+    return document
+
+
+async def test_only_json_is_taken(gateway):
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", ""):
+        response = await gateway.http.post(WEBHOOK, content=b"{}", headers={"content-type": content_type})
+        assert is_problem(response, 415)["type"].endswith("/unsupported-media-type")
+
+    charset = {"content-type": "application/json; charset=utf-8"}
+    assert (await gateway.http.post(WEBHOOK, content=b"{}", headers=charset)).status_code == 400
+
+
+async def test_a_body_that_is_too_large_is_refused_with_or_without_a_length(gateway):
+    async def chunks():
+        for _ in range(20):
+            yield b" " * 65536 * 2
+
+    headers = {"content-type": "application/json"}
+    for content in (b" " * (2**20 + 1), chunks()):
+        response = await gateway.http.post(WEBHOOK, content=content, headers=headers)
+        assert is_problem(response, 413)["type"].endswith("/request-too-large")
+
+
+async def test_a_wrong_shape_is_named_with_its_path(gateway):
+    document = is_problem(await gateway.http.post(WEBHOOK, json=a_webhook(an_alert(), version="3")), 400)
+    assert document["field_errors"].keys() == {"$.version"}
+
+    document = is_problem(await gateway.post({"status": "firing"}), 400)
+    assert "$.alerts[0]" in document["field_errors"]
+
+
+async def test_an_old_alert_that_still_fires_is_never_a_replay(gateway, cluster):
+    alert = an_alert(namespace=cluster.shop, pod="cart-1", starts_at=ago(days=400))
+
+    assert (await gateway.post(alert)).status_code == 201
+
+
+async def test_an_alert_that_cannot_have_begun_is_refused(gateway, cluster):
+    for starts_at in (ago(minutes=-30), LONG_AGO):
+        response = await gateway.post(an_alert(namespace=cluster.shop, pod="cart-1", starts_at=starts_at))
+        assert "startsAt" in is_problem(response, 400)["detail"]
+
+    assert await cluster.requests() == []
+
+
+async def test_a_timestamp_header_must_be_of_now(gateway, cluster):
+    alert = an_alert(namespace=cluster.shop, pod="cart-1", starts_at=ago(days=2))
+
+    for stamp in (ago(minutes=6), ago(minutes=-6), "yesterday", "2026-11-22T20:00:00", "1"):
+        response = await gateway.http.post(WEBHOOK, json=a_webhook(alert), headers={"x-timestamp": stamp})
+        assert "X-Timestamp" in is_problem(response, 400)["field_errors"]
+    good = await gateway.http.post(WEBHOOK, json=a_webhook(alert), headers={"x-timestamp": ago(minutes=4)})
+
+    assert good.status_code == 201
+
+
+async def test_other_paths_and_methods_are_problems(gateway):
+    is_problem(await gateway.http.get("/api/v1/signals/nothing"), 404)
+    response = await gateway.http.get(WEBHOOK)
+    is_problem(response, 405)
+    assert response.headers["allow"] == "POST"
+
+
+async def test_health_and_metrics(gateway, cluster):
+    await gateway.post(an_alert(namespace=cluster.shop, pod="cart-1"), an_alert("Watchdog"))
+
+    for path in ("/livez", "/readyz", "/healthz", "/health", "/health/live", "/health/ready"):
+        assert (await gateway.http.get(path)).status_code == 200
+    text = (await gateway.http.get("/metrics")).text
+    assert 'gateway_alerts_total{source="prometheus",status="created"} 1.0' in text
+    assert 'gateway_alerts_total{source="prometheus",status="rejected"} 1.0' in text
+    assert f'gateway_http_request_duration_seconds_count{{path="{WEBHOOK}",status="207"}} 1.0' in text
+    assert 'audit_events_buffered_total{service="gateway"}' in text
+
+
+async def test_before_the_caches_are_filled_an_alert_is_sent_away_to_come_again(tmp_path):
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        '{"apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],'
+        ' "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],'
+        ' "clusters": [{"name": "k", "cluster": {"server": "http://127.0.0.1:9"}}]}'
+    )
+    config = GatewayConfig(
+        kubeconfig=kubeconfig,
+        server=ServerConfig(host="127.0.0.1", port=0),
+        datastorage=DataStorageConfig(url="http://127.0.0.1:9", spool_dir=tmp_path / "spool", drain_for=0),
+    )
+    async with open_service(config) as server, httpx2.AsyncClient(base_url=server.url) as http:
+        response = await http.post(WEBHOOK, json=a_webhook(an_alert(namespace="shop", pod="cart-1")))
+
+        assert is_problem(response, 503)["retry"] is True
+        assert int(response.headers["retry-after"]) > 0
+        assert (await http.get("/readyz")).status_code == 503
+        assert (await http.get("/livez")).status_code == 200
+
+
+async def test_a_port_file_says_where_it_listens(cluster, store, tmp_path):
+    config = GatewayConfig(
+        kubeconfig=cluster.kubeconfig,
+        server=ServerConfig(host="127.0.0.1", port=0, port_file=tmp_path / "port"),
+        intake=IntakeConfig(namespace=cluster.home),
+        datastorage=DataStorageConfig(url=store.url, spool_dir=tmp_path / "spool", drain_for=1),
+    )
+    async with open_service(config) as server:
+        assert (tmp_path / "port").read_text().strip() == f"127.0.0.1:{server.port}"
+
+
+async def test_a_burst_about_many_workloads_is_stored_whole(gateway, cluster):
+    alerts = [an_alert(f"A{number % 7}", namespace=cluster.shop, pod=f"pod-{number}") for number in range(60)]
+
+    answers = await asyncio.gather(*(gateway.post(*alerts[start : start + 20]) for start in (0, 20, 40, 0, 20, 40)))
+
+    assert {answer.status_code for answer in answers} == {207}
+    requests = await cluster.requests()
+    assert len(requests) == 60
+    assert sum(request.status.deduplication.occurrence_count for request in requests) == 120

@@ -1,0 +1,30 @@
+"""Kinds and cluster contents for tests of the gateway's mapping."""
+
+from typing import Any
+
+from kubernaut.gateway.owners import CACHED, Manifests
+from kubernaut.kube.objects import Kind, PartialObject
+
+NODE = Kind(version="v1", kind="Node", plural="nodes", namespaced=False, type=PartialObject)
+NAMESPACE = Kind(version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=PartialObject)
+CLAIM = Kind(version="v1", kind="PersistentVolumeClaim", plural="persistentvolumeclaims", type=PartialObject)
+SERVICE = Kind(version="v1", kind="Service", plural="services", type=PartialObject)
+CRON_JOB = Kind(group="batch", version="v1", kind="CronJob", plural="cronjobs", type=PartialObject)
+KINDS = {kind.kind.lower(): kind for kind in (*CACHED, CRON_JOB, NODE, NAMESPACE, CLAIM, SERVICE)}
+
+
+def an_object(kind: str, name: str, namespace: str = "shop", owner: tuple[str, str] | None = None) -> dict[str, Any]:
+    """A manifest; `owner` is the kind and name of what manages it."""
+    place = KINDS[kind.lower()]
+    metadata: dict[str, Any] = {"name": name, "uid": f"{kind}-{name}"}
+    if place.namespaced:
+        metadata["namespace"] = namespace
+    if owner is not None:
+        above = KINDS[owner[0].lower()]
+        reference = {"apiVersion": above.api_version, "kind": above.kind, "name": owner[1], "controller": True}
+        metadata["ownerReferences"] = [reference | {"uid": f"{owner[0]}-{owner[1]}"}]
+    return {"apiVersion": place.api_version, "kind": place.kind, "metadata": metadata}
+
+
+def a_cluster(*manifests: dict[str, Any]) -> Manifests:
+    return Manifests(KINDS.values(), manifests)

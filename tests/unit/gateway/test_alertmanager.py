@@ -1,0 +1,204 @@
+import hashlib
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubernaut.api.signals import Target
+from kubernaut.gateway.alertmanager import (
+    Candidate,
+    Found,
+    Malformed,
+    Webhook,
+    candidates,
+    decode,
+    fingerprint_of,
+    signal_of,
+)
+from kubernaut.gateway.owners import find
+from support.alerts import LONG_AGO, a_webhook, an_alert
+from support.gateway import KINDS, a_cluster
+
+NOW = datetime(2026, 11, 22, 20, tzinfo=UTC)
+
+
+def a_notification(*alerts, **changes) -> Webhook:
+    return decode(msgspec.json.encode(a_webhook(*alerts, **changes)))
+
+
+def targets(*alerts, **changes) -> list[str]:
+    webhook = a_notification(*alerts, **changes)
+    found = candidates(webhook.alerts[0], webhook, KINDS)
+    return [f"{one.namespace}/{one.kind.kind}/{one.name}" for one in found]
+
+
+def test_controllers_come_first_then_anything_then_pods_and_nodes():
+    alert = an_alert(
+        namespace="shop",
+        pod="cart-1",
+        node="worker-1",
+        persistentvolumeclaim="data",
+        replicaset="cart-7d4b",
+        deployment="cart",
+        cronjob="nightly",
+    )
+
+    assert targets(alert) == [
+        "shop/CronJob/nightly",
+        "shop/Deployment/cart",
+        "shop/PersistentVolumeClaim/data",
+        "shop/ReplicaSet/cart-7d4b",
+        "/Node/worker-1",
+        "shop/Pod/cart-1",
+    ]
+
+
+@pytest.mark.parametrize("label", ["job", "service", "instance", "endpoint", "container"])
+def test_a_reserved_label_is_never_the_target(label):
+    assert targets(an_alert(namespace="shop", **{label: "cart"}, pod="cart-1")) == ["shop/Pod/cart-1"]
+
+
+@pytest.mark.parametrize("name", ["", "Cart", "cart_1", "-cart", "cart-", "a" * 254, "10.0.0.1:9100", "../x"])
+def test_a_value_that_cannot_be_a_name_is_no_target(name):
+    assert targets(an_alert(namespace="shop", deployment=name, pod="cart-1")) == ["shop/Pod/cart-1"]
+
+
+def test_the_exported_namespace_wins():
+    assert targets(an_alert(namespace="monitoring", exported_namespace="shop", pod="cart-1")) == ["shop/Pod/cart-1"]
+
+
+def test_a_namespace_is_not_guessed():
+    assert targets(an_alert(pod="cart-1")) == ["/Pod/cart-1"]
+
+
+def test_an_alert_that_names_only_a_namespace_is_about_it():
+    assert targets(an_alert(namespace="shop", job="api")) == ["/Namespace/shop"]
+
+
+def test_an_alert_that_names_nothing_has_no_target():
+    assert targets(an_alert("Watchdog")) == []
+
+
+def test_common_labels_count_and_win():
+    alert = an_alert(namespace="dev", pod="cart-1")
+    webhook = a_notification(alert, commonLabels={"namespace": "shop"}, commonAnnotations={"runbook": "r"})
+
+    signal = signal_of(webhook.alerts[0], webhook, Found(target=Target(kind="Pod", name="x"), owner=OWNER), NOW)
+
+    assert targets(alert, commonLabels={"namespace": "shop"}) == ["shop/Pod/cart-1"]
+    assert signal.labels["namespace"] == "shop"
+    assert signal.annotations == {"runbook": "r", "summary": "KubePodCrashLooping fires"}
+
+
+OWNER = Target(kind="Deployment", name="cart", namespace="shop")
+
+
+def test_the_fingerprint_is_that_of_the_owner_whatever_the_alert():
+    assert fingerprint_of(OWNER) == hashlib.sha256(b"shop:Deployment:cart").hexdigest()
+    assert fingerprint_of(OWNER, "eu-1") == hashlib.sha256(b"eu-1:shop:Deployment:cart").hexdigest()
+    assert fingerprint_of(Target(kind="Node", name="n1")) == hashlib.sha256(b":Node:n1").hexdigest()
+
+
+def test_a_signal_carries_what_the_alert_says():
+    alert = an_alert("CartIsDown", starts_at="2026-11-22T19:59:58.123456789Z", namespace="shop", deployment="cart")
+    webhook = a_notification(alert, commonLabels={"cluster": "eu-1"})
+
+    signal = signal_of(webhook.alerts[0], webhook, Found(target=OWNER, owner=OWNER), NOW)
+
+    assert (signal.name, signal.severity, signal.type, signal.source) == (
+        "CartIsDown",
+        "critical",
+        "alert",
+        "prometheus",
+    )
+    assert signal.cluster_id == "eu-1"
+    assert signal.fingerprint == fingerprint_of(OWNER, "eu-1")
+    assert signal.firing_time == datetime(2026, 11, 22, 19, 59, 58, 123457, UTC)
+    assert signal.received_time == NOW
+    data = msgspec.json.decode(signal.provider_data)
+    assert data["generatorURL"] == "http://prometheus.example.com/graph"
+    assert data["receiver"] == "kubernaut"
+
+
+def test_what_is_missing_is_unknown_and_never_an_error():
+    alert = an_alert(namespace="shop", deployment="cart")
+    del alert["labels"]["alertname"], alert["labels"]["severity"], alert["annotations"], alert["fingerprint"]
+    webhook = a_notification(alert)
+
+    signal = signal_of(webhook.alerts[0], webhook, Found(target=OWNER, owner=OWNER), NOW)
+
+    assert (signal.name, signal.severity) == ("unknown", "unknown")
+
+
+@pytest.mark.parametrize("field", ["groupKey", "externalURL", "receiver"])
+def test_provider_data_is_bounded(field):
+    webhook = a_notification(an_alert(namespace="shop", deployment="cart"), **{field: "x" * 100_000})
+
+    signal = signal_of(webhook.alerts[0], webhook, Found(target=OWNER, owner=OWNER), NOW)
+
+    assert len(signal.provider_data) <= 4096
+    assert field not in msgspec.json.decode(signal.provider_data)
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"version": "3"}, "$.version"),
+        ({"version": 4}, "$.version"),
+        ({"alerts": []}, "$.alerts"),
+        ({"alerts": {}}, "$.alerts"),
+        ({"alerts": [{"status": "firing"}]}, "$.alerts[0]"),
+        ({"alerts": [an_alert() | {"status": "pending"}]}, "$.alerts[0].status"),
+        ({"alerts": [an_alert() | {"labels": {"alertname": 1}}]}, "$.alerts[0].labels[...]"),
+        ({"alerts": [an_alert() | {"startsAt": "yesterday"}]}, "$.alerts[0].startsAt"),
+        ({"alerts": [an_alert() | {"startsAt": "2026-11-22T20:00:00"}]}, "$.alerts[0].startsAt"),
+    ],
+)
+def test_a_wrong_shape_is_named_with_its_path(change, path):
+    with pytest.raises(Malformed) as caught:
+        decode(msgspec.json.encode(a_webhook(an_alert()) | change))
+
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize("body", [b"", b"no", b"[]", b"\xff\xfe", b'{"version":"4"', b"[" * 100_000, b"null"])
+def test_a_body_that_is_no_notification_is_refused(body):
+    with pytest.raises(Malformed):
+        decode(body)
+
+
+def test_an_alert_keeps_its_identity_when_it_ends():
+    firing = an_alert(namespace="shop", pod="a")
+    ended = firing | {"status": "resolved", "endsAt": "2026-11-22T20:00:00Z"}
+    webhook = a_notification(firing, ended, an_alert(namespace="shop", pod="b"))
+
+    first, second, third = webhook.alerts
+    assert first.id == second.id != third.id
+    assert firing["endsAt"] == LONG_AGO
+
+
+labels = st.dictionaries(
+    st.sampled_from([*KINDS, "job", "exported_namespace", "severity", "team"]) | st.text(max_size=8),
+    st.sampled_from(["cart", "shop", "a.b", "No", ""]) | st.text(max_size=12),
+    max_size=8,
+)
+
+
+@given(labels=labels, common=labels)
+async def test_every_alert_is_mapped_or_has_no_target_at_all(labels, common):
+    alert = an_alert(starts_at="2026-11-22T20:00:00Z") | {"labels": labels}
+    webhook = a_notification(alert, commonLabels=common)
+
+    named = candidates(webhook.alerts[0], webhook, KINDS)
+
+    if not named:
+        return
+    found = await find(named, a_cluster())
+    signal = signal_of(webhook.alerts[0], webhook, found, NOW)
+    assert all(isinstance(one, Candidate) and one.name for one in named)
+    assert signal.target_resource == named[0].target
+    # What we made must be what the API server takes.
+    assert msgspec.convert(msgspec.to_builtins(signal), type(signal)) == signal
+    assert 1 <= len(signal.name) <= 253
