@@ -1,27 +1,22 @@
 """A migrated database per test, a store on it, and the service over HTTP."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from contextlib import asynccontextmanager
 
 import asyncpg
 import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
 
-from kubernaut.datastorage.config import DatabaseConfig, DataStorageConfig, LedgerConfig, ServerConfig
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.migrate import migrate
 from kubernaut.datastorage.service import open_service
 from kubernaut.datastorage.store import Store, open_store
 from kubernaut.embedded.postgres import Postgres
+from support.datastorage import OpenStore, config_for
 from support.services import NewDatabase
 
 _TEMPLATE = "datastorage_template"
-
-
-class OpenStore(Protocol):
-    def __call__(self, *, shards: int = 1) -> AbstractAsyncContextManager[Store]: ...
 
 
 @pytest.fixture
@@ -29,21 +24,12 @@ async def database(postgres: Postgres, new_database: NewDatabase) -> str:
     """The URL of a migrated database of this test's own."""
     admin = await asyncpg.connect(postgres.url("postgres"))
     try:
-        known = await admin.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", _TEMPLATE)
-        if not known:
+        if not await admin.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", _TEMPLATE):
             await admin.execute(f"CREATE DATABASE {_TEMPLATE}")
             await migrate(postgres.url(_TEMPLATE))
     finally:
         await admin.close()
     return await new_database(template=_TEMPLATE)
-
-
-def config_for(url: str, *, shards: int = 1) -> DataStorageConfig:
-    return DataStorageConfig(
-        server=ServerConfig(port=0, endpoint_propagation_delay=0, shutdown_timeout=5),
-        database=DatabaseConfig.from_url(url),
-        ledger=LedgerConfig(shards=shards),
-    )
 
 
 @pytest.fixture
