@@ -224,8 +224,8 @@ class Store:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Write what is appended; at the end everything that waits is still written, unless PostgreSQL is gone."""
-        await self._prepare()
         try:
+            await self._prepare()
             async with asyncio.TaskGroup() as tasks:
                 writer = tasks.create_task(self._write(), name="ledger-writer")
                 keeper = tasks.create_task(self._keep_partitions(), name="partitions")

@@ -1,0 +1,154 @@
+"""Migrations, and what they leave behind."""
+
+import asyncio
+from importlib import resources
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from kubernaut.datastorage import migrate as migrations
+from kubernaut.datastorage.errors import EditedMigration
+from kubernaut.datastorage.migrate import Migration, Stage, migrate
+from kubernaut.datastorage.queries import QUERIES
+from support.services import NewDatabase
+
+CATALOGUE = """
+SELECT 'column', concat_ws(' ', c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+                           a.attgenerated, a.attidentity, l.collname, pg_get_expr(d.adbin, d.adrelid))
+  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+  LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
+  LEFT JOIN pg_collation l ON l.oid = a.attcollation
+ WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
+UNION ALL SELECT 'relation', concat_ws(' ', relname, relkind, pg_get_expr(relpartbound, oid), pg_get_partkeydef(oid))
+  FROM pg_class WHERE relnamespace = 'public'::regnamespace
+UNION ALL SELECT 'index', indexdef FROM pg_indexes WHERE schemaname = 'public'
+UNION ALL SELECT 'constraint', concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid))
+  FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+UNION ALL SELECT 'function', pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+UNION ALL SELECT 'trigger', concat_ws(' ', tgrelid::regclass, pg_get_triggerdef(oid)) FROM pg_trigger
+ORDER BY 1, 2
+"""
+
+
+async def catalogue(url: str) -> list[tuple[str, str]]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(CATALOGUE)]
+    finally:
+        await connection.close()
+
+
+async def test_schema_and_migrations_build_the_same_database(new_database: NewDatabase):
+    migrated, created = await new_database(), await new_database()
+    schema = resources.files("kubernaut.datastorage").joinpath("sql/schema.sql").read_text()
+    connection = await asyncpg.connect(created)
+    await connection.execute(schema)
+    await connection.close()
+
+    await migrate(migrated)
+
+    assert await catalogue(migrated) == await catalogue(created)
+
+
+async def test_down_removes_everything_that_up_made(postgres_database: str):
+    await migrate(postgres_database)
+    connection = await asyncpg.connect(postgres_database)
+    for migration in reversed(migrations.known()):
+        await connection.execute(migration.text.split("-- +goose Down", 1)[1])
+    await connection.close()
+
+    left = {text.split(" ")[0] for kind, text in await catalogue(postgres_database) if kind == "relation"}
+
+    assert left == {"schema_migrations", "schema_migrations_pkey"}
+
+
+async def test_several_migrators_at_once_apply_each_file_once(postgres_database: str):
+    applied = await asyncio.gather(*(migrate(postgres_database) for _ in range(4)))
+
+    assert sorted(applied) == [[], [], [], [migration.name for migration in migrations.known()]]
+
+
+async def test_edited_migration_is_refused_and_named(postgres_database: str):
+    await migrate(postgres_database)
+    first, *others = migrations.known()
+    edited = Migration(version=first.version, stage=first.stage, name=first.name, text=first.text + "-- more\n")
+
+    with pytest.raises(EditedMigration, match="00001 audit_events was applied with another text"):
+        await migrate(postgres_database, migrations=[edited, *others])
+
+
+async def test_failing_migration_leaves_nothing_behind(postgres_database: str):
+    bad = Migration(
+        version=1,
+        stage=Stage.PRE,
+        name="bad",
+        text="-- +goose Up\nCREATE TABLE half (id int);\nSELECT 1 / 0;\n-- +goose Down\n",
+    )
+
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(postgres_database, migrations=[bad])
+
+    assert ("relation", "half r") not in await catalogue(postgres_database)
+    assert await migrate(postgres_database)
+
+
+async def test_post_migrations_wait_until_asked_for(postgres_database: str):
+    late = Migration(version=3, stage=Stage.POST, name="late", text="-- +goose Up\nSELECT 1;\n-- +goose Down\n")
+    files = [*migrations.known(), late]
+
+    assert "late" not in await migrate(postgres_database, upto=Stage.PRE, migrations=files)
+    assert await migrate(postgres_database, migrations=files) == ["late"]
+
+
+async def test_every_statement_is_accepted_by_postgresql(sql: asyncpg.Connection):
+    for name, statement in QUERIES.items():
+        prepared = await sql.prepare(statement.sql)
+        assert len(prepared.get_parameters()) == len(statement.parameters), name
+
+
+FILTERS = {
+    "correlation_id": "rr-7",
+    "event_type": "rare",
+    "event_category": "rare",
+    "event_outcome": "failure",
+    "severity": "rare",
+    "resource_id": "p-7",
+    "actor_id": "rare",
+    "namespace": "rare",
+    "since": None,
+}
+
+
+async def test_every_single_filter_is_served_by_an_index(sql: asyncpg.Connection):
+    await sql.execute("SELECT audit_events_ensure_month('2026-10-01'), audit_events_ensure_month('2026-11-01')")
+    await sql.execute(
+        """
+        INSERT INTO audit_events (event_id, event_timestamp, event_type, event_category, event_action, event_outcome,
+               actor_type, actor_id, resource_type, resource_id, correlation_id, event_data, severity, namespace)
+        SELECT gen_random_uuid(), '2026-10-20Z'::timestamptz + n * interval '1 minute', v, v, 'a',
+               CASE v WHEN 'rare' THEN 'failure' ELSE 'success' END, 'service', v, 'Pod', 'p-' || n % 1000,
+               'rr-' || n % 5000, '{}', v, v
+          FROM (SELECT n, CASE WHEN n % 4000 = 1 THEN 'rare' ELSE 'common' END AS v
+                  FROM generate_series(1, 40000) AS n) AS x
+        """
+    )
+    await sql.execute("ANALYZE audit_events")
+    await sql.execute("SET plan_cache_mode = force_custom_plan")
+    statement = QUERIES["events_page"]
+    nothing = dict.fromkeys(statement.parameters) | {"limit": 51, "offset": 0}
+    for name, value in FILTERS.items():
+        arguments = statement.bind(**nothing | {name: value})
+        plan = await sql.fetch("EXPLAIN " + statement.sql, *arguments)
+
+        text = "\n".join(row[0] for row in plan)
+        assert "Seq Scan on audit_events_2026" not in text, f"{name}:\n{text}"
+        assert "Index Scan" in text, f"{name}:\n{text}"
+
+
+def test_migration_files_are_named_by_the_rule():
+    folder = Path(str(resources.files("kubernaut.datastorage").joinpath("migrations")))
+
+    assert {path.name for path in folder.iterdir() if path.suffix == ".sql"} == {
+        f"{m.version:05d}_{m.stage}_{m.name}.sql" for m in migrations.known()
+    }
