@@ -88,3 +88,11 @@ def test_every_block_says_what_it_is():
     assert [
         str(b) for b in blocks(*{m["language"] for p in PAGES for m in BLOCK.finditer(p.read_text())} - known)
     ] == []
+
+
+@pytest.mark.kubernetes
+@pytest.mark.parametrize("block", [b for b in blocks("console") if b.context == "up"], ids=str)
+def test_session_runs_beside_a_running_stack(block, up):
+    done = run(block.commands, ROOT, up.env)
+
+    assert done.returncode == 0, done.stdout + done.stderr
