@@ -242,7 +242,7 @@ async def _parent_missing(request: Request, error: ParentMissing) -> Response:
 async def _unavailable(request: Request, error: DataStorageError) -> Response:
     # The text of the error names hosts and users; the log has it, the client gets what to do.
     log.warning("request not served", path=request.url.path, error=str(error))
-    detail = "The store cannot be used at the moment; nothing was stored. Send the same events again."
+    detail = "The store cannot be used at the moment. Send the same events with the same ids again."
     headers = {"Retry-After": str(RETRY_AFTER)}
     return _problem(request, Slug.UNAVAILABLE, 503, "Service Unavailable", detail, headers=headers, retry=True)
 

@@ -18,7 +18,7 @@ import structlog
 
 from kubernaut.datastorage import chain, database, ledger, partitions, rows
 from kubernaut.datastorage.config import DataStorageConfig
-from kubernaut.datastorage.errors import Busy, DataStorageError, Unreachable
+from kubernaut.datastorage.errors import Busy, CannotStart, DataStorageError, Unreachable
 from kubernaut.datastorage.intake import Entry
 from kubernaut.datastorage.ledger import Head, Outcome, Plan, Request
 from kubernaut.datastorage.metrics import Metrics
@@ -101,16 +101,31 @@ class Store:
                 continue
             group = self._take()
             try:
-                outcomes = await self._commit_or_retry([waiting.request for waiting in group])
-                for waiting, answer in zip(group, outcomes, strict=True):
-                    if not waiting.answer.done():
-                        waiting.answer.set_result(answer)
-            except Exception as error:  # noqa: BLE001 - the loop outlives its groups; each request gets its answer
-                self._fail(group, error)
-                await self._disconnect()
+                await self._serve(group)
             except BaseException:
                 self._fail(group, Unreachable("the store was stopped while it wrote"))
                 raise
+
+    async def _serve(self, group: list[_Waiting]) -> None:
+        """Commit a group and answer each of its requests; never raises because of them."""
+        try:
+            outcomes = await self._commit_or_retry([waiting.request for waiting in group])
+        except (Unreachable, CannotStart) as error:
+            self._fail(group, error)
+            self._disconnect()
+        except Exception as error:  # noqa: BLE001 - the loop outlives its groups; each request gets its answer
+            self._disconnect()
+            if len(group) == 1:
+                log.error("a request cannot be written", error=repr(error))
+                self._fail(group, error)
+                return
+            # What PostgreSQL refuses of one request must not stand in the way of the others.
+            for waiting in group:
+                await self._serve([waiting])
+        else:
+            for waiting, outcome in zip(group, outcomes, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(outcome)
 
     def _take(self) -> list[_Waiting]:
         group: list[_Waiting] = []
@@ -123,8 +138,6 @@ class Store:
         return group
 
     def _fail(self, group: list[_Waiting], error: Exception) -> None:
-        if not isinstance(error, Unreachable):
-            log.error("writing a group failed", requests=len(group), error=repr(error))
         for waiting in group:
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
@@ -207,7 +220,7 @@ class Store:
             self._connection = await database.connect_writer(self._config.database)
         return self._connection
 
-    async def _disconnect(self) -> None:
+    def _disconnect(self) -> None:
         # After an error the state of the connection is unknown, and of what we remember as well.
         self._remembered.clear()
         connection, self._connection = self._connection, None
@@ -237,9 +250,13 @@ class Store:
                     keeper.cancel()
                     await asyncio.wait([writer], timeout=self._config.database.statement_timeout)
                     writer.cancel()
+        except BaseExceptionGroup as group:
+            # What ends the block reaches its owner as it was raised.
+            if len(group.exceptions) > 1:
+                raise
+            raise group.exceptions[0] from None
         finally:
-            if self._connection is not None:
-                self._connection.terminate()
+            self._disconnect()
 
     async def _prepare(self) -> None:
         """Connect, check the schema and make the next months. Raises CannotStart."""

@@ -225,3 +225,15 @@ async def test_change_is_refused_unless_it_declares_itself(
         await sql.execute(statement.format(table))
     with pytest.raises(asyncpg.CheckViolationError, match="append-only"):
         await sql.execute(f"TRUNCATE {table}")
+
+
+async def test_request_that_postgresql_refuses_does_not_take_others_along(store: Store, sql: asyncpg.Connection):
+    await sql.execute("ALTER TABLE audit_events ADD CHECK (event_action <> 'refused')")
+    good, bad = [an_entry()], [an_entry(event_action="refused")]
+
+    answers = await asyncio.gather(store.append(good), store.append(bad), store.append(good), return_exceptions=True)
+
+    assert answers[0] == answers[2] == [None]
+    assert isinstance(answers[1], asyncpg.CheckViolationError)
+    assert len(await ledger_of(sql)) == 1
+    assert (await store.read.verify(VerifyRequest())).is_valid

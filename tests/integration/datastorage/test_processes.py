@@ -16,6 +16,7 @@ from kubernaut.datastorage.errors import CannotStart, NotMigrated
 from kubernaut.datastorage.migrate import migrate
 from kubernaut.datastorage.service import open_service
 from kubernaut.embedded.postgres import PostgresConfig, open_postgres
+from kubernaut.ops.serving import PortInUse
 from kubernaut.ops.settings import Secret
 from support.datastorage import BATCH, EVENTS, JSON, VERIFY, Service, config_for, ledger_of, open_process
 from support.eventually import eventually
@@ -205,6 +206,18 @@ async def test_missing_database_stops_at_once(postgres_database: str):
     with pytest.raises(CannotStart, match='"nowhere" does not exist'):
         async with open_service(replaced(postgres_database, name="nowhere")):
             pass
+
+
+async def test_port_in_use_stops_at_once(database: str):
+    async with open_service(config_for(database)) as server:
+        config = config_for(database)
+        with pytest.raises(PortInUse, match="choose another port"):
+            async with open_service(replace_server(config, port=server.port)):
+                pass
+
+
+def replace_server(config: Any, **server: Any) -> Any:
+    return dataclasses.replace(config, server=dataclasses.replace(config.server, **server))
 
 
 async def test_absent_server_is_tried_as_often_as_configured(postgres_database: str):
