@@ -97,5 +97,5 @@ async def test_the_client_says_what_the_store_says(url):
         with pytest.raises(NotFound):
             await lost.verify()
     async with open_client(ClientConfig(url="http://127.0.0.1:9", timeout=1)) as alone:
-        with pytest.raises(Unreachable, match=r"network error: POST /api/v1/audit/events/batch"):
+        with pytest.raises(Unreachable, match=r"network error: POST http://127.0.0.1:9/api/v1/audit"):
             await alone.send([an_event(event_id=uuid4())])
