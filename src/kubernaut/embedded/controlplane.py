@@ -6,7 +6,8 @@
 No tool but the two programs is needed. kube-apiserver makes its own certificate and key, and the key also signs the
 tokens of service accounts. The kubeconfig is an administrator's, with a random token. Objects live in the directory
 and are there again at the next start, on the same port if it is still free.
-etcd listens on 127.0.0.1 and knows no passwords: whoever may run programs on the machine can read and write it.
+etcd knows no passwords, so it has no port either: it listens on a socket in the directory, which only we can enter.
+The socket is named relative to the directory, in which both programs run, because its path could be too long.
 """
 
 import asyncio
@@ -19,18 +20,21 @@ import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 
 import httpx2
 
 from kubernaut.embedded.errors import EmbeddedError
-from kubernaut.embedded.ports import HOST, free_port, open_on_free_port
-from kubernaut.embedded.process import Process, ProcessSpec
+from kubernaut.embedded.ports import HOST, open_on_free_port
+from kubernaut.embedded.process import Process, ProcessSpec, open_process
 from kubernaut.embedded.secret_files import secret_in, write_secret
 
 _PROBE_WITHIN = 2.0  # seconds
+_SOCKET = "etcd.sock:0"  # etcd wants the form of a host and a port
 _CERTIFICATE_DAYS = 300  # kube-apiserver makes one for a year
 _SERVICE_ADDRESSES = "10.0.0.0/24"
 _ISSUER = "https://kubernetes.default.svc"
@@ -81,49 +85,42 @@ async def open_servers(
     """Run both servers until the block ends. Not `durable`: objects live in memory and are gone afterwards."""
     assets, directory = _prepared(assets, directory)
     with _etcd_data(directory, durable) as data:
-        etcd = _Etcd(assets, directory, data, durable)
-        async with open_on_free_port(etcd.spec) as (store, store_port):
-            front = _Front(assets, directory, store_port, durable)
+        async with open_process(_etcd(assets, directory, data, durable)) as etcd:
+            front = _Front(assets, directory, durable)
             async with open_on_free_port(front.spec, port) as (server, server_port):
                 yield ControlPlane(
-                    kubeconfig=front.write_kubeconfig(server_port), port=server_port, processes=(store, server)
+                    kubeconfig=front.write_kubeconfig(server_port), port=server_port, processes=(etcd, server)
                 )
 
 
-class _Etcd:
-    def __init__(self, assets: Path, directory: Path, data: Path, durable: bool) -> None:
-        self._program = assets / "etcd"
-        self._directory = directory
-        self._data = data
-        self._durable = durable
+def _etcd(assets: Path, directory: Path, data: Path, durable: bool) -> ProcessSpec:
+    client, peer = f"unix://{_SOCKET}", "unix://peer.sock:0"
+    command = [str(assets / "etcd"), f"--data-dir={data}", "--auto-compaction-retention=1h"]
+    command += [f"--listen-client-urls={client}", f"--advertise-client-urls={client}"]
+    command += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"]
+    command += [f"--initial-cluster=default={peer}"]
+    if not durable:
+        command.append("--unsafe-no-fsync")
 
-    def spec(self, port: int) -> ProcessSpec:
-        client, peer = f"http://{HOST}:{port}", f"http://{HOST}:{free_port()}"
-        command = [str(self._program), f"--data-dir={self._data}", "--auto-compaction-retention=1h"]
-        command += [f"--listen-client-urls={client}", f"--advertise-client-urls={client}"]
-        command += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"]
-        command += [f"--initial-cluster=default={peer}"]
-        if not self._durable:
-            command.append("--unsafe-no-fsync")
+    async def is_ready(process: Process) -> bool:
+        with _short_path(directory) as here:
+            return await _is_healthy(here / _SOCKET)
 
-        async def is_ready(process: Process) -> bool:
-            return await _says(f"{client}/health", '"true"')
-
-        return ProcessSpec(
-            name="etcd",
-            command=command,
-            log=self._directory / "etcd.log",
-            ready=is_ready,
-            stop_signal=_stop_signal(self._durable),
-        )
+    return ProcessSpec(
+        name="etcd",
+        command=command,
+        log=directory / "etcd.log",
+        ready=is_ready,
+        cwd=directory,
+        stop_signal=_stop_signal(durable),
+    )
 
 
 class _Front:
-    def __init__(self, assets: Path, directory: Path, store_port: int, durable: bool) -> None:
+    def __init__(self, assets: Path, directory: Path, durable: bool) -> None:
         self._program = assets / "kube-apiserver"
         self._directory = directory
         self._stop_signal = _stop_signal(durable)
-        self._store = f"http://{HOST}:{store_port}"
         self._certificates = directory / "certs"
         self._token = secret_in(directory / "token")
         write_secret(directory / "tokens.csv", f"{self._token},admin,admin,system:masters\n")
@@ -137,7 +134,7 @@ class _Front:
         key = self._certificates / "apiserver.key"
         command = [
             str(self._program),
-            f"--etcd-servers={self._store}",
+            f"--etcd-servers=unix://{_SOCKET}",
             f"--cert-dir={self._certificates}",
             f"--bind-address={HOST}",
             f"--advertise-address={HOST}",
@@ -156,9 +153,7 @@ class _Front:
         ]
 
         async def is_ready(process: Process) -> bool:
-            return self._certificate.exists() and await _says(
-                f"https://{HOST}:{port}/readyz", "ok", certificate=self._certificate, token=self._token
-            )
+            return await asyncio.to_thread(_is_ready, port, self._certificate, self._token)
 
         return ProcessSpec(
             name="kube-apiserver",
@@ -166,6 +161,7 @@ class _Front:
             log=self._directory / "kube-apiserver.log",
             ready=is_ready,
             ready_within=120.0,
+            cwd=self._directory,
             # Half the garbage: these machines are small, and the server is mostly idle.
             settings={"GOGC": "50"},
             stop_signal=self._stop_signal,
@@ -212,19 +208,36 @@ def _stop_signal(durable: bool) -> signal.Signals:
     return signal.SIGTERM if durable else signal.SIGKILL
 
 
-async def _says(url: str, answer: str, *, certificate: Path | None = None, token: str = "") -> bool:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+@contextmanager
+def _short_path(directory: Path) -> Iterator[Path]:
+    """Another name of the directory, short enough for the path of a socket in it."""
+    descriptors = Path("/proc/self/fd")
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        verify = ssl.create_default_context(cafile=certificate) if certificate else False
-        async with (
-            asyncio.timeout(_PROBE_WITHIN),
-            # Sooner than the limit around it: a cancelled TLS handshake would leave its socket open.
-            httpx2.AsyncClient(verify=verify, trust_env=False, timeout=_PROBE_WITHIN / 2) as client,
-        ):
-            response = await client.get(url, headers=headers)
-    except (OSError, httpx2.HTTPError, TimeoutError):
+        yield descriptors / str(fd) if descriptors.exists() else directory
+    finally:
+        os.close(fd)
+
+
+async def _is_healthy(socket: Path) -> bool:
+    transport = httpx2.AsyncHTTPTransport(uds=str(socket))
+    try:
+        async with httpx2.AsyncClient(transport=transport, timeout=_PROBE_WITHIN) as client:
+            response = await client.get("http://etcd/health")
+    except (OSError, httpx2.HTTPError):
         return False
-    return response.is_success and answer in response.text
+    return response.is_success and '"true"' in response.text
+
+
+def _is_ready(port: int, certificate: Path, token: str) -> bool:
+    # In a thread, because asyncio leaves a socket open when TLS fails, as it does while the server starts.
+    try:
+        trust = ssl.create_default_context(cafile=certificate)
+        with closing(HTTPSConnection(HOST, port, timeout=_PROBE_WITHIN, context=trust)) as connection:
+            connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {token}"})
+            return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
 
 
 def _has_both(folder: Path) -> bool:

@@ -36,11 +36,13 @@ async def test_objects_are_there_again_at_the_second_start(assets, tmp_path):
     assert again.kubeconfig.read_text().count(str(first.port)) == 1
 
 
-async def test_secrets_are_closed_to_others(assets, tmp_path):
-    async with open_servers(assets, tmp_path, durable=False) as servers:
-        modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("kubeconfig", "token", "tokens.csv")}
+async def test_secrets_are_closed_to_others_however_long_the_path_is(assets, tmp_path):
+    place = tmp_path / ("x" * 100) / "y"
+    async with open_servers(assets, place, durable=False) as servers:
+        modes = {stat.S_IMODE((place / name).stat().st_mode) for name in ("kubeconfig", "token", "tokens.csv")}
 
     assert modes == {0o600}
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
     assert all(is_gone(process.pid) for process in servers.processes)
 
 
