@@ -13,6 +13,9 @@ from kubernaut.datastorage.errors import CannotStart, DataStorageError, Unreacha
 
 log = structlog.get_logger("datastorage")
 
+WRITERS = 2
+"""Connections that are not for reading."""
+
 _REFUSED = (
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -106,7 +109,7 @@ def open_readers(config: DatabaseConfig) -> Any:
     return asyncpg.create_pool(
         config.dsn(),
         min_size=0,
-        max_size=config.max_open_conns - 1,
+        max_size=config.max_open_conns - WRITERS,
         max_inactive_connection_lifetime=config.conn_max_idle_time,
         timeout=config.connect_timeout,
         command_timeout=config.statement_timeout + 5,

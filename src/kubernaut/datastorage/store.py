@@ -1,8 +1,12 @@
 """The only place that opens transactions: appending to the ledger, and reading it back.
 
-One writer per process takes whatever requests wait, decides them together and commits them in one transaction under
-the ledger's lock (group commit), so that a commit's disk flush is shared by all who wait for it. Several processes may
-do this on one database; the lock puts them in a row. `append` returns when the rows are on disk, or raises.
+A writer takes whatever requests wait, decides them together and commits them in one transaction under the ledger's
+lock (group commit), so that a commit's disk flush is shared by all who wait for it. Several processes may do this on
+one database; the lock puts them in a row. `append` returns when the rows are on disk, or raises.
+
+Payloads carry no hash, so they need no lock. Two lanes per process use that: one fills its payloads in while the other
+holds the lock. This is a bet that no event of the group is being stored by somebody else at the same moment; the
+constraints notice a lost bet, and the group is done again with the lock taken first.
 """
 
 import asyncio
@@ -18,7 +22,7 @@ import structlog
 
 from kubernaut.datastorage import chain, database, ledger, partitions, rows
 from kubernaut.datastorage.config import DataStorageConfig
-from kubernaut.datastorage.errors import Busy, CannotStart, DataStorageError, Unreachable
+from kubernaut.datastorage.errors import Busy, CannotStart, DataStorageError, ParentMissing, Unreachable
 from kubernaut.datastorage.intake import Entry
 from kubernaut.datastorage.ledger import Head, Outcome, Plan, Request
 from kubernaut.datastorage.metrics import Metrics
@@ -40,13 +44,36 @@ RETRIES = 3
 PARTITIONS_EVERY = 3600.0
 """Seconds between looks whether the next months have partitions."""
 
-_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError)
+LANES = database.WRITERS
+"""Groups that one process writes at a time; one connection each."""
+
+TURN = 1.0
+"""Seconds that a filled-in group waits for the one before it; longer might be a deadlock through another process."""
+
+
+class _LostBet(Exception):
+    """Filling in before taking the lock did not work out; nothing was stored."""
+
+
+_AGAIN = (_LostBet, asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError)
 
 
 @dataclass(kw_only=True, slots=True)
 class _Waiting:
     request: Request
     answer: asyncio.Future[list[Outcome]]
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class _Group:
+    """Requests that are written together."""
+
+    waiting: list[_Waiting]
+    ids: set[int]
+    before: asyncio.Event
+    """Set when the group before this one is done; the ledger is appended to in that order."""
+
+    done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -68,7 +95,10 @@ class Store:
         self._waiting_events = 0
         self._wake = asyncio.Event()
         self._closing = False
-        self._connection: asyncpg.Connection | None = None
+        self._connections: list[asyncpg.Connection | None] = [None] * LANES
+        self._writing: set[_Group] = set()
+        self._last = asyncio.Event()
+        self._last.set()
         self._months: set[date] = set()
         self._remembered: dict[int, _Remembered] = {}
 
@@ -92,7 +122,7 @@ class Store:
         self._waiting_events += events
         self._metrics.waiting.set(self._waiting_events)
 
-    async def _write(self) -> None:
+    async def _write(self, lane: int) -> None:
         """Commit one group after the other until the store closes and nothing waits."""
         while self._waiting or not self._closing:
             if not self._waiting:
@@ -101,76 +131,114 @@ class Store:
                 continue
             group = self._take()
             try:
-                await self._serve(group)
+                await self._serve(lane, group)
             except BaseException:
-                self._fail(group, Unreachable("the store was stopped while it wrote"))
+                self._fail(group.waiting, Unreachable("the store was stopped while it wrote"))
                 raise
+            finally:
+                self._writing.discard(group)
+                group.done.set()
 
-    async def _serve(self, group: list[_Waiting]) -> None:
+    def _take(self) -> _Group:
+        waiting: list[_Waiting] = []
+        ids: set[int] = set()
+        events = 0
+        while self._waiting and (not waiting or events + len(self._waiting[0].request.entries) <= GROUP):
+            one = self._waiting.popleft()
+            waiting.append(one)
+            events += len(one.request.entries)
+            ids.update([entry.event.event_id.int for entry in one.request.entries])
+        self._count(-events)
+        group = _Group(waiting=waiting, ids=ids, before=self._last)
+        self._last = group.done
+        return group
+
+    async def _serve(self, lane: int, group: _Group) -> None:
         """Commit a group and answer each of its requests; never raises because of them."""
         try:
-            outcomes = await self._commit_or_retry([waiting.request for waiting in group])
+            outcomes = await self._commit_or_retry(lane, group)
         except (Unreachable, CannotStart) as error:
-            self._fail(group, error)
-            self._disconnect()
+            self._fail(group.waiting, error)
+            self._disconnect(lane)
         except Exception as error:  # noqa: BLE001 - the loop outlives its groups; each request gets its answer
-            self._disconnect()
-            if len(group) == 1:
+            self._disconnect(lane)
+            if len(group.waiting) == 1:
                 log.error("a request cannot be written", error=repr(error))
-                self._fail(group, error)
+                self._fail(group.waiting, error)
                 return
             # What PostgreSQL refuses of one request must not stand in the way of the others.
-            for waiting in group:
-                await self._serve([waiting])
+            for waiting in group.waiting:
+                await self._serve(lane, _Group(waiting=[waiting], ids=group.ids, before=group.before))
         else:
-            for waiting, outcome in zip(group, outcomes, strict=True):
+            for waiting, outcome in zip(group.waiting, outcomes, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(outcome)
-
-    def _take(self) -> list[_Waiting]:
-        group: list[_Waiting] = []
-        events = 0
-        while self._waiting and (not group or events + len(self._waiting[0].request.entries) <= GROUP):
-            waiting = self._waiting.popleft()
-            events += len(waiting.request.entries)
-            group.append(waiting)
-        self._count(-events)
-        return group
 
     def _fail(self, group: list[_Waiting], error: Exception) -> None:
         for waiting in group:
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
 
-    async def _commit_or_retry(self, requests: list[Request]) -> list[list[Outcome]]:
+    async def _commit_or_retry(self, lane: int, group: _Group) -> list[list[Outcome]]:
+        requests = [waiting.request for waiting in group.waiting]
+        # An event that the other lane is writing would make us wait for it, and it for its turn behind us.
+        bet = all(group.ids.isdisjoint(other.ids) for other in self._writing)
+        self._writing.add(group)
         for attempt in range(RETRIES + 1):
             try:
                 with database.translated():
-                    return await self._commit(requests)
+                    connection = await self._connected(lane)
+                    entries = [entry for request in requests for entry in request.entries]
+                    times = [entry.event.event_timestamp for entry in entries]
+                    await self._ensure_months(connection, partitions.missing(times, self._months))
+                    with self._metrics.write_seconds.labels("audit_events_batch").time():
+                        if bet and attempt == 0:
+                            return await self._fill_in_then_lock(connection, group, requests, entries)
+                        await group.before.wait()
+                        return await self._lock_then_fill_in(connection, requests, entries)
             except _AGAIN:
                 if attempt == RETRIES:
                     raise
                 await asyncio.sleep(0.001 * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _commit(self, requests: list[Request]) -> list[list[Outcome]]:
-        connection = await self._connected()
-        entries = [entry for request in requests for entry in request.entries]
-        await self._ensure_months(
-            connection, partitions.missing([e.event.event_timestamp for e in entries], self._months)
-        )
-        shards = self._by_shard(entries)
-        with self._metrics.write_seconds.labels("audit_events_batch").time():
-            async with connection.transaction():
-                # Sorted: two groups locking the same ledgers in different orders would deadlock.
-                for shard in sorted(shards):
-                    await _execute(connection, "lock_ledger", shard=shard)
-                plan = ledger.decide(requests, await _stored(connection, entries))
-                moved = await self._append(connection, plan)
-                await _keep_evidence(connection, plan)
+    async def _fill_in_then_lock(
+        self, connection: asyncpg.Connection, group: _Group, requests: list[Request], entries: list[Entry]
+    ) -> list[list[Outcome]]:
+        plan = ledger.decide(requests, await _stored(connection, entries))
+        if any(isinstance(outcome, ParentMissing) for outcomes in plan.outcomes for outcome in outcomes):
+            # The parent may be in the group before this one.
+            raise _LostBet
+        async with connection.transaction():
+            await _fill_in(connection, plan)
+            try:
+                await asyncio.wait_for(group.before.wait(), TURN)
+            except TimeoutError:
+                raise _LostBet from None
+            await self._lock(connection, plan.new)
+            moved = await self._link(connection, plan)
+            await _keep_evidence(connection, plan)
+        return self._committed(plan, moved)
+
+    async def _lock_then_fill_in(
+        self, connection: asyncpg.Connection, requests: list[Request], entries: list[Entry]
+    ) -> list[list[Outcome]]:
+        async with connection.transaction():
+            await self._lock(connection, entries)
+            plan = ledger.decide(requests, await _stored(connection, entries))
+            moved = await self._link(connection, plan)
+            await _fill_in(connection, plan)
+            await _keep_evidence(connection, plan)
+        return self._committed(plan, moved)
+
+    async def _lock(self, connection: asyncpg.Connection, entries: Sequence[Entry]) -> None:
+        # Sorted: two groups locking the same ledgers in different orders would deadlock.
+        for shard in sorted(self._by_shard(entries)):
+            await _execute(connection, "lock_ledger", shard=shard)
+
+    def _committed(self, plan: Plan, moved: dict[int, _Remembered]) -> list[list[Outcome]]:
         # Only now: a transaction that failed must leave no trace in memory either.
-        for shard, remembered in moved.items():
-            self._remembered[shard] = remembered
+        self._remembered.update(moved)
         self._metrics.group_events.observe(len(plan.new))
         return plan.outcomes
 
@@ -183,7 +251,8 @@ class Store:
             shards.setdefault(shard, []).append(entry)
         return shards
 
-    async def _append(self, connection: asyncpg.Connection, plan: Plan) -> dict[int, _Remembered]:
+    async def _link(self, connection: asyncpg.Connection, plan: Plan) -> dict[int, _Remembered]:
+        """Append the new events to their ledgers, whose locks are held; what to remember once this is committed."""
         moved: dict[int, _Remembered] = {}
         links: list[chain.Row] = []
         for shard, entries in sorted(self._by_shard(plan.new).items()):
@@ -193,8 +262,6 @@ class Store:
             moved[shard] = _Remembered(head=head, heads=remembered.heads)
         if links:
             await connection.copy_records_to_table("audit_ledger", records=links, columns=chain.Row._fields)
-            records = [rows.record(entry.event) for entry in plan.new]
-            await connection.copy_records_to_table("audit_events", records=records, columns=rows.EVENT_COLUMNS)
         return moved
 
     async def _current(self, connection: asyncpg.Connection, shard: int, correlations: set[str]) -> _Remembered:
@@ -214,16 +281,17 @@ class Store:
             remembered.heads.popitem(last=False)
         return remembered
 
-    async def _connected(self) -> asyncpg.Connection:
-        if self._connection is None or self._connection.is_closed():
-            self._remembered.clear()
-            self._connection = await database.connect_writer(self._config.database)
-        return self._connection
+    async def _connected(self, lane: int) -> asyncpg.Connection:
+        connection = self._connections[lane]
+        if connection is None or connection.is_closed():
+            connection = await database.connect_writer(self._config.database)
+            self._connections[lane] = connection
+        return connection
 
-    def _disconnect(self) -> None:
+    def _disconnect(self, lane: int) -> None:
         # After an error the state of the connection is unknown, and of what we remember as well.
         self._remembered.clear()
-        connection, self._connection = self._connection, None
+        connection, self._connections[lane] = self._connections[lane], None
         if connection is not None:
             connection.terminate()
 
@@ -240,7 +308,7 @@ class Store:
         try:
             await self._prepare()
             async with asyncio.TaskGroup() as tasks:
-                writer = tasks.create_task(self._write(), name="ledger-writer")
+                writers = [tasks.create_task(self._write(lane), name=f"ledger-writer-{lane}") for lane in range(LANES)]
                 keeper = tasks.create_task(self._keep_partitions(), name="partitions")
                 try:
                     yield
@@ -248,24 +316,26 @@ class Store:
                     self._closing = True
                     self._wake.set()
                     keeper.cancel()
-                    await asyncio.wait([writer], timeout=self._config.database.statement_timeout)
-                    writer.cancel()
+                    await asyncio.wait(writers, timeout=self._config.database.statement_timeout)
+                    for writer in writers:
+                        writer.cancel()
         except BaseExceptionGroup as group:
             # What ends the block reaches its owner as it was raised.
             if len(group.exceptions) > 1:
                 raise
             raise group.exceptions[0] from None
         finally:
-            self._disconnect()
+            for lane in range(LANES):
+                self._disconnect(lane)
 
     async def _prepare(self) -> None:
         """Connect, check the schema and make the next months. Raises CannotStart."""
-        self._connection = await database.wait_for_database(self._config.database)
+        self._connections[0] = connection = await database.wait_for_database(self._config.database)
         with database.translated():
-            await require_migrated(self._connection)
-            self._months = {row["month"] for row in await _rows(self._connection, "months")}
+            await require_migrated(connection)
+            self._months = {row["month"] for row in await _rows(connection, "months")}
             months = partitions.months_ahead(datetime.now(UTC))
-            await self._ensure_months(self._connection, [month for month in months if month not in self._months])
+            await self._ensure_months(connection, [month for month in months if month not in self._months])
 
     async def _keep_partitions(self) -> None:
         """Make the next months' partitions in time, on a connection of their own, for as long as the service runs."""
@@ -296,6 +366,12 @@ async def _stored(connection: asyncpg.Connection, entries: Sequence[Entry]) -> d
     ids = [entry.event.event_id for entry in entries]
     ids += [entry.event.parent_event_id for entry in entries if entry.event.parent_event_id]
     return {row[0]: row[1] for row in await _rows(connection, "stored_ids", event_ids=ids)}
+
+
+async def _fill_in(connection: asyncpg.Connection, plan: Plan) -> None:
+    if plan.new:
+        records = [rows.record(entry.event) for entry in plan.new]
+        await connection.copy_records_to_table("audit_events", records=records, columns=rows.EVENT_COLUMNS)
 
 
 async def _keep_evidence(connection: asyncpg.Connection, plan: Plan) -> None:

@@ -237,3 +237,32 @@ async def test_request_that_postgresql_refuses_does_not_take_others_along(store:
     assert isinstance(answers[1], asyncpg.CheckViolationError)
     assert len(await ledger_of(sql)) == 1
     assert (await store.read.verify(VerifyRequest())).is_valid
+
+
+async def test_groups_that_overlap_in_time_keep_the_order_of_arrival(store: Store, sql: asyncpg.Connection):
+    requests = [[an_entry(correlation_id=f"rr-{number % 3}") for number in range(500)] for _ in range(6)]
+
+    await asyncio.gather(*(store.append(entries) for entries in requests))
+
+    assert [row["event_id"] for row in await ledger_of(sql)] == [
+        entry.event.event_id for entries in requests for entry in entries
+    ]
+    assert await sql.fetchval("SELECT count(DISTINCT xmin::text) FROM audit_ledger") > 1
+    assert (await store.read.verify(VerifyRequest())).is_valid
+
+
+async def test_group_that_needs_the_one_before_it_waits_for_it(store: Store, sql: asyncpg.Connection):
+    first = [an_entry() for _ in range(700)]
+    child = an_entry(parent_event_id=str(first[-1].event.event_id))
+    edited = an_entry(event_id=str(first[0].event.event_id), event_action="edited")
+    fillers = [an_entry() for _ in range(300)]
+
+    answers = await asyncio.gather(
+        store.append(first), store.append([*first[::-1][:100], *fillers]), store.append([child, edited], strict=False)
+    )
+
+    assert answers[0] == [None] * 700
+    assert answers[1] == [None] * 400
+    assert kinds(answers[2]) == [None, Conflict]
+    assert len(await ledger_of(sql)) == 1001
+    assert (await store.read.verify(VerifyRequest())).is_valid
