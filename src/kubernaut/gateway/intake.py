@@ -123,6 +123,11 @@ class Intake:
 
     async def _place(self, index: int, alert: Alert, webhook: Webhook) -> _Placed | None:
         named = candidates(alert, webhook, await self._discovery.singular_names())
+        if not named or named[0].kind.kind == "Namespace":
+            # Perhaps it names a kind that was installed lately. Asked for a name that is none, discovery looks again,
+            # but not more often than every half minute.
+            await self._discovery.singular("alertname")
+            named = candidates(alert, webhook, await self._discovery.singular_names())
         if not named:
             return None
         now = datetime.now(UTC)
