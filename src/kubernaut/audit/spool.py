@@ -134,6 +134,7 @@ class Spool:
         self._forgotten = 0
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._is_closed = False
+        self._is_waking = False
         self.trouble = ""
         """Why the disk takes nothing at the moment; empty when it does."""
         self.waiting: int = file.waiting
@@ -181,9 +182,19 @@ class Spool:
         self.waiting += len(rows)
         with self._lock:
             self._work.rows.extend(rows)
-        if not self._wake.is_set():
+            many = len(self._work.rows) > _CHUNKS[0]
+        # Waking a thread takes longer than all of the above, so it is done once for whatever this turn of the loop
+        # appends; a caller that appends thousands in one turn must not keep the writer waiting, though.
+        if many:
             self._wake.set()
+        elif not self._is_waking:
+            self._is_waking = True
+            self._loop.call_soon(self._wake_up)
         return seq
+
+    def _wake_up(self) -> None:
+        self._is_waking = False
+        self._wake.set()
 
     async def committed(self, upto: int | None = None) -> None:
         """Wait until everything appended so far, or up to that number, is on disk.
