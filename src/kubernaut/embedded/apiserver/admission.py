@@ -1,5 +1,10 @@
 """From a body to the full object: types, unknown fields, nulls, defaults, and the rules of its schema."""
 
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
 from kubernaut.embedded.apiserver import kinds, pruning, rules, typed, validation
 from kubernaut.embedded.apiserver.requests import Options
 from kubernaut.embedded.apiserver.resources import Object, Resource
@@ -26,6 +31,30 @@ def check_fields(resource: Resource, value: Object, options: Options) -> list[st
 def cannot_handle(resource: Resource, why: str) -> ApiError:
     """The body is no object of this kind."""
     return bad_request(f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}')
+
+
+class _Doubled(dict[str, Any]):
+    """A JSON object that remembers which of its fields came twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+
+
+def doubled_fields(body: bytes) -> list[str]:
+    """Return a complaint for each field that a JSON body states more than once."""
+    return [f'duplicate field "{path}"' for path in _doubled(json.loads(body, object_pairs_hook=_Doubled), "")]
+
+
+def _doubled(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, _Doubled):
+        for name in value.twice:
+            yield f"{path}.{name}" if path else name
+        for name, part in value.items():
+            yield from _doubled(part, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _doubled(part, f"{path}[{index}]")
 
 
 def fill_in(resource: Resource, value: Object) -> None:

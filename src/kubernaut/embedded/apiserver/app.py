@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from kubernaut.embedded.apiserver import discovery, patching, reading, tables
+from kubernaut.embedded.apiserver.admission import cannot_handle, doubled_fields
 from kubernaut.embedded.apiserver.kubeconfig import USER
 from kubernaut.embedded.apiserver.openapi import Documents
 from kubernaut.embedded.apiserver.requests import Options, Query, Target, manager_required, options_of, target_of
@@ -304,6 +305,10 @@ async def _object(request: Request, resource: Resource) -> dict[str, Any]:
         raise unsupported_media_type(_JSON_TYPES)
     try:
         value: dict[str, Any] = (decode if kind == "application/json" else _yaml)(body)
+        if request.query.text("fieldValidation") == "Strict" and kind == "application/json":
+            doubled = doubled_fields(body)
+            if doubled:
+                raise cannot_handle(resource, "strict decoding error: " + ", ".join(doubled))
     except (msgspec.DecodeError, ValueError) as error:
         raise bad_request(
             f"the object provided is unrecognized (must be of type {resource.kind}): couldn't get"

@@ -11,6 +11,8 @@ from kubernaut.embedded.apiserver.schema import ANYTHING, Node
 from kubernaut.embedded.apiserver.status import ApiError
 from kubernaut.embedded.apiserver.typed import metadata_node, node_of
 
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
 
 class Applied:
     """The outcome of one apply: the merged object and who owns what in it."""
@@ -37,6 +39,18 @@ class Applied:
             if paths:
                 found[position] = paths
         return found
+
+    def were_applied_by_client(self, conflicts: dict[int, list[Path]]) -> bool:
+        """Tell whether kubectl meets only fields that it wrote itself when it still applied on the client's side."""
+        text = (self._live.get("metadata", {}).get("annotations") or {}).get(LAST_APPLIED)
+        if self._manager != "kubectl" or not text:
+            return False
+        try:
+            before = ownership.decoded(text)
+            allowed = ownership.applied_paths(self._resource, _without_identity(before))
+        except (ValueError, AttributeError, TypeError):
+            return False
+        return all(path in allowed for paths in conflicts.values() for path in paths)
 
     def refuse(self, conflicts: dict[int, list[Path]]) -> ApiError:
         """Return the error that names all conflicts."""

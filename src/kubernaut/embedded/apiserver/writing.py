@@ -110,7 +110,7 @@ class Writer:
         admission.check_fields(resource, config, options)
         applied = applying.Applied(resource, live, config, options.manager, subresource)
         conflicts = applied.conflicts()
-        if conflicts and not options.force:
+        if conflicts and not options.force and not applied.were_applied_by_client(conflicts):
             raise applied.refuse(conflicts)
         value, entries = applied.finish(conflicts)
         value = {"apiVersion": resource.api_version, "kind": resource.kind, **value}
