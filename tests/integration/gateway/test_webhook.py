@@ -8,6 +8,7 @@ import pytest
 from kubernaut.gateway.config import DataStorageConfig, GatewayConfig, IntakeConfig, ServerConfig
 from kubernaut.gateway.service import open_service
 from support.alerts import LONG_AGO, a_webhook, ago, an_alert
+from support.eventually import eventually
 
 pytestmark = pytest.mark.kubernetes
 
@@ -136,3 +137,17 @@ async def test_a_burst_about_many_workloads_is_stored_whole(gateway, cluster):
     requests = await cluster.requests()
     assert len(requests) == 60
     assert sum(request.status.deduplication.occurrence_count for request in requests) == 120
+
+
+async def test_odd_words_are_stored_as_they_are(gateway, cluster, store):
+    odd = an_alert("Spaß ☃ \t" + "x" * 300, namespace=cluster.shop, pod="cart-1", **{"a/b c": "ü" * 5000, "": ""})
+    odd["labels"]["severity"] = "Sev-1 / \u0007"
+
+    answer = await gateway.post(odd)
+
+    (signal,) = await cluster.signals()
+    assert answer.status_code == 201
+    assert signal.spec.signal.name == odd["labels"]["alertname"][:253]
+    assert signal.spec.signal.severity == odd["labels"]["severity"]
+    assert signal.spec.signal.labels["a/b c"] == "ü" * 5000
+    await eventually(lambda: len(store.stored) == 1)

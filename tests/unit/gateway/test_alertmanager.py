@@ -169,6 +169,13 @@ def test_a_body_that_is_no_notification_is_refused(body):
         decode(body)
 
 
+def test_a_character_that_postgresql_refuses_is_replaced():
+    webhook = a_notification(an_alert("Odd\x00Name", namespace="shop", pod="a\x00b", deployment="cart"))
+
+    assert webhook.alerts[0].name == "Odd\ufffdName"
+    assert targets(an_alert(namespace="shop", pod="a\x00b", deployment="cart")) == ["shop/Deployment/cart"]
+
+
 def test_an_alert_keeps_its_identity_when_it_ends():
     firing = an_alert(namespace="shop", pod="a")
     ended = firing | {"status": "resolved", "endsAt": "2026-11-22T20:00:00Z"}
@@ -177,6 +184,25 @@ def test_an_alert_keeps_its_identity_when_it_ends():
     first, second, third = webhook.alerts
     assert first.id == second.id != third.id
     assert firing["endsAt"] == LONG_AGO
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(changes=st.dictionaries(st.sampled_from([*a_webhook(an_alert())]), json_values), alert=json_values)
+def test_any_json_is_a_notification_or_says_where_it_is_none(changes, alert):
+    body = msgspec.json.encode(a_webhook(an_alert()) | changes)
+    odd = msgspec.json.encode(a_webhook(alert))
+
+    for each in (body, odd):
+        try:
+            assert decode(each).alerts
+        except Malformed as error:
+            assert error.path.startswith("$")
 
 
 labels = st.dictionaries(
