@@ -7,7 +7,7 @@ from typing import Annotated
 
 from kubernaut.ops.logs import LogFormat, LogLevel
 from kubernaut.ops.serving import Listen
-from kubernaut.ops.settings import Between, Bytes, Seconds
+from kubernaut.ops.settings import Between, Bytes, Seconds, SettingsError
 from kubernaut.signalprocessing.policy.process import Limits
 
 
@@ -113,6 +113,12 @@ class BufferConfig:
     flush_interval: Annotated[Seconds, Between(0.001, 60)] = 0.1
     """Seconds that an event waits at most for others to travel with."""
 
+    buffer_size: Annotated[int, Between(1, 10**9)] = 10_000
+    """Accepted for compatibility; events wait on disk, bounded by bytes."""
+
+    max_retries: Annotated[int, Between(0, 10**6)] = 3
+    """Accepted for compatibility; an event is tried until DataStorage has it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataStorageConfig:
@@ -161,6 +167,8 @@ class SignalProcessingConfig:
 
 
 def listen(address: str, port_file: Path | None = None) -> Listen:
-    """`:9090` and `127.0.0.1:0` as a place to listen; raises ValueError when there is no port."""
+    """`:9090` and `127.0.0.1:0` as a place to listen; raises SettingsError when there is no port."""
     host, _, port = address.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise SettingsError("controller", address, "an address such as :9090 or 127.0.0.1:0 is expected")
     return Listen(host=host.strip("[]") or "0.0.0.0", port=int(port), port_file=port_file)  # noqa: S104 - as in Go

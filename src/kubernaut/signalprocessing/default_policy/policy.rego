@@ -85,16 +85,23 @@ priority := {
 
 # --- labels: for whoever picks a remedy; the namespace's word counts before the workload's --------------------------
 
-_forwarded := ["team", "tier", "cost-center", "region"]
-
-_label(name) := value if {
-	value := input.namespace.labels[name]
-	value != ""
-} else := input.workload.labels[name]
+_forwarded := {
+	"kubernaut.ai/team": "team",
+	"kubernaut.ai/tier": "tier",
+	"kubernaut.ai/cost-center": "cost-center",
+	"kubernaut.ai/region": "region",
+}
 
 labels[name] := [value] if {
-	some name in _forwarded
-	value := _label(concat("/", ["kubernaut.ai", name]))
+	some label, value in input.namespace.labels
+	name := _forwarded[label]
+	value != ""
+}
+
+labels[name] := [value] if {
+	some label, value in input.workload.labels
+	name := _forwarded[label]
+	not input.namespace.labels[label]
 	value != ""
 }
 
