@@ -30,6 +30,8 @@ from kubernaut.datastorage import intake, rows
 from kubernaut.datastorage.config import DatabaseConfig
 from kubernaut.datastorage.migrate import migrate
 from kubernaut.embedded.postgres import Postgres, PostgresConfig, open_postgres
+from kubernaut.ops import logs
+from kubernaut.ops.logs import LogLevel
 
 EVENTS = 60_000
 BATCH = 100
@@ -38,6 +40,7 @@ CLIENTS = 16
 COPY_ROWS = 2_000
 PER_CORRELATION = 6
 EVENT_BYTES = 1024
+KUBERNAUT = (sys.executable, "-c", "import sys; from kubernaut.cli import main; sys.exit(main())")
 REQUEST = (
     b"POST /api/v1/audit/events/batch HTTP/1.1\r\nHost: datastorage\r\n"
     b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -176,7 +179,7 @@ async def service(server: Postgres, name: str, folder: Path) -> AsyncIterator[st
             }
         )
     )
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "benchmarks.ingest", "serve", str(config))
+    process = await asyncio.create_subprocess_exec(*KUBERNAUT, "datastorage", "--config", str(config))
     try:
         while not port_file.exists():
             if process.returncode is not None:
@@ -198,6 +201,7 @@ def folder_for_all() -> Iterator[Path]:
 
 async def run() -> None:
     """Measure once and print the result."""
+    logs.configure(LogLevel.WARN)
     with folder_for_all() as folder:
         config = PostgresConfig(directory=folder / "postgres", env=os.environ)
         async with open_postgres(config) as server:
@@ -235,26 +239,9 @@ async def _verify(url: str) -> None:
     print(f"verified {answer['total_events'] / took:.0f} events/s", file=sys.stderr)
 
 
-def serve(path: str) -> None:
-    """The service process."""
-    import uvloop
-
-    from kubernaut.datastorage.config import DataStorageConfig
-    from kubernaut.datastorage.service import run as run_service
-    from kubernaut.ops import logs, settings
-
-    config = settings.load(DataStorageConfig, Path(path))
-    logs.configure(config.logging.level, config.logging.format)
-    with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(run_service(config))
-
-
 def main() -> None:
     asyncio.run(run())
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        serve(sys.argv[2])
-    else:
-        main()
+    main()

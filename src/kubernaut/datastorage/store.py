@@ -35,6 +35,9 @@ log = structlog.get_logger("datastorage")
 GROUP = 800
 """Events after which a group takes no further request."""
 
+WORTH_A_LANE = 400
+"""Events that must wait before a second group is written beside the first."""
+
 REMEMBERED = 100_000
 """Correlations whose newest hash is kept in memory."""
 
@@ -72,6 +75,9 @@ class _Group:
     ids: set[int]
     before: asyncio.Event
     """Set when the group before this one is done; the ledger is appended to in that order."""
+
+    bet: bool
+    """Whether to fill in before taking the lock."""
 
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -125,7 +131,9 @@ class Store:
     async def _write(self, lane: int) -> None:
         """Commit one group after the other until the store closes and nothing waits."""
         while self._waiting or not self._closing:
-            if not self._waiting:
+            # Beside a group that is being written another one pays only when it is a large one; a small one would
+            # cost a commit of its own, and the requests behind it would wait for two.
+            if not self._waiting or (self._writing and self._waiting_events < WORTH_A_LANE):
                 self._wake.clear()
                 await self._wake.wait()
                 continue
@@ -138,6 +146,7 @@ class Store:
             finally:
                 self._writing.discard(group)
                 group.done.set()
+                self._wake.set()
 
     def _take(self) -> _Group:
         waiting: list[_Waiting] = []
@@ -149,8 +158,11 @@ class Store:
             events += len(one.request.entries)
             ids.update([entry.event.event_id.int for entry in one.request.entries])
         self._count(-events)
-        group = _Group(waiting=waiting, ids=ids, before=self._last)
+        # An event that the other lane is writing would make us wait for it, and it for its turn behind us.
+        bet = all(ids.isdisjoint(other.ids) for other in self._writing)
+        group = _Group(waiting=waiting, ids=ids, before=self._last, bet=bet)
         self._last = group.done
+        self._writing.add(group)
         return group
 
     async def _serve(self, lane: int, group: _Group) -> None:
@@ -168,7 +180,7 @@ class Store:
                 return
             # What PostgreSQL refuses of one request must not stand in the way of the others.
             for waiting in group.waiting:
-                await self._serve(lane, _Group(waiting=[waiting], ids=group.ids, before=group.before))
+                await self._serve(lane, _Group(waiting=[waiting], ids=group.ids, before=group.before, bet=False))
         else:
             for waiting, outcome in zip(group.waiting, outcomes, strict=True):
                 if not waiting.answer.done():
@@ -181,9 +193,6 @@ class Store:
 
     async def _commit_or_retry(self, lane: int, group: _Group) -> list[list[Outcome]]:
         requests = [waiting.request for waiting in group.waiting]
-        # An event that the other lane is writing would make us wait for it, and it for its turn behind us.
-        bet = all(group.ids.isdisjoint(other.ids) for other in self._writing)
-        self._writing.add(group)
         for attempt in range(RETRIES + 1):
             try:
                 with database.translated():
@@ -192,7 +201,7 @@ class Store:
                     times = [entry.event.event_timestamp for entry in entries]
                     await self._ensure_months(connection, partitions.missing(times, self._months))
                     with self._metrics.write_seconds.labels("audit_events_batch").time():
-                        if bet and attempt == 0:
+                        if group.bet and attempt == 0:
                             return await self._fill_in_then_lock(connection, group, requests, entries)
                         await group.before.wait()
                         return await self._lock_then_fill_in(connection, requests, entries)
