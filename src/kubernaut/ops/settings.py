@@ -33,7 +33,7 @@ class SettingsError(ValueError):
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
         super().__init__(f"{key}: {value!r} is not allowed; {allowed}" if key else f"{value}: {allowed}")
-        self.key = key
+        self.key, self.value, self.allowed = key, value, allowed
 
 
 class Secret:
@@ -147,6 +147,8 @@ def _build(cls: type[C], values: Mapping[str, Any], at: str) -> C:
             raise SettingsError(at + key, None, "this key is required")
     try:
         return cls(**given)
+    except SettingsError as error:
+        raise SettingsError(at + error.key, error.value, error.allowed) from None
     except ValueError as error:
         raise SettingsError(at.rstrip(".") or "configuration", "as given", str(error)) from error
 

@@ -48,10 +48,14 @@ class ControllerConfig:
     """Namespace whose signals are worked on; empty takes the pod's own, or that of the kubeconfig."""
 
     leader_election: bool = False
-    """Accepted for compatibility; run one replica."""
+    """Must be false: there is no leader election yet; run one replica."""
 
     leader_election_id: str = "signalprocessing.kubernaut.ai"
-    """Accepted for compatibility."""
+    """Name of the lease that a leader would hold."""
+
+    def __post_init__(self) -> None:
+        if self.leader_election:
+            raise SettingsError("leaderElection", True, "false is; there is no leader election yet, run one replica")
 
 
 @dataclass(frozen=True, kw_only=True)
