@@ -45,7 +45,7 @@ INDEXES = {
 
 NO_TARGET = "no label of it names a kind of object that this cluster has, nor a namespace"
 _TRIES = 10
-_AT_ONCE = 8
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -158,11 +158,13 @@ class Intake:
 
     async def _fold(self, firing: Sequence[_Placed]) -> list[Result]:
         signal = firing[0].signal
-        request = self._open(self._cache.by_index(BY_FINGERPRINT, signal.fingerprint))
+        known = self._cache.by_index(BY_FINGERPRINT, signal.fingerprint)
+        request = self._open(known)
+        previous = requests.newest(known)
         attempt = 0
         while True:
             try:
-                request = request or await self._opened(signal)
+                request = request or await self._opened(signal, previous)
                 await self._complete_signal(request, signal)
                 return await self._count(request, firing)
             except (Conflict, NotFound):
@@ -170,25 +172,41 @@ class Intake:
                 attempt += 1
                 if attempt == _TRIES:
                     raise
-                request = None
                 await asyncio.sleep(0.01 * attempt)
+                previous = request or previous
+                request = await self._again(request) if request else None
 
-    async def _opened(self, signal: Signal) -> RemediationRequest:
-        """The open request about a workload, as the API server has it now; created when there is none."""
-        there = await self._ask(signal.fingerprint)
-        already = self._open(there)
-        if already is not None:
-            return already
-        name = requests.name_of(signal.fingerprint, requests.newest(there), datetime.now(UTC))
-        new = requests.new_request(name, self._config.namespace, signal)
+    async def _opened(self, signal: Signal, previous: RemediationRequest | None) -> RemediationRequest:
+        """The open request about a workload, created when there is none.
+
+        Names follow from each other, so a cache that is late only makes the walk longer: a name that is taken leads
+        to its request, and if that is over, to the name after it. Asking for all requests about a workload instead
+        would make the server look at every request there is, for each new one.
+        """
+        while True:
+            name = requests.name_of(signal.fingerprint, previous, datetime.now(UTC))
+            key = Key(self._config.namespace, name)
+            deleted = self._cache.deleted(key)
+            if deleted is not None:
+                previous = deleted
+                continue
+            try:
+                request = await self._client.create(REQUESTS, requests.new_request(name, key.namespace, signal))
+            except AlreadyExists:
+                request = await self._client.get(REQUESTS, key)
+            self._cache.observe(request)
+            if self._open([request]) is not None:
+                return request
+            previous = request
+
+    async def _again(self, request: RemediationRequest) -> RemediationRequest | None:
+        """The request as the API server has it now, if it is still open."""
         try:
-            request = await self._client.create(REQUESTS, new)
-        except AlreadyExists:
-            request = await self._client.get(REQUESTS, Key(self._config.namespace, name))
-            if self._open([request]) is None:
-                raise Conflict(f"{name} ended while an alert came in for it") from None
+            request = await self._client.get(REQUESTS, Key(request.metadata.namespace, request.metadata.name))
+        except NotFound:
+            return None
         self._cache.observe(request)
-        return request
+        return self._open([request])
 
     async def _ask(self, fingerprint: str) -> list[RemediationRequest]:
         selection = Selection(namespace=self._config.namespace, labels=requests.selector(fingerprint))
@@ -235,14 +253,12 @@ class Intake:
 
     async def _resolve(self, over: Sequence[_Placed]) -> list[Result]:
         fingerprint = over[0].signal.fingerprint
+        there = self._cache.by_index(BY_FINGERPRINT, fingerprint)
+        if self._open(there) is None:
+            there = await self._ask(fingerprint)  # the cache may be late, and a notice comes only once
+        request = self._open(there)
         attempt = 0
-        while True:
-            there = await self._ask(fingerprint)
-            request = self._open(there)
-            if request is None:
-                # Said again, because an earlier process may have died between the object and the record.
-                self._record_resolved(requests.newest(there), over)
-                return [_resolved(placed, None) for placed in over]
+        while request is not None:
             try:
                 request = await self._end(request, over)
             except (Conflict, NotFound):
@@ -250,9 +266,12 @@ class Intake:
                 if attempt == _TRIES:
                     raise
                 await asyncio.sleep(0.01 * attempt)
-                continue
-            self._record_resolved(request, over)
-            return [_resolved(placed, request) for placed in over]
+                request = await self._again(request)
+            else:
+                break
+        # Recorded although nothing was open: an earlier process may have died between the object and the record.
+        self._record_resolved(request or requests.newest(there), over)
+        return [_resolved(placed, request) for placed in over]
 
     async def _end(self, request: RemediationRequest, over: Sequence[_Placed]) -> RemediationRequest:
         account = request.status.deduplication

@@ -74,11 +74,10 @@ def newest(requests: Iterable[RemediationRequest]) -> RemediationRequest | None:
 def name_of(fingerprint: str, previous: RemediationRequest | None, now: datetime) -> str:
     """The name of the next request about a workload: the same for every replica, so that only one can create it.
 
-    It follows from the request before it. Where there is none, from the minute, so that a name does not come back
-    when old requests have been deleted; two replicas would have to take the very first alert on both sides of a full
-    minute, at once, to open two.
+    It follows from the request before it. Where there is none, from the hour, so that a name does not come back
+    when old requests have been deleted.
     """
-    before = previous.metadata.uid if previous else now.strftime("%Y-%m-%dT%H:%M")
+    before = previous.metadata.uid if previous else now.strftime("%Y-%m-%dT%H")
     suffix = hashlib.sha256(f"{fingerprint}:{before}".encode()).hexdigest()[:8]
     return f"rr-{fingerprint[:12]}-{suffix}"
 

@@ -1,7 +1,7 @@
 """The gateway process: what it opens, in order; shutdown is that list read backwards."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -19,8 +19,10 @@ from kubernaut.gateway.owners import BY_NAME, CACHED, Cluster
 from kubernaut.gateway.requests import REQUESTS
 from kubernaut.kube.client import ClientConfig, Selection, open_client
 from kubernaut.kube.discovery import Discovery
+from kubernaut.kube.errors import KubeError
 from kubernaut.kube.informer import Informer, InformerConfig, open_informers
 from kubernaut.kube.objects import PartialObject
+from kubernaut.ops.backoff import Backoff
 from kubernaut.ops.health import Health
 from kubernaut.ops.metrics import new_registry
 from kubernaut.ops.serving import Server, open_server
@@ -62,9 +64,12 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
         discovery = Discovery(client)
         intake = Intake(client, discovery, Cluster(client, discovery, caches), requests, store, settings)
 
+        is_known = asyncio.Event()
+
         def late() -> str | None:
-            """The first cache that is not filled yet."""
-            return next((cache.name for cache in everything if not cache.synced.is_set()), None)
+            """What is not known yet, first the caches."""
+            late_cache = next((cache.name for cache in everything if not cache.synced.is_set()), None)
+            return late_cache or (None if is_known.is_set() else "discovery")
 
         async def filled() -> str | None:
             name = late()
@@ -75,7 +80,7 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
         app = application(endpoints, health.routes(registry))
         async with (
             open_informers(*everything),
-            _recording_again(requests, intake),
+            _in_background(_prepare(requests, intake, discovery, is_known)),
             open_server(app, config.server.listen(), drain_for=config.server.drain_for) as server,
         ):
             try:
@@ -84,16 +89,32 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
                 health.is_stopping = True
 
 
+async def _prepare(
+    requests: Informer[RemediationRequest], intake: Intake, discovery: Discovery, is_known: asyncio.Event
+) -> None:
+    """Learn the server's kinds, which takes seconds on a large one; no alert shall wait for that.
+
+    Once the requests are known, record what an earlier process may have died before recording.
+    """
+    await requests.synced.wait()
+    intake.record_again()
+    backoff = Backoff(first=0.2, most=10.0)
+    attempt = 0
+    while not is_known.is_set():
+        try:
+            await discovery.singular_names()
+        except KubeError as error:
+            attempt += 1
+            log.warning("the kinds of the cluster are not known yet", error=str(error))
+            await asyncio.sleep(backoff.delay(attempt))
+        else:
+            is_known.set()
+
+
 @asynccontextmanager
-async def _recording_again(requests: Informer[RemediationRequest], intake: Intake) -> AsyncIterator[None]:
-    """Once the requests are known, record what an earlier process may have died before recording."""
-
-    async def once() -> None:
-        await requests.synced.wait()
-        intake.record_again()
-
+async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(once(), name="record again")
+        task = tasks.create_task(work, name="prepare")
         try:
             yield
         finally:

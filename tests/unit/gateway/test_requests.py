@@ -56,11 +56,11 @@ def test_a_request_is_open_until_it_is_finished_resolved_or_stale(request_, is_o
 
 def test_every_replica_chooses_the_same_name_and_no_name_comes_back():
     first = requests.name_of(FINGERPRINT, None, NOW)
-    later = requests.name_of(FINGERPRINT, None, NOW + timedelta(minutes=2))
+    later = requests.name_of(FINGERPRINT, None, NOW + timedelta(hours=2))
     after_one = requests.name_of(FINGERPRINT, a_request(uid="1"), NOW)
     after_two = requests.name_of(FINGERPRINT, a_request(uid="2"), NOW)
 
-    assert first == requests.name_of(FINGERPRINT, None, NOW + timedelta(seconds=59))
+    assert first == requests.name_of(FINGERPRINT, None, NOW + timedelta(minutes=59))
     assert after_one == requests.name_of(FINGERPRINT, a_request(uid="1"), NOW + timedelta(days=9))
     assert len({first, later, after_one, after_two}) == 4
     assert first.startswith("rr-0123456789ab-")
