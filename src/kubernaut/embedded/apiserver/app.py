@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from kubernaut.embedded.apiserver import discovery, patching, reading, tables
+from kubernaut.embedded.apiserver import discovery, patching, reading, reviews, tables
 from kubernaut.embedded.apiserver.admission import cannot_handle, doubled_fields
 from kubernaut.embedded.apiserver.kubeconfig import USER
 from kubernaut.embedded.apiserver.openapi import Documents
@@ -91,7 +91,8 @@ class Application:
         self._registry = registry
         self._writer = Writer(store, registry)
         self._documents = Documents(registry)
-        self._credentials = [form for token in tokens for form in credentials(token)]
+        self._tokens = tuple(tokens)
+        self._credentials = [form for token in self._tokens for form in credentials(token)]
         self.closing = asyncio.Event()
         """Set before the server stops, so that watches end."""
 
@@ -173,6 +174,10 @@ class Application:
     async def _resource(self, request: Request, send: Send) -> None:
         target = target_of(request.path)
         resource = self._registry.at(target.group, target.version, target.plural)
+        review = reviews.KINDS.get((target.group, target.plural)) if target.version == "v1" else None
+        if review is not None:
+            await self._review(request, send, review)
+            return
         if resource is None:
             raise no_such_path() if self._registry.versions(target.group) else no_such_page()
         if target.namespace is not None and not resource.namespaced:
@@ -185,6 +190,15 @@ class Application:
         outcome = await self._write(request, resource, target)
         await asyncio.shield(self._store.committed())
         await _send(send, outcome.code, outcome.data, warnings=outcome.warnings)
+
+    async def _review(self, request: Request, send: Send, kind: str) -> None:
+        if request.method != "POST":
+            raise method_not_allowed()
+        try:
+            content = decode(await request.body())
+        except msgspec.DecodeError as error:
+            raise bad_request(f"json parse error: {error}") from None
+        await _send(send, 201, encode(reviews.answered(kind, content, self._tokens)))
 
     async def _read(self, request: Request, send: Send, resource: Resource, target: Target) -> None:
         if not target.name and request.query.flag("watch"):

@@ -7,6 +7,7 @@ date-time is a timestamp, and only declared fields exist.
 import importlib.machinery
 import importlib.util
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cache
@@ -18,31 +19,42 @@ from kubernaut.embedded.apiserver.schema import Node
 from kubernaut.embedded.apiserver.status import Cause, shown
 from kubernaut.embedded.apiserver.validation import item_key
 
+_MODULE = "cel.cel"
+_LENGTH_AT_MOST = 8192  # characters; the library's parser refuses deep nesting, but recurses on long chains
 _MISSING: Any = object()
 _WORDS = "true false null in as break const continue else for function if import let loop package namespace return var"
 _RESERVED = frozenset([*_WORDS.split(), "void", "while"])
 _UNIT = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZE = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|\bsize(?=\s*\()""")
 _OLD = re.compile(r"\boldSelf\b")
 
 
 @cache
 def _cel() -> ModuleType:
     """Return the CEL library without the command line of its package, which takes 0.2 s to import."""
+    if _MODULE in sys.modules:
+        return sys.modules[_MODULE]
     package = importlib.util.find_spec("cel")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("CEL rules need the package common-expression-language")
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
         path = Path(package.origin).with_name(f"cel{suffix}")
         if path.exists():
-            spec = importlib.util.spec_from_file_location("cel.cel", path)
+            spec = importlib.util.spec_from_file_location(_MODULE, path)
             if spec is not None and spec.loader is not None:
-                module = importlib.util.module_from_spec(spec)
+                # Loading it a second time would panic, so whoever imports the package finds this one.
+                module = sys.modules[_MODULE] = importlib.util.module_from_spec(spec)
                 spec.loader.exec_module(module)
                 return module
     import cel
 
     found: ModuleType = cel
     return found
+
+
+def _panics(error: BaseException) -> bool:
+    """Tell whether this is a panic of the library, which is no Exception for Python."""
+    return type(error).__name__ == "PanicException"
 
 
 class BadRule(Exception):
@@ -53,15 +65,29 @@ class _Program:
     """One compiled expression and the extension functions it calls."""
 
     def __init__(self, source: str) -> None:
+        if len(source) > _LENGTH_AT_MOST:
+            raise BadRule(f"<input>:1:1: longer than {_LENGTH_AT_MOST} characters")
         try:
             self._program = _cel().compile(source)
             called = self._program.functions()
-        except ValueError as error:
+        except BaseException as error:
+            if not isinstance(error, ValueError) and not _panics(error):
+                raise
             raise BadRule(str(error).partition("ERROR: ")[2] or str(error)) from None
+        self._source = source
+        self._measures = "size" in called
         self._functions: dict[str, Any] = {name: _EXTENSIONS[name] for name in called if name in _EXTENSIONS}
 
     def evaluate(self, variables: dict[str, Any]) -> Any:
-        return self._program.execute({**variables, **self._functions})
+        # The library's size() counts bytes, where CEL counts characters.
+        if self._measures and not str(variables).isascii():
+            return _program(_SIZE.sub(lambda match: match[1] or "characters", self._source)).evaluate(variables)
+        try:
+            return self._program.execute({**variables, **self._functions})
+        except BaseException as error:
+            if _panics(error):
+                raise ArithmeticError(str(error)) from None
+            raise
 
 
 @cache
@@ -284,6 +310,7 @@ def _substring(text: str, start: int, end: int | None = None) -> str:
 
 
 _EXTENSIONS: dict[str, Callable[..., Any]] = {
+    "characters": len,
     "isSorted": lambda items: list(items) == sorted(items),
     "sum": sum,
     "indexOf": _index_of,

@@ -88,6 +88,8 @@ def _config(app: Application) -> uvicorn.Config:
         interface="asgi3",
         access_log=False,
         log_config=None,
+        log_level="critical",  # refusals are answers, and failures are logged by the application
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
         timeout_keep_alive=3600,

@@ -254,10 +254,10 @@ _STEP = re.compile(
 def values_at(value: Any, path: str) -> list[Any]:
     """Return what a JSON path finds: fields, indexes, wildcards, and filters by equality."""
     found = [value]
-    text = path if path.startswith((".", "[")) else f".{path}"
+    text = (path if path.startswith((".", "[")) else f".{path}").replace("\\.", "\0")
     position = 0
     while position < len(text):
-        match = _STEP.match(text.replace("\\.", "\0"), position)
+        match = _STEP.match(text, position)
         if match is None:
             return []
         position = match.end()

@@ -12,6 +12,7 @@ WAITS_IN_VAIN = frozenset({_NO_CONTROLLERS})
 
 _NO_KIND_RULES = "it validates and defaults no single built-in kinds"
 _NO_WATCH_LIST = "its etcd 3.5.1 cannot report progress, which streaming lists need"
+_NO_REVIEWS = "it has no reviews"
 _OWN_EVENTS = "it keeps the events of each event API apart"
 _NO_CUSTOM_OPENAPI = "it describes no custom resources in OpenAPI"
 
@@ -78,6 +79,8 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "test_bookmark_closes_the_initial_events": _NO_WATCH_LIST,
         "test_openapi_version_3_describes_custom_kinds": _NO_CUSTOM_OPENAPI,
         "test_explain_describes_custom_fields": _NO_CUSTOM_OPENAPI,
+        "test_token_is_reviewed": _NO_REVIEWS,
+        "test_access_is_reviewed": _NO_REVIEWS,
         "test_events_are_listed": "it prints every kind by name and age only",
     },
     "1.20.2": {
