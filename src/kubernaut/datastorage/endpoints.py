@@ -50,7 +50,7 @@ class Endpoints:
         return [
             Route("/api/v1/audit/events", self.events, methods=["GET", "POST"]),
             Route("/api/v1/audit/events/batch", self.append_batch, methods=["POST"]),
-            Route("/api/v1/audit/timeline/{correlation_id}", self.timeline, methods=["GET"]),
+            Route("/api/v1/audit/timeline/{correlation_id:path}", self.timeline, methods=["GET"]),
             Route("/api/v1/audit/verify-chain", self.verify, methods=["POST"]),
             Route("/openapi.yaml", openapi, methods=["GET"]),
         ]

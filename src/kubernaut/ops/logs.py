@@ -36,6 +36,7 @@ def configure(
     readable = format is LogFormat.CONSOLE or (format is LogFormat.AUTO and stream.isatty())
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -4,6 +4,7 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -254,6 +255,15 @@ async def test_timeline_follows_arrival_and_not_the_clock(http: httpx2.AsyncClie
     assert [event["event_timestamp"] for event in timeline["events"]] == times
     assert timeline["events"][1]["previous_event_hash"] == timeline["events"][0]["event_hash"]
     assert (await http.post(VERIFY, json={"correlation_id": "rr-1"})).json()["is_valid"]
+
+
+async def test_timeline_of_a_correlation_with_a_slash_is_found(http: httpx2.AsyncClient):
+    wanted = a_wire_event(correlation_id="team/rr-1?x")
+    await store(http, wanted)
+
+    answer = (await http.get(f"/api/v1/audit/timeline/{quote('team/rr-1?x', safe='')}")).json()
+
+    assert [event["event_id"] for event in answer["events"]] == [wanted["event_id"]]
 
 
 async def test_long_timeline_comes_in_pieces(http: httpx2.AsyncClient):

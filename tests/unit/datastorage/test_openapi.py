@@ -34,7 +34,7 @@ def test_every_route_is_in_the_contract_and_the_other_way_round():
     app = application(None, Health({}), ServerConfig(), Metrics(registry), registry)  # type: ignore[arg-type]
 
     served = {
-        (method, route.path)
+        (method, route.path.replace(":path}", "}"))  # the contract has no word for "slashes belong to it"
         for route in app.routes
         if isinstance(route, Route)
         for method in (route.methods or set()) - {"HEAD"}
