@@ -122,3 +122,14 @@ def test_output_is_plain_off_a_terminal(tmp_path):
     done = kubernaut("process", DEMO / "alerts.json", "--cluster", tmp_path / "cluster")
 
     assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(("redirect", "code"), [(">&-", 0), (">/dev/full", 3)])
+def test_an_output_that_cannot_be_written_needs_no_traceback(redirect, code):
+    command = f"{Path(sys.executable).with_name('kubernaut')} crd {redirect}"
+
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert ("No space left" in done.stderr) == (code == 3)

@@ -40,7 +40,7 @@ Fingerprint = Annotated[
 class ParentReference(Wire, frozen=True):
     """The RemediationRequest that a signal belongs to; its name is the correlation id of the audit trail."""
 
-    name: str
+    name: Annotated[str, Meta(max_length=253, pattern=r"^[^\x00-\x1f]*$")]
     api_version: str = ""
     kind: str = ""
     namespace: str = ""

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NoReturn
 
 import cyclopts
@@ -47,9 +48,27 @@ app.command(audit)
 
 def main() -> NoReturn:
     """The console script: runs a command and turns what went wrong into a sentence and an exit code."""
+    _open_closed_streams()
     if os.environ.get("NO_COLOR") is None and not sys.stdout.isatty():
         os.environ["NO_COLOR"] = "1"
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _give_up_output()
+        code = report(Failed(f"standard output: {error.strerror}", code=UNREACHABLE))
+    sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Give print somewhere to write to where cron or an init script has closed the streams."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - it lives as long as the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - it lives as long as the process
+
+
+def _give_up_output() -> None:
+    """Drop what is still buffered, so that the interpreter does not fail on it again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(arguments: list[str]) -> int:
@@ -68,8 +87,7 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone; what is still buffered must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()  # the reader of it has gone
         return FINE
     except BaseException as error:
         failure = explain(error)

@@ -40,4 +40,6 @@ def explain(error: BaseException) -> Failed | None:
             continue
         if known is not None and isinstance(error, known):
             return Failed(str(error), code=code, helps=helps)
+    if isinstance(error, OSError) and error.strerror:
+        return Failed(f"{error.filename or 'writing the answer'}: {error.strerror}", code=3)
     return None

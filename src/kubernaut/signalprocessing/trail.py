@@ -226,7 +226,11 @@ class _Trail:
     def _payload(self, event_type: EventType, phase: Phase, **more: object) -> SignalPayload:
         given = {key: value for key, value in more.items() if value is not None}
         content = {"event_type": event_type, "phase": phase, "signal": self._spec.name, **given}
-        return msgspec.convert(content, type=SignalPayload)
+        # Senders may use a NUL; PostgreSQL has no text that holds one, and the rest of the event is worth keeping.
+        kept = {
+            key: value.replace("\0", "\ufffd") if isinstance(value, str) else value for key, value in content.items()
+        }
+        return msgspec.convert(kept, type=SignalPayload)
 
     def _event(
         self, payload: SignalPayload, moment: str, at: datetime, outcome: Outcome = Outcome.SUCCESS
@@ -246,7 +250,7 @@ class _Trail:
             resource_name=metadata.name,
             correlation_id=self._signal.spec.remediation_request_ref.name,
             namespace=metadata.namespace or None,
-            cluster_id=self._spec.cluster_id or None,
+            cluster_id=self._spec.cluster_id.replace("\0", "\ufffd") or None,
             severity=payload.severity,
             duration_ms=payload.duration_ms,
             error_message=payload.error,

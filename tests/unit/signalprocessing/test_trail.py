@@ -259,3 +259,12 @@ def test_same_object_gives_the_same_bytes(status: SignalStatus):
     assert msgspec.json.encode(first) == msgspec.json.encode(second)
     assert len({event.event_id for event in first}) == len(first)
     assert msgspec.json.decode(msgspec.json.encode(first), type=list[AuditEvent]) == first
+
+
+def test_a_null_character_of_a_sender_does_not_keep_its_events_out_of_the_ledger():
+    signal = a_signal("cri\0tical", name="Odd\0Name", cluster_id="c\0", status=a_status(Phase.COMPLETED))
+
+    events = trail.events_of(signal)
+
+    assert {payload_of(event).signal for event in events} == {"Odd\ufffdName"}
+    assert all("\0" not in (event.cluster_id or "") and b"\\u0000" not in bytes(event.event_data) for event in events)
