@@ -126,15 +126,29 @@ class Show:
         from kubernaut.embedded.demo.scenario import EXPECTED
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for head in ("alert", "target", "phases", "environment", "severity", "priority", "why", "trail"):
-            table.add_column(head, overflow="fold")
+        heads = (
+            "alert",
+            "target",
+            "enriched › classified › done",
+            "environment",
+            "severity",
+            "priority",
+            "why",
+            "trail",
+        )
+        for head in heads:
+            table.add_column(head, overflow="fold", no_wrap=head == "alert")
         for alert, expected in EXPECTED.items():
             signal = self._signals.get(alert)
             if signal is None:
                 table.add_row(alert, "", "[dim]not there yet[/dim]", "", "", "", "", "")
                 continue
             target = signal.spec.signal.target_resource
-            cells = [f"{target.kind}/{target.name}", phases(signal), *decision(signal).split(" · ")]
+            cells = [
+                f"{target.kind}/{target.name}",
+                " › ".join(f"{ms:.1f} ms" for _, ms in steps(signal)),
+                *decision(signal).split(" · "),
+            ]
             cells += [""] * (5 - len(cells))
             table.add_row(alert, *cells, expected.why, self._verified.get(alert, ""))
         return table
@@ -142,18 +156,25 @@ class Show:
 
 def phases(signal: SignalProcessing) -> str:
     """The phases that the signal went through, with the milliseconds each took."""
+    return " → ".join(f"{word} {took:.1f} ms" for word, took in steps(signal)) or str(signal.status.phase or "")
+
+
+def steps(signal: SignalProcessing) -> list[tuple[str, float]]:
+    """What has been done with the signal so far, and the milliseconds each step took, by the times in its status."""
     status = signal.status
-    if status.start_time is None:
-        return str(status.phase or "")
-    at, parts = status.start_time, []
-    for word, type in (("enriched", "EnrichmentComplete"), ("classified", "ClassificationComplete")):
-        condition = status.condition(type)
-        if condition is not None and condition.status == "True":
-            parts.append(f"{word} {(condition.last_transition_time - at).total_seconds() * 1000:.1f} ms")
-            at = condition.last_transition_time
+    ends = [
+        (word, condition.last_transition_time)
+        for word, type in (("enriched", "EnrichmentComplete"), ("classified", "ClassificationComplete"))
+        if (condition := status.condition(type)) is not None and condition.status == "True"
+    ]
     if status.completion_time is not None:
-        parts.append(f"{status.phase} {(status.completion_time - at).total_seconds() * 1000:.1f} ms")
-    return " → ".join(parts) or str(status.phase)
+        ends.append((str(status.phase), status.completion_time))
+    begins = [status.start_time, *(end for _, end in ends)]
+    return [
+        (word, (end - begin).total_seconds() * 1000)
+        for (word, end), begin in zip(ends, begins, strict=False)
+        if begin is not None
+    ]
 
 
 def decision(signal: SignalProcessing) -> str:
