@@ -129,7 +129,7 @@ class Show:
         heads = (
             "alert",
             "target",
-            "enriched › classified › done",
+            "ms in each step",
             "environment",
             "severity",
             "priority",
@@ -137,7 +137,7 @@ class Show:
             "trail",
         )
         for head in heads:
-            table.add_column(head, overflow="fold", no_wrap=head == "alert")
+            table.add_column(head, overflow="fold", no_wrap=head in ("alert", "ms in each step"))
         for alert, expected in EXPECTED.items():
             signal = self._signals.get(alert)
             if signal is None:
@@ -146,7 +146,7 @@ class Show:
             target = signal.spec.signal.target_resource
             cells = [
                 f"{target.kind}/{target.name}",
-                " › ".join(f"{ms:.1f} ms" for _, ms in steps(signal)),
+                " + ".join(f"{took:.1f}" for _, took in steps(signal)),
                 *decision(signal).split(" · "),
             ]
             cells += [""] * (5 - len(cells))
