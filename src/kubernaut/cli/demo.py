@@ -129,7 +129,7 @@ class Show:
         heads = (
             "alert",
             "target",
-            "ms in each step",
+            "phase, ms per step",
             "environment",
             "severity",
             "priority",
@@ -137,7 +137,7 @@ class Show:
             "trail",
         )
         for head in heads:
-            table.add_column(head, overflow="fold", no_wrap=head in ("alert", "ms in each step"))
+            table.add_column(head, overflow="fold", no_wrap=head in ("alert", "phase, ms per step"))
         for alert, expected in EXPECTED.items():
             signal = self._signals.get(alert)
             if signal is None:
@@ -146,7 +146,7 @@ class Show:
             target = signal.spec.signal.target_resource
             cells = [
                 f"{target.kind}/{target.name}",
-                " + ".join(f"{took:.1f}" for _, took in steps(signal)),
+                " ".join([str(signal.status.phase or "new"), " + ".join(f"{took:.1f}" for _, took in steps(signal))]),
                 *decision(signal).split(" · "),
             ]
             cells += [""] * (5 - len(cells))
