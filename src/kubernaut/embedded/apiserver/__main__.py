@@ -10,6 +10,7 @@ from pathlib import Path
 import uvloop
 
 from kubernaut.embedded.apiserver.server import DirectoryInUse, open_server
+from kubernaut.ops import logs
 
 
 def main() -> int:
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--kubeconfig", type=Path, help="where to write it (default: DATA/kubeconfig)")
     parser.add_argument("--token", default="", help="the bearer token clients need (default: a random one)")
     given = parser.parse_args()
+    logs.configure(stream=sys.stderr)
     try:
         uvloop.run(_serve(given.data, given.port, given.kubeconfig, given.token))
     except (DirectoryInUse, OSError) as error:

@@ -340,24 +340,37 @@ def _yaml(body: bytes) -> Any:
         raise ValueError(str(error)) from None
 
 
+class _Preconditions(msgspec.Struct, rename="camel"):
+    uid: str | None = None
+    resource_version: str | None = None
+
+
+class _DeleteOptions(msgspec.Struct, rename="camel"):
+    preconditions: _Preconditions | None = None
+    propagation_policy: str | None = None
+    orphan_dependents: bool | None = None
+    dry_run: list[str] | None = None
+
+
+_delete_options = msgspec.json.Decoder(_DeleteOptions).decode
+
+
 def _deletion(query: Query, body: bytes) -> Deletion:
-    content: dict[str, Any] = {}
-    if body:
-        try:
-            content = decode(body)
-        except msgspec.DecodeError as error:
-            raise bad_request(f"couldn't get version/kind; json parse error: {error}") from None
-    preconditions = content.get("preconditions") or {}
-    policy = content.get("propagationPolicy") or query.text("propagationPolicy")
-    if content.get("orphanDependents") is True:
+    try:
+        content = _delete_options(body) if body else _DeleteOptions()
+    except msgspec.DecodeError as error:
+        raise bad_request(f"these are no DeleteOptions: {error}") from None
+    preconditions = content.preconditions or _Preconditions()
+    policy = content.propagation_policy or query.text("propagationPolicy")
+    if content.orphan_dependents:
         policy = "Orphan"
     if policy not in {"", "Orphan", "Foreground", "Background"}:
         raise _bad_policy(policy)
     return Deletion(
-        uid=preconditions.get("uid"),
-        resource_version=preconditions.get("resourceVersion"),
+        uid=preconditions.uid,
+        resource_version=preconditions.resource_version,
         policy=policy,
-        dry_run=bool(content.get("dryRun") or query.texts("dryRun")),
+        dry_run=bool(content.dry_run or query.texts("dryRun")),
     )
 
 

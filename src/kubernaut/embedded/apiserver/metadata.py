@@ -6,6 +6,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from kubernaut.embedded.apiserver.resources import Object, Resource
 from kubernaut.embedded.apiserver.status import Cause, bad_value, required, shown
 
@@ -207,7 +209,49 @@ def malformed(metadata: Any) -> str:
             for value in entries.values():
                 if not isinstance(value, str):
                     return _wrong(value, key, "string")
-    return _malformed_lists(metadata)
+    return _malformed_lists(metadata) or _malformed_parts(metadata)
+
+
+class _Owner(msgspec.Struct, rename="camel"):
+    api_version: str | None = None
+    kind: str | None = None
+    name: str | None = None
+    uid: str | None = None
+    controller: bool | None = None
+    block_owner_deletion: bool | None = None
+
+
+class _Manager(msgspec.Struct, rename="camel"):
+    manager: str | None = None
+    operation: str | None = None
+    api_version: str | None = None
+    time: str | None = None
+    fields_type: str | None = None
+    fields_v1: dict[str, Any] | None = msgspec.field(default=None, name="fieldsV1")
+    subresource: str | None = None
+
+
+class _Parts(msgspec.Struct, rename="camel"):
+    owner_references: list[_Owner] | None = None
+    managed_fields: list[_Manager] | None = None
+    generation: int | None = None
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    deletion_grace_period_seconds: int | None = None
+
+
+def _malformed_parts(metadata: dict[str, Any]) -> str:
+    try:
+        parts = msgspec.convert(metadata, _Parts)
+    except msgspec.ValidationError as error:
+        return f"ObjectMeta: {error}"
+    if all(_is_tree(entry.fields_v1 or {}) for entry in parts.managed_fields or ()):
+        return ""
+    return "ObjectMeta.managedFields: fieldsV1 is no set of fields"
+
+
+def _is_tree(tree: Any) -> bool:
+    return isinstance(tree, dict) and all(_is_tree(below) for below in tree.values())
 
 
 def _malformed_lists(metadata: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ Schema = Mapping[str, Any]
 Resolve = Callable[[str], Schema]
 
 _INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+_SCHEMA = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
 _QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _RAW = frozenset({"io.k8s.apimachinery.pkg.runtime.RawExtension", "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1"})
 
@@ -25,6 +26,7 @@ class Node:
         "int_or_string",
         "items",
         "list_type",
+        "loose",
         "map_keys",
         "map_type",
         "merges",
@@ -46,6 +48,8 @@ class Node:
         self.preserves: bool = bool(schema.get("x-kubernetes-preserve-unknown-fields"))
         self.embedded: bool = bool(schema.get("x-kubernetes-embedded-resource"))
         self.int_or_string: bool = bool(schema.get("x-kubernetes-int-or-string")) or self.format == "int-or-string"
+        self.loose: bool = False
+        """A value that is no object may stand here too."""
         self.list_type: str = schema.get("x-kubernetes-list-type", "")
         self.map_keys: tuple[str, ...] = tuple(schema.get("x-kubernetes-list-map-keys") or ())
         self.map_type: str = schema.get("x-kubernetes-map-type", "")
@@ -87,14 +91,22 @@ def compiled(schema: Schema, resolve: Resolve | None = None, known: dict[str, No
         name = reference.rpartition("/")[2]
         node = known.get(name)
         if node is None:
-            node = known[name] = Node(resolve(name))
-            _special(name, node)
-            _fill(node, resolve(name), resolve, known)
+            node = known[name] = _named(name, resolve, known)
         return node
     node = Node(schema)
     if resolve is not None:
         # Defaults of built-in kinds are Go's zero values, which nobody stores.
         node.has_default = False
+    _fill(node, schema, resolve, known)
+    return node
+
+
+def _named(name: str, resolve: Resolve, known: dict[str, Node]) -> Node:
+    loose = name.endswith(("JSONSchemaPropsOrArray", "JSONSchemaPropsOrBool"))
+    schema = resolve(_SCHEMA if loose else name)
+    node = known[name] = Node(schema)
+    node.loose = loose
+    _special(name, node)
     _fill(node, schema, resolve, known)
     return node
 
@@ -111,9 +123,7 @@ def _special(name: str, node: Node) -> None:
     if name in {_INT_OR_STRING, _QUANTITY}:
         node.int_or_string = True
         node.type = ""
-    elif name in _RAW or name.endswith(
-        (".JSON", ".JSONSchemaProps", ".JSONSchemaPropsOrArray", ".JSONSchemaPropsOrBool")
-    ):
+    elif name in _RAW or name.endswith((".JSON", ".JSONSchemaPropsOrStringArray")):
         node.preserves = True
 
 

@@ -28,10 +28,11 @@ def _object(node: Node, value: Any, patch: dict[str, Any], *, top: bool = False)
     live = dict(value) if isinstance(value, dict) else {}
     if directive == "replace":
         live = {}
-    elif directive not in {None, "merge"}:
+    elif directive not in (None, "merge"):
         raise bad_request(f"unrecognized patch directive {directive!r}")
     if "$retainKeys" in patch:
-        live = {name: item for name, item in live.items() if name in patch["$retainKeys"]}
+        kept = _list_of(patch["$retainKeys"])
+        live = {name: item for name, item in live.items() if name in kept}
     for key, change in patch.items():
         if key in _DIRECTIVES or key.startswith(_ORDER):
             continue
@@ -48,16 +49,22 @@ def _object(node: Node, value: Any, patch: dict[str, Any], *, top: bool = False)
     return live
 
 
+def _list_of(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise bad_request(f"a patch directive needs a list, not {value!r}")
+    return value
+
+
 def _without(live: dict[str, Any], name: str, gone: list[Any]) -> None:
     if isinstance(live.get(name), list):
-        live[name] = [item for item in live[name] if item not in gone]
+        live[name] = [item for item in live[name] if item not in _list_of(gone)]
 
 
 def _arrange(node: Node, live: dict[str, Any], patch: dict[str, Any]) -> None:
     for key, order in patch.items():
         name = key.removeprefix(_ORDER)
         if name != key and isinstance(live.get(name), list):
-            live[name] = _arranged(node.properties.get(name) or ANYTHING, live[name], order)
+            live[name] = _arranged(node.properties.get(name) or ANYTHING, live[name], _list_of(order))
 
 
 def _value(node: Node, value: Any, change: Any) -> Any:

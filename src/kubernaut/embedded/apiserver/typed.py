@@ -71,7 +71,7 @@ _GO = {"string": "string", "boolean": "bool", "integer": "int32", "number": "flo
 
 
 def _mismatches(node: Node, value: Any, path: str) -> Iterator[str]:
-    if value is None or node.preserves:
+    if value is None or node.preserves or (node.loose and not isinstance(value, dict)):
         return
     if isinstance(value, dict) and not node.int_or_string and node.type in {"object", ""}:
         for name, item in value.items():
@@ -84,6 +84,8 @@ def _mismatches(node: Node, value: Any, path: str) -> Iterator[str]:
     if isinstance(value, list) and node.type == "array":
         if node.items is not None:
             for item in value:
+                if item is None and node.items.type == "object":
+                    yield f"json: cannot unmarshal null into Go struct field {path} of type object"
                 yield from _mismatches(node.items, item, path)
         return
     if not _has_type(node, value):

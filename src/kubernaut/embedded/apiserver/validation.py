@@ -111,7 +111,7 @@ def _check_list(node: Node, value: list[Any], old: Any, path: str) -> Iterator[C
         seen: set[Any] = set()
         for index, item in enumerate(value):
             key = item_key(node, item)
-            if key in seen:
+            if key is not None and key in seen:
                 duplicate = item if node.list_type == "set" else {name: item.get(name) for name in node.map_keys}
                 yield ("FieldValueDuplicate", f"Duplicate value: {shown(duplicate)}", f"{path}[{index}]")
             seen.add(key)

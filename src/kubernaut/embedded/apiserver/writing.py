@@ -80,7 +80,6 @@ class Writer:
         self._check_namespace(resource, content)
         if resource.custom is not None and resource.has_status:
             value.pop("status", None)
-        kinds.prepare_new(resource, value)
         warnings = self._admit(resource, value, None, options)
         key = (namespace or "", content["name"])
         for _ in range(8 if generated else 0):
@@ -278,6 +277,8 @@ class Writer:
     def _admit(self, resource: Resource, value: Object, old: Object | None, options: Options) -> list[str]:
         """Bring the object into its full form and return warnings; raise a 422 when it breaks rules."""
         warnings = admission.check_fields(resource, value, options)
+        if old is None:
+            kinds.prepare_new(resource, value)
         admission.fill_in(resource, value)
         found: list[Cause] = metadata.violations(resource, value["metadata"])
         if old is not None:
