@@ -57,7 +57,7 @@ bench: $(READY) ## All benchmarks, or the named ones: make bench ARGS="ingest de
 
 .PHONY: lock
 lock: $(READY) ## Pin the requirements anew (needs uv)
-	@uv pip compile --python $(BIN)/python --generate-hashes --no-emit-index-url --no-header --extra all --group dev --quiet --upgrade --output-file requirements/dev.txt pyproject.toml
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra all --group dev --quiet --upgrade --output-file requirements/dev.txt pyproject.toml
 
 .PHONY: clean
 clean: ## Remove the environment and caches
