@@ -42,6 +42,10 @@ class Terminal(Exception):
     """The work on this key failed, and repeating it cannot help: log it, count it, wait for the object to change."""
 
 
+class TryAgain(Exception):
+    """Something that the work needs is not to be had for now; an expected trouble, which needs no traceback."""
+
+
 class Cache(Protocol):
     """What must be filled before work begins; an `Informer` is one."""
 
@@ -151,7 +155,7 @@ class Controller(Generic[K]):
         facts: dict[str, Any] = {"key": str(key), "again_in": round(delay, 3), "failures": self._queue.failures(key)}
         if isinstance(error, Conflict):
             self._log.info("somebody else wrote first, trying again", **facts)
-        elif isinstance(error, KubeError):
+        elif isinstance(error, KubeError | TryAgain):
             self._log.warning("reconcile failed", error=str(error), **facts)
         else:
             self._log.exception("reconcile failed", **facts)

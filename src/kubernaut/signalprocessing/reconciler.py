@@ -17,7 +17,8 @@ import structlog
 from kubernaut.api.events import AuditEvent
 from kubernaut.api.signals import SignalProcessing, SignalStatus
 from kubernaut.api.vocabulary import EventReason, Phase
-from kubernaut.kube.controller import RequeueAfter, Result
+from kubernaut.audit.errors import AuditError
+from kubernaut.kube.controller import RequeueAfter, Result, TryAgain
 from kubernaut.kube.errors import Conflict, NotFound
 from kubernaut.kube.objects import Key
 from kubernaut.signalprocessing import trail
@@ -128,7 +129,7 @@ class Reconciler:
                 return outcome.status, notices, outcome.wait
 
     async def _write(self, key: Key, signal: SignalProcessing, status: SignalStatus) -> SignalProcessing | None:
-        """The stored object; None when the signal is gone or no longer in the phase from which we started."""
+        """The stored object; None when the signal is gone or its status is no longer the one we started from."""
         current = signal
         for _ in range(TRIES):
             try:
@@ -141,7 +142,8 @@ class Reconciler:
                     current = await self._signals.fresh(key)
                 except NotFound:
                     return None
-                if current.metadata.uid != signal.metadata.uid or current.status.phase != signal.status.phase:
+                # What we found out holds for the status it was found out from, and for no other.
+                if current.metadata.uid != signal.metadata.uid or current.status != signal.status:
                     log.info("signal was moved on by somebody else", signal=str(key), phase=current.status.phase)
                     return None
                 continue
@@ -157,7 +159,10 @@ class Reconciler:
             recorded = frozenset()
         if not events or events[-1].event_id in recorded:
             return
-        self._recorder.record([event for event in events if event.event_id not in recorded])
+        try:
+            self._recorder.record([event for event in events if event.event_id not in recorded])
+        except AuditError as error:  # the spool is full, or its disk is; the events are derived again
+            raise TryAgain(str(error)) from error
         # After the last event of a signal none follows, so that one id says it all.
         keep = events[-1:] if signal.status.completion_time else events
         self._recorded[key] = (signal.metadata.uid, frozenset(event.event_id for event in keep))

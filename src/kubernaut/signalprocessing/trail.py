@@ -184,8 +184,10 @@ class _Trail:
             **self._classification(),
             **self._business(),
         )
-        outcome = Outcome.FAILURE if phase is Phase.FAILED else Outcome.SUCCESS
-        return self._event(payload, "processed", self._at(phase), outcome)
+        if phase is Phase.FAILED:
+            # An id of its own: a parent may fail a signal that had completed, and both have happened.
+            return self._event(payload, "processed/Failed", self._at(phase), Outcome.FAILURE)
+        return self._event(payload, "processed", self._at(phase))
 
     def _error(self, phase: Phase, which: str, at: datetime) -> AuditEvent:
         failure = self._status.failure_info

@@ -12,7 +12,7 @@ from kubernaut.api.events import AuditEvent
 from kubernaut.api.signals import FailureInfo, SignalProcessing, SignalStatus
 from kubernaut.api.vocabulary import Environment, Phase
 from kubernaut.audit.errors import SpoolFull
-from kubernaut.kube.controller import RequeueAfter
+from kubernaut.kube.controller import RequeueAfter, TryAgain
 from kubernaut.kube.errors import Conflict, NotFound, Unreachable
 from kubernaut.kube.objects import Key, key_of
 from kubernaut.signalprocessing import trail
@@ -209,7 +209,7 @@ async def test_final_signal_is_left_alone():
 async def test_events_are_derived_again_after_a_crash_between_write_and_record():
     bench = Bench(a_signal())
     bench.book.is_full = True
-    with pytest.raises(SpoolFull):
+    with pytest.raises(TryAgain, match="full"):
         await bench.reconcile()
     assert bench.status.phase is Phase.COMPLETED
     restarted = Bench(bench.signals.stored[bench.key])
@@ -269,6 +269,22 @@ async def test_signal_that_its_parent_failed_meanwhile_stays_failed():
     assert bench.status.failure_info.error == "parent was cancelled"
     assert bench.status.completion_time is not None
     assert bench.actions[-3:] == ["error.occurred", "phase.transition", "signal.processed"]
+
+
+async def test_two_controllers_in_one_outage_never_give_one_id_two_contents():
+    bench = Bench(a_signal())
+    bench.cluster.failures = 10
+    await bench.reconcile()
+    before = bench.signals.stored[bench.key]
+    other = msgspec.structs.replace(before.status.failure_info, consecutive_failures=2, last_failure_time=EARLY)
+    due = msgspec.structs.replace(before.status.failure_info, last_failure_time=EARLY)
+    bench.signals.put(bench.key, msgspec.structs.replace(before.status, failure_info=due))
+    bench.signals.cached[bench.key] = bench.signals.stored[bench.key]
+    bench.signals.put(bench.key, msgspec.structs.replace(before.status, failure_info=other))
+
+    assert isinstance(await bench.reconcile(), RequeueAfter)
+
+    assert bench.status.failure_info == other
 
 
 async def test_write_that_never_succeeds_is_tried_later():

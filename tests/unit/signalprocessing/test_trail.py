@@ -268,3 +268,15 @@ def test_a_null_character_of_a_sender_does_not_keep_its_events_out_of_the_ledger
 
     assert {payload_of(event).signal for event in events} == {"Odd\ufffdName"}
     assert all("\0" not in (event.cluster_id or "") and b"\\u0000" not in bytes(event.event_data) for event in events)
+
+
+def test_a_completed_signal_that_its_parent_fails_leaves_both_ends_under_ids_of_their_own():
+    completed = a_signal(status=a_status(Phase.COMPLETED))
+    overwritten = with_status(completed, failed(completed.status))
+
+    before = {event.event_id: event for event in trail.events_of(completed)}
+    after = {event.event_id: event for event in trail.events_of(overwritten)}
+
+    assert all(after[same] == before[same] for same in before.keys() & after.keys())
+    outcomes = [event.event_outcome for event in (before | after).values() if event.event_action == "processed"]
+    assert sorted(outcomes) == ["failure", "success"]
