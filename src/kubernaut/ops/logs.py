@@ -6,7 +6,7 @@ A service logs to standard output; a command that prints an answer there logs to
 import logging
 import sys
 from enum import StrEnum
-from typing import TextIO
+from typing import BinaryIO, TextIO, cast
 
 import msgspec
 import structlog
@@ -45,7 +45,7 @@ def configure(
         factory: structlog.types.BindableLogger | object = structlog.PrintLoggerFactory(stream)
     else:
         renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
-        factory = structlog.BytesLoggerFactory(stream.buffer)
+        factory = structlog.BytesLoggerFactory(cast("BinaryIO", _Unbreakable(stream.buffer)))
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -54,6 +54,32 @@ def configure(
     )
     # Libraries log through the standard module; only what needs attention is let through, on the same stream.
     logging.basicConfig(stream=stream, level=logging.WARNING, format='{"level":"%(levelname)s","event":"%(message)s"}')
+
+
+class _Unbreakable:
+    """A stream of lines whose disk may be full and whose reader may be gone: that must not end a service.
+
+    Lines that could not be written are counted, and the count is written as soon as writing works again.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        # A buffer would keep a line that failed and fail with it again.
+        self._stream = getattr(stream, "raw", stream)
+        self._lost = 0
+
+    def write(self, line: bytes) -> int:
+        try:
+            if self._lost:
+                self._stream.write(_to_json({"event": "log lines were lost", "lines": self._lost}) + b"\n")
+            self._stream.write(line)
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            self._lost += 1
+        else:
+            self._lost = 0
+        return len(line)
+
+    def flush(self) -> None:
+        """Each line is flushed when it is written."""
 
 
 def _to_json(event: dict[str, object], **_: object) -> bytes:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 CODE = """
 import structlog
@@ -27,3 +28,32 @@ def test_a_line_is_json_off_a_terminal_with_logger_level_time_and_data():
         "signal": "ns/sp-1",
         "took": 1.5,
     }
+
+
+def test_a_line_that_cannot_be_written_does_not_end_the_service():
+    code = CODE + "import os; os.write(2, b'still here')"
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+
+    assert done.stderr.startswith("still here")
+
+
+def test_lines_that_were_lost_are_counted_in_the_next_one(tmp_path):
+    code = """
+import os, resource, structlog
+from kubernaut.ops import logs
+logs.configure(logs.LogLevel.INFO)
+log = structlog.get_logger("x")
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+log.info("one"); log.info("two")
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+log.info("three")
+"""
+    with (tmp_path / "log").open("wb") as log:
+        subprocess.run([sys.executable, "-c", code], stdout=log, check=True)
+
+    lost, three = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    assert lost == {"event": "log lines were lost", "lines": 2}
+    assert three["event"] == "three"
