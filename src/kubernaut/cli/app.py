@@ -6,6 +6,7 @@ Commands are named here and imported when they are called, so that `--help` need
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
@@ -97,8 +98,33 @@ def run(arguments: list[str]) -> int:
 
 
 def _await(answer: Coroutine[Any, Any, object]) -> object:
-    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        return runner.run(answer)
+    try:
+        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+            return runner.run(_stoppable(answer))
+    finally:
+        # Everything is closed; a late signal must not turn the exit code into that of a killed process.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
+async def _stoppable(answer: Coroutine[Any, Any, object]) -> object:
+    """Run a command so that the first Ctrl-C or SIGTERM closes what it has opened, and a second one changes nothing."""
+    loop, command = asyncio.get_running_loop(), asyncio.ensure_future(answer)
+    asked: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        asked.append(number)
+        if len(asked) == 1:
+            command.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        return await command
+    except asyncio.CancelledError:
+        if not asked:
+            raise
+        return 128 + asked[0]
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,10 +85,19 @@ class Postgres:
 async def open_postgres(config: PostgresConfig) -> AsyncIterator[Postgres]:
     """Run a server on the directory's data, made first if there is none, until the block ends."""
     place = _Place(config)
-    await asyncio.to_thread(place.prepare)
+    await _to_the_end(place.prepare)
     await place.outlive_orphan()
     async with open_on_free_port(place.spec, config.port) as (process, port):
         yield Postgres(port=port, password=place.password, process=process)
+
+
+async def _to_the_end(work: Callable[[], None]) -> None:
+    """Run `work` in a thread and wait for it even when cancelled: it must not write to a directory that is removed."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(working)
+    finally:
+        await asyncio.wait([working])
 
 
 class _Place:

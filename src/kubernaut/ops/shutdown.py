@@ -5,10 +5,17 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
+
+log = structlog.get_logger("shutdown")
+
 
 @contextmanager
 def stop_requested() -> Iterator[asyncio.Event]:
-    """An event that SIGTERM or SIGINT sets, instead of ending the process; the old handlers come back at the end."""
+    """An event that SIGTERM or SIGINT sets, instead of ending the process.
+
+    After the block further signals are ignored: the process is stopping, and would otherwise leave things half closed.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     caught = (signal.SIGTERM, signal.SIGINT)
@@ -18,4 +25,4 @@ def stop_requested() -> Iterator[asyncio.Event]:
         yield stop
     finally:
         for number in caught:
-            loop.remove_signal_handler(number)
+            loop.add_signal_handler(number, log.info, "stopping already")
