@@ -308,7 +308,7 @@ _DURATION = re.compile(r"[-+]?(0|(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.
 def _well_formed(kind: str, value: str) -> bool:
     match kind:
         case "date-time":
-            return _RFC3339.fullmatch(value) is not None and _is_date(value[:10])
+            return _RFC3339.fullmatch(value) is not None and _is_date(value[:19].upper())
         case "date":
             return len(value) == 10 and _is_date(value)
         case "uuid":

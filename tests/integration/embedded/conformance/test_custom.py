@@ -62,6 +62,7 @@ def test_nulls_are_dropped_unless_allowed(api, widgets, group):
         ({"ratio": 0.3}, "spec.ratio", "FieldValueInvalid"),
         ({"flag": "yes"}, "spec.flag", "FieldValueTypeInvalid"),
         ({"when": "now"}, "spec.when", "FieldValueTypeInvalid"),
+        ({"when": "2016-12-31T23:59:60Z"}, "spec.when", "FieldValueTypeInvalid"),
         ({"tags": []}, "spec.tags", "FieldValueInvalid"),
         ({"tags": ["a", "b", "c", "d"]}, "spec.tags", "FieldValueTooMany"),
         ({"tags": ["a", "a"]}, "spec.tags[1]", "FieldValueDuplicate"),
