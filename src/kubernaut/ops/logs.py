@@ -71,7 +71,8 @@ class _Unbreakable:
         try:
             if self._lost:
                 self._stream.write(_to_json({"event": "log lines were lost", "lines": self._lost}) + b"\n")
-            self._stream.write(line)
+            if self._stream.write(line) is None:
+                raise BlockingIOError("the pipe is full")
         except (OSError, ValueError):  # ValueError: the stream is closed
             self._lost += 1
         else:
