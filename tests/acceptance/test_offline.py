@@ -36,6 +36,7 @@ def test_the_shop_is_decided_as_the_demo_expects():
         assert status["phase"] == "Completed"
         assert status["environmentClassification"]["environment"] == expected.environment
         assert status["signalClassification"]["severity"] == expected.severity
+        assert status["signalClassification"]["signalMode"] == expected.mode
         assert status["priorityAssignment"]["priority"] == expected.priority
         assert status["kubernetesContext"].get("degradedMode", False) == expected.degraded
 

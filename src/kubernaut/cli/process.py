@@ -36,7 +36,7 @@ async def process(
     signal
         An Alertmanager payload (version 4) or a SignalProcessing object, as JSON or YAML.
     """
-    from kubernaut.signalprocessing import offline
+    from kubernaut.signalprocessing import offline, signal_mode
     from kubernaut.signalprocessing.policy.live import open_policy
 
     try:
@@ -45,7 +45,8 @@ async def process(
     except offline.ManifestError as error:
         raise Failed(str(error), code=2) from error
     async with open_policy(_sources(policy)) as rules:
-        done = [await offline.process(each, manifests, rules) for each in signals]
+        modes = signal_mode.builtin()
+        done = [await offline.process(each, manifests, rules, modes=modes) for each in signals]
     if not emit(done, output):
         _show(done)
     return 0 if all(each.status.phase == "Completed" for each in done) else 1

@@ -20,6 +20,7 @@ from kubernaut.embedded.ports import HOST, free_port
 from kubernaut.embedded.postgres import Postgres
 from kubernaut.embedded.process import Process, ProcessSpec, open_process
 from kubernaut.embedded.secret_files import write_secret
+from kubernaut.signalprocessing import signal_mode
 
 _PROBE_WITHIN = 2.0  # seconds
 _LOGGING = {"level": "INFO", "format": "json"}
@@ -99,7 +100,7 @@ def controller(around: Surroundings, policy: Path) -> Service:
                 "portFile": str(port_file),
                 "namespace": around.namespace,
             },
-            "classifier": {"policyDir": str(policy), "signalModes": None},
+            "classifier": {"policyDir": str(policy), "signalModes": str(policy / signal_mode.FILE)},
             "datastorage": _store(around, "controller"),
             "logging": _LOGGING,
         }

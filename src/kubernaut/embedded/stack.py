@@ -39,7 +39,7 @@ from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
 from kubernaut.kube.errors import AlreadyExists
 from kubernaut.kube.objects import Kind, Raw
-from kubernaut.signalprocessing import default_policy
+from kubernaut.signalprocessing import default_policy, signal_mode
 
 NAMESPACE = "kubernaut-system"
 _DATABASE = "kubernaut"
@@ -270,11 +270,12 @@ async def _ensure_database(server: Postgres) -> None:
 
 
 def _policy(directory: DataDirectory) -> Path:
-    """A directory with the policy, which its owner may edit while the controller runs."""
+    """A directory with policy and signal modes, which its owner may edit while the controller runs."""
     place = directory.section("policy")
     if not any(place.iterdir()):
-        with resources.as_file(resources.files(default_policy) / "policy.rego") as original:
-            shutil.copyfile(original, place / "policy.rego")
+        for name in ("policy.rego", signal_mode.FILE):
+            with resources.as_file(resources.files(default_policy) / name) as original:
+                shutil.copyfile(original, place / name)
     return place
 
 

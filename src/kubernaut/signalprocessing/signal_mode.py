@@ -5,16 +5,19 @@ it changes; a file that cannot be used is reported and the previous one stays.
 """
 
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 
 import structlog
 import yaml
 
 from kubernaut.api.vocabulary import SignalMode
+from kubernaut.signalprocessing import default_policy
 
 log = structlog.get_logger("signal-mode")
 
 KEY = "proactive_signal_mappings"
+FILE = "proactive-signal-mappings.yaml"
 
 
 class ModesInvalid(ValueError):
@@ -44,6 +47,11 @@ class SignalModes:
         if base is None:
             return Mode(mode=SignalMode.REACTIVE, name=name)
         return Mode(mode=SignalMode.PROACTIVE, name=base, source_name=name)
+
+
+def builtin() -> SignalModes:
+    """The mapping that comes with the package."""
+    return parse((resources.files(default_policy) / FILE).read_text())
 
 
 def parse(text: str) -> SignalModes:

@@ -17,7 +17,7 @@ import httpx2
 import yaml
 
 from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
-from kubernaut.api.vocabulary import Environment, Priority, Severity
+from kubernaut.api.vocabulary import Environment, Priority, Severity, SignalMode
 from kubernaut.embedded.errors import EmbeddedError
 from kubernaut.kube.client import Client, Selection
 from kubernaut.kube.discovery import Discovery
@@ -39,6 +39,7 @@ class Expectation:
     severity: Severity
     priority: Priority
     degraded: bool = False
+    mode: SignalMode = SignalMode.REACTIVE
     why: str
 
 
@@ -78,7 +79,8 @@ EXPECTED: Mapping[str, Expectation] = {
         environment=Environment.UNKNOWN,
         severity=Severity.WARNING,
         priority=Priority.P2,
-        why="a node belongs to no namespace",
+        mode=SignalMode.PROACTIVE,
+        why="a prediction, about a node of no namespace",
     ),
 }
 """By alert name. The seventh alert of the payload is resolved and must open nothing."""
@@ -186,6 +188,7 @@ def differences(signal: SignalProcessing) -> list[str]:
         ("environment", environment and environment.environment, expected.environment),
         ("severity", severity and severity.severity, expected.severity),
         ("priority", status.priority_assignment and status.priority_assignment.priority, expected.priority),
+        ("mode", severity and severity.signal_mode, expected.mode),
         ("degraded", bool(status.kubernetes_context and status.kubernetes_context.degraded_mode), expected.degraded),
     )
     return [f"{name} is {is_}, not {wanted}" for name, is_, wanted in found if is_ != wanted]
