@@ -2,9 +2,10 @@
 
 A fenced block marked `console` is a session: lines that begin with `$ ` are commands, and all of them must succeed.
 The comment `<!-- with: up -->` before a block means "while `kubernaut up` runs, in a second terminal".
-Blocks marked `rego`, `yaml` or `json` are parsed; `text` blocks show output and are not checked.
+Blocks marked `python`, `yaml` or `json` are parsed; `text` and `rego` blocks show something and are not checked.
 """
 
+import ast
 import json
 import os
 import re
@@ -96,3 +97,8 @@ def test_session_runs_beside_a_running_stack(block, up):
     done = run(block.commands, ROOT, up.env)
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_python_is_python(block):
+    compile(block.text, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
