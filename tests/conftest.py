@@ -23,7 +23,5 @@ def pytest_configure(config: pytest.Config) -> None:
     Only real API servers speak TLS, so elsewhere an unclosed socket stays an error.
     """
     if os.environ.get("KUBEBUILDER_ASSETS"):
-        config.addinivalue_line("filterwarnings", "ignore:unclosed <s:ResourceWarning")
-        config.addinivalue_line(
-            "filterwarnings", "ignore:Exception ignored in. <s:pytest.PytestUnraisableExceptionWarning"
-        )
+        config.addinivalue_line("filterwarnings", "ignore:unclosed:ResourceWarning")
+        config.addinivalue_line("filterwarnings", "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")

@@ -188,12 +188,17 @@ def signal_of(alert: Alert, webhook: Webhook, found: Found, received_at: datetim
         target_type=TargetType.KUBERNETES,
         target_resource=found.target,
         cluster_id=cluster,
-        labels={**alert.labels, **webhook.common_labels},
-        annotations={**alert.annotations, **webhook.common_annotations},
+        labels=_named(alert.labels | webhook.common_labels),
+        annotations=_named(alert.annotations | webhook.common_annotations),
         firing_time=alert.starts_at,
         received_time=received_at,
         provider_data=_provider_data(alert, webhook),
     )
+
+
+def _named(texts: dict[str, str]) -> dict[str, str]:
+    """Without the empty name, which says nothing and which kube-apiserver 1.20 refuses together with the whole object."""
+    return {name: text for name, text in texts.items() if name}
 
 
 def _provider_data(alert: Alert, webhook: Webhook) -> str:

@@ -145,8 +145,8 @@ async def test_odd_words_are_stored_as_they_are(gateway, cluster, store):
 
     answer = await gateway.post(odd)
 
+    assert answer.status_code == 201, answer.text
     (signal,) = await cluster.signals()
-    assert answer.status_code == 201
     assert signal.spec.signal.name == odd["labels"]["alertname"][:253]
     assert signal.spec.signal.severity == odd["labels"]["severity"]
     assert signal.spec.signal.labels["a/b c"] == "ü" * 5000

@@ -247,6 +247,9 @@ async def test_bad_fingerprint_is_refused_by_the_api_server(cluster, shop):
         await cluster.client.create(SIGNAL, manifest)
 
 
+@pytest.mark.skipif(
+    "1.20" in os.environ.get("KUBEBUILDER_ASSETS", ""), reason="kube-apiserver 1.20 drops CEL rules silently"
+)
 async def test_spec_cannot_be_changed(cluster, controller, shop):
     done = await cluster.completed(a_service_signal(shop))
 
