@@ -197,7 +197,7 @@ def signal_of(alert: Alert, webhook: Webhook, found: Found, received_at: datetim
 
 
 def _named(texts: dict[str, str]) -> dict[str, str]:
-    """Without the empty name, which says nothing and which kube-apiserver 1.20 refuses together with the whole object."""
+    """Without the empty name, which says nothing; kube-apiserver 1.20 refuses a whole object for it."""
     return {name: text for name, text in texts.items() if name}
 
 
