@@ -8,7 +8,11 @@ A key is the name of a test, or the name with its parameters when not all of the
 """
 
 _NO_CONTROLLERS = "no controllers run beside it: owners collect nothing, and a namespace keeps its contents"
-WAITS_IN_VAIN = frozenset({_NO_CONTROLLERS})
+_LATE_OPENAPI = (
+    "it describes a custom resource in OpenAPI some time after it is established, and kubectl reads it there"
+)
+WAITS_IN_VAIN = frozenset({_NO_CONTROLLERS, _LATE_OPENAPI})
+"""Reasons for which a test is skipped: it would wait in vain, or pass or fail by chance."""
 
 _NO_KIND_RULES = "it validates and defaults no single built-in kinds"
 _NO_WATCH_LIST = "its etcd 3.5.1 cannot report progress, which streaming lists need"
@@ -90,6 +94,8 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         **dict.fromkeys(_RULED, _NO_CEL),
         **dict.fromkeys(_CHECKED, _NO_STRICT),
         **dict.fromkeys(_DISCOVERED, _OLD_DISCOVERY),
+        "test_misspelt_field_is_refused": _LATE_OPENAPI,
+        "test_explain_describes_custom_fields": _LATE_OPENAPI,
         "test_newer_resources_are_listed": _OLD_KINDS,
         "test_custom_objects_are_selected_by_declared_fields": _NO_SELECTABLE,
         "test_bad_parameters_are_bad_requests": _OLD_ERRORS,
