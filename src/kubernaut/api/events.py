@@ -113,7 +113,7 @@ class EventCreated(AuditWire, frozen=True):
 
 
 class BatchCreated(AuditWire, frozen=True):
-    """The 201 answer to a batch: ids in the order of the request, and where the ledger put the new ones."""
+    """The 201 answer to a batch: ids in the order of the request."""
 
     event_ids: list[UUID]
     message: str

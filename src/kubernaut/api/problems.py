@@ -23,7 +23,6 @@ class Slug(StrEnum):
     DATABASE = "database-error"
     UNAVAILABLE = "service-unavailable"
     INTERNAL = "internal-error"
-    TARGET_REJECTED = "target-rejected"
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
