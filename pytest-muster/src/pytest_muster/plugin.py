@@ -1,8 +1,27 @@
-"""The pytest plugin. It names its version in the header of a run, and does nothing else yet."""
+"""The pytest plugin. Each room of it is a module with hooks of its own; this one joins the run and lets them in."""
 
 from importlib.metadata import version
 
+import pytest
 
-def pytest_report_header() -> str:
-    """One line in pytest's header, so that a log shows which version ran."""
-    return f"muster: {version('pytest-muster')}"
+from pytest_muster import recording, slots
+from pytest_muster.run import RUN, open_run
+
+ROOMS = (slots, recording)
+"""Modules with pytest hooks, in the order in which they are configured."""
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    parser.getgroup("muster", "pytest-muster")
+    for room in ROOMS:
+        pluginmanager.register(room, f"muster-room-{room.__name__.rpartition('.')[2]}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RUN] = open_run(config)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """One line in pytest's header, so that a log shows which version ran, and where its record is."""
+    return f"muster: {version('pytest-muster')}, run {config.stash[RUN].id}"

@@ -1,0 +1,22 @@
+"""The command `muster`: what can be done with the records of runs, and with the code of tests."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS: dict[str, tuple[str, str]] = {}
+"""Name → (module with `add_arguments(parser)` and `run(arguments) -> int`, one line of help)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Exit codes: 0 fine, 1 a finding, 2 wrong usage, 3 something could not be reached."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="muster", description=__doc__)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, summary) in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
+        if arguments[:1] == [name]:  # only the command that runs is imported
+            import_module(module).add_arguments(subparser)
+    chosen = parser.parse_args(arguments)
+    return int(import_module(COMMANDS[chosen.command][0]).run(chosen))

@@ -1,0 +1,86 @@
+"""The run record: JSON Lines, one object a line, each with a `type` and `at` (seconds since the epoch).
+
+`record.jsonl` is written by the controller (or the only process), `workers/<worker>.jsonl` by each worker; both hold
+lines of the same types and `read` puts them together by time. A line is written whole, so that a record is readable
+up to the moment at which its writer was killed.
+
+    run       schema, run, argv, rootdir, revision, dirty, seed, workers, dist, python, pytest, xdist, muster, platform,
+              cpus
+    worker    worker, slot, event: started | finished | crashed, pid, error
+    collected count, tests: [node id], serial: [node id], pending: [node id]
+    resource  name, scope: shared | worker, worker, took, error, tail, pid, ok,
+              event: starting | ready | failed | stopping | stopped | died | probe
+    phase     name: collection | shared set-up | tests | shared teardown, start, stop
+    test      test, worker, slot, order, outcome, serial, start, stop,
+              phases: {setup | call | teardown: {start, took, outcome}},
+              error: see below, output: {section: text}, leases: [text]
+    fact      worker, test, phase, kind, …: what the process did that can be seen from outside (see `facts`)
+    globals   worker, test, module, names: {global: kind of its value}
+    leak      test, worker, kind, what
+    end       exit, ending, counts: {outcome: n}, wall
+
+`order` counts the tests of one worker from 0. Outcomes are `Outcome`.
+An error is {phase, kind: class name, kinds: [class names along the chain of causes], message, errno: number or null,
+text: what pytest showed, frames: [{file, line, function, code}] from the outermost frame of the project to the
+innermost, none: whether it came from using None, globals: {module.name: kind} that the innermost frames referred to}.
+A second error of the same test, of its teardown, is under `teardown_error`.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+"""The version of the record; it grows when a field changes its meaning or goes."""
+
+Line = dict[str, Any]  # JSON: what a line holds depends on its type
+
+
+class Outcome(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    PENDING = "pending"
+    INFRASTRUCTURE = "infrastructure"
+    """The environment of the test failed, not what it tests."""
+
+
+class Journal:
+    """Appends lines to one file; from any thread, each line whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", buffering=1, encoding="utf-8")
+
+    def write(self, type: str, **fields: Any) -> None:
+        line = json.dumps({"type": type, "at": time.time(), **fields}, default=str, separators=(",", ":"))
+        with self._lock:
+            if not self._file.closed:
+                self._file.write(line + "\n")
+
+    def close(self) -> None:
+        with self._lock:
+            self._file.close()
+
+
+def lines(path: Path) -> Iterator[Line]:
+    """The lines of one file; a last one that was cut off is left out."""
+    with path.open(encoding="utf-8") as file:
+        for text in file:
+            try:
+                yield json.loads(text)
+            except json.JSONDecodeError:
+                return
+
+
+def read(run: Path) -> list[Line]:
+    """Every line of a run directory, by time."""
+    files = [run / "record.jsonl", *sorted((run / "workers").glob("*.jsonl"))]
+    found = [line for file in files if file.exists() for line in lines(file)]
+    return sorted(found, key=lambda line: line["at"])
