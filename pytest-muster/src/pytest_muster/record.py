@@ -29,7 +29,7 @@ A second error of the same test, of its teardown, is under `teardown_error`.
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -55,14 +55,22 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._watchers: list[Callable[[Line], None]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", buffering=1, encoding="utf-8")
 
     def write(self, type: str, **fields: Any) -> None:
-        line = json.dumps({"type": type, "at": time.time(), **fields}, default=str, separators=(",", ":"))
+        fields = {"type": type, "at": time.time(), **fields}
+        line = json.dumps(fields, default=str, separators=(",", ":"))
         with self._lock:
             if not self._file.closed:
                 self._file.write(line + "\n")
+        for watcher in self._watchers:
+            watcher(fields)
+
+    def watch(self, watcher: Callable[[Line], None]) -> None:
+        """Let `watcher` see every line after it is written, in the thread that wrote it."""
+        self._watchers.append(watcher)
 
     def close(self) -> None:
         with self._lock:
