@@ -2,27 +2,31 @@
 
 `record.jsonl` is written by the controller (or the only process), `workers/<worker>.jsonl` by each worker; both hold
 lines of the same types and `read` puts them together by time. A line is written whole, so that a record is readable
-up to the moment at which its writer was killed.
+up to the moment at which its writer was killed. Secrets are masked in every line (see `masking`).
 
     run       schema, run, argv, rootdir, revision, dirty, seed, workers, dist, python, pytest, xdist, muster, platform,
               cpus
     worker    worker, slot, event: started | finished | crashed, pid, error
-    collected count, tests: [node id], serial: [node id], pending: [node id]
+    collected count, tests: [node id], serial: [node id], pending: [node id], shared: [name], declared: {name: file}
     resource  name, scope: shared | worker, worker, took, error, tail, pid, ok,
               event: starting | ready | failed | stopping | stopped | died | probe
     phase     name: collection | shared set-up | tests | shared teardown, start, stop
-    test      test, worker, slot, order, outcome, serial, start, stop,
+    started   test, worker, order: a worker begins a test; without a `test` line the run was cut off in it
+    test      test, worker, slot, order, outcome, serial, start, stop, reason: why it was skipped, is pending, …
               phases: {setup | call | teardown: {start, took, outcome}},
               error: see below, output: {section: text}, leases: [text]
-    fact      worker, test, phase, kind, …: what the process did that can be seen from outside (see `facts`)
+    fact      worker, test, phase, kind, count, source, function, …: what the process did that can be seen from outside
+              (see `facts`)
     globals   worker, test, module, names: {global: kind of its value}
     leak      test, worker, kind, what
     end       exit, ending, counts: {outcome: n}, wall
 
 `order` counts the tests of one worker from 0. Outcomes are `Outcome`.
 An error is {phase, kind: class name, kinds: [class names along the chain of causes], message, errno: number or null,
-text: what pytest showed, frames: [{file, line, function, code}] from the outermost frame of the project to the
-innermost, none: whether it came from using None, globals: {module.name: kind} that the innermost frames referred to}.
+address: what it could not reach or open, text: what pytest showed, frames: [{file, line, function, code}] from the
+outermost frame of the project to the innermost, none: whether it came from using None, none_names and empty_names:
+[names in the failing line that were None, or empty], globals: {module.name: kind} that the innermost frames referred
+to}. A test that was running when its worker died has an error of kind `WorkerCrash`.
 A second error of the same test, of its teardown, is under `teardown_error`.
 """
 
