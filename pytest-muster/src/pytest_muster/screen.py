@@ -1,0 +1,154 @@
+"""Lines that stay at the bottom of a terminal, below whatever pytest writes.
+
+No mode of the terminal is changed: the cursor stays visible and wrapping stays on. So there is nothing to restore,
+however the process ends. Lines are cut one cell short of the width, and a frame is written at once, so it does not
+flicker. When the terminal becomes narrower, it wraps the lines that are there, and they are counted as it shows them.
+"""
+
+import os
+import shutil
+import threading
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+ELLIPSIS = "…"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the screen. Of `text`, only the last part is shown if the line is too narrow for all of it."""
+
+    lead: str = ""
+    text: str
+    colour: str | None = None
+    keep_end: bool = True
+
+
+class Screen:
+    """Shows rows below the output of a terminal writer, from any thread, until it is closed."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._writer = config.get_terminal_writer()
+        self._write_below = self._writer.write_raw
+        self._lock = threading.RLock()  # a signal handler may write while its thread draws
+        self._rows: Sequence[Row] = ()
+        self._widths: list[int] = []
+        self._drawn: list[str] = []
+        self._at_line_start = True
+        self._closed = False
+        # The writer of pytest has no other place at which to hear that something is about to be written.
+        self._writer.write_raw = self._write_above  # type: ignore[method-assign]
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """Replace the rows that are shown."""
+        with self._lock:
+            if self._closed:
+                return
+            self._rows = rows
+            if self._at_line_start:
+                self._put(self._frame())
+
+    def close(self) -> None:
+        """Take the rows away. Whatever is written from now on passes through unseen."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._rows = ()
+                self._put(self._erasing())
+
+    def _write_above(self, msg: str, *, flush: bool = False) -> None:
+        with self._lock:
+            if self._closed or not msg:
+                self._write_below(msg, flush=flush)
+                return
+            erasing = self._erasing()
+            self._at_line_start = msg.endswith("\n")
+            self._put(erasing + msg + (self._frame() if self._at_line_start else ""))
+
+    def _put(self, text: str) -> None:
+        if text:
+            self._write_below(text, flush=True)
+
+    def _erasing(self) -> str:
+        up = self._up()
+        self._drawn, self._widths = [], []
+        return f"{up}\x1b[J" if up else ""
+
+    def _up(self) -> str:
+        """To the first cell of the first row that is drawn."""
+        columns, _ = size()
+        rows = sum(max(1, -(-width // columns)) for width in self._widths)
+        return f"\r\x1b[{rows}A" if rows else ""
+
+    def _frame(self) -> str:
+        """What turns the rows that are drawn into those that shall be seen; nothing if they are the same."""
+        columns, lines = size()
+        room = max(columns - 1, 1)
+        shown = self._rows if len(self._rows) < lines else self._rows[-max(lines - 1, 1) :]
+        plain = [cut(row, room) for row in shown]
+        widths = [cells(lead) + cells(text) for lead, text in plain]
+        drawn = [
+            lead + (self._writer.markup(text, **{row.colour: True}) if row.colour else text)
+            for row, (lead, text) in zip(shown, plain, strict=True)
+        ]
+        if drawn == self._drawn and widths == self._widths:
+            return ""
+        up = self._up()
+        self._drawn, self._widths = drawn, widths
+        return up + "".join(f"{line}\x1b[K\n" for line in drawn) + "\x1b[J"
+
+
+def size() -> tuple[int, int]:
+    """Columns and lines of the terminal, as they are now; the variable COLUMNS would not change with it."""
+    for descriptor in (1, 2):
+        try:
+            found = os.get_terminal_size(descriptor)
+        except OSError:
+            continue
+        if found.columns and found.lines:
+            return found
+    return shutil.get_terminal_size()
+
+
+def cut(row: Row, room: int) -> tuple[str, str]:
+    """Lead and text in at most `room` cells together; what is left out is marked."""
+    lead = _cut_end(_printable(row.lead), room)
+    left = room - cells(lead)
+    text = _printable(row.text)
+    if cells(text) <= left:
+        return lead, text
+    if not row.keep_end:
+        return lead, _cut_end(text, left)
+    return lead, _cut_end(text[::-1], left)[::-1]
+
+
+def cells(text: str) -> int:
+    """How many cells of a terminal the text takes."""
+    return sum(map(_cells, text))
+
+
+def _cut_end(text: str, room: int) -> str:
+    if cells(text) <= room:
+        return text
+    taken = 0
+    for position, character in enumerate(text):
+        taken += _cells(character)
+        if taken > room - 1:
+            return text[:position] + (ELLIPSIS if room > 0 else "")
+    return text
+
+
+def _cells(character: str) -> int:
+    if character.isascii():
+        return 1
+    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "FW" else 1
+
+
+def _printable(text: str) -> str:
+    """The text without what would move the cursor."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "·" for c in text)
