@@ -12,7 +12,10 @@ ROOMS = (slots, recording, live)
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    parser.getgroup("muster", "pytest-muster")
+    group = parser.getgroup("muster", "pytest-muster")
+    group.addoption(
+        "--muster-directory", metavar="DIR", help="keep run records here rather than in .muster of the root directory"
+    )
     for room in ROOMS:
         pluginmanager.register(room, f"muster-room-{room.__name__.rpartition('.')[2]}")
 

@@ -74,7 +74,7 @@ def open_run(config: pytest.Config) -> Run:
         )
     distributes = config.getoption("dist", "no") != "no" and bool(config.getoption("tx", None))
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    directory = muster_directory(config.rootpath) / "runs" / name
+    directory = directory_of(config) / "runs" / name
     (directory / "workers").mkdir(parents=True, mode=0o700)
     ignore = directory.parent.parent / ".gitignore"
     if not ignore.exists():
@@ -88,6 +88,12 @@ def open_run(config: pytest.Config) -> Run:
         workers=len(config.getoption("tx")) if distributes else 1,
         journal=Journal(directory / "record.jsonl"),
     )
+
+
+def directory_of(config: pytest.Config) -> Path:
+    """Where this run keeps its record, and what belongs to it."""
+    chosen = config.getoption("muster_directory", None)
+    return Path(chosen).resolve() if chosen else muster_directory(config.rootpath)
 
 
 def muster_directory(root: Path) -> Path:
