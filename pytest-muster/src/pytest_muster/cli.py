@@ -5,7 +5,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "sweep": ("pytest_muster.sweeping", "clean up after runs that were killed"),
+}
 """Name → (module with `add_arguments(parser)` and `run(arguments) -> int`, one line of help)."""
 
 

@@ -1,0 +1,263 @@
+"""Child processes in a group of their own that never outlive their owner.
+
+A group lives as long as its first process: when that ends, what is left of the group is killed. So start servers in the
+foreground. When the owner ends, however it ends, the *reaper* ends its groups: one small process for each owner, in a
+session of its own, which is started with the first child (see `reaper`). Where the reaper is killed as well, the
+sweeper finds the lease.
+"""
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_muster import reaper
+from pytest_muster.leases import MARK, RUN, Kind, Lease, Leases, started
+
+_TAIL = 64 * 1024  # bytes of a log that are ever read back
+
+
+@dataclass(frozen=True, kw_only=True)
+class Death:
+    """A process ended, and nobody had asked for it."""
+
+    returncode: int
+    """Negative for a signal."""
+    at: float
+    """Seconds since the epoch: when it was noticed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What to start."""
+
+    argv: Sequence[str | Path]
+    log: Path
+    """Standard output and error are appended here."""
+    env: Mapping[str, str]
+    """Added to this process's own environment."""
+    cwd: Path | None = None
+    user: str | int | None = None
+    """Run as this user, which needs root."""
+    test: str | None = None
+
+
+class Process:
+    """A child and its group."""
+
+    def __init__(self, argv: Sequence[str], popen: subprocess.Popen[bytes], log: Path, log_start: int) -> None:
+        self.argv = tuple(argv)
+        self.log = log
+        self.died: Death | None = None
+        """Set when it has ended by itself; noticed by `poll`."""
+        self._popen = popen
+        self._log_start = log_start
+        self._lock = threading.RLock()
+        self._ending = False
+        self._lease: Lease | None = None
+        self._mark = ""
+
+    @property
+    def name(self) -> str:
+        return Path(self.argv[0]).name
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def pgid(self) -> int:
+        return self._popen.pid
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        with self._lock:
+            if self._popen.returncode is None and self._has_exited():
+                # Its number stays taken until we collect it: nobody else's group can be hit.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pgid, signal.SIGKILL)
+                code = self._popen.wait()
+                self._settle()
+                if not self._ending:
+                    self.died = Death(returncode=code, at=time.time())
+            return self._popen.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end; raises `TimeoutError`."""
+        deadline = time.monotonic() + timeout
+        pause = 0.001
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self} still runs after {timeout:g} s")
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+        return code
+
+    def stop(self, grace: float = 5.0) -> int:
+        """SIGTERM to the group, and SIGKILL after `grace` seconds; when this returns, the group is gone."""
+        self._signal(signal.SIGTERM)
+        try:
+            return self.wait(grace)
+        except TimeoutError:
+            return self.kill()
+
+    def kill(self) -> int:
+        """SIGKILL to the group; when this returns, it is gone."""
+        self._signal(signal.SIGKILL)
+        return self.wait(10)
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines that this process has written to its log."""
+        try:
+            with self.log.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(min(self._log_start, size), size - _TAIL))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _signal(self, number: signal.Signals) -> None:
+        with self._lock:
+            if self.poll() is None:
+                self._ending = True
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.pgid, number)
+
+    def _has_exited(self) -> bool:
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # somebody else has collected it
+            return True
+
+    def _settle(self) -> None:
+        _REAPER.tell("remove", self._mark)
+        if self._lease is not None:
+            self._lease.give_back()
+
+    def __repr__(self) -> str:
+        return f"<process {self.pid}: {' '.join(self.argv)}>"
+
+
+def launch(what: Launch, leases: Leases, run: str) -> Process:
+    """Start a process that is leased and watched from its first moment; raises `OSError` if it cannot start."""
+    argv = [os.fspath(part) for part in what.argv]
+    lease = leases.take(Kind.PROCESS, argv=argv, log=str(what.log), test=what.test)
+    mark = f"{run}/{lease.path.stem}"
+    lease.update(mark=mark)
+    _REAPER.tell("expect", mark)
+    what.log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with what.log.open("ab") as output:
+            log_start = output.seek(0, os.SEEK_END)
+            popen = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **what.env, RUN: run, MARK: mark},
+                cwd=what.cwd,
+                user=what.user,
+                group=_group_of(what.user),
+                extra_groups=None if what.user is None else [],
+                start_new_session=True,  # Ctrl-C is for the owner, which stops its children in order
+            )
+    except BaseException:
+        _REAPER.tell("remove", mark)
+        lease.give_back()
+        raise
+    _REAPER.tell("add", mark, str(popen.pid))
+    process = Process(argv, popen, what.log, log_start)
+    process._mark, process._lease = mark, lease  # noqa: SLF001
+    lease.update(pid=popen.pid, pgid=popen.pid, start=started(popen.pid))
+    return process
+
+
+def _group_of(user: str | int | None) -> int | None:
+    if user is None:
+        return None
+    import pwd
+
+    return (pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)).pw_gid
+
+
+def reaper_pid() -> int | None:
+    """The process id of this process's reaper, if it has one."""
+    return _REAPER.pid
+
+
+class _Reaper:
+    """Our end of the pipe. It starts with the first word, and anew when it has been killed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._known: dict[str, str] = {}
+
+    @property
+    def pid(self) -> int | None:
+        return self._popen.pid if self._popen else None
+
+    def tell(self, verb: str, mark: str, *words: str) -> None:
+        line = " ".join([verb, mark, *words]) + "\n"
+        with self._lock:
+            if verb == "remove":
+                self._known.pop(mark, None)
+            else:
+                self._known[mark] = line
+            if self._popen is not None:
+                try:
+                    self._send(line)
+                except BrokenPipeError:
+                    self._forget()
+                else:
+                    return
+            if self._known:
+                self._start()
+                self._send("".join(self._known.values()))
+
+    def _start(self) -> None:
+        self._popen = subprocess.Popen(
+            [sys.executable, "-S", "-E", reaper.__file__, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env={name: value for name, value in os.environ.items() if name != MARK},
+            start_new_session=True,
+        )
+
+    def _send(self, line: str) -> None:
+        if self._popen is not None and self._popen.stdin is not None:
+            self._popen.stdin.write(line.encode())
+
+    def _forget(self) -> None:
+        if self._popen is not None:
+            with contextlib.suppress(OSError):
+                self._popen.communicate(timeout=5)
+            self._popen = None
+
+    def close(self) -> None:
+        """Let it end what is left and go."""
+        with self._lock, contextlib.suppress(subprocess.TimeoutExpired):
+            self._known.clear()
+            self._forget()
+
+    def forked(self) -> None:
+        """In a child that Python has forked: the reaper and its pipe are the parent's."""
+        if self._popen is not None and self._popen.stdin is not None:
+            self._popen.stdin.close()
+            self._popen.returncode = 0  # not our child: nothing to wait for, nothing to warn of
+        self.__init__()  # type: ignore[misc]  # a lock that another thread holds is held for ever here
+
+
+_REAPER = _Reaper()
+os.register_at_fork(after_in_child=_REAPER.forked)
+atexit.register(_REAPER.close)

@@ -1,0 +1,329 @@
+"""Cleans up after dead runs: ends their processes, runs their commands, removes their directories.
+
+A run is dead when every process that has told its identity there is gone; a run that lives is never touched, nor one of
+another host or container, of which we cannot tell. Each run begins with a sweep, `muster sweep` is the same by hand.
+A command that fails keeps its lease, so that the next sweep tries again.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from xdist.workermanage import WorkerController
+
+from pytest_muster.leases import RUN, Kind, Lease, Leases, read_leases, started
+from pytest_muster.reaper import marked
+from pytest_muster.run import Run, run_of
+from pytest_muster.temporary import is_place, remove_tree
+
+_COMMAND_WITHIN = 30.0  # seconds
+_GRACE = 2.0  # seconds between SIGTERM and SIGKILL
+_YOUNG = 60.0  # seconds in which a run may not yet have told who owns it
+
+
+@dataclass(kw_only=True)
+class Sweep:
+    """What a sweep did."""
+
+    lines: list[str] = field(default_factory=list)
+    done: dict[str, int] = field(default_factory=dict)
+    """How many of each kind were cleaned up."""
+    failed: int = 0
+    waiting: list[str] = field(default_factory=list)
+    """Runs whose controller is gone while a worker still lives."""
+
+    def count(self, what: str, line: str) -> None:
+        self.done[what] = self.done.get(what, 0) + 1
+        self.lines.append(line)
+
+    def __str__(self) -> str:
+        parts = [f"{n} {what if n == 1 else _PLURALS[what]}" for what, n in sorted(self.done.items())]
+        failed = f", {self.failed} failed (muster sweep says why)" if self.failed else ""
+        return (", ".join(parts) or "nothing") + failed
+
+
+_PLURALS = {"process": "processes", "directory": "directories", "command": "commands"}
+
+
+def sweep(muster: Path, *, sweep_lock_within: float = 0.0) -> Sweep | None:
+    """Clean up after every dead run in `.muster/`. None if somebody else sweeps all that time."""
+    done = Sweep()
+    runs = [leases for leases in sorted(muster.glob("runs/*/leases")) if _is_dead(leases, done)]
+    if not runs:
+        return done
+    with _locked(muster / "sweep.lock", sweep_lock_within) as locked:
+        if not locked:
+            return None
+        for directory in runs:
+            if directory.exists() and _is_dead(directory, done):
+                _sweep_run(directory, read_leases(directory), done)
+    return done
+
+
+def sweep_worker(run: Run, worker: str) -> Sweep:
+    """Clean up after one worker of a run that lives, if the worker is dead."""
+    done = Sweep()
+    leases = read_leases(run.directory / "leases")
+    dead = {lease.owner for lease in leases if lease.kind is Kind.OWNER and lease.fields["worker"] == worker}
+    dead -= {lease.owner for lease in leases if lease.kind is Kind.OWNER and lease.identity.lives}
+    _sweep_run(run.directory / "leases", [lease for lease in leases if lease.owner in dead], done)
+    return done
+
+
+def is_living(run_directory: Path) -> bool:
+    """Whether a process of that run is, or may be, alive."""
+    owners = [lease for lease in read_leases(run_directory / "leases") if lease.kind is Kind.OWNER]
+    return any(not lease.identity.judged_here or lease.identity.lives for lease in owners)
+
+
+def _is_dead(directory: Path, done: Sweep) -> bool:
+    run = directory.parent
+    owners = [lease for lease in read_leases(directory) if lease.kind is Kind.OWNER]
+    strangers = [lease for lease in owners if not lease.identity.judged_here]
+    if strangers:
+        done.lines.append(f"{run.name}: left alone, it belongs to the host or container {strangers[0].identity.host}")
+        return False
+    living = [lease for lease in owners if lease.identity.lives]
+    if living and len(living) < len(owners) and all(lease.fields["slot"] for lease in living):
+        done.waiting.append(run.name)
+    return not living and (bool(owners) or _age(directory) > _YOUNG or bool(read_leases(directory)))
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
+
+
+def _sweep_run(directory: Path, leases: list[Lease], done: Sweep) -> None:
+    """Processes first, since they use the rest; directories last, since a command may need them."""
+    run = directory.parent.name
+    mine = [lease for lease in reversed(leases) if lease.kind is not Kind.OWNER]
+    for kind, clean in _CLEANERS.items():
+        for lease in mine:
+            if lease.kind is kind:
+                clean(run, lease, done)
+    for lease in leases:
+        if lease.kind is Kind.OWNER:
+            lease.give_back()
+    for draft in directory.glob("*.new"):
+        if not any(lease.owner == int(draft.stem.removeprefix("owner-").partition("-")[0]) for lease in leases):
+            continue
+        draft.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something is left in it
+        directory.rmdir()
+
+
+def _end_process(run: str, lease: Lease, done: Sweep) -> None:
+    words = " ".join(lease.fields["argv"])
+    if not _targets(lease):
+        lease.give_back()
+        return
+    for number, within in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, _GRACE)):
+        for kill, target in _targets(lease):
+            with contextlib.suppress(OSError):
+                kill(target, number)
+        if _gone(lease, within):
+            done.count("process", f"{run}: ended process {lease.fields.get('pid', '')} ({words})")
+            lease.give_back()
+            return
+    done.failed += 1
+    done.lines.append(f"{run}: could not end process {lease.fields.get('pid', '')} ({words}); end it by hand")
+
+
+def _targets(lease: Lease) -> list[tuple[Callable[[int, int], None], int]]:
+    """What is still of this lease: its group if the first process is the one we started, and whoever carries the mark.
+
+    A group or process that merely has got its number is never among them.
+    """
+    found: list[tuple[Callable[[int, int], None], int]] = []
+    group = lease.fields.get("pgid")
+    if group and started(group) == lease.fields["start"] is not None:
+        found.append((os.killpg, group))
+    if "mark" in lease.fields:
+        found += [(os.kill, process) for process in marked({lease.fields["mark"]})]
+    return found
+
+
+def _gone(lease: Lease, within: float) -> bool:
+    deadline = time.monotonic() + within
+    while _targets(lease):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _run_command(run: str, lease: Lease, done: Sweep) -> None:
+    argv, cwd = lease.fields["argv"], Path(lease.fields["cwd"])
+    words = " ".join(argv)
+    try:
+        ended = subprocess.run(
+            argv,
+            cwd=cwd if cwd.is_dir() else None,
+            env={**os.environ, RUN: run},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_COMMAND_WITHIN,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = str(error)
+    else:
+        if ended.returncode == 0:
+            done.count("command", f"{run}: ran {words}")
+            lease.give_back()
+            return
+        said = ended.stdout.decode(errors="replace").strip().splitlines()[-3:]
+        problem = ": ".join([f"exit code {ended.returncode}", *([" / ".join(said)] if said else [])])
+    done.failed += 1
+    done.lines.append(f"{run}: failed: {words}: {problem}; the next sweep tries again, or remove {lease.path}")
+
+
+def _remove_directory(run: str, lease: Lease, done: Sweep) -> None:
+    path = Path(lease.fields["path"])
+    if not is_place(path):
+        done.failed += 1
+        done.lines.append(f"{run}: failed: {path} is no place of ours, so it stays; remove {lease.path}")
+        return
+    try:
+        existed = path.exists()
+        remove_tree(path)
+    except OSError as error:
+        done.failed += 1
+        done.lines.append(f"{run}: failed: {path} cannot be removed: {error}; the next sweep tries again")
+        return
+    if existed:
+        done.count("directory", f"{run}: removed {path}")
+    lease.give_back()
+
+
+_CLEANERS = {Kind.PROCESS: _end_process, Kind.COMMAND: _run_command, Kind.DIRECTORY: _remove_directory}
+
+
+@contextlib.contextmanager
+def _locked(path: Path, within: float) -> Iterator[bool]:
+    deadline = time.monotonic() + within
+    with path.open("w", encoding="ascii") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() >= deadline:
+                    yield False
+                    return
+                time.sleep(0.05)
+            else:
+                yield True
+                return
+
+
+def prune(muster: Path, keep: int) -> int:
+    """Remove all but the newest records; never one of a run that lives, or that still has something to clean up."""
+    records = sorted((path for path in muster.glob("runs/*") if path.is_dir()), reverse=True)
+    pruned = 0
+    for record in records[keep:]:
+        if not read_leases(record / "leases") and _age(record) > _YOUNG:
+            shutil.rmtree(record, ignore_errors=True)
+            pruned += 1
+    return pruned
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("muster")
+    group.addoption(
+        "--muster-keep", type=int, default=20, metavar="N", help="keep the records of the newest N runs (20)"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Say who we are before anything is leased, and clean up after the dead."""
+    run = run_of(config)
+    Leases.of(run.directory, worker=run.worker, slot=run.slot).own()
+    if run.owns_shared:
+        config.pluginmanager.register(_Sweeper(run), "muster-sweeper")
+
+
+class _Sweeper:
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.muster = run.directory.parent.parent
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        done = sweep(self.muster)
+        prune(self.muster, max(session.config.getoption("--muster-keep"), 1))
+        if done and (done.done or done.failed):
+            self._say(session.config, f"muster: swept up after a dead run: {done}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_testnodedown(self, node: WorkerController) -> None:
+        sweep_worker(self.run, node.gateway.id)
+
+    def _say(self, config: pytest.Config, line: str) -> None:
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(line)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Take our name off the run when everything of ours is given back."""
+    run = run_of(config)
+    directory = run.directory / "leases"
+    for lease in read_leases(directory):
+        if lease.kind is Kind.OWNER and (lease.owner == os.getpid() or (run.owns_shared and not lease.identity.lives)):
+            lease.give_back()
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", nargs="?", type=Path, help="the project; otherwise the nearest one that has runs")
+    parser.add_argument(
+        "--wait", type=float, default=15.0, metavar="SECONDS", help="for workers that are still ending (15)"
+    )
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`muster sweep`: say line by line what was cleaned up. 1 if something could not be, 3 if another sweep is busy."""
+    start = arguments.directory or Path.cwd()
+    muster = next((p / ".muster" for p in [start, *start.absolute().parents] if (p / ".muster").is_dir()), None)
+    if muster is None:
+        _say(f"no runs in {start} or above")
+        return 0
+    deadline = time.monotonic() + arguments.wait
+    failed = 0
+    said: set[str] = set()
+    while True:
+        done = sweep(muster, sweep_lock_within=60)
+        if done is None:
+            _say(f"another sweep of {muster} takes very long; try again when it is over")
+            return 3
+        failed += done.failed
+        for line in done.lines:
+            if line not in said:
+                _say(line)
+        said.update(done.lines)
+        if not done.waiting or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    for name in done.waiting:
+        _say(f"{name}: left alone, one of its workers still lives")
+    if not done.done and not failed:
+        _say("nothing to sweep")
+    return 1 if failed else 0
