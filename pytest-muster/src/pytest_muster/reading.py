@@ -72,7 +72,6 @@ class Error:
     none_names: tuple[str, ...] = ()
     empty_names: tuple[str, ...] = ()
     globals: Mapping[str, str] = field(default_factory=dict)
-    worker: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +208,16 @@ class Leak:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Uncollected:
+    """A file or another node whose tests could not be collected."""
+
+    node: str
+    at: float
+    worker: str | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class End:
     exit: int
     at: float
@@ -232,6 +241,7 @@ class RunRecord:
     globals: tuple[Globals, ...] = ()
     leaks: tuple[Leak, ...] = ()
     phases: tuple[SuitePhase, ...] = ()
+    uncollected: tuple[Uncollected, ...] = ()
     end: End | None = None
     """None if the run was killed, or still runs."""
 
@@ -285,6 +295,7 @@ def load(directory: Path) -> RunRecord:
         globals=all_of("globals", Globals),
         leaks=all_of("leak", Leak),
         phases=all_of("phase", SuitePhase),
+        uncollected=all_of("uncollected", Uncollected),
         end=ends[-1] if ends else None,
     )
 

@@ -19,6 +19,7 @@ up to the moment at which its writer was killed. Secrets are masked in every lin
               (see `facts`)
     globals   worker, test, module, names: {global: kind of its value}
     leak      test, worker, kind, what
+    uncollected  node, worker, text: what could not be collected, and what pytest showed of it
     end       exit, ending, counts: {outcome: n}, wall
 
 `order` counts the tests of one worker from 0. Outcomes are `Outcome`.
@@ -38,6 +39,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pytest_muster.masking import Mask
+
 SCHEMA = 1
 """The version of the record; it grows when a field changes its meaning or goes."""
 
@@ -54,17 +57,18 @@ class Outcome(StrEnum):
 
 
 class Journal:
-    """Appends lines to one file; from any thread, each line whole."""
+    """Appends lines to one file; from any thread, each line whole, and without the secrets that `mask` knows."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
+        self.mask = Mask()
+        # Re-entrant: a signal handler may write while the thread that it interrupts does.
+        self._lock = threading.RLock()
         self._watchers: list[Callable[[Line], None]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", buffering=1, encoding="utf-8")
 
     def write(self, type: str, **fields: Any) -> None:
-        fields = {"type": type, "at": time.time(), **fields}
+        fields = self.mask.line({"type": type, "at": time.time(), **fields})
         line = json.dumps(fields, default=str, separators=(",", ":"))
         with self._lock:
             if not self._file.closed:
