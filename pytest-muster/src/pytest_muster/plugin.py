@@ -4,10 +4,10 @@ from importlib.metadata import version
 
 import pytest
 
-from pytest_muster import live, places, recording, slots, sweeping
+from pytest_muster import errors, facts, live, places, recording, slots, sweeping
 from pytest_muster.run import RUN, open_run
 
-ROOMS = (slots, sweeping, places, recording, live)
+ROOMS = (slots, sweeping, places, errors, facts, recording, live)
 """Modules with pytest hooks, in the order in which they are configured."""
 
 
