@@ -1,0 +1,2 @@
+def pages(entries, size):
+    return entries // size

@@ -1,0 +1,27 @@
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from broker import Broker
+
+import pytest_muster as muster
+
+
+def answers(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@muster.shared
+def post(muster_run):
+    port = muster_run.port()
+    process = muster_run.start([sys.executable, str(Path(__file__).with_name("serve.py")), str(port)], log="post.log")
+    muster_run.wait_until(lambda: answers(port), within=10, what="the broker listens")
+    yield {"port": port}
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def broker(post):
+    return Broker(post["port"])

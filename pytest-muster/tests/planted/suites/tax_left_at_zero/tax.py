@@ -1,0 +1,5 @@
+RATE = 19
+
+
+def gross(net):
+    return net + net * RATE // 100

@@ -1,0 +1,5 @@
+from pathlib import Path
+
+
+def titles(directory):
+    return sorted(file.stem for file in Path(directory).glob("*.txt"))
