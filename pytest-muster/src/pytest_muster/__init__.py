@@ -2,5 +2,6 @@
 
 from pytest_muster.places import NotReady, Place
 from pytest_muster.processes import Process
+from pytest_muster.resources import shared, worker
 
-__all__ = ["NotReady", "Place", "Process"]
+__all__ = ["NotReady", "Place", "Process", "shared", "worker"]

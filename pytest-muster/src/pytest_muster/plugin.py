@@ -4,10 +4,10 @@ from importlib.metadata import version
 
 import pytest
 
-from pytest_muster import errors, facts, live, places, recording, slots, sweeping
+from pytest_muster import endings, errors, facts, keeping, live, outcomes, places, recording, scheduling, slots, sweeping
 from pytest_muster.run import RUN, open_run
 
-ROOMS = (slots, sweeping, places, errors, facts, recording, live)
+ROOMS = (slots, sweeping, places, keeping, endings, errors, facts, recording, live, outcomes, scheduling)
 """Modules with pytest hooks, in the order in which they are configured."""
 
 
