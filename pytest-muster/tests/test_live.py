@@ -1,0 +1,250 @@
+"""The live view: what a person sees on a terminal, and what the log of a pipeline keeps."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_muster.board import Board, clock, duration
+from pytest_muster.screen import Row, cells, cut
+
+SUITE = """
+import time
+from pathlib import Path
+import pytest
+
+GATE = Path(__file__).with_name("gate")
+
+@pytest.mark.parametrize("n", range(4))
+def test_quick(n):
+    assert n != 2, "two is wrong"
+
+def test_waits_for_the_gate():
+    until = time.monotonic() + 30
+    while not GATE.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+"""
+
+
+class Terminal:
+    """As much of a terminal as is needed to say what is on its screen."""
+
+    def __init__(self, columns: int, lines: int) -> None:
+        self.columns, self.lines = columns, lines
+        self.rows: list[list[str]] = [[]]
+        self.row = self.column = 0
+
+    def feed(self, text: str) -> None:
+        for token in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|.", text, re.DOTALL):
+            self._one(token)
+
+    def _one(self, token: str) -> None:
+        if token == "\n":
+            self.row += 1
+        elif token == "\r":
+            self.column = 0
+        elif token.startswith("\x1b["):
+            self._control(token[-1], token[2:-1])
+        else:
+            if self.column >= self.columns:
+                self.row, self.column = self.row + 1, 0
+            self._extend()
+            row = self.rows[self.row]
+            row.extend(" " * (self.column + 1 - len(row)))
+            row[self.column] = token
+            self.column += 1
+        self._extend()
+
+    def _control(self, letter: str, number: str) -> None:
+        if letter == "A":
+            self.row = max(0, self.row - int(number or 1))
+        elif letter == "K":
+            self._extend()
+            del self.rows[self.row][self.column :]
+        elif letter == "J":
+            self._extend()
+            del self.rows[self.row][self.column :]
+            del self.rows[self.row + 1 :]
+        else:
+            assert letter == "m", f"a mode of the terminal was changed: {number}{letter}"
+
+    def _extend(self) -> None:
+        self.rows.extend([] for _ in range(self.row + 1 - len(self.rows)))
+
+    def text(self) -> str:
+        return "\n".join("".join(row).rstrip() for row in self.rows)
+
+
+class Watched:
+    """A pytest that runs on a terminal of its own."""
+
+    def __init__(self, directory: Path, *options: str, columns: int = 80, lines: int = 30, **env: str) -> None:
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.descriptor = ours
+        self.terminal = Terminal(columns, lines)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", *options],
+            cwd=directory,
+            env=plain_environment() | {"TERM": "xterm"} | env,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+
+    def until(self, seen: Callable[[str], object], within: float = 30.0) -> str:
+        """What is on the screen as soon as `seen` says so."""
+        end = time.monotonic() + within
+        while not seen(self.terminal.text()):
+            assert time.monotonic() < end, self.terminal.text()
+            if not self._read():
+                break
+        assert seen(self.terminal.text()), self.terminal.text()
+        return self.terminal.text()
+
+    def end(self) -> int:
+        end = time.monotonic() + 30
+        while self._read() and time.monotonic() < end:
+            pass
+        return self.process.wait(timeout=10)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(timeout=10)
+        os.close(self.descriptor)
+
+    def _read(self) -> bool:
+        if not select.select([self.descriptor], [], [], 0.1)[0]:
+            return True
+        try:
+            data = os.read(self.descriptor, 65536)
+        except OSError:  # how Linux says that the other side is closed
+            return False
+        self.terminal.feed(data.decode(errors="replace"))
+        return bool(data)
+
+
+def plain_environment() -> dict[str, str]:
+    """The environment without what the outer run, or a pipeline, put into it."""
+    foreign = ("PYTEST", "MUSTER", "COV_", "CI", "BUILD_NUMBER", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    (tmp_path / "test_some.py").write_text(SUITE)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    return tmp_path
+
+
+@pytest.fixture
+def watch(suite: Path) -> Iterator[Callable[..., Watched]]:
+    with ExitStack() as stack:
+
+        def start(*options: str, **others: Any) -> Watched:
+            return stack.enter_context(closing(Watched(suite, *options, **others)))
+
+        yield start
+
+
+def test_a_terminal_shows_what_each_worker_does_and_keeps_only_the_failures(watch, suite):
+    watched = watch("-n", "2")
+
+    during = watched.until(lambda screen: "4 of 5" in screen and "waits_for_the_gate" in screen)
+    (suite / "gate").touch()
+    code = watched.end()
+    after = watched.terminal.text()
+
+    assert re.search(r"^gw\d +\d+\.\d s test_some\.py::test_waits_for_the_gate$", during, re.MULTILINE)
+    assert re.search(r"^4 of 5 · 3 passed, 1 failed · \d:\d\d$", during, re.MULTILINE)
+    assert code == 1
+    assert "FAILED test_some.py::test_quick[2]\n       gw" in after
+    assert "AssertionError: two is wrong" in after
+    assert "1 failed, 4 passed" in after
+    assert not re.search(r"idle|of 5 ·|^gw\d +\d", after, re.MULTILINE), after
+
+
+def test_ctrl_c_and_a_narrower_terminal_leave_a_clean_screen(watch, suite):
+    watched = watch("-n", "2", "-k", "gate", columns=60)
+    watched.until(lambda screen: "waits_for_the_gate" in screen)
+
+    watched.process.send_signal(signal.SIGINT)
+    (suite / "gate").touch()
+    watched.end()
+    after = watched.terminal.text()
+
+    assert "KeyboardInterrupt" in after
+    assert not re.search(r"of 1 ·|^gw\d +\d", after, re.MULTILINE), after
+
+
+@pytest.mark.parametrize("options", [("-v",), ("-q",), ("--muster-live=off",)])
+def test_who_asks_for_pytests_own_lines_gets_them(watch, suite, options):
+    (suite / "gate").touch()
+
+    watched = watch("-n", "1", *options)
+    watched.end()
+    screen = watched.terminal.text()
+
+    assert "of 5 ·" not in screen
+    assert "1 failed, 4 passed" in screen
+    assert "PASSED" in screen if options == ("-v",) else "..F.." in screen
+
+
+def test_a_log_keeps_pytests_dots(suite):
+    (suite / "gate").touch()
+
+    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "-n", "1"]
+    done = subprocess.run(
+        command, cwd=suite, env=plain_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert "..F.." in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "room", "shown"),
+    [
+        ("tests/test_a.py::test_one", 40, "gw0 tests/test_a.py::test_one"),
+        ("tests/test_a.py::test_one", 14, "gw0 …:test_one"),
+        ("tests/測試.py::test_測試", 14, "gw0 …test_測試"),
+        ("tests/測試.py::test_測試", 13, "gw0 …est_測試"),
+        ("a\x1b[2Jb\n", 40, "gw0 a·[2Jb·"),
+    ],
+)
+def test_a_row_is_cut_at_its_start_by_cells_and_moves_no_cursor(text, room, shown):
+    lead, end = cut(Row(lead="gw0 ", text=text), room)
+
+    assert lead + end == shown
+    assert cells(lead + end) <= room
+
+
+def test_the_remaining_time_comes_from_an_earlier_run():
+    board = Board(expected={"a": 30.0, "b": 10.0, "c": 20.0})
+    board.joins("gw0")
+    board.joins("gw1")
+    board.collected(["a", "b", "c"])
+    board.started("gw0", "a", 100.0)
+
+    assert board.rows(110.0)[-1].text == "0 of 3 · 0:10 · about 0:30 left"
+
+
+def test_durations_read_as_one_says_them():
+    assert [duration(0.04), duration(9.97), duration(185)] == ["0.0 s", "10 s", "3:05"]
+    assert [clock(59.6), clock(3725)] == ["1:00", "1:02:05"]
