@@ -7,7 +7,7 @@ import pytest
 from pytest_muster import endings, errors, facts, keeping, live, outcomes, places, recording, scheduling, slots, sweeping
 from pytest_muster.run import RUN, open_run
 
-ROOMS = (slots, sweeping, places, keeping, endings, errors, facts, recording, live, outcomes, scheduling)
+ROOMS = (slots, sweeping, places, keeping, endings, errors, facts, recording, live, outcomes, scheduling, outcomes, scheduling)
 """Modules with pytest hooks, in the order in which they are configured."""
 
 

@@ -1,0 +1,230 @@
+"""Which test a worker runs next: plain decisions, without xdist.
+
+A worker of xdist does not begin a test before it knows the one after it, so a plan is asked one test ahead: a worker
+holds the test that it runs and one more. Which one that is comes from simulating who will be free when. A test that a
+worker holds is then the one that it would have taken anyway had it been asked at the last moment.
+
+Tests are handed out in *units*. A unit is one test, or the tests of a module or class whose fixtures are costly to set
+up (or of any module, as long as no run was recorded), in the order of the collection. The longest unit goes first.
+When no unit is left, a worker takes the rear part of another worker's unit if both are done sooner that way.
+"""
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Plan(Protocol):
+    """Hands out each test once. Tests are numbers: their places in the collection."""
+
+    def open(self, worker: str, slot: int) -> None:
+        """This worker runs tests from now on."""
+
+    def take(self, worker: str) -> int | None:
+        """The test that the worker shall run after those it holds; None if nothing is left for it."""
+
+    def done(self, worker: str, test: int) -> None:
+        """The worker has run a test that it held."""
+
+    def close(self, worker: str, unrun: Sequence[int]) -> None:
+        """The worker is gone; these tests, which it held, still have to be run."""
+
+    def add(self, test: int) -> None:
+        """Run this test, once more perhaps, before the others."""
+
+    @property
+    def left(self) -> int:
+        """How many tests no worker holds yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What earlier runs say about the time that tests need."""
+
+    took: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of a test with its own set-up and teardown, without fixtures that it shares with others."""
+    shared: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that the fixtures of a module or class need, by its node id."""
+
+
+@dataclass(kw_only=True)
+class _Unit:
+    tests: deque[int]
+    cost: float
+    """Seconds to set up what its tests share; nothing for a unit of one test."""
+
+
+@dataclass(kw_only=True)
+class _Lane:
+    slot: int
+    began: float
+    """When the first of the held tests began."""
+    held: list[int] = field(default_factory=list)
+    unit: _Unit | None = None
+
+
+NEVER_RUN = 0.1  # seconds that a test is thought to need while no test has run at all
+COSTLY = 0.005  # seconds; below, fixtures that tests share do not tie them together
+
+
+class LongestFirst:
+    """The plan of a usual run."""
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        tests: Iterable[int],
+        past: Past,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ids = ids
+        self._clock = clock
+        self._lanes: dict[str, _Lane] = {}
+        chosen = list(tests)
+        known = sorted(past.took[ids[test]] for test in chosen if ids[test] in past.took)
+        self._took = past.took
+        self._guess = known[len(known) // 2] if known else None
+        self._seen = 0
+        self._seconds = 0.0
+        self._first: deque[int] = deque()
+        self._units = self._in_units(chosen, past) if known else self._in_modules(chosen)
+        self.left = len(chosen)
+
+    def open(self, worker: str, slot: int) -> None:
+        self._lanes[worker] = _Lane(slot=slot, began=self._clock())
+
+    def take(self, worker: str) -> int | None:
+        lane = self._lanes[worker]
+        if self._first:
+            test = self._first.popleft()
+        else:
+            if not (lane.unit and lane.unit.tests):
+                lane.unit = self._next_unit(worker)
+            if lane.unit is None:
+                return None
+            test = lane.unit.tests.popleft()
+        if not lane.held:
+            lane.began = self._clock()
+        lane.held.append(test)
+        self.left -= 1
+        return test
+
+    def done(self, worker: str, test: int) -> None:
+        lane = self._lanes[worker]
+        now = self._clock()
+        lane.held.remove(test)
+        self._seen += 1
+        self._seconds += now - lane.began
+        lane.began = now
+
+    def close(self, worker: str, unrun: Sequence[int]) -> None:
+        lane = self._lanes.pop(worker)
+        rest = [*unrun, *(lane.unit.tests if lane.unit else ())]
+        if rest:
+            cost = lane.unit.cost if lane.unit else 0.0
+            self._units.insert(0, _Unit(tests=deque(rest), cost=cost))
+        self.left += len(unrun)
+
+    def add(self, test: int) -> None:
+        self._first.append(test)
+        self.left += 1
+
+    def _seconds_of(self, test: int) -> float:
+        known = self._took.get(self._ids[test])
+        if known is not None:
+            return known
+        if self._guess is not None:
+            return self._guess
+        return self._seconds / self._seen if self._seen else NEVER_RUN
+
+    def _sum(self, tests: Iterable[int]) -> float:
+        return sum(map(self._seconds_of, tests))
+
+    def _in_modules(self, tests: Sequence[int]) -> list[_Unit]:
+        modules: dict[str, _Unit] = {}
+        for test in tests:
+            modules.setdefault(_module(self._ids[test]), _Unit(tests=deque(), cost=0.0)).tests.append(test)
+        return list(modules.values())
+
+    def _in_units(self, tests: Sequence[int], past: Past) -> list[_Unit]:
+        groups: dict[str, list[int]] = {}
+        for test in tests:
+            shares = next((scope for scope in _scopes(self._ids[test]) if scope in past.shared), None)
+            groups.setdefault(shares or self._ids[test], []).append(test)
+        units = []
+        for scope, members in groups.items():
+            cost, seconds = past.shared.get(scope, 0.0), self._sum(members)
+            if cost >= max(COSTLY, 0.05 * seconds / len(members)):
+                # A test that outweighs the set-up may go alone: it would hold the others of its unit up.
+                alone = [test for test in members if self._seconds_of(test) > max(4 * cost, seconds / 4)]
+            else:
+                alone, cost = members, 0.0
+            units += [_Unit(tests=deque([test]), cost=cost) for test in alone]
+            if together := [test for test in members if test not in set(alone)]:
+                units.append(_Unit(tests=deque(together), cost=cost))
+        return sorted(units, key=self._length, reverse=True)
+
+    def _length(self, unit: _Unit) -> float:
+        return unit.cost + self._sum(unit.tests)
+
+    def _free_at(self, lane: _Lane) -> float:
+        """Seconds until the worker has nothing more to do."""
+        if not lane.held:
+            return self._sum(lane.unit.tests) if lane.unit else 0.0
+        elapsed = self._clock() - lane.began
+        # A test that takes longer than it should will take as long again, as far as anybody knows.
+        running = max(self._seconds_of(lane.held[0]) - elapsed, elapsed / 2 if elapsed > 0.01 else 0.0)
+        return running + self._sum(lane.held[1:]) + (self._sum(lane.unit.tests) if lane.unit else 0.0)
+
+    def _next_unit(self, worker: str) -> _Unit | None:
+        """Whom list scheduling gives which unit: run forward until this worker gets one."""
+        free = [(self._free_at(lane), lane.slot, name) for name, lane in self._lanes.items()]
+        heapq.heapify(free)
+        last: dict[str, _Unit] = {}
+        for place, unit in enumerate(self._units):
+            at, slot, name = free[0]
+            if name == worker:
+                return self._units.pop(place)
+            last[name] = unit
+            heapq.heapreplace(free, (at + self._length(unit), slot, name))
+        return self._share(worker, free, last)
+
+    def _share(self, worker: str, ends: list[tuple[float, int, str]], last: Mapping[str, _Unit]) -> _Unit | None:
+        """The rear part of a unit of the worker that is busy longest, if both are done sooner that way."""
+        mine = next(at for at, _, name in ends if name == worker)
+        for theirs, _, name in sorted(ends, reverse=True):
+            unit = last.get(name) or self._lanes[name].unit
+            if name == worker or unit is None or not unit.tests:
+                continue
+            moved: deque[int] = deque()
+            seconds = unit.cost
+            for test in reversed(unit.tests):
+                more = self._seconds_of(test)
+                if mine + seconds + more > theirs - (seconds - unit.cost) - more and (
+                    moved or mine + seconds + more >= theirs
+                ):
+                    break
+                moved.appendleft(test)
+                seconds += more
+            if not moved:
+                continue
+            for _ in moved:
+                unit.tests.pop()
+            if not unit.tests and unit in self._units:
+                self._units.remove(unit)
+            return _Unit(tests=moved, cost=unit.cost)
+        return None
+
+
+def _module(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def _scopes(test: str) -> Iterable[str]:
+    """The node ids of the module and the classes around a test, the widest first."""
+    parts = test.partition("[")[0].split("::")
+    return ["::".join(parts[:count]) for count in range(1, len(parts))]
