@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "triage": ("pytest_muster.triage.command", "name what made the tests of a run fail"),
     "sweep": ("pytest_muster.sweeping", "clean up after runs that were killed"),
 }
 """Name → (module with `add_arguments(parser)` and `run(arguments) -> int`, one line of help)."""

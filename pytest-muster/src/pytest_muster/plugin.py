@@ -4,10 +4,23 @@ from importlib.metadata import version
 
 import pytest
 
-from pytest_muster import endings, errors, facts, keeping, live, outcomes, places, recording, scheduling, slots, sweeping
+from pytest_muster import (
+    endings,
+    errors,
+    facts,
+    keeping,
+    live,
+    outcomes,
+    places,
+    recording,
+    scheduling,
+    slots,
+    sweeping,
+)
 from pytest_muster.run import RUN, open_run
+from pytest_muster.triage import experiment
 
-ROOMS = (slots, sweeping, places, keeping, endings, errors, facts, recording, live, outcomes, scheduling, outcomes, scheduling)
+ROOMS = (slots, sweeping, places, keeping, endings, errors, facts, recording, live, outcomes, scheduling, experiment)
 """Modules with pytest hooks, in the order in which they are configured."""
 
 

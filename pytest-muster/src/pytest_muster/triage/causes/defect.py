@@ -1,0 +1,52 @@
+"""The tested code or the test itself is wrong: what remains when the surroundings make no difference."""
+
+from collections.abc import Sequence
+
+from pytest_muster.triage.findings import Cause, Evidence, Finding
+from pytest_muster.triage.scene import Failure
+
+REMEDY = "Run it alone and repair what its innermost line shows; neither the workers nor the order have a part in it."
+
+
+def seen_alone(failures: Sequence[Failure], *, reruns: int, same_place: bool) -> Finding:
+    """The first of these failures happened again when its test ran alone."""
+    first = failures[0]
+    again = "at the same place" if same_place else "at another place"
+    workers = sorted({failure.worker for failure in failures})
+    return Finding(
+        cause=Cause.DEFECT,
+        title=f"{first.error.kind or 'an error'} in {first.source or first.test}, whoever runs it",
+        confidence=0.9 if same_place else 0.6,
+        tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+        evidence=(
+            _failed(first),
+            Evidence(text=f"it failed again {again} when it ran alone in a process of its own", test=first.test),
+            Evidence(text=f"it failed on {', '.join(workers)}"),
+        ),
+        remedy=REMEDY,
+        reruns=reruns,
+    )
+
+
+def presumed(failures: Sequence[Failure]) -> Finding:
+    """Nothing else explains these failures, and no rerun was made."""
+    first = failures[0]
+    return Finding(
+        cause=Cause.DEFECT,
+        title=f"{first.error.kind or 'an error'} in {first.source or first.test}",
+        confidence=0.5,
+        tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+        evidence=(_failed(first), Evidence(text="nothing else was found; no rerun was made to be sure")),
+        remedy=REMEDY,
+    )
+
+
+def _failed(failure: Failure) -> Evidence:
+    message = failure.error.message.partition("\n")[0]
+    return Evidence(
+        text=f"{failure.error.kind}: {message}" if message else failure.error.kind,
+        at=failure.at,
+        worker=failure.worker,
+        test=failure.test,
+        source=failure.source,
+    )

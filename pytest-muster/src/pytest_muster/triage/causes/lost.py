@@ -1,0 +1,263 @@
+"""What tests shared was there, and then was not: torn down by a worker that was done, or gone by itself.
+
+Both show the same turn: every use of the target passes before a moment and none after it. What happened at the turn
+tells them apart.
+"""
+
+import errno
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from pytest_muster.reading import Fact, ResourceEvent
+from pytest_muster.triage.findings import Cause, Evidence, Finding
+from pytest_muster.triage.scene import Failure, Scene, Target, Touch
+
+GONE = {
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.ECONNABORTED,
+    errno.ENOTCONN,
+    errno.EPIPE,
+    errno.ENOENT,
+    errno.ENXIO,
+    errno.EHOSTUNREACH,
+}
+_GONE_CLASSES = ("Connect", "Connection", "BrokenPipe", "Disconnect", "ServerDown", "IncompleteRead", "FileNotFound")
+_STRONG = {"kill", "remove", "rename", "spawn"}
+SOON = 5.0  # seconds between what a worker did and the first failure that it can have caused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """The moment from which a target no longer serves anybody."""
+
+    target: Target
+    failures: tuple[Failure, ...]
+    """Of tests that used the target after the turn."""
+    passed: tuple[Touch, ...]
+    """Uses before the turn by tests that passed."""
+
+    @property
+    def last_good(self) -> float:
+        return self.passed[-1].at
+
+    @property
+    def first_bad(self) -> float:
+        return self.failures[0].at
+
+
+def looks_gone(failure: Failure) -> bool:
+    error = failure.error
+    return error.errno in GONE or any(name.startswith(_GONE_CLASSES) for name in (error.kind, *error.kinds))
+
+
+def turns(scene: Scene) -> Iterator[Turn]:
+    """Targets that tests of any worker used well first, and that served no test that began later."""
+    passed = {(run.worker, run.test): run for run in scene.passed}
+    failed: dict[Target, list[Failure]] = {}
+    for failure in scene.failures:
+        for target in scene.targets_of(failure):
+            failed.setdefault(target, []).append(failure)
+    for target, failures in failed.items():
+        uses = [touch for touch in scene.by_target.get(target, ()) if touch.fact.kind != "remove"]
+        good = [touch for touch in uses if (touch.worker, str(touch.fact.test)) in passed]
+        # A test that was running at the turn may have used the target before it.
+        bad = [failure for failure in failures if not good or failure.at > good[-1].at]
+        if good and bad and len(bad) >= 0.9 * len(failures):
+            yield Turn(target=target, failures=tuple(bad), passed=tuple(good))
+
+
+def torn_down(scene: Scene) -> Iterator[Finding]:
+    """A worker that was done took away what others still used."""
+    if not scene.is_parallel:
+        return
+    found: dict[tuple[str, float], Finding] = {}
+    for turn in turns(scene):
+        deeds = [deed for deed in scene.record.facts if _can_have_caused(scene, deed, turn)]
+        if deeds:
+            deed = max(deeds, key=lambda one: (one.kind in _STRONG, one.at))
+            claim = _torn_down(scene, turn, deed, deeds)
+            known = found.get((deed.worker, deed.at))
+            if known is None or len(known.tests) < len(claim.tests):
+                found[deed.worker, deed.at] = claim
+    yield from found.values()
+
+
+def is_ending(scene: Scene, fact: Fact) -> bool:
+    """Whether a worker did it while it took down what its tests had shared."""
+    last = scene.last_of.get(fact.worker)
+    if last is None:
+        return False
+    if fact.kind in _STRONG and fact.phase == "teardown":
+        return True
+    return (fact.test == last.test and fact.phase == "teardown") or (fact.test is None and fact.at >= last.stop)
+
+
+def _can_have_caused(scene: Scene, deed: Fact, turn: Turn) -> bool:
+    if deed.kind not in _STRONG | {"connect", "write"} or not is_ending(scene, deed):
+        return False
+    victims = [failure for failure in turn.failures if failure.worker != deed.worker]
+    if not victims or not turn.last_good - 1.0 <= deed.at <= victims[0].at:
+        return False
+    if deed.kind in {"remove", "rename"}:
+        return _is_within(turn.target, str(deed.details.get("path")))
+    if deed.kind in {"connect", "write"}:
+        return any(touch.fact is deed for touch in scene.by_target.get(turn.target, ()))
+    used_it = any(touch.worker == deed.worker for touch in scene.by_target.get(turn.target, ()))
+    return used_it or not _spawned(scene, deed.worker)
+
+
+def _is_within(target: Target, path: str) -> bool:
+    return target.is_file and PurePath(target.name).is_relative_to(path)
+
+
+def _spawned(scene: Scene, worker: str) -> bool:
+    return any(fact.kind == "spawn" and fact.worker == worker for fact in scene.record.facts)
+
+
+def _torn_down(scene: Scene, turn: Turn, deed: Fact, deeds: Sequence[Fact]) -> Finding:
+    shown = scene.shown(turn.target)
+    failures = [failure for failure in turn.failures if failure.at >= deed.at]
+    same = [
+        fact
+        for fact in scene.record.facts
+        if fact.kind == deed.kind and fact.source == deed.source and fact.worker != deed.worker
+    ]
+    evidence = [
+        Evidence(
+            text=f"{deed.worker} {describe(deed)} at its end, {scene.moment(deed.at)} after the first test began",
+            at=deed.at,
+            worker=deed.worker,
+            test=deed.test,
+            source=deed.source,
+        ),
+        _before(scene, turn),
+        _after(scene, turn, failures),
+        _running(scene, deed),
+    ]
+    if same:
+        workers = sorted({fact.worker for fact in same})
+        evidence.append(Evidence(text=f"{', '.join(workers)} did so too, later: each worker tears it down"))
+    lost = [event for event in scene.lost if deed.at - 0.5 <= event.at <= turn.first_bad + SOON]
+    evidence += [_event(event) for event in lost[:1]]
+    confidence = 0.75 + 0.1 * (deed.kind in _STRONG) + 0.05 * bool(same) + 0.05 * bool(lost)
+    confidence += 0.03 * any(map(looks_gone, failures))
+    return Finding(
+        cause=Cause.EARLY_TEARDOWN,
+        title=f"{deed.worker} {describe(deed)} while other workers still used {shown}",
+        confidence=min(confidence, 0.97),
+        tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+        evidence=tuple(evidence),
+        remedy=f"Take {shown} down once, after the last worker: let the controller own it (`@muster.shared`), "
+        f"and take the teardown out of {deed.source or 'the fixture'}.",
+        resource=shown,
+    )
+
+
+def gone(scene: Scene) -> Iterator[Finding]:
+    """Something that tests used went away, and no worker did it."""
+    yield from _events(scene)
+    if scene.lost:
+        return
+    for turn in turns(scene):
+        enough = len({failure.test for failure in turn.failures}) >= 2
+        if turn.target.is_file or not enough or not any(map(looks_gone, turn.failures)):
+            continue
+        if any(_can_have_caused(scene, deed, turn) for deed in scene.record.facts):
+            continue
+        yield _gone(scene, turn)
+
+
+def _events(scene: Scene) -> Iterator[Finding]:
+    for name in dict.fromkeys(event.name for event in scene.lost):
+        event = next(one for one in scene.lost if one.name == name)
+        ended = event.event == "died"
+        failures = [one for one in scene.failures if one.at >= event.at - SOON and (looks_gone(one) or ended)]
+        if not failures:
+            continue
+        good = [run for run in scene.passed if run.stop <= event.at]
+        evidence = [_event(event)]
+        evidence += [Evidence(text=f"{len(good)} tests had passed until then")] if good else []
+        evidence.append(Evidence(text=f"{len(failures)} tests failed from then on", test=failures[0].test))
+        alike = sum(map(looks_gone, failures)) / len(failures)
+        yield Finding(
+            cause=Cause.INFRASTRUCTURE_GONE,
+            title=f"{name} {'died' if ended else 'no longer answered'} {scene.moment(event.at)} after the first test",
+            confidence=0.75 + 0.1 * ended + 0.1 * alike,
+            tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+            evidence=tuple(evidence),
+            remedy=f"Find out in the log of {name} why it ended; the tests are not to blame.",
+            resource=name,
+        )
+
+
+def _gone(scene: Scene, turn: Turn) -> Finding:
+    shown = scene.shown(turn.target)
+    return Finding(
+        cause=Cause.INFRASTRUCTURE_GONE,
+        title=f"what answered at {shown} was gone from {scene.moment(turn.first_bad)} after the first test on",
+        confidence=0.75,
+        tests=tuple(dict.fromkeys(failure.test for failure in turn.failures)),
+        evidence=(
+            _before(scene, turn),
+            _after(scene, turn, turn.failures),
+            Evidence(text="no worker was seen to stop it"),
+        ),
+        remedy=f"Find out in the log of what listens at {shown} why it ended, and let pytest-muster start and watch it "
+        "(`@muster.shared`).",
+        resource=shown,
+    )
+
+
+def describe(deed: Fact) -> str:
+    details = deed.details
+    match deed.kind:
+        case "kill":
+            return f"sent signal {details.get('signal')} to process {details.get('pid')}"
+        case "remove":
+            return f"removed {details.get('path')}"
+        case "rename":
+            return f"moved {details.get('path')}"
+        case "spawn":
+            return f"ran `{' '.join(map(str, details.get('argv', ())))}`"
+        case "connect":
+            return f"talked to {details.get('host', details.get('path'))}:{details.get('port', '')}".rstrip(":")
+        case _:
+            return f"wrote {details.get('path')}"
+
+
+def _before(scene: Scene, turn: Turn) -> Evidence:
+    last = turn.passed[-1]
+    tests = {touch.fact.test for touch in turn.passed}
+    return Evidence(
+        text=f"{len(tests)} tests used {scene.shown(turn.target)} before and passed, the last at "
+        f"{scene.moment(last.at)}",
+        at=last.at,
+        worker=last.worker,
+        test=last.fact.test,
+    )
+
+
+def _after(scene: Scene, turn: Turn, failures: Sequence[Failure]) -> Evidence:
+    first = failures[0]
+    what = f"{first.error.kind}" + (f" (errno {first.error.errno})" if first.error.errno is not None else "")
+    return Evidence(
+        text=f"all {len(failures)} uses afterwards failed, the first at {scene.moment(first.at)} with {what}",
+        at=first.at,
+        worker=first.worker,
+        test=first.test,
+        source=first.source,
+    )
+
+
+def _running(scene: Scene, deed: Fact) -> Evidence:
+    others = sorted({run.worker for run in scene.record.tests if run.stop > deed.at and run.worker != deed.worker})
+    return Evidence(text=f"{', '.join(others)} still had tests to run at that moment", at=deed.at)
+
+
+def _event(event: ResourceEvent) -> Evidence:
+    tail = (event.tail or event.error or "").strip().splitlines()[-3:]
+    what = "died" if event.event == "died" else "failed its probe"
+    words = f"; its last lines: {' | '.join(tail)}" if tail else ""
+    return Evidence(text=f"{event.name} {what}{words}", at=event.at, worker=event.worker)

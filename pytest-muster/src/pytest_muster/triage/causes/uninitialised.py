@@ -1,0 +1,139 @@
+"""A worker uses what only another worker's set-up made."""
+
+from collections.abc import Iterator, Mapping
+
+from pytest_muster.triage.findings import Cause, Evidence, Finding
+from pytest_muster.triage.scene import Failure, Scene
+
+REMEDY = (
+    "Make it in every worker, for instance in a session fixture without a condition on the worker, from plain data "
+    "that the shared set-up hands over."
+)
+
+
+def claims(scene: Scene) -> Iterator[Finding]:
+    """One finding for each variable that is set on some workers and missing on those whose tests fail."""
+    kinds = kinds_by_worker(scene)
+    by_name: dict[str, list[Failure]] = {}
+    for failure in scene.failures:
+        for name in missing(scene, failure, kinds)[:1]:
+            by_name.setdefault(name, []).append(failure)
+    for name, failures in by_name.items():
+        yield _finding(scene, name, failures, kinds)
+
+
+def is_set(kind: str | None) -> bool:
+    return kind is not None and kind != "None" and kind != "missing" and not kind.startswith("empty ")
+
+
+def kinds_by_worker(scene: Scene) -> dict[str, dict[str, str]]:
+    """Variable → worker → the kind of what it held there; what was set at any moment counts as set."""
+    found: dict[str, dict[str, str]] = {}
+
+    def learn(name: str, worker: str, kind: str) -> None:
+        known = found.setdefault(name, {})
+        if not is_set(known.get(worker)):
+            known[worker] = kind
+
+    for line in scene.record.globals:
+        for name, kind in line.names.items():
+            learn(f"{line.module}.{name}", line.worker, kind)
+    for failure in scene.failures:
+        for name, kind in failure.error.globals.items():
+            learn(name, failure.worker, kind)
+    for fact in scene.record.facts:
+        if fact.kind == "global":
+            name = f"{fact.details.get('module')}.{fact.details.get('name')}"
+            learn(name, fact.worker, str(fact.details.get("was")))
+            learn(name, fact.worker, str(fact.details.get("now")))
+    return found
+
+
+def missing(scene: Scene, failure: Failure, kinds: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Variables that this failure can be about: never set on its worker, set on another. The likeliest first."""
+    error = failure.error
+    if not (error.none or error.none_names or error.empty_names or _lacks(error.globals)):
+        return []
+    scored: list[tuple[int, str]] = []
+    for name, by_worker in kinds.items():
+        if is_set(by_worker.get(failure.worker)) or not any(map(is_set, by_worker.values())):
+            continue
+        if failure.worker not in by_worker and not _known_elsewhere(name, kinds, failure.worker):
+            continue
+        short = name.rpartition(".")[2]
+        referred = name in error.globals
+        named = any(short == one.rpartition(".")[2] for one in (*error.none_names, *error.empty_names))
+        about_none = error.none or bool(error.none_names or error.empty_names)
+        score = 4 * referred + 2 * named + about_none
+        if score:
+            scored.append((-score, name))
+    return [name for _, name in sorted(scored)]
+
+
+def _lacks(variables: Mapping[str, str]) -> bool:
+    return any(not is_set(kind) for kind in variables.values())
+
+
+def _known_elsewhere(name: str, kinds: Mapping[str, Mapping[str, str]], worker: str) -> bool:
+    """Whether the module is loaded on the worker, so that the lack of the variable means something."""
+    module = name.rpartition(".")[0]
+    return any(worker in by_worker for other, by_worker in kinds.items() if other.startswith(module + "."))
+
+
+def _finding(scene: Scene, name: str, failures: list[Failure], kinds: Mapping[str, Mapping[str, str]]) -> Finding:
+    by_worker = kinds[name]
+    having = sorted(worker for worker, kind in by_worker.items() if is_set(kind))
+    lacking = sorted({failure.worker for failure in failures})
+    first = failures[0]
+    referred = sum(name in failure.error.globals for failure in failures)
+    passed = [run for run in scene.passed if run.worker in having]
+    quick = sum(_took(failure) < 0.1 for failure in failures)
+    evidence = [
+        Evidence(
+            text=f"`{name}` is {by_worker.get(failure.worker, 'not there')} on {failure.worker}",
+            at=failure.at,
+            worker=failure.worker,
+            test=failure.test,
+            source=failure.source,
+        )
+        for failure in {failure.worker: failure for failure in reversed(failures)}.values()
+    ]
+    evidence += [
+        Evidence(text=f"`{name}` holds {_article(by_worker[worker])} on {worker}", worker=worker) for worker in having
+    ]
+    if passed:
+        evidence.append(
+            Evidence(
+                text=f"{len(passed)} tests passed on {' and '.join(having)}, for instance {passed[0].test}",
+                worker=passed[0].worker,
+                test=passed[0].test,
+            )
+        )
+    evidence.append(Evidence(text=f"{quick} of {len(failures)} such tests failed within 0.1 s"))
+    for fact in scene.record.facts:
+        if fact.kind == "global" and f"{fact.details.get('module')}.{fact.details.get('name')}" == name:
+            text = f"`{name}` was made on {fact.worker} with {fact.test}"
+            evidence.append(Evidence(text=text, at=fact.at, worker=fact.worker, test=fact.test))
+            break
+    confidence = 0.75 + 0.1 * (referred > 0) + 0.05 * bool(passed) + 0.05 * (len(lacking) > 1 or len(failures) > 2)
+    return Finding(
+        cause=Cause.UNINITIALISED,
+        title=f"`{name}` is set on {_list(having)} only; tests on {_list(lacking)} use it all the same",
+        confidence=min(confidence if referred else confidence - 0.1, 0.97),
+        tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+        evidence=tuple(evidence),
+        remedy=f"`{name}`: {REMEDY} It failed first in {first.source or first.test}.",
+    )
+
+
+def _took(failure: Failure) -> float:
+    phase = failure.run.phases.get(failure.error.phase or "call")
+    return phase.took if phase else failure.run.took
+
+
+def _article(kind: str) -> str:
+    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)

@@ -1,0 +1,59 @@
+"""The triage of one run: what the record shows, then what reruns show, then one answer per failure.
+
+A cause that the record alone shows is claimed without any rerun. Failures that are left are put together by their
+looks, and one of each kind is tried alone. What fails alone as it failed before is a defect, or comes too early; what
+passes alone failed because of others.
+"""
+
+from collections.abc import Sequence
+
+from pytest_muster.reading import RunRecord
+from pytest_muster.triage.causes import defect, lost, uninitialised
+from pytest_muster.triage.findings import Finding, Triage
+from pytest_muster.triage.reconciling import reconcile
+from pytest_muster.triage.rerun import Rerun
+from pytest_muster.triage.scene import Failure, Scene
+
+CAUSES = (uninitialised.claims, lost.torn_down, lost.gone)
+"""What needs no rerun to be claimed."""
+
+SETTLED = 0.8
+"""A failure that is explained as surely as this is not tried again."""
+
+
+def triage(record: RunRecord, *, rerun: Rerun | None = None) -> Triage:
+    """What made the tests of a run fail; a run without failures has no findings."""
+    scene = Scene(record)
+    failed = tuple(dict.fromkeys(failure.test for failure in scene.failures))
+    if not failed:
+        return Triage(run=record.id, findings=())
+    claims = [claim for cause in CAUSES for claim in cause(scene)]
+    settled = {test for claim in claims if claim.confidence >= SETTLED for test in claim.tests}
+    for group in groups(scene.failures):
+        open_ones = [failure for failure in group if failure.test not in settled]
+        if open_ones:
+            claims += experiments(open_ones, rerun)
+    findings, unexplained = reconcile(claims, failed)
+    return Triage(run=record.id, findings=findings, unexplained=unexplained)
+
+
+def groups(failures: Sequence[Failure]) -> list[list[Failure]]:
+    """Failures that look alike, those with the earliest first."""
+    found: dict[tuple[object, ...], list[Failure]] = {}
+    for failure in failures:
+        found.setdefault(failure.key, []).append(failure)
+    return list(found.values())
+
+
+def experiments(group: Sequence[Failure], rerun: Rerun | None) -> list[Finding]:
+    if rerun is None:
+        return [defect.presumed(group)]
+    first = group[0]
+    alone = rerun.ordered([first.test])
+    if alone is None or alone.fails(first.test) is None:
+        return []
+    if alone.fails(first.test):
+        error = alone.error(first.test)
+        same = error is not None and error.kind == first.error.kind and error.frames[-1:] == first.error.frames[-1:]
+        return [defect.seen_alone(group, reruns=1, same_place=same)]
+    return []

@@ -1,0 +1,71 @@
+"""What a triage changes in a rerun: which tests run in which order, and how long things may settle.
+
+`--muster-only=FILE` runs the tests that the file names, one node id a line, in its order.
+`--muster-settle=SECONDS` waits after the set-up of each fixture of the project, or of a shared resource: what it
+started has that long to get ready before anybody can use it. A pause before the first body alone would come too late
+for a fixture that uses what another one has just started.
+"""
+
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from pytest_muster.run import run_of
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("muster")
+    group.addoption(
+        "--muster-only", metavar="FILE", help="run the tests that this file names, one node id a line, in its order"
+    )
+    group.addoption(
+        "--muster-settle",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait after the set-up of each fixture of the project, so that what it started can get ready (default: 0)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("muster_only"):
+        config.pluginmanager.register(_Only(config), "muster-only")
+    if config.getoption("muster_settle") > 0 and run_of(config).runs_tests:
+        config.pluginmanager.register(_Settling(config), "muster-settle")
+
+
+class _Only:
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        text = Path(config.getoption("muster_only")).read_text(encoding="utf-8")
+        self.places = {test: place for place, test in enumerate(line for line in text.splitlines() if line)}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        chosen = [item for item in items if item.nodeid in self.places]
+        left_out = [item for item in items if item.nodeid not in self.places]
+        if left_out:
+            self.config.hook.pytest_deselected(items=left_out)
+        items[:] = sorted(chosen, key=lambda item: self.places[item.nodeid])
+
+
+class _Settling:
+    def __init__(self, config: pytest.Config) -> None:
+        self.seconds: float = config.getoption("muster_settle")
+        self.root = config.rootpath
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
+        value = yield
+        if self._is_projects(fixturedef):
+            time.sleep(self.seconds)
+        return value
+
+    def _is_projects(self, fixturedef: pytest.FixtureDef[object]) -> bool:
+        code = getattr(fixturedef.func, "__code__", None)
+        file = Path(code.co_filename) if code else None
+        if file is None or (file.is_relative_to(self.root) and "site-packages" not in file.parts):
+            return True
+        return fixturedef.scope != "function" and file.is_relative_to(Path(__file__).parent.parent)

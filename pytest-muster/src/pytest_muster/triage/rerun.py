@@ -1,0 +1,213 @@
+"""Runs chosen tests again, in the order and on the workers that an experiment asks for, and says how they ended.
+
+A rerun is a pytest process of its own with the arguments of the recorded run, but for those that choose tests, workers,
+an end at the first failure, or a report. Its record is kept below the run that it explains, so that neither the newest
+run nor the history of the project changes. The number of reruns and their time are bounded; once a bound is reached,
+an experiment has no answer, and no answer accuses nobody.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_muster import reading
+from pytest_muster.reading import Error, RunRecord, TestRun
+
+_VALUED = {
+    "-n",
+    "--numprocesses",
+    "--maxprocesses",
+    "--max-worker-restart",
+    "--maxschedchunk",
+    "--dist",
+    "--tx",
+    "--testrunuid",
+    "--maxfail",
+    "--junitxml",
+    "--junit-xml",
+    "--junit-prefix",
+    "--junitprefix",
+    "--report-log",
+    "--cov",
+    "--cov-report",
+    "--cov-config",
+    "--deselect",
+    "--durations",
+    "--tb",
+    "--color",
+    "--capture",
+    "--basetemp",
+    "--randomly-seed",
+    "-k",
+    "-m",
+    "-r",
+    "--lfnf",
+    "--last-failed-no-failures",
+}
+"""Options that a rerun leaves out, with the value that follows them."""
+
+_PLAIN = {
+    "-x",
+    "--exitfirst",
+    "-d",
+    "--lf",
+    "--last-failed",
+    "--ff",
+    "--failed-first",
+    "--nf",
+    "--new-first",
+    "--sw",
+    "--stepwise",
+    "--sw-skip",
+    "--stepwise-skip",
+    "--pdb",
+    "--trace",
+    "-s",
+    "-q",
+    "-v",
+    "-vv",
+    "--quiet",
+    "--verbose",
+}
+_KEPT_VALUED = {"-p", "-c", "-o", "-W", "--rootdir", "--confcutdir", "--import-mode", "--timeout", "--asyncio-mode"}
+"""Options with a value that a rerun keeps; the value is no path of tests."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How the tests of a rerun ended."""
+
+    record: RunRecord
+    tests: Mapping[str, TestRun] = field(default_factory=dict)
+
+    def fails(self, test: str) -> bool | None:
+        """None if the test did not run to its end."""
+        found = self.tests.get(test)
+        return found.failed if found else None
+
+    def error(self, test: str) -> Error | None:
+        found = self.tests.get(test)
+        return (found.error or found.teardown_error) if found else None
+
+
+class Rerun:
+    """The experiments that a triage may make, and their bounds."""
+
+    def __init__(
+        self,
+        record: RunRecord,
+        *,
+        most: int = 60,
+        within: float = 300.0,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._record = record
+        self._most = most
+        self._until = time.monotonic() + within
+        self._say = say
+        self._directory = record.directory / "reruns"
+        self._known: dict[object, Verdict | None] = {}
+        self.runs = 0
+
+    @property
+    def left(self) -> int:
+        """How many more runs may be made."""
+        return 0 if time.monotonic() >= self._until else self._most - self.runs
+
+    def ordered(self, tests: Sequence[str], *, settle: float = 0.0) -> Verdict | None:
+        """These tests in this order in one process, with a pause before the first body if asked for."""
+        options = [f"--muster-settle={settle:g}"] if settle else []
+        return self._once(("ordered", tuple(tests), settle), tests, ["-n", "0", *options])
+
+    def _once(self, key: object, tests: Sequence[str], options: Sequence[str]) -> Verdict | None:
+        if key not in self._known:
+            self._known[key] = self._run(tests, options) if self.left > 0 else None
+        return self._known[key]
+
+    def _run(self, tests: Sequence[str], options: Sequence[str]) -> Verdict | None:
+        self.runs += 1
+        self._say(f"rerun {self.runs}: {len(tests)} test{'s' if len(tests) != 1 else ''}, the last {tests[-1]}")
+        directory = self._directory / f"{self.runs:03d}"
+        while directory.exists():
+            directory = directory.with_name(directory.name + "a")
+        directory.mkdir(parents=True)
+        order = directory / "order"
+        order.write_text("".join(f"{test}\n" for test in tests), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", *kept_arguments(self._record.header.argv, self._record.root)]
+        command += [*options, "--maxfail=0", "--color=no", "--tb=short", "-q", f"--muster-only={order}"]
+        command.append(f"--muster-directory={directory}")
+        if "no:cacheprovider" not in self._record.header.argv:
+            command += ["-o", f"cache_dir={directory / 'cache'}"]
+        if self._record.header.seed is not None:
+            command.append(f"--randomly-seed={self._record.header.seed}")
+        command += dict.fromkeys(test.partition("::")[0] for test in tests)
+        with (directory / "output.txt").open("wb") as output:
+            self._wait(command, output.fileno(), self._patience(tests))
+        try:
+            record = reading.load(reading.newest(directory))
+        except reading.RecordProblem:
+            return None
+        return Verdict(record=record, tests={run.test: run for run in record.tests})
+
+    def _patience(self, tests: Sequence[str]) -> float:
+        """A rerun may take a good deal longer than these tests took before, and no longer than is left."""
+        chosen = set(tests)
+        took = sum(run.took for run in self._record.tests if run.test in chosen)
+        return max(1.0, min(30.0 + 3 * took, self._until - time.monotonic()))
+
+    def _wait(self, command: Sequence[str], output: int, patience: float) -> None:
+        process = subprocess.Popen(
+            list(command),
+            cwd=self._record.root,
+            env=environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5.0)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def kept_arguments(argv: Sequence[str], root: Path) -> list[str]:
+    """The recorded arguments without those that choose tests, workers, an early end, or a report."""
+    kept: list[str] = []
+    waiting = iter(argv)
+    for argument in waiting:
+        name, equals, _ = argument.partition("=")
+        if name in _VALUED:
+            if not equals:
+                next(waiting, None)
+        elif name in _KEPT_VALUED and not equals:
+            kept += [argument, next(waiting, "")]
+        elif not (argument in _PLAIN or name.startswith("--muster-") or _with_value(argument) or _is_path(name, root)):
+            kept.append(argument)
+    return kept
+
+
+def _with_value(argument: str) -> bool:
+    """`-n4`, `-kname`, `-mslow`, `-rA`: a short option with its value in one word."""
+    return len(argument) > 2 and argument[:2] in {"-n", "-k", "-m", "-r"} and argument[1] != "-"
+
+
+def _is_path(argument: str, root: Path) -> bool:
+    return not argument.startswith("-") and (root / argument.partition("::")[0]).exists()
+
+
+def environment(own: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what pytest and xdist say of the process that triages."""
+    return {name: value for name, value in own.items() if not name.startswith(("PYTEST_XDIST_", "PYTEST_CURRENT_"))}

@@ -1,0 +1,212 @@
+"""What happened in a run, arranged for the questions that causes ask: who failed when, and who touched what.
+
+A *target* is something outside of the tests that can be named: an address, a path, a database file. Two tests that
+touched one target may have met there.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from pytest_muster.reading import Error, Fact, ResourceEvent, RunRecord, TestRun
+from pytest_muster.record import Outcome
+
+LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", "", "ip6-localhost"}  # noqa: S104  # names, not a bind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    kind: str
+    """`address`, `path` or `database`."""
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_file(self) -> bool:
+        return self.kind != "address"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Touch:
+    """One fact about one target."""
+
+    target: Target
+    fact: Fact
+
+    @property
+    def at(self) -> float:
+        return self.fact.at
+
+    @property
+    def worker(self) -> str:
+        return self.fact.worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    run: TestRun
+    error: Error
+    at: float
+    """When the phase that failed ended."""
+
+    @property
+    def test(self) -> str:
+        return self.run.test
+
+    @property
+    def worker(self) -> str:
+        return self.run.worker
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for failures that look alike: class, errno and innermost line of the project."""
+        innermost = self.error.frames[-1] if self.error.frames else None
+        place = (innermost.file, innermost.line) if innermost else self.test
+        return (self.error.kind, self.error.errno, place)
+
+    @property
+    def source(self) -> str | None:
+        return self.error.frames[-1].source if self.error.frames else None
+
+
+class Scene:
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+
+    @cached_property
+    def failures(self) -> tuple[Failure, ...]:
+        """In the order in which they failed."""
+        found = [failure_of(run) for run in self.record.failures]
+        return tuple(sorted(found, key=lambda failure: failure.at))
+
+    @cached_property
+    def passed(self) -> tuple[TestRun, ...]:
+        return tuple(run for run in self.record.tests if run.outcome is Outcome.PASSED)
+
+    @cached_property
+    def workers(self) -> tuple[str, ...]:
+        """Who ran tests."""
+        return tuple(dict.fromkeys(run.worker for run in self.record.tests))
+
+    @property
+    def is_parallel(self) -> bool:
+        return len(self.workers) > 1
+
+    @cached_property
+    def touches(self) -> tuple[Touch, ...]:
+        found = [touch for fact in self.record.facts for touch in _touches(fact)]
+        return tuple(sorted(found, key=lambda touch: touch.at))
+
+    @cached_property
+    def by_target(self) -> Mapping[Target, tuple[Touch, ...]]:
+        return _grouped(self.touches, lambda touch: touch.target)
+
+    @cached_property
+    def by_test(self) -> Mapping[tuple[str, str], tuple[Touch, ...]]:
+        """By worker and test."""
+        return _grouped(
+            (touch for touch in self.touches if touch.fact.test is not None),
+            lambda touch: (touch.worker, str(touch.fact.test)),
+        )
+
+    def touched_by(self, run: TestRun) -> tuple[Touch, ...]:
+        return self.by_test.get((run.worker, run.test), ())
+
+    def targets_of(self, failure: Failure) -> dict[Target, None]:
+        """What a failed test touched, and what its error is about, that first."""
+        named = error_target(failure.error)
+        touched = [touch.target for touch in self.touched_by(failure.run)]
+        return dict.fromkeys([*([named] if named else []), *touched])
+
+    @cached_property
+    def last_of(self) -> Mapping[str, TestRun]:
+        """The last test of each worker; what is shared by its tests is torn down in that one's teardown."""
+        return {worker: self.record.on(worker)[-1] for worker in self.workers}
+
+    def before(self, run: TestRun) -> tuple[TestRun, ...]:
+        """What ran before it in the same process."""
+        return tuple(other for other in self.record.on(run.worker) if other.order < run.order)
+
+    def beside(self, run: TestRun) -> tuple[TestRun, ...]:
+        """What ran at the same time on other workers."""
+        return tuple(
+            other
+            for other in self.record.tests
+            if other.worker != run.worker and other.start < run.stop and run.start < other.stop
+        )
+
+    @cached_property
+    def began(self) -> float:
+        return min((run.start for run in self.record.tests), default=self.record.header.at)
+
+    def moment(self, at: float) -> str:
+        """Seconds since the first test began."""
+        return f"{at - self.began:.2f} s"
+
+    @cached_property
+    def lost(self) -> tuple[ResourceEvent, ...]:
+        """Shared things that went away while they were needed."""
+        gone = {"died", "probe"}
+        return tuple(
+            event
+            for event in self.record.resources
+            if event.event in gone and (event.event == "died" or event.ok is False)
+        )
+
+    def shown(self, target: Target) -> str:
+        """The target as a reader of the project knows it."""
+        if target.is_file and self.record.header.rootdir:
+            path = Path(target.name)
+            if path.is_relative_to(self.record.root):
+                return str(path.relative_to(self.record.root))
+        return target.name
+
+
+def failure_of(run: TestRun) -> Failure:
+    error = run.error or run.teardown_error or Error()
+    phase = run.phases.get(error.phase or "")
+    return Failure(run=run, error=error, at=phase.start + phase.took if phase else run.stop)
+
+
+def error_target(error: Error) -> Target | None:
+    """What an error says it is about."""
+    if not error.address:
+        return None
+    host, colon, port = error.address.rpartition(":")
+    if colon and port.isdecimal() and "/" not in host:
+        return address(host, int(port))
+    return Target(kind="path", name=error.address.partition(" -> ")[0])
+
+
+def address(host: str, port: int) -> Target:
+    """Every name of this machine is the same target; which family was used is said by the fact."""
+    return Target(kind="address", name=f"{'localhost' if host in LOOPBACK else host}:{port}")
+
+
+def _touches(fact: Fact) -> Iterator[Touch]:
+    details = fact.details
+    match fact.kind:
+        case "connect" | "listen" if details.get("family") == "unix":
+            yield Touch(target=Target(kind="address", name=str(details.get("path"))), fact=fact)
+        case "connect" | "listen" if details.get("port"):
+            yield Touch(target=address(str(details.get("host")), int(details["port"])), fact=fact)
+        case "write" | "remove" | "mkdir" | "rename":
+            yield Touch(target=Target(kind="path", name=str(details.get("path"))), fact=fact)
+            if "to" in details:
+                yield Touch(target=Target(kind="path", name=str(details["to"])), fact=fact)
+        case "sqlite":
+            yield Touch(target=Target(kind="database", name=str(details.get("path"))), fact=fact)
+
+
+_Key = TypeVar("_Key")
+
+
+def _grouped(touches: Iterable[Touch], key: Callable[[Touch], _Key]) -> dict[_Key, tuple[Touch, ...]]:
+    found: dict[_Key, list[Touch]] = {}
+    for touch in touches:
+        found.setdefault(key(touch), []).append(touch)
+    return {one: tuple(several) for one, several in found.items()}
