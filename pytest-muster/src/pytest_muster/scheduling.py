@@ -54,6 +54,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         serial=serial,
         pending=[item.nodeid for item in session.items if item.get_closest_marker("pending")],
         **keeping.wanted(session.items),
+        **keeping.wanted(session.items),
     )
 
 
