@@ -1,22 +1,31 @@
 """`muster triage [RUN]`: what made the tests of a run fail, how sure that is, and what to change."""
 
 import argparse
-import json
+import os
 import sys
-from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
 from pytest_muster import reading
 from pytest_muster.record import Outcome
 from pytest_muster.triage.engine import triage
-from pytest_muster.triage.findings import Finding, Triage
+from pytest_muster.triage.findings import Triage
 from pytest_muster.triage.rerun import Rerun
+
+ENDINGS = {"markdown": "md", "json": "json", "html": "html"}
+"""The reports for later, and how their files end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recorded", nargs="?", metavar="RUN", help="id or directory of a run (default: the newest)")
-    parser.add_argument("--output", choices=("terminal", "json"), default="terminal", help="(default: terminal)")
+    parser.add_argument("--output", choices=("terminal", *ENDINGS), default="terminal", help="(default: terminal)")
     parser.add_argument("--file", type=Path, metavar="PATH", help="write there rather than to standard output")
+    parser.add_argument(
+        "--write", action="store_true", help="also write triage.md, triage.json and triage.html beside the record"
+    )
+    parser.add_argument(
+        "--color", choices=("auto", "yes", "no"), default="auto", help="(default: auto; NO_COLOR is respected)"
+    )
     parser.add_argument("--no-reruns", action="store_true", help="judge by the record only; run no test")
     parser.add_argument("--reruns", type=int, default=60, metavar="N", help="make at most N reruns (default: 60)")
     parser.add_argument(
@@ -35,7 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.no_reruns:
         rerun = Rerun(record, most=arguments.reruns, within=arguments.within, say=_progress)
     result = triage(record, rerun=rerun)
-    text = _text(result) if arguments.output == "terminal" else json.dumps(asdict(result), indent=2) + "\n"
+    colour = arguments.color == "yes" or (arguments.color == "auto" and not arguments.file and _shows_colours())
+    text = rendered(result, record, arguments.output, colour=colour)
+    if arguments.write:
+        for output, ending in ENDINGS.items():
+            (record.directory / f"triage.{ending}").write_text(rendered(result, record, output), encoding="utf-8")
     if arguments.file:
         arguments.file.write_text(text, encoding="utf-8")
     else:
@@ -50,22 +63,12 @@ def _progress(text: str) -> None:
         sys.stderr.write(f"{text}\n")
 
 
-def _text(result: Triage) -> str:
-    lines = [f"run {result.run}"]
-    for number, finding in enumerate(result.findings, 1):
-        lines += _finding(number, finding)
-    if result.unexplained:
-        lines.append(f"not explained: {len(result.unexplained)}")
-        lines += [f"  {test}" for test in result.unexplained]
-    if not result.findings and not result.unexplained:
-        lines.append("no test failed")
-    return "\n".join(lines) + "\n"
+def rendered(result: Triage, record: reading.RunRecord, output: str, *, colour: bool = False) -> str:
+    """One of the reports: `terminal`, `markdown`, `json` or `html`."""
+    render = import_module(f"pytest_muster.triage.reports.{output}").render  # only the one that is wanted
+    text: str = render(result, record, colour=colour) if output == "terminal" else render(result, record)
+    return text
 
 
-def _finding(number: int, finding: Finding) -> list[str]:
-    lines = [f"{number}. {finding.cause} ({finding.confidence:.0%}): {finding.title}"]
-    lines += [
-        f"   {evidence.text}" + (f" ({evidence.source})" if evidence.source else "") for evidence in finding.evidence
-    ]
-    lines += [f"   explains {len(finding.tests)} failed tests", f"   {finding.remedy}"]
-    return lines
+def _shows_colours() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

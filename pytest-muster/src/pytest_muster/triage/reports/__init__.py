@@ -1,0 +1,1 @@
+"""What a triage looks like: for a terminal, as Markdown, JSON, and one HTML file."""

@@ -1,0 +1,44 @@
+"""A triage for programs. The keys of one version of the schema keep their meaning; new ones may come."""
+
+import json
+from dataclasses import asdict
+
+from pytest_muster.reading import RunRecord
+from pytest_muster.triage.findings import Triage
+from pytest_muster.triage.reports.account import account_of
+
+SCHEMA = 1
+
+
+def render(triage: Triage, record: RunRecord) -> str:
+    """One object.
+
+    schema, run
+    result       status: passed | failed | incomplete, summary: [two lines], collected, ran, seconds,
+                 counts: {outcome: n}
+    conditions   argv, workers, dist, seed, revision, dirty, python, pytest, xdist, muster, platform, cpus
+    findings     [{cause, title, confidence, tests, evidence: [{text, at, worker, test, source}], remedy, polluter,
+                 resource, reruns}], the surest explanation of the most failures first
+    unexplained  [failed tests of which no cause is sure enough]
+    """
+    account = account_of(record)
+    header = record.header
+    conditions = ("workers", "dist", "seed", "revision", "dirty", "python", "pytest", "xdist", "muster", "platform")
+    told = {
+        "schema": SCHEMA,
+        "run": triage.run,
+        "result": {
+            "status": "passed" if account.passed else "failed" if account.complete else "incomplete",
+            "summary": list(account.summary),
+            "collected": account.collected,
+            "ran": account.ran,
+            "seconds": round(account.seconds, 3),
+            "counts": {outcome.value: number for outcome, number in account.counts.items()},
+        },
+        "conditions": {"argv": list(header.argv)}
+        | {name: getattr(header, name) for name in conditions}
+        | {"cpus": header.cpus},
+        "findings": [asdict(finding) | {"cause": finding.cause.value} for finding in triage.findings],
+        "unexplained": list(triage.unexplained),
+    }
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,104 @@
+"""A triage for a terminal: the findings first, each with its reasons and its remedy."""
+
+import textwrap
+from collections.abc import Callable
+
+from pytest_muster.reading import RunRecord
+from pytest_muster.triage.findings import Evidence, Finding, Triage
+from pytest_muster.triage.reports.account import account_of, command, count, folded, moment, sureness
+
+MOST_TESTS = 6
+MOST_EVIDENCE = 8
+_LABEL = 8  # columns
+
+Paint = Callable[[str, str], str]
+_STYLES = {"red": "31;1", "yellow": "33", "green": "32", "bold": "1", "dim": "2", "cyan": "36"}
+
+
+def render(triage: Triage, record: RunRecord, *, colour: bool = False, width: int = 100) -> str:
+    """Plain text in lines of at most `width` columns, unless a name is longer; with ANSI colours if asked."""
+    paint: Paint = _coloured if colour else _plain
+    account = account_of(record)
+    header = record.header
+    lines: list[str] = []
+    for number, finding in enumerate(triage.findings, 1):
+        lines += [*_finding(number, finding, record, paint, width), ""]
+    if triage.unexplained:
+        unexplained = count(len(triage.unexplained), "failed test")
+        lines.append(paint("yellow", f"not explained: {unexplained}"))
+        lines += [f"  {_clean(line)}" for line in _tests(triage.unexplained)]
+        lines.append("")
+    if not triage.findings and not triage.unexplained:
+        lines += [paint("green", "No test failed; there is nothing to explain."), ""]
+    first, second = account.summary
+    lines += [
+        first,
+        paint("green" if account.passed else "red", second),
+        paint("dim", _clean(f"{command(record)}  ({count(header.workers, 'worker')}, run {triage.run})")),
+    ]
+    if not account.complete:
+        lines.append(paint("yellow", "The run did not come to its end; what it did not record is not judged."))
+    return "\n".join(lines) + "\n"
+
+
+def _finding(number: int, finding: Finding, record: RunRecord, paint: Paint, width: int) -> list[str]:
+    total = max(len({test.test for test in record.failures}), len(finding.tests))
+    tests = f"{len(finding.tests)} of {count(total, 'failed test')}"
+    lines = [f"{number}. {paint('red', str(finding.cause))}  {paint('dim', f'({sureness(finding.confidence)})')}"]
+    lines += [paint("bold", line) for line in _wrapped(finding.title, width, indent=3)]
+    lines += _labelled("tests", [tests, *_tests(finding.tests)], paint, width)
+    if finding.polluter:
+        lines += _labelled("polluter", [finding.polluter], paint, width)
+    why = [_evidence(record, evidence) for evidence in finding.evidence[:MOST_EVIDENCE]]
+    if len(finding.evidence) > MOST_EVIDENCE:
+        why.append(f"… and {len(finding.evidence) - MOST_EVIDENCE} more")
+    if finding.reruns:
+        why.append(f"({count(finding.reruns, 'rerun')} made)")
+    lines += _labelled("why", why, paint, width)
+    return lines + _labelled("remedy", [finding.remedy], paint, width)
+
+
+def _tests(tests: tuple[str, ...]) -> list[str]:
+    shown = [f"{name} ({number})" if number > 1 else name for name, number in folded(tests)]
+    if len(shown) > MOST_TESTS:
+        shown[MOST_TESTS:] = [f"… and {len(shown) - MOST_TESTS} more"]
+    return shown
+
+
+def _evidence(record: RunRecord, evidence: Evidence) -> str:
+    who = "  ".join(part for part in (evidence.at and moment(record, evidence.at), evidence.worker) if part)
+    source = f"  [{evidence.source}]" if evidence.source else ""
+    return f"{who}  {evidence.text}{source}" if who else f"{evidence.text}{source}"
+
+
+def _labelled(label: str, texts: list[str], paint: Paint, width: int) -> list[str]:
+    lines: list[str] = []
+    for text in texts:
+        for index, line in enumerate(_wrapped(text, width - _LABEL - 4)):
+            head = paint("cyan", f"{label:>{_LABEL}}") if not lines else " " * _LABEL
+            lines.append(f" {head}  {'  ' if index else ''}{line}")
+    return lines
+
+
+def _wrapped(text: str, width: int, *, indent: int = 0) -> list[str]:
+    return [
+        " " * indent + line
+        for part in text.splitlines()
+        for line in textwrap.wrap(_clean(part), max(20, width - indent), break_long_words=False, break_on_hyphens=False)
+        or [""]
+    ]
+
+
+def _clean(text: str) -> str:
+    """Without what would steer a terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def _plain(_: str, text: str) -> str:
+    return text
+
+
+def _coloured(style: str, text: str) -> str:
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
