@@ -54,7 +54,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         serial=serial,
         pending=[item.nodeid for item in session.items if item.get_closest_marker("pending")],
         **keeping.wanted(session.items),
-        **keeping.wanted(session.items),
     )
 
 
