@@ -14,9 +14,11 @@ moment of the first time. `source` and `function` name the innermost frame of th
 
 What a test left changed, compared with the moment before it (`phase` is `session`):
 
-    global   module, name, was, now         environ  name, was and now: set | unset | changed
+    global   module, name, was, now, since  environ  name, was and now: set | unset | changed
     cwd      was, now
 
+`since` is the first of the tests that may have changed a global; it is the test itself unless the project is so big
+that looking after each test would take too long (see `surroundings`).
 Not written are files in pytest's own temporary directories of one test, caches, installed packages and `.muster`.
 What C libraries do without Python (uvloop, database drivers in C) is not heard.
 """
@@ -27,13 +29,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Generator
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from pytest_muster.errors import LAST_ADDRESS, Project
 from pytest_muster.run import Role, Run, run_of
-from pytest_muster.surroundings import Surroundings
+from pytest_muster.surroundings import Looking, Surroundings
 
 MOST_FACTS = 300
 """So many different facts are kept per phase."""
@@ -44,6 +47,9 @@ _NOISE = re.compile(
     r"/__pycache__/|/site-packages/|/\.pytest_cache/|/\.muster/|/\.hypothesis/|\.pyc(\.\d+)?$|/\.coverage"
     r"|^/dev/|^/proc/|^/sys/|/(?:pytest-\d+|popen-gw\d+)/test[^/]*\d+/"
 )
+
+_OURS = f"{os.path.dirname(__file__)}/"  # noqa: PTH120  # compared with file names as the interpreter writes them
+_OF_PATHS = {"write", "remove", "mkdir", "rename", "sqlite"}
 
 _listener: "Listener | None" = None
 
@@ -78,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if run.role is Role.CONTROLLER:
         _listener = None
         return
-    listener.run = run
+    listener.join(run)
     config.stash[LAST_ADDRESS] = lambda: listener.last_address
     config.pluginmanager.register(_Phases(listener, Surroundings(listener.project)), "muster-facts")
 
@@ -118,6 +124,13 @@ class Listener:
         self._found: dict[tuple[Any, ...], list[Any]] = {}
         self._more = 0
         self._pid = os.getpid()
+        self._mine: tuple[str, ...] = ()
+
+    def join(self, run: Run) -> None:
+        """From now on it is known where to write, and which directories are this process's own."""
+        self.run = run
+        place = f"/muster-{os.getuid()}/"
+        self._mine = (f"{run.directory}/", f"{place}{run.id[-6:]}-{run.worker[:12]}-", f"{place}ports")
 
     def hear(self, understand: "_Understand", args: tuple[Any, ...]) -> None:
         said = understand(self, args)
@@ -129,19 +142,37 @@ class Listener:
         elif len(self._found) >= MOST_FACTS:
             self._more += 1
         else:
-            self._found[said] = [1, time.time(), *self._where()]
+            if not self._is_worth(said):
+                return
+            source, function = self._where()
+            if source is None and self.test is None:
+                return  # what pytest and its plugins do for themselves
+            self._found[said] = [1, time.time(), source, function]
             if said[0] == "kill" and os.getpid() == self._pid:
                 self.flush()  # it may be the last thing that this process does
 
+    def _is_worth(self, said: tuple[Any, ...]) -> bool:
+        """Not what this plugin does itself, except that it starts processes for others; nor files of its places."""
+        if said[0] in _OF_PATHS and any(mine in said[2] for mine in self._mine):
+            return False
+        if said[0] == "spawn":
+            return True
+        frame: FrameType | None = sys._getframe(3)  # noqa: SLF001  # whoever did it
+        for _ in range(3):
+            if frame is None:
+                break
+            if frame.f_code.co_filename.startswith(_OURS):
+                return False
+            frame = frame.f_back
+        return True
+
     def _where(self) -> tuple[str | None, str | None]:
         """The innermost frame of the project, as `file:line` and a function's name."""
-        frame = sys._getframe(3)  # noqa: SLF001  # the frame that did it; `inspect.stack` would read files
+        frame: FrameType | None = sys._getframe(3)  # noqa: SLF001  # the frame that did it; `inspect.stack` would read files
         while frame is not None:
             file = self.project.relative(frame.f_code.co_filename)
             if file is not None:
                 return f"{file}:{frame.f_lineno}", frame.f_code.co_qualname
-            if frame.f_back is None:
-                break
             frame = frame.f_back
         return None, None
 
@@ -171,7 +202,9 @@ class _Phases:
     def __init__(self, listener: Listener, surroundings: Surroundings) -> None:
         self.listener = listener
         self.surroundings = surroundings
+        self.looking = Looking(surroundings)
         self.explained = False
+        self.failed = False
 
     def pytest_collection_finish(self) -> None:
         self.listener.flush()
@@ -181,7 +214,7 @@ class _Phases:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         listener = self.listener
         listener.environ.clear()
-        listener.moved = False
+        listener.moved = self.failed = False
         directory = _directory()
         try:
             return (yield)
@@ -207,9 +240,11 @@ class _Phases:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        if report.failed and not self.explained:
-            self.explained = True
-            self._write_globals(item.nodeid)
+        if report.failed:
+            self.failed = True
+            if not self.explained:
+                self.explained = True
+                self._write_globals(item.nodeid)
         return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -230,8 +265,9 @@ class _Phases:
         if run is None:
             return
         mine = {"worker": run.worker, "test": item.nodeid, "phase": "session"}
-        for change in self.surroundings.changes():
-            run.journal.write("fact", **mine, kind="global", count=1, **change)
+        changes, since = self.looking.after(item.nodeid, failed=self.failed)
+        for change in changes:
+            run.journal.write("fact", **mine, kind="global", count=1, since=since, **change)
         for name, was in self.listener.environ.items():
             now = os.environ.get(name)
             if was != now:

@@ -1,12 +1,19 @@
 """The variables of a project's modules: their kinds, and which of them a test left changed.
 
-A fingerprint of a module is shallow: the identity of each value, and the sizes and the identities of the items of
-what it, its classes and its objects hold. It reads no property, calls nothing of the project and keeps no value alive.
+A module's fingerprint is shallow: the identities of its values, of the attributes of its classes and objects, and of
+the items of the containers among all these. It reads no property and calls nothing of the project. What a test takes
+out of such a container lives until the next look, at the end of that test.
+
+A look costs about 30 ns a value. `Looking` sees to it that the looks at a big project take no more than `BUDGET` a
+test on average: it then looks after several tests at once, and at once after a failure.
 """
 
+import functools
 import sys
+import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
@@ -16,12 +23,9 @@ MOST_NAMES = 200
 MOST_ITEMS = 64
 """The items of bigger containers are not compared, only their number."""
 MOST_CHANGES = 50
+BUDGET = 100e-6  # seconds a test
 
-_Print = tuple[Any, ...]
-
-_DICTS = (dict,)
-_SEQUENCES = (list, deque)
-_SIZED_ONLY = (set, bytearray)
+_CACHE = type(functools.lru_cache(lambda: None))
 
 
 class Surroundings:
@@ -31,7 +35,7 @@ class Surroundings:
         self.project = project
         self._loaded = -1
         self._modules: dict[str, ModuleType] = {}
-        self._prints: dict[str, tuple[_Print, dict[str, tuple[str, _Print]]]] = {}
+        self._watches: dict[str, _Watch] = {}
 
     def modules(self) -> Mapping[str, ModuleType]:
         if len(sys.modules) != self._loaded:
@@ -39,85 +43,131 @@ class Surroundings:
             self._modules = {
                 name: module
                 for name, module in list(sys.modules.items())
-                if isinstance(module, ModuleType)
-                and self.project.relative(getattr(module, "__file__", None) or "") is not None
+                if isinstance(module, ModuleType) and self.project.relative(_file(module)) is not None
             }
         return self._modules
 
     def kinds(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Per module, the kinds of its variables."""
-        for module_name, module in list(self.modules().items()):
-            names = {name: kind_of(value) for name, value in list(vars(module).items()) if _is_watched(name, value)}
-            if names:
-                yield module_name, dict(list(names.items())[:MOST_NAMES])
+        for name, module in list(self.modules().items()):
+            kinds = {
+                variable: kind_of(value)
+                for variable, value in list(vars(module).items())
+                if not variable.startswith(("__", "@")) and is_variable(value)
+            }
+            if kinds:
+                yield name, dict(list(kinds.items())[:MOST_NAMES])
 
     def changes(self) -> list[dict[str, str]]:
         """What changed since the last call; a module that is new since then is only taken in."""
-        found: list[dict[str, str]] = []
-        for module_name, module in list(self.modules().items()):
-            quick = _quick(module)
-            known = self._prints.get(module_name)
-            if known is not None and known[0] == quick:
+        found: dict[tuple[int, str, str], dict[str, str]] = {}
+        for name, module in list(self.modules().items()):
+            watch = self._watches.get(name)
+            if watch is not None and watch.module is module:
+                if watch.is_unchanged():
+                    continue
+                fresh = _Watch(module)
+                for change, identity in watch.compared_with(fresh):
+                    key = (identity, change["was"], change["now"])
+                    # A test module that imports a variable shows the same change as the module it belongs to.
+                    if key not in found or _is_of_tests(found[key]["module"]):
+                        found[key] = change
+            else:
+                fresh = _Watch(module)
+            self._watches[name] = fresh
+        return list(found.values())[:MOST_CHANGES]
+
+
+class Looking:
+    """Decides after which tests to look, and says since which test the changes may have happened."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self._credit = 0.0
+        self._since: str | None = None
+
+    def after(self, test: str, *, failed: bool) -> tuple[list[dict[str, str]], str]:
+        """The changes, and the first of the tests that may have made them."""
+        since, self._since = self._since or test, None
+        self._credit = min(self._credit + BUDGET, BUDGET)
+        if self._credit <= 0 and not failed:
+            self._since = since
+            return [], since
+        begun = time.perf_counter()
+        changes = self._surroundings.changes()
+        self._credit -= time.perf_counter() - begun
+        return changes, since
+
+
+class _Watch:
+    """One module as it was at one moment."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self._views: list[Iterable[object]] = [vars(module).values()]  # these follow what they are views of
+        self._big: list[Collection[object]] = []
+        self._caches: list[Any] = []
+        self.details: dict[str, tuple[int, str, Any]] = {}
+        for name, value in list(vars(module).items()):
+            if name.startswith(("__", "@")):
                 continue
-            details = _details(module)
-            self._prints[module_name] = (quick, details)
-            if known is None:
-                continue
-            before = known[1]
-            for name in dict.fromkeys([*before, *details]):
-                was, now = before.get(name), details.get(name)
-                if was != now and len(found) < MOST_CHANGES:
-                    found.append(
-                        {
-                            "module": module_name,
-                            "name": name,
-                            "was": was[0] if was else "missing",
-                            "now": now[0] if now else "missing",
-                        }
-                    )
-        return found
+            self._take(name, value)
+            inner = _inner(value, module)
+            if inner is not None:
+                self._views.append(inner.values())
+                for attribute, held in list(inner.items()):
+                    if not attribute.startswith("__"):
+                        self._take(f"{name}.{attribute}", held)
+        self._print = self._look()
 
-
-def _is_watched(name: str, value: object) -> bool:
-    return not name.startswith(("__", "@")) and is_variable(value)
-
-
-def _quick(module: ModuleType) -> _Print:
-    """Differs if anything does that `_details` would show."""
-    members = vars(module)
-    prints: list[Any] = [tuple(map(id, members.values()))]
-    name = module.__name__
-    for value in list(members.values()):
+    def _take(self, name: str, value: object) -> None:
         cls = type(value)
-        if cls in _DICTS or cls in _SEQUENCES or cls in _SIZED_ONLY:
-            if value is not members.get("__builtins__"):
-                prints.append(_items(value))
-        elif cls is type or isinstance(value, type):
-            if value.__module__ == name:
-                prints.extend(map(_items, vars(value).values()))
-                prints.append(tuple(map(id, vars(value).values())))
-        elif (inner := _inner(value)) is not None:
-            prints.append(tuple(map(id, inner.values())))
-            prints.extend(map(_items, inner.values()))
-    return tuple(prints)
+        content: Any = None
+        if cls is dict or cls is list or cls is deque:
+            size = len(value)  # type: ignore[arg-type]  # the class is known
+            if size > MOST_ITEMS:
+                self._big.append(value)  # type: ignore[arg-type]
+                content = size
+            else:
+                items: Iterable[object] = value.values() if cls is dict else value  # type: ignore[attr-defined,assignment]
+                self._views.append(items)
+                content = tuple(map(id, items))
+        elif cls is set or cls is bytearray:
+            self._big.append(value)  # type: ignore[arg-type]
+            content = len(value)  # type: ignore[arg-type]
+        elif cls is _CACHE:
+            self._caches.append(value.cache_info)  # type: ignore[attr-defined]
+            content = value.cache_info().currsize  # type: ignore[attr-defined]
+        kind = f"cache of {content}" if cls is _CACHE else kind_of(value)
+        self.details[name] = (id(value), kind, content)
+
+    def _look(self) -> tuple[Any, ...] | None:
+        try:
+            return (
+                tuple(map(id, chain.from_iterable(self._views))),
+                tuple(map(len, self._big)),
+                tuple(cache().currsize for cache in self._caches) if self._caches else (),
+            )
+        except RuntimeError:  # another thread changes one of them right now
+            return None
+
+    def is_unchanged(self) -> bool:
+        return self._look() == self._print
+
+    def compared_with(self, later: "_Watch") -> Iterator[tuple[dict[str, str], int]]:
+        """The changes, each with the identity of what there is now."""
+        nothing = (0, "missing", None)
+        for name in dict.fromkeys([*self.details, *later.details]):
+            was, now = self.details.get(name, nothing), later.details.get(name, nothing)
+            if was != now and not (was is nothing and _is_code(later.module, name)):
+                yield {"module": self.module.__name__, "name": name, "was": was[1], "now": now[1]}, now[0]
 
 
-def _items(value: object) -> Any:
-    cls = type(value)
-    if cls is dict:
-        size = len(value)  # type: ignore[arg-type]  # the class is known
-        return (size, *map(id, value.values())) if size <= MOST_ITEMS else size  # type: ignore[attr-defined]
-    if cls is list or cls is deque:
-        size = len(value)  # type: ignore[arg-type]
-        return (size, *map(id, value)) if size <= MOST_ITEMS else size  # type: ignore[call-overload]
-    if cls is set or cls is bytearray:
-        return len(value)  # type: ignore[arg-type]
-    return None
-
-
-def _inner(value: object) -> dict[str, object] | None:
-    """The attributes of an object; None for code, and for objects that keep theirs elsewhere."""
-    if not is_variable(value):
+def _inner(value: object, module: ModuleType) -> Mapping[str, object] | None:
+    """The attributes of a class of this module, or of an object; None for other code, and for what has none."""
+    if isinstance(value, type):
+        return vars(value) if value.__module__ == module.__name__ else None
+    if not is_variable(value) or type(value) is _CACHE:
         return None
     try:
         members = object.__getattribute__(value, "__dict__")
@@ -126,17 +176,16 @@ def _inner(value: object) -> dict[str, object] | None:
     return members if type(members) is dict else None
 
 
-def _details(module: ModuleType) -> dict[str, tuple[str, _Print]]:
-    found: dict[str, tuple[str, _Print]] = {}
-    for name, value in list(vars(module).items()):
-        if name.startswith(("__", "@")):
-            continue
-        found[name] = (kind_of(value), (id(value), _items(value)))
-        if isinstance(value, type):
-            inner: Mapping[str, object] | None = vars(value) if value.__module__ == module.__name__ else None
-        else:
-            inner = _inner(value)
-        for attribute, held in list(inner.items()) if inner else ():
-            if not attribute.startswith("__"):
-                found[f"{name}.{attribute}"] = (kind_of(held), (id(held), _items(held)))
-    return found
+def _is_code(module: ModuleType, name: str) -> bool:
+    """Whether a name of a module stands for a module, such as one that was imported just now."""
+    return isinstance(vars(module).get(name), ModuleType)
+
+
+def _is_of_tests(module: str) -> bool:
+    last = module.rpartition(".")[2]
+    return last == "conftest" or last.startswith("test_") or last.endswith("_test")
+
+
+def _file(module: ModuleType) -> str:
+    file = getattr(module, "__file__", None)
+    return file if isinstance(file, str) else ""
