@@ -48,14 +48,15 @@ class NotReady(Exception):
 class Place:
     """What one run, worker or test has to itself. Safe to use from several threads."""
 
-    def __init__(self, run: Run, *, test: str | None = None) -> None:
+    def __init__(self, run: Run, *, test: str | None = None, logs: str = "") -> None:
         self.run = run.id
         self.slot = run.slot
         self.worker = run.worker
         self.test = test
         self.processes: list[Process] = []
         """Those that `start` has started, in order."""
-        self._run = run
+        self._slots = run.workers
+        self._logs = run.directory / "logs" / logs
         self._leases = Leases.of(run.directory, worker=run.worker, slot=run.slot)
         self._ports: list[Port] = []
         self._commands: list[Lease] = []
@@ -91,7 +92,7 @@ class Place:
 
     def port(self) -> int:
         """A port that nobody else on this host is given, free on 127.0.0.1 and ::1, until the place ends."""
-        port = lease_port(slot=self.slot, slots=self._run.workers)
+        port = lease_port(slot=self.slot, slots=self._slots)
         with self._lock:
             self._ports.append(port)
         return port.number
@@ -113,20 +114,12 @@ class Place:
 
         Its output is appended to a file among the logs of the run, named by `log` or after the command.
         """
-        what = Launch(argv=argv, log=self._log(argv, log), env=env or {}, cwd=cwd, user=user, test=self.test)
+        file = self._logs / (log if log is not None else f"{Path(argv[0]).name}.log")
+        what = Launch(argv=argv, log=file, env=env or {}, cwd=cwd, user=user, test=self.test)
         process = launch(what, self._leases, self.run)
         with self._lock:
             self.processes.append(process)
         return process
-
-    def _log(self, argv: Sequence[str | Path], log: str | Path | None) -> Path:
-        """Workers and tests have folders of their own, so that two who say `server.log` do not share it."""
-        folder = self._run.directory / "logs"
-        if not self._run.owns_shared or self.test is not None:
-            folder /= self.worker
-        if self.test is not None:
-            folder /= re.sub(r"[^\w.-]+", "-", self.test)[-100:].strip("-.")
-        return folder / (log if log is not None else f"{Path(argv[0]).name}.log")
 
     def wait_until(
         self, check: Callable[[], object], *, within: float = 30.0, every: float = 0.05, what: str | None = None
@@ -176,9 +169,7 @@ class Place:
                 while self._commands and not keep_commands:
                     stack.callback(self._commands.pop().give_back)
                 if self._directory is not None:
-                    path, lease = self._directory
-                    stack.callback(lease.give_back)
-                    stack.callback(remove_tree, path)
+                    stack.callback(_remove, *self._directory)
                 while self._ports:
                     stack.callback(self._ports.pop().give_back)
                 for process in self.processes:
@@ -237,6 +228,11 @@ class _Wait:
         return NotReady(what, waited=time.monotonic() - self.began, last=self.last, tails=tails)
 
 
+def _remove(path: Path, lease: Lease) -> None:
+    remove_tree(path)
+    lease.give_back()
+
+
 def _words(check: Callable[..., object]) -> str:
     return str(getattr(check, "__qualname__", check))
 
@@ -256,12 +252,14 @@ def run_place(run: Run) -> Place:
 
 def worker_place(run: Run) -> Place:
     """A place for the things of this worker."""
-    return Place(run)
+    return Place(run, logs=run.worker)
 
 
 def test_place(run: Run, nodeid: str) -> Place:
     """A place for the things of one test."""
-    return Place(run, test=nodeid)
+    # Workers and tests have folders of their own, so that two who say `server.log` do not share it.
+    folder = re.sub(r"[^\w.-]+", "-", nodeid)[-100:].strip("-.")
+    return Place(run, test=nodeid, logs=f"{run.worker}/{folder}")
 
 
 test_place.__test__ = False  # type: ignore[attr-defined]  # no test, in whatever module it is imported
@@ -281,7 +279,6 @@ def muster_test(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield place
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Close what nobody has closed, the newest first."""
     for place in reversed([place for place in _OPEN if place.run == run_of(config).id]):

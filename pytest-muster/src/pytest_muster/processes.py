@@ -1,9 +1,12 @@
 """Child processes in a group of their own that never outlive their owner.
 
 A group lives as long as its first process: when that ends, what is left of the group is killed. So start servers in the
-foreground. When the owner ends, however it ends, the *reaper* ends its groups: one small process for each owner, in a
-session of its own, which is started with the first child (see `reaper`). Where the reaper is killed as well, the
-sweeper finds the lease.
+foreground. One that goes to a session of its own nevertheless is found by a mark in its environment, where there is
+/proc, and ends when the process is stopped.
+
+When the owner ends, however it ends, the *reaper* ends its groups: one small process for each owner, in a session of
+its own, which is started with the first child (see `reaper`). Where the reaper is killed as well, the sweeper finds the
+lease.
 """
 
 import atexit
@@ -20,6 +23,7 @@ from pathlib import Path
 
 from pytest_muster import reaper
 from pytest_muster.leases import MARK, RUN, Kind, Lease, Leases, started
+from pytest_muster.reaper import marked
 
 _TAIL = 64 * 1024  # bytes of a log that are ever read back
 
@@ -61,6 +65,7 @@ class Process:
         self._log_start = log_start
         self._lock = threading.RLock()
         self._ending = False
+        self._settled = False
         self._lease: Lease | None = None
         self._mark = ""
 
@@ -79,12 +84,10 @@ class Process:
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
         with self._lock:
-            if self._popen.returncode is None and self._has_exited():
-                # Its number stays taken until we collect it: nobody else's group can be hit.
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self.pgid, signal.SIGKILL)
+            if self._popen.returncode is None and self._end_group_if_over():
                 code = self._popen.wait()
-                self._settle()
+                if not any(marked({self._mark})):
+                    self._settle()
                 if not self._ending:
                     self.died = Death(returncode=code, at=time.time())
             return self._popen.returncode
@@ -103,15 +106,20 @@ class Process:
     def stop(self, grace: float = 5.0) -> int:
         """SIGTERM to the group, and SIGKILL after `grace` seconds; when this returns, the group is gone."""
         self._signal(signal.SIGTERM)
-        try:
-            return self.wait(grace)
-        except TimeoutError:
-            return self.kill()
+        with contextlib.suppress(TimeoutError):
+            self.wait(grace)
+        return self.kill()
 
     def kill(self) -> int:
         """SIGKILL to the group; when this returns, it is gone."""
         self._signal(signal.SIGKILL)
-        return self.wait(10)
+        code = self.wait(10)
+        if not self._settled:
+            for stray in marked({self._mark}):
+                with contextlib.suppress(OSError):
+                    os.kill(stray, signal.SIGKILL)
+            self._settle()
+        return code
 
     def tail(self, lines: int = 20) -> str:
         """The last lines that this process has written to its log."""
@@ -131,13 +139,20 @@ class Process:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self.pgid, number)
 
-    def _has_exited(self) -> bool:
+    def _end_group_if_over(self) -> bool:
+        """Whether the first process has ended; then the rest is killed."""
         try:
-            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:  # somebody else has collected it
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return False
+        except ChildProcessError:  # somebody else has collected it, so its number may be anybody's by now
             return True
+        # Its number stays taken until we collect it: nobody else's group can be hit.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pgid, signal.SIGKILL)
+        return True
 
     def _settle(self) -> None:
+        self._settled = True
         _REAPER.tell("remove", self._mark)
         if self._lease is not None:
             self._lease.give_back()
@@ -225,7 +240,7 @@ class _Reaper:
 
     def _start(self) -> None:
         self._popen = subprocess.Popen(
-            [sys.executable, "-S", "-E", reaper.__file__, str(os.getpid())],
+            [sys.executable, "-I", "-S", reaper.__file__, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -29,6 +29,7 @@ from pytest_muster.temporary import is_place, remove_tree
 _COMMAND_WITHIN = 30.0  # seconds
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 _YOUNG = 60.0  # seconds in which a run may not yet have told who owns it
+_ABANDONED = 7 * 24 * 3600.0  # seconds after which nobody will clean up what could not be cleaned up so far
 
 
 @dataclass(kw_only=True)
@@ -80,10 +81,9 @@ def sweep_worker(run: Run, worker: str) -> Sweep:
     return done
 
 
-def is_living(run_directory: Path) -> bool:
-    """Whether a process of that run is, or may be, alive."""
-    owners = [lease for lease in read_leases(run_directory / "leases") if lease.kind is Kind.OWNER]
-    return any(not lease.identity.judged_here or lease.identity.lives for lease in owners)
+def _is_living(run: Path) -> bool:
+    owners = [lease for lease in read_leases(run / "leases") if lease.kind is Kind.OWNER]
+    return any(lease.identity.judged_here and lease.identity.lives for lease in owners)
 
 
 def _is_dead(directory: Path, done: Sweep) -> bool:
@@ -232,7 +232,8 @@ def prune(muster: Path, keep: int) -> int:
     records = sorted((path for path in muster.glob("runs/*") if path.is_dir()), reverse=True)
     pruned = 0
     for record in records[keep:]:
-        if not read_leases(record / "leases") and _age(record) > _YOUNG:
+        # What a host or container that is gone for good has left cannot be cleaned up here, nor be kept for ever.
+        if _age(record) > (_ABANDONED if read_leases(record / "leases") else _YOUNG) and not _is_living(record):
             shutil.rmtree(record, ignore_errors=True)
             pruned += 1
     return pruned

@@ -1,0 +1,226 @@
+"""Child processes live in a group of their own, and never longer than their owner."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from pytest_muster import processes, reaper
+from pytest_muster.leases import MARK, read_leases, started
+from pytest_muster.places import run_place
+
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
+FAMILY = (
+    "import subprocess, sys, time; child = subprocess.Popen(['sleep', '300']); print(child.pid, flush=True); "
+    "time.sleep({})"
+)
+
+OWNER = """
+import os, signal, sys, time
+from pathlib import Path
+from pytest_muster.places import Place
+from pytest_muster.record import Journal
+from pytest_muster.run import Role, Run
+
+directory = Path(sys.argv[1])
+run = Run(id="run-1", role=Role.ALONE, directory=directory, worker="main", slot=1, workers=1,
+          journal=Journal(directory / "record.jsonl"))
+place = Place(run)
+"""
+
+
+@pytest.fixture
+def place(a_run):
+    place = run_place(a_run())
+    yield place
+    place.close()
+
+
+def an_owner(tmp_path, body):
+    """A process that starts others; its first line of output is their process ids."""
+    command = [sys.executable, "-c", OWNER + body, tmp_path / "run"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def is_gone(pid):
+    return started(pid) is None
+
+
+def test_processes_end_with_an_owner_that_is_killed(tmp_path, eventually):
+    body = f"""
+family = place.start([sys.executable, "-c", {FAMILY.format(300)!r}])
+deaf = place.start([sys.executable, "-c", {DEAF!r}], log="deaf.log")
+place.wait_until(lambda: family.tail() and deaf.tail())
+print(family.pid, family.tail(), deaf.pid, flush=True)
+time.sleep(300)
+"""
+    with an_owner(tmp_path, body) as owner:
+        pids = [int(pid) for pid in owner.stdout.readline().split()]
+
+        owner.kill()
+
+        assert len(pids) == 3
+        eventually(lambda: all(is_gone(pid) for pid in pids))
+
+
+def test_a_child_that_the_owner_has_forked_keeps_nothing_alive(tmp_path, eventually):
+    body = """
+sleeper = place.start(["sleep", "300"])
+fork = os.fork()
+if fork:
+    print(sleeper.pid, fork, flush=True)
+time.sleep(300)
+"""
+    with an_owner(tmp_path, body) as owner:
+        sleeper, fork = (int(pid) for pid in owner.stdout.readline().split())
+
+        owner.kill()
+
+        eventually(lambda: is_gone(sleeper))
+        assert not is_gone(fork)
+        os.kill(fork, signal.SIGKILL)
+
+
+def test_a_child_in_a_session_of_its_own_ends_with_the_owner(tmp_path, eventually):
+    body = """
+place.start(["setsid", "sh", "-c", "echo $$ > pid; exec sleep 300"], cwd=directory)
+while not (directory / "pid").exists() or not (directory / "pid").read_text():
+    time.sleep(0.01)
+print((directory / "pid").read_text(), flush=True)
+time.sleep(300)
+"""
+    with an_owner(tmp_path, body) as owner:
+        daemon = int(owner.stdout.readline())
+
+        owner.kill()
+
+        eventually(lambda: is_gone(daemon))
+
+
+def test_a_child_in_a_session_of_its_own_ends_with_the_place(a_run, tmp_path, eventually):
+    place = run_place(a_run())
+    place.start(["setsid", "sh", "-c", "echo $$ > pid; exec sleep 300"], cwd=tmp_path)
+    eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+
+    place.close()
+
+    eventually(lambda: is_gone(int((tmp_path / "pid").read_text())))
+
+
+def test_a_process_outlives_the_thread_that_started_it(place):
+    started = []
+    thread = threading.Thread(target=lambda: started.append(place.start(["sleep", "300"])))
+
+    thread.start()
+    thread.join()
+
+    with pytest.raises(TimeoutError, match="sleep 300"):
+        started[0].wait(0.2)
+
+
+def test_a_process_whose_start_was_not_reported_any_more_is_found(eventually):
+    with subprocess.Popen([sys.executable, "-I", "-S", reaper.__file__, str(os.getpid())], stdin=-1) as watcher:
+        watcher.stdin.write(b"expect run-1/unreported\n")
+        watcher.stdin.flush()
+        with subprocess.Popen(["sleep", "300"], env={**os.environ, MARK: "run-1/unreported"}) as child:
+            watcher.stdin.close()
+
+            eventually(lambda: child.poll() is not None)
+
+
+def test_the_terminal_does_not_reach_a_process(place):
+    process = place.start(["sleep", "300"])
+
+    assert os.getsid(process.pid) == process.pid == process.pgid
+
+
+def test_stop_asks_first(place):
+    trap = "trap 'echo asked; exit 3' TERM; echo ready; while :; do sleep 0.01; done"
+    process = place.start(["sh", "-c", trap])
+    place.wait_until(process.tail)
+
+    assert process.stop() == 3
+    assert process.tail(1) == "asked"
+    assert process.died is None
+
+
+def test_stop_kills_who_does_not_listen(place):
+    process = place.start([sys.executable, "-c", DEAF])
+    place.wait_until(process.tail)
+
+    assert process.stop(grace=0.05) == -signal.SIGKILL
+    assert is_gone(process.pid)
+
+
+def test_a_group_ends_with_its_first_process(place, eventually):
+    process = place.start([sys.executable, "-c", FAMILY.format(0)])
+
+    process.wait(20)
+
+    eventually(lambda: is_gone(int(process.tail())))
+
+
+def test_an_end_that_nobody_asked_for_is_noted(place):
+    process = place.start(["sh", "-c", "exit 7"])
+
+    process.wait(20)
+
+    assert process.died.returncode == 7
+
+
+def test_an_ended_process_has_no_lease(place, a_run):
+    process = place.start(["sleep", "300"])
+    held = read_leases(a_run().directory / "leases")
+    process.kill()
+    left = read_leases(a_run().directory / "leases")
+
+    assert [lease.fields["argv"] for lease in held if lease.kind == "process"] == [["sleep", "300"]]
+    assert [lease.kind for lease in left] == ["owner"]
+
+
+def test_what_cannot_start_leaves_no_lease(place, a_run):
+    with pytest.raises(FileNotFoundError, match="no-such-command"):
+        place.start(["no-such-command"])
+
+    assert [lease.kind for lease in read_leases(a_run().directory / "leases")] == ["owner"]
+
+
+def test_a_reaper_that_was_killed_is_replaced_and_knows_all(tmp_path, eventually):
+    body = """
+from pytest_muster import processes
+first = place.start(["sleep", "300"])
+reaper = processes.reaper_pid()
+os.kill(reaper, signal.SIGKILL)
+os.waitid(os.P_PID, reaper, os.WEXITED | os.WNOWAIT)
+second = place.start(["sleep", "300"])
+print(first.pid, second.pid, processes.reaper_pid() != reaper, flush=True)
+time.sleep(300)
+"""
+    with an_owner(tmp_path, body) as owner:
+        first, second, replaced = owner.stdout.readline().split()
+
+        owner.kill()
+
+        assert replaced == "True"
+        eventually(lambda: is_gone(int(first)) and is_gone(int(second)))
+
+
+def test_a_process_has_one_reaper(place):
+    place.start(["sleep", "300"])
+    first = processes.reaper_pid()
+    place.start(["sleep", "300"])
+
+    assert processes.reaper_pid() == first
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
+def test_a_process_can_run_as_another_user_who_enters_the_directory(place):
+    (place.directory / "note").write_text("hello")
+
+    process = place.start(["sh", "-c", "id -un; cat note"], cwd=place.directory, user="nobody")
+    process.wait(20)
+
+    assert process.tail() == "nobody\nhello"
