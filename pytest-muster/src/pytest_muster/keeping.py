@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from pytest_muster import lifetimes, record, resources
+from pytest_muster import hooks, lifetimes, record, resources
 from pytest_muster.lifetimes import Late, Life, Loop
 from pytest_muster.places import NotReady, Place, run_place
 from pytest_muster.resources import PLACE_OF_THE_RUN, Declaration, NotStarted
@@ -75,6 +75,8 @@ class Keeper:
         self._starting: list[Kept] = []
         self._loop = Loop()
         self.began = False
+        self.failed = False
+        """Whether a set-up has failed."""
         self._ended = False
 
     def start(self, declarations: Sequence[Declaration]) -> None:
@@ -139,6 +141,7 @@ class Keeper:
         self._write(kept, "failed", took=took, error=words(error), tail=kept.tail)
         trouble = self._trouble(kept, "shared set-up", error)
         self.troubles.append(trouble)
+        self.failed = True
         return SetUpFailed(trouble)
 
     def _trouble(self, kept: Kept, phase: str, error: BaseException) -> Trouble:
@@ -233,7 +236,7 @@ def words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-KEEPER = pytest.StashKey[Keeper]()
+_KEEPER = pytest.StashKey[Keeper]()
 _READ = pytest.StashKey[dict[str, Any]]()
 
 
@@ -243,7 +246,7 @@ def values_file(run: Run) -> Path:
 
 def value_of(config: pytest.Config, declaration: Declaration) -> Any:
     """What a shared resource published. Raises NotStarted."""
-    values = config.stash[KEEPER].values if KEEPER in config.stash else _read(config)
+    values = keeper_of(config).values if run_of(config).owns_shared else _read(config)
     try:
         return values[declaration.name]
     except KeyError:
@@ -261,10 +264,13 @@ def _read(config: pytest.Config) -> dict[str, Any]:
     return config.stash[_READ]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    run = run_of(config)
-    if run.owns_shared:
-        config.stash[KEEPER] = Keeper(run)
+def keeper_of(config: pytest.Config) -> Keeper:
+    """The keeper of the process that owns the run."""
+    return config.stash.setdefault(_KEEPER, Keeper(run_of(config)))
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hooks)
 
 
 def wanted(items: Iterable[pytest.Item]) -> dict[str, Any]:
@@ -300,7 +306,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config) -> Generator[None, Any, A
 
 def start_collected(config: pytest.Config) -> None:
     """Start what the workers say that their tests need, unless that has been done."""
-    if config.stash[KEEPER].began:
+    if keeper_of(config).began:
         return
     names: set[str] = set()
     files: dict[str, str] = {}
@@ -317,17 +323,18 @@ def start_collected(config: pytest.Config) -> None:
 
 def start_needed(config: pytest.Config, names: Iterable[str]) -> None:
     """Start the named shared resources, what they depend on, and those that always start; ends the run on a failure."""
-    keeper = config.stash[KEEPER]
+    keeper = keeper_of(config)
     try:
         declarations = resources.needed(names, resources.declared())
     except resources.DeclarationError as error:
         raise pytest.UsageError(str(error)) from None
-    if not declarations:
+    if keeper.began or not declarations:
         return
     try:
         keeper.start(declarations)
     except SetUpFailed as failed:
         pytest.exit(f"{failed.trouble.title} failed, so no test was run")
+    config.hook.pytest_muster_shared_ready(config=config, values=json.loads(json.dumps(keeper.values)))
 
 
 def _import(file: Path, mode: str) -> None:
