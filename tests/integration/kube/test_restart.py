@@ -60,15 +60,16 @@ async def open_api(directory: Path, port: int = 0) -> AsyncIterator[Api]:
 
 async def insist(client: Client, name: str) -> None:
     """Create an object however often the server dies meanwhile."""
-    while True:
-        try:
-            await client.create(CONFIGMAP, a_configmap("default", name, {"kube-test": "1"}))
-        except AlreadyExists:
-            return
-        except KubeError:
-            await asyncio.sleep(0.02)
-        else:
-            return
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await client.create(CONFIGMAP, a_configmap("default", name, {"kube-test": "1"}))
+            except AlreadyExists:
+                return
+            except KubeError:
+                await asyncio.sleep(0.02)
+            else:
+                return
 
 
 def an_informer(client: Client) -> Informer[ConfigMap]:

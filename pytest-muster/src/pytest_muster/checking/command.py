@@ -1,0 +1,105 @@
+"""`muster check`: read test code and say what breaks when tests run in parallel."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from pytest_muster.checking.engine import METAS, Checker, Finding, files_in
+from pytest_muster.checking.pages import explain, rules_page
+from pytest_muster.checking.rules import all_rules
+from pytest_muster.checking.sarif import sarif
+from pytest_muster.checking.settings import BadSettings, Settings, check_ids, read_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATHS", help="files and directories (default: the project's testpaths)"
+    )
+    parser.add_argument("--select", metavar="IDS", help="only these rules, such as M101,M2")
+    parser.add_argument("--ignore", metavar="IDS", help="not these rules")
+    parser.add_argument("--output", choices=["terminal", "json", "sarif"], default="terminal")
+    parser.add_argument("--explain", metavar="ID", help="what a rule finds and why, with examples")
+    parser.add_argument("--docs", action="store_true", help="print the page of all rules as Markdown")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.docs:
+        sys.stdout.write(rules_page())
+        return 0
+    if arguments.explain:
+        return _explain(arguments.explain)
+    try:
+        settings = _settings(arguments)
+        paths = arguments.paths or _default_paths(settings)
+    except BadSettings as error:
+        sys.stderr.write(f"muster check: {error}\n")
+        return 2
+    checker = Checker(settings)
+    files = list(files_in(paths, settings))
+    findings = [finding for file in files for finding in checker.check(file)]
+    _WRITERS[arguments.output](findings, len(files))
+    return 1 if findings else 0
+
+
+def _explain(id: str) -> int:
+    rule = all_rules().get(id)
+    if rule:
+        sys.stdout.write(explain(rule))
+        return 0
+    meta = next((one for one in METAS if one.id == id), None)
+    if meta:
+        sys.stdout.write(f"{meta.id} {meta.name}\n\n{meta.title}\n\nInstead: {meta.remedy}\n")
+        return 0
+    sys.stderr.write(f"muster check: there is no rule {id!r}; there are {', '.join(all_rules())}\n")
+    return 2
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    settings = read_settings(Path.cwd())
+    for option in ("select", "ignore"):
+        given = getattr(arguments, option)
+        if given is not None:
+            ids = tuple(one.strip() for one in given.split(","))
+            check_ids(ids)
+            # A choice for this call narrows what the project ignores; it does not repeal it.
+            ids = (*settings.ignore, *ids) if option == "ignore" else ids
+            settings = replace(settings, select=ids) if option == "select" else replace(settings, ignore=ids)
+    for path in arguments.paths:
+        if not path.exists():
+            raise BadSettings(f"{path} does not exist; name files or directories of tests")
+    return settings
+
+
+def _default_paths(settings: Settings) -> list[Path]:
+    named = [settings.root / one for one in settings.paths]
+    return [one for one in named if one.exists()] or [Path.cwd()]
+
+
+def _terminal(findings: list[Finding], files: int) -> None:
+    lines = [f"{one.path}:{one.line}:{one.column}: {one.id} {one.message}\n    {one.remedy}\n" for one in findings]
+    if findings:
+        found, faulty = _count(len(findings), "finding"), len({one.path for one in findings})
+        lines.append(f"{found} in {faulty} of {_count(files, 'file')}; `muster check --explain ID` says why\n")
+    else:
+        lines.append(f"nothing found in {_count(files, 'file')}\n")
+    sys.stdout.writelines(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _json(findings: list[Finding], files: int) -> None:
+    json.dump({"files": files, "findings": [asdict(one) for one in findings]}, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def _sarif(findings: list[Finding], files: int) -> None:
+    json.dump(sarif(findings), sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+_WRITERS: dict[str, Callable[[list[Finding], int], None]] = {"terminal": _terminal, "json": _json, "sarif": _sarif}

@@ -1,0 +1,47 @@
+"""`# muster: ignore[M101] why`, on the line of a finding or alone on the line above it."""
+
+import io
+import re
+import tokenize
+from dataclasses import dataclass, field
+
+_COMMENT = re.compile(r"#\s*muster:\s*ignore\s*(?:\[([^\]]*)\])?[\s:-]*(.*)$")
+
+
+@dataclass(kw_only=True)
+class Ignore:
+    line: int
+    """Where the comment stands."""
+    column: int
+    covers: int
+    """The line whose findings it takes away."""
+    ids: tuple[str, ...]
+    why: str
+    used: set[str] = field(default_factory=set)
+
+
+def ignores_of(text: str) -> list[Ignore]:
+    """The comments of a file that take findings away, in their order."""
+    if "muster:" not in text:
+        return []
+    found: list[Ignore] = []
+    waiting: list[Ignore] = []
+    alone = True
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            match = _COMMENT.match(token.string)
+            if match:
+                ids = tuple(one.strip() for one in (match[1] or "").split(",") if one.strip())
+                line, column = token.start
+                ignore = Ignore(line=line, column=column, covers=line, ids=ids, why=match[2].strip())
+                found.append(ignore)
+                if alone:
+                    waiting.append(ignore)
+        elif token.type in {tokenize.NL, tokenize.NEWLINE}:
+            alone = True
+        elif token.type not in {tokenize.INDENT, tokenize.DEDENT}:
+            for ignore in waiting:
+                ignore.covers = token.start[0]
+            waiting = []
+            alone = False
+    return found
