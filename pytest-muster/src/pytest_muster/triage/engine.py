@@ -1,20 +1,28 @@
 """The triage of one run: what the record shows, then what reruns show, then one answer per failure.
 
 A cause that the record alone shows is claimed without any rerun. Failures that are left are put together by their
-looks, and one of each kind is tried alone. What fails alone as it failed before is a defect, or comes too early; what
-passes alone failed because of others.
+looks, and one of each kind is tried again (see `experiments`).
 """
 
 from collections.abc import Sequence
 
 from pytest_muster.reading import RunRecord
-from pytest_muster.triage.causes import defect, lost, uninitialised
-from pytest_muster.triage.findings import Finding, Triage
+from pytest_muster.triage.causes import clash, defect, early, family, lost, pollution, uninitialised
+from pytest_muster.triage.experiments import Experiments
+from pytest_muster.triage.findings import Triage
 from pytest_muster.triage.reconciling import reconcile
 from pytest_muster.triage.rerun import Rerun
 from pytest_muster.triage.scene import Failure, Scene
 
-CAUSES = (uninitialised.claims, lost.torn_down, lost.gone)
+CAUSES = (
+    uninitialised.claims,
+    lost.torn_down,
+    lost.gone,
+    family.claims,
+    clash.claims,
+    early.claims,
+    pollution.claims,
+)
 """What needs no rerun to be claimed."""
 
 SETTLED = 0.8
@@ -31,8 +39,10 @@ def triage(record: RunRecord, *, rerun: Rerun | None = None) -> Triage:
     settled = {test for claim in claims if claim.confidence >= SETTLED for test in claim.tests}
     for group in groups(scene.failures):
         open_ones = [failure for failure in group if failure.test not in settled]
-        if open_ones:
-            claims += experiments(open_ones, rerun)
+        if open_ones and rerun is not None:
+            claims += Experiments(scene, rerun).explain(open_ones)
+        elif open_ones:
+            claims.append(defect.presumed(open_ones))
     findings, unexplained = reconcile(claims, failed)
     return Triage(run=record.id, findings=findings, unexplained=unexplained)
 
@@ -43,17 +53,3 @@ def groups(failures: Sequence[Failure]) -> list[list[Failure]]:
     for failure in failures:
         found.setdefault(failure.key, []).append(failure)
     return list(found.values())
-
-
-def experiments(group: Sequence[Failure], rerun: Rerun | None) -> list[Finding]:
-    if rerun is None:
-        return [defect.presumed(group)]
-    first = group[0]
-    alone = rerun.ordered([first.test])
-    if alone is None or alone.fails(first.test) is None:
-        return []
-    if alone.fails(first.test):
-        error = alone.error(first.test)
-        same = error is not None and error.kind == first.error.kind and error.frames[-1:] == first.error.frames[-1:]
-        return [defect.seen_alone(group, reruns=1, same_place=same)]
-    return []

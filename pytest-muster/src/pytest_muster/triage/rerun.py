@@ -125,6 +125,14 @@ class Rerun:
         options = [f"--muster-settle={settle:g}"] if settle else []
         return self._once(("ordered", tuple(tests), settle), tests, ["-n", "0", *options])
 
+    def on_first_worker(self, tests: Sequence[str]) -> Verdict | None:
+        """These tests in this order on the only worker of a run, which is the first one."""
+        return self._once(("first", tuple(tests)), tests, ["-n", "1"])
+
+    def side_by_side(self, tests: Sequence[str], *, workers: int) -> Verdict | None:
+        """These tests on so many workers, each time anew: what tests do to each other is a matter of chance."""
+        return self._run(tests, ["-n", str(workers)]) if self.left > 0 else None
+
     def _once(self, key: object, tests: Sequence[str], options: Sequence[str]) -> Verdict | None:
         if key not in self._known:
             self._known[key] = self._run(tests, options) if self.left > 0 else None

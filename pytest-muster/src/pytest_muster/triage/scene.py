@@ -92,6 +92,11 @@ class Scene:
         """Who ran tests."""
         return tuple(dict.fromkeys(run.worker for run in self.record.tests))
 
+    @cached_property
+    def tests(self) -> tuple[str, ...]:
+        """All that ran, in the order in which they began."""
+        return tuple(run.test for run in sorted(self.record.tests, key=lambda run: run.start))
+
     @property
     def is_parallel(self) -> bool:
         return len(self.workers) > 1
@@ -121,6 +126,18 @@ class Scene:
         named = error_target(failure.error)
         touched = [touch.target for touch in self.touched_by(failure.run)]
         return dict.fromkeys([*([named] if named else []), *touched])
+
+    @cached_property
+    def _runs(self) -> Mapping[tuple[str, str], TestRun]:
+        return {(run.worker, run.test): run for run in self.record.tests}
+
+    def went_well(self, fact: Fact) -> bool:
+        """Whether the phase of a test in which something happened passed, or it happened outside of tests."""
+        if fact.test is None:
+            return True
+        run = self._runs.get((fact.worker, fact.test))
+        phase = run.phases.get(fact.phase) if run else None
+        return phase is not None and phase.outcome == Outcome.PASSED
 
     @cached_property
     def last_of(self) -> Mapping[str, TestRun]:

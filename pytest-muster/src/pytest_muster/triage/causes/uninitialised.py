@@ -1,6 +1,7 @@
 """A worker uses what only another worker's set-up made."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.scene import Failure, Scene
@@ -13,6 +14,8 @@ REMEDY = (
 
 def claims(scene: Scene) -> Iterator[Finding]:
     """One finding for each variable that is set on some workers and missing on those whose tests fail."""
+    if not scene.is_parallel:
+        return
     kinds = kinds_by_worker(scene)
     by_name: dict[str, list[Failure]] = {}
     for failure in scene.failures:
@@ -22,8 +25,38 @@ def claims(scene: Scene) -> Iterator[Finding]:
         yield _finding(scene, name, failures, kinds)
 
 
+def suspects(scene: Scene, failures: Sequence[Failure]) -> tuple[str, ...]:
+    """Variables that could be behind these failures although nothing in their errors is None or empty.
+
+    They were never set on the workers where these tests failed, and set where tests passed and none of these failed.
+    """
+    failing = {failure.worker for failure in failures}
+    passing = {run.worker for run in scene.passed} - failing
+    found = []
+    for name, by_worker in kinds_by_worker(scene).items():
+        having = {worker for worker, kind in by_worker.items() if is_set(kind)}
+        if having and having <= passing and not having & failing and _is_known(name, by_worker, scene, failing):
+            found.append(name)
+    # What holds others comes before what it holds.
+    return tuple(sorted(found, key=lambda name: (name.count("."), name)))
+
+
+def confirmed(scene: Scene, name: str, failures: Sequence[Failure], shown: str, *, reruns: int) -> Finding:
+    """A rerun in which the variable was set passed."""
+    claim = _finding(scene, name, list(failures), kinds_by_worker(scene))
+    return replace(
+        claim,
+        confidence=max(claim.confidence, 0.88),
+        evidence=(*claim.evidence, Evidence(text=shown, test=failures[0].test)),
+        reruns=reruns,
+    )
+
+
 def is_set(kind: str | None) -> bool:
     return kind is not None and kind != "None" and kind != "missing" and not kind.startswith("empty ")
+
+
+ENVIRON = "os.environ."
 
 
 def kinds_by_worker(scene: Scene) -> dict[str, dict[str, str]]:
@@ -46,7 +79,17 @@ def kinds_by_worker(scene: Scene) -> dict[str, dict[str, str]]:
             name = f"{fact.details.get('module')}.{fact.details.get('name')}"
             learn(name, fact.worker, str(fact.details.get("was")))
             learn(name, fact.worker, str(fact.details.get("now")))
+        elif fact.kind == "env" and fact.details.get("action") == "set":
+            learn(f"{ENVIRON}{fact.details.get('name')}", fact.worker, "str")
     return found
+
+
+def _is_known(name: str, by_worker: Mapping[str, str], scene: Scene, workers: Collection[str]) -> bool:
+    """Whether these workers could have had the variable: its module is loaded there."""
+    if name.startswith(ENVIRON) or set(workers) <= set(by_worker):
+        return True
+    loaded = {(line.worker, line.module) for line in scene.record.globals}
+    return all(any(name.startswith(f"{module}.") for on, module in loaded if on == worker) for worker in workers)
 
 
 def missing(scene: Scene, failure: Failure, kinds: Mapping[str, Mapping[str, str]]) -> list[str]:
@@ -58,7 +101,7 @@ def missing(scene: Scene, failure: Failure, kinds: Mapping[str, Mapping[str, str
     for name, by_worker in kinds.items():
         if is_set(by_worker.get(failure.worker)) or not any(map(is_set, by_worker.values())):
             continue
-        if failure.worker not in by_worker and not _known_elsewhere(name, kinds, failure.worker):
+        if not _is_known(name, by_worker, scene, [failure.worker]):
             continue
         short = name.rpartition(".")[2]
         referred = name in error.globals
@@ -72,12 +115,6 @@ def missing(scene: Scene, failure: Failure, kinds: Mapping[str, Mapping[str, str
 
 def _lacks(variables: Mapping[str, str]) -> bool:
     return any(not is_set(kind) for kind in variables.values())
-
-
-def _known_elsewhere(name: str, kinds: Mapping[str, Mapping[str, str]], worker: str) -> bool:
-    """Whether the module is loaded on the worker, so that the lack of the variable means something."""
-    module = name.rpartition(".")[0]
-    return any(worker in by_worker for other, by_worker in kinds.items() if other.startswith(module + "."))
 
 
 def _finding(scene: Scene, name: str, failures: list[Failure], kinds: Mapping[str, Mapping[str, str]]) -> Finding:

@@ -1,0 +1,199 @@
+"""Tests of different workers meet at one port, one file, or one name in something that they share."""
+
+import errno
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from pytest_muster.reading import Fact
+from pytest_muster.triage.findings import Cause, Evidence, Finding
+from pytest_muster.triage.scene import Failure, Scene, Target, Touch
+
+_CONFLICTS = ("Exists", "Integrity", "Conflict", "Duplicate", "Unique", "Already", "Locked", "Operational")
+_CHANGING = {"write", "remove", "rename", "mkdir"}
+_TOUCHING = 0.05  # seconds by which two tests may miss each other and still have met
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meeting:
+    """A failed test and tests of other workers that touched the same target meanwhile."""
+
+    cause: Cause
+    target: Target
+    failure: Failure
+    own: Touch
+    others: tuple[Touch, ...]
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """The tests of the others."""
+        return tuple(dict.fromkeys(str(touch.fact.test) for touch in self.others if touch.fact.test))
+
+
+def meetings(scene: Scene, failure: Failure) -> list[Meeting]:
+    """Where this failure can have come from, the likeliest first."""
+    if not scene.is_parallel:
+        return []
+    found: list[tuple[int, Meeting]] = []
+    for target, own in _own(scene, failure).items():
+        others = [
+            touch
+            for touch in scene.by_target[target]
+            if touch.worker != failure.worker and _meet(scene, failure, touch)
+        ]
+        cause = _cause(target, own, others)
+        if cause is not None:
+            score = _score(failure, target, cause)
+            found.append(
+                (score, Meeting(cause=cause, target=target, failure=failure, own=own[-1], others=tuple(others)))
+            )
+    found += [(3, meeting) for meeting in _children(scene, failure)]
+    return [meeting for _, meeting in sorted(found, key=lambda scored: -scored[0])]
+
+
+def claims(scene: Scene) -> Iterator[Finding]:
+    """What is plain without a rerun: two listeners on one port, or an error about a file that another test changed."""
+    by_target: dict[tuple[Cause, Target], list[Meeting]] = {}
+    for failure in scene.failures:
+        for meeting in meetings(scene, failure)[:1]:
+            if _confidence(meeting):
+                by_target.setdefault((meeting.cause, meeting.target), []).append(meeting)
+    for several in by_target.values():
+        yield finding(scene, several, confidence=max(map(_confidence, several)))
+
+
+def finding(scene: Scene, several: Sequence[Meeting], *, confidence: float) -> Finding:
+    first = several[0]
+    shown = scene.shown(first.target)
+    words = {
+        Cause.PORT_CLASH: (f"tests of several workers listen at {shown}", _PORT),
+        Cause.FILE_CLASH: (f"tests of several workers change {shown} at the same time", _FILE),
+        Cause.NAME_CLASH: (f"tests of several workers use the same names in {shown}", _NAME),
+    }
+    title, remedy = words[first.cause]
+    evidence = [_touched(scene, touch) for touch in (first.own, *first.others[:3])]
+    evidence.append(
+        Evidence(
+            text=f"{first.failure.test} failed on {first.failure.worker} with {first.failure.error.kind}",
+            at=first.failure.at,
+            worker=first.failure.worker,
+            test=first.failure.test,
+            source=first.failure.source,
+        )
+    )
+    return Finding(
+        cause=first.cause,
+        title=title,
+        confidence=confidence,
+        tests=tuple(dict.fromkeys(meeting.failure.test for meeting in several)),
+        evidence=tuple(evidence),
+        remedy=remedy,
+        resource=shown,
+    )
+
+
+def confirmed(scene: Scene, several: Sequence[Meeting], *, shown: Sequence[str], reruns: int, sure: bool) -> Finding:
+    """Reruns showed that the tests fail only beside those of other workers."""
+    claim = finding(scene, several, confidence=0.92 if sure else 0.75)
+    more = tuple(Evidence(text=text, test=several[0].failure.test) for text in shown)
+    return replace(claim, evidence=(*claim.evidence, *more), reruns=reruns)
+
+
+_PORT = "Give each worker a port of its own: listen on port 0, or lease one (`muster_test.port()`)."
+_FILE = "Give each test a directory of its own (`tmp_path`, `muster_test.directory`)."
+_NAME = "Give each test names of its own (`muster_test.name(...)`), or each worker a database or topic of its own."
+
+
+def _own(scene: Scene, failure: Failure) -> dict[Target, tuple[Touch, ...]]:
+    """What the failed test touched, or its worker for all of its tests."""
+    found: dict[Target, tuple[Touch, ...]] = {}
+    for target, touches in scene.by_target.items():
+        mine = [touch for touch in touches if touch.worker == failure.worker and touch.at <= failure.at]
+        own = [touch for touch in mine if touch.fact.test == failure.test]
+        if not own:
+            # The set-up of a fixture that several tests share is written down for the first of them.
+            own = [touch for touch in mine if touch.fact.phase in {"setup", "session"}]
+        if own:
+            found[target] = tuple(own)
+    return found
+
+
+def _meet(scene: Scene, failure: Failure, touch: Touch) -> bool:
+    """Whether something touched by another worker was in its hands while the failed test ran."""
+    if touch.at > failure.at:
+        return False
+    if touch.fact.kind == "listen" or touch.fact.phase in {"setup", "session"}:
+        last = scene.last_of.get(touch.worker)  # it may be held until the end of that worker
+        return last is None or last.stop >= failure.run.start
+    test = next((run for run in scene.record.on(touch.worker) if run.test == touch.fact.test), None)
+    return test is not None and test.stop + _TOUCHING >= failure.run.start
+
+
+def _cause(target: Target, own: Sequence[Touch], others: Sequence[Touch]) -> Cause | None:
+    if not others:
+        return None
+    if target.kind == "path":
+        changing = any(touch.fact.kind in _CHANGING for touch in others)
+        return Cause.FILE_CLASH if changing else None
+    listening = [touch for touch in own if touch.fact.kind == "listen"]
+    if listening and any(touch.fact.kind == "listen" for touch in others):
+        return Cause.PORT_CLASH
+    connecting = any(touch.fact.kind in {"connect", "sqlite"} for touch in own)
+    return Cause.NAME_CLASH if connecting and not listening else None
+
+
+def _score(failure: Failure, target: Target, cause: Cause) -> int:
+    named = failure.error.address is not None and failure.error.address in {target.name, f"{target.name}/"}
+    rank = {Cause.PORT_CLASH: 3, Cause.FILE_CLASH: 2, Cause.NAME_CLASH: 1}[cause]
+    return rank + 4 * named + (failure.error.errno == errno.EADDRINUSE and cause is Cause.PORT_CLASH) * 4
+
+
+def _confidence(meeting: Meeting) -> float:
+    """0 if only a rerun can tell."""
+    error = meeting.failure.error
+    match meeting.cause:
+        case Cause.PORT_CLASH:
+            return 0.93 if error.errno == errno.EADDRINUSE else 0.78
+        case Cause.FILE_CLASH:
+            about = error.address is not None and error.address.startswith(meeting.target.name)
+            return 0.82 if about and error.errno in {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY} else 0.0
+        case _:
+            conflict = any(word in kind for kind in (error.kind, *error.kinds) for word in _CONFLICTS)
+            return 0.7 if conflict or error.errno == errno.EEXIST else 0.0
+
+
+def _children(scene: Scene, failure: Failure) -> Iterator[Meeting]:
+    """Workers that start processes with one port among their arguments, and talk to that port."""
+    for target in scene.targets_of(failure):
+        port = target.name.rpartition(":")[2]
+        if target.is_file or not port.isdecimal():
+            continue
+        starting = [fact for fact in scene.record.facts if fact.kind == "spawn" and _has_argument(fact, port)]
+        own = [fact for fact in starting if fact.worker == failure.worker]
+        others = [fact for fact in starting if fact.worker != failure.worker]
+        if own and others:
+            yield Meeting(
+                cause=Cause.PORT_CLASH,
+                target=target,
+                failure=failure,
+                own=Touch(target=target, fact=own[0]),
+                others=tuple(Touch(target=target, fact=fact) for fact in others),
+            )
+
+
+def _has_argument(fact: Fact, port: str) -> bool:
+    return any(port in str(argument).replace("=", ":").split(":") for argument in fact.details.get("argv", ()))
+
+
+def _touched(scene: Scene, touch: Touch) -> Evidence:
+    verbs = {"listen": "listens at", "connect": "connects to", "sqlite": "opens", "write": "writes", "spawn": "starts"}
+    verb = verbs.get(touch.fact.kind, f"{touch.fact.kind}s")
+    what = scene.shown(touch.target)
+    what = f"a process for {what}" if touch.fact.kind == "spawn" else what
+    who = f"{touch.fact.test} on {touch.worker}" if touch.fact.test else touch.worker
+    return Evidence(
+        text=f"{who} {verb} {what} at {scene.moment(touch.at)}",
+        at=touch.at,
+        worker=touch.worker,
+        test=touch.fact.test,
+        source=touch.fact.source,
+    )

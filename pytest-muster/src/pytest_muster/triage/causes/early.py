@@ -1,0 +1,72 @@
+"""Something is used before it is ready: it works later, or after a pause between set-up and use."""
+
+from collections.abc import Iterator, Sequence
+
+from pytest_muster.triage.causes.lost import looks_gone
+from pytest_muster.triage.findings import Cause, Evidence, Finding
+from pytest_muster.triage.scene import Failure, Scene, Target
+
+REMEDY = "Wait in the set-up until it answers (`wait_until(..., within=...)`), rather than in each test."
+
+
+def claims(scene: Scene) -> Iterator[Finding]:
+    """Every use of a target fails before a moment, and none after it."""
+    passed = {(run.worker, run.test) for run in scene.passed}
+    by_target: dict[Target, list[Failure]] = {}
+    for failure in scene.failures:
+        for target in scene.targets_of(failure):
+            by_target.setdefault(target, []).append(failure)
+    for target, failures in by_target.items():
+        uses = scene.by_target.get(target, ())
+        good = [touch for touch in uses if (touch.worker, str(touch.fact.test)) in passed]
+        if not good or not all(map(looks_gone, failures)):
+            continue
+        if all(failure.at < touch.at for failure in failures for touch in good):
+            shown = scene.shown(target)
+            yield Finding(
+                cause=Cause.NOT_READY,
+                title=f"{shown} was used before it was ready",
+                confidence=0.75,
+                tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+                evidence=(
+                    _failed(scene, failures[-1], f"the last of {len(failures)} uses that failed"),
+                    Evidence(
+                        text=f"all {len(good)} uses after it passed, the first at {scene.moment(good[0].at)}",
+                        at=good[0].at,
+                        worker=good[0].worker,
+                        test=good[0].fact.test,
+                    ),
+                ),
+                remedy=REMEDY,
+                resource=shown,
+            )
+
+
+def settled(scene: Scene, failures: Sequence[Failure], *, pause: float, reruns: int, alone_failed: bool) -> Finding:
+    """With a pause after the set-up the test passes, without it fails."""
+    first = failures[0]
+    evidence = [_failed(scene, first, first.error.kind)]
+    if alone_failed:
+        evidence.append(Evidence(text="it failed again when it ran alone, so other tests have no part in it"))
+    evidence.append(
+        Evidence(text=f"it passed alone with a pause of {pause:g} s after the set-up of each fixture", test=first.test)
+    )
+    return Finding(
+        cause=Cause.NOT_READY,
+        title=f"{first.source or first.test} uses what the set-up started before it is ready",
+        confidence=0.93 if alone_failed else 0.8,
+        tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+        evidence=tuple(evidence),
+        remedy=REMEDY,
+        reruns=reruns,
+    )
+
+
+def _failed(scene: Scene, failure: Failure, words: str) -> Evidence:
+    return Evidence(
+        text=f"{failure.test} failed at {scene.moment(failure.at)}: {words}",
+        at=failure.at,
+        worker=failure.worker,
+        test=failure.test,
+        source=failure.source,
+    )

@@ -1,0 +1,97 @@
+"""A test fails because of what another test of the same process left behind."""
+
+from collections.abc import Iterator, Sequence
+from math import ceil, log2
+
+from pytest_muster.reading import Fact, TestRun
+from pytest_muster.triage.bisection import Search
+from pytest_muster.triage.findings import Cause, Evidence, Finding
+from pytest_muster.triage.scene import Failure, Scene
+
+CHANGES = {"global", "environ", "cwd"}
+
+
+def changes_of(scene: Scene, worker: str, test: str) -> tuple[Fact, ...]:
+    """What a test left changed in its process."""
+    return tuple(
+        fact for fact in scene.record.facts if fact.kind in CHANGES and fact.worker == worker and fact.test == test
+    )
+
+
+def claims(scene: Scene) -> Iterator[Finding]:
+    """Without a rerun: an earlier test of the worker left changed what the failing lines refer to."""
+    for failure in scene.failures:
+        for run in reversed(scene.before(failure.run)):
+            changed = [fact for fact in changes_of(scene, run.worker, run.test) if _refers(failure, fact)]
+            if changed:
+                yield Finding(
+                    cause=Cause.POLLUTION,
+                    title=f"{failure.test} fails after {run.test}, which left {what(changed[0])}",
+                    confidence=0.6,
+                    tests=(failure.test,),
+                    evidence=tuple(_changed(fact) for fact in changed),
+                    remedy=_remedy(run.test, changed),
+                    polluter=run.test,
+                )
+                break
+
+
+def found(scene: Scene, failures: Sequence[Failure], search: Search, history: Sequence[TestRun]) -> Finding:
+    """A search that saw the victim pass alone and fail after its polluter."""
+    victim = failures[0]
+    polluter = search.polluters[-1]
+    changed = [fact for test in search.polluters for fact in changes_of(scene, victim.worker, test)]
+    related = [fact for fact in changed if _refers(victim, fact)]
+    together = " and ".join(search.polluters)
+    bound = ceil(log2(len(history))) + 2 if len(history) > 1 else 2
+    evidence = [
+        Evidence(text=f"{victim.test} passes alone", test=victim.test),
+        Evidence(text=f"{victim.test} fails after {together}, in one process", test=polluter),
+        Evidence(
+            text=f"found with {search.runs} reruns among the {len(history)} tests that ran before it on "
+            f"{victim.worker} (one polluter takes at most {bound})",
+            worker=victim.worker,
+        ),
+        *(_changed(fact) for fact in (related or changed)[:5]),
+    ]
+    left = f", which left {what((related or changed)[0])}" if changed else ""
+    return Finding(
+        cause=Cause.POLLUTION,
+        title=f"{victim.test} fails after {together}{left}",
+        confidence=0.95 if related else 0.92 if changed else 0.88,
+        tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+        evidence=tuple(evidence),
+        remedy=_remedy(together, related or changed),
+        polluter=polluter,
+        reruns=search.runs,
+    )
+
+
+def what(fact: Fact) -> str:
+    """What was left changed."""
+    details = fact.details
+    match fact.kind:
+        case "global":
+            return f"`{details.get('module')}.{details.get('name')}` changed"
+        case "environ":
+            return f"the environment variable {details.get('name')} {details.get('now')}"
+        case _:
+            return f"the working directory at {details.get('now')}"
+
+
+def _changed(fact: Fact) -> Evidence:
+    was, now = fact.details.get("was"), fact.details.get("now")
+    how = f" ({was}, then {now})" if was != now else ""
+    return Evidence(text=f"{fact.test} left {what(fact)}{how}", at=fact.at, worker=fact.worker, test=fact.test)
+
+
+def _refers(failure: Failure, fact: Fact) -> bool:
+    if fact.kind == "global":
+        name = f"{fact.details.get('module')}.{fact.details.get('name')}"
+        return any(name == known or name.startswith(f"{known}.") for known in failure.error.globals)
+    return fact.kind == "cwd" and failure.error.errno is not None
+
+
+def _remedy(polluter: str, changed: Sequence[Fact]) -> str:
+    things = ", ".join(dict.fromkeys(what(fact).removesuffix(" changed") for fact in changed[:3]))
+    return f"Let {polluter} put back {things or 'what it changes'}, for instance with `monkeypatch` or in a fixture."
