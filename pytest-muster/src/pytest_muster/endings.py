@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from xdist.workermanage import WorkerController
 
-from pytest_muster import record
+from pytest_muster import record, workers
 from pytest_muster.exits import ExitCode
 from pytest_muster.keeping import Trouble, keeper_of
 from pytest_muster.recording import ENDING
@@ -189,6 +189,7 @@ class _Ending:
         self.over = threading.Event()
         self.tearing = ""
         self.running: dict[str, float] = {}
+        self.worker_troubles: list[Trouble] = []
         self.cut: list[_Running] = []
         """The tests that the deadline cut off."""
         self.previous: dict[signal.Signals, Any] = {}
@@ -236,12 +237,12 @@ class _Ending:
             self._leave_stuck()
 
     def _running(self) -> list[_Running]:
-        workers: dict[str, str] = {}
+        runners: dict[str, str] = {}
         for file in sorted((self.run.directory / "workers").glob("*.jsonl")):
-            workers |= {line["test"]: line["worker"] for line in record.lines(file) if line["type"] == "started"}
+            runners |= {line["test"]: line["worker"] for line in record.lines(file, only="started")}
         now = time.time()
         return [
-            _Running(test=test, worker=workers.get(test, self.run.worker), took=now - began)
+            _Running(test=test, worker=runners.get(test, self.run.worker), took=now - began)
             for test, began in list(self.running.items())
         ]
 
@@ -324,6 +325,8 @@ class _Ending:
             while self.workers.alive() and time.monotonic() < until:
                 self.workers_gone.wait(0.02)
         self.workers_gone.set()
+        for (title, text), of in workers.troubles(self.run).items():
+            self.worker_troubles.append(Trouble(title=f"{title} on {', '.join(of)}", text=text, name=title))
         self.stage = _Stage.TEARDOWN
         self.tearing_down.set()
         if threading.current_thread() is threading.main_thread():
@@ -362,7 +365,7 @@ class _Ending:
 
     @property
     def troubles(self) -> list[Trouble]:
-        return [*keeper_of(self.config).troubles, *watcher_of(self.config).troubles]
+        return [*keeper_of(self.config).troubles, *watcher_of(self.config).troubles, *self.worker_troubles]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.ending is Ending.DEADLINE:

@@ -119,9 +119,7 @@ class Keeper:
             self._accept(kept)
         if not done:
             late = next(k for k in self._starting if k.life.began + k.life.declaration.within <= soonest)
-            where = late.life.where()
-            within = late.life.declaration.within
-            error = Late(f"not up within {within:g} s" + (f"; it was still at {where}" if where else ""))
+            error = Late.of(late.life.declaration, "up", late.life.where())
             raise self._failed(late, error)
 
     def _accept(self, kept: Kept) -> None:
@@ -204,11 +202,7 @@ class Keeper:
         if kept.life.over.done():
             error = kept.life.over.exception()
         else:
-            where = kept.life.where()
-            error = Late(
-                f"not torn down within {kept.life.declaration.within:g} s"
-                + (f"; it was still at {where}" if where else "")
-            )
+            error = Late.of(kept.life.declaration, "torn down", kept.life.where())
             kept.life.cancel()
             wait([kept.life.over], timeout=CANCEL_WITHIN)
         if error:
@@ -311,10 +305,9 @@ def start_collected(config: pytest.Config) -> None:
     names: set[str] = set()
     files: dict[str, str] = {}
     for file in sorted((run_of(config).directory / "workers").glob("*.jsonl")):
-        for line in record.lines(file):
-            if line["type"] == "collected":
-                names.update(line.get("shared", ()))
-                files.update(line.get("declared", {}))
+        for line in record.lines(file, only="collected"):
+            names.update(line["shared"])
+            files.update(line["declared"])
     for name, declared_in in files.items():
         if name not in resources.declared():
             _import(Path(declared_in), config.getoption("importmode"))

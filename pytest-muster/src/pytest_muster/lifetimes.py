@@ -9,11 +9,13 @@ import asyncio
 import contextlib
 import ctypes
 import inspect
+import itertools
 import sys
+import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,11 @@ class Cancelled(BaseException):
 
 class Late(TimeoutError):
     """A set-up or teardown took longer than it may."""
+
+    @classmethod
+    def of(cls, declaration: Declaration, what: str, where: str) -> "Late":
+        """`what` is `up` or `torn down`, `where` the line at which it still was."""
+        return cls(f"not {what} within {declaration.within:g} s" + (f"; it was still at {where}" if where else ""))
 
 
 class Loop:
@@ -126,14 +133,10 @@ class Life:
 
     def where(self) -> str:
         """What it is doing now: the innermost line of the project that declared it."""
-        frames: list[traceback.FrameSummary] = []
         if self._task:
-            frames = [*traceback.StackSummary.extract((f, f.f_lineno) for f in self._task.get_stack())]
-        elif self._thread and self._thread.ident:
-            frame = sys._current_frames().get(self._thread.ident)  # noqa: SLF001 - documented, in spite of its name
-            frames = [*traceback.extract_stack(frame)] if frame else []
-        mine = [frame for frame in frames if frame.filename == str(self.declaration.file)]
-        return f"{mine[-1].filename}:{mine[-1].lineno}: {mine[-1].line}" if mine else ""
+            frames = traceback.StackSummary.extract((f, f.f_lineno) for f in self._task.get_stack())
+            return _where(frames, self.declaration)
+        return _where(_stack(self._thread), self.declaration) if self._thread else ""
 
     def _run(self) -> None:
         made: Any = None
@@ -156,7 +159,7 @@ class Life:
         try:
             try:
                 if isinstance(made, Generator):
-                    _exhaust(made, self.declaration)
+                    exhaust(made, self.declaration)
             finally:
                 self._now(busy=False)
         except BaseException as error:  # noqa: BLE001
@@ -215,7 +218,8 @@ class Life:
         self.over.set_result(None)
 
 
-def _exhaust(made: Generator[Any, None, Any], declaration: Declaration) -> None:
+def exhaust(made: Generator[Any, None, Any], declaration: Declaration) -> None:
+    """Run what comes after the yield. Raises RuntimeError if there is a second one."""
     try:
         next(made)
     except StopIteration:
@@ -237,6 +241,54 @@ def _yielded(made: object) -> bool:
     return isinstance(made, Generator) and inspect.getgeneratorstate(made) == inspect.GEN_SUSPENDED
 
 
+@contextlib.contextmanager
+def bounded(declaration: Declaration, what: str) -> Iterator[None]:
+    """Let the body, which runs in this thread, take no longer than the resource may. Raises Late.
+
+    It ends at its next step in Python: a call that blocks outside of Python is waited for.
+    """
+    thread = threading.current_thread()
+    lock = threading.Lock()
+    where: list[str] = []
+    over = False
+
+    def expire() -> None:
+        with lock:
+            if not over:
+                where.append(_where(_stack(thread), declaration))
+                raise_in(thread, Cancelled)
+
+    def finish() -> None:
+        nonlocal over
+        with lock:
+            over = True
+            raise_in(thread, None)
+
+    timer = threading.Timer(declaration.within, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        try:
+            yield
+        finally:
+            finish()
+    except Cancelled:
+        finish()
+        raise Late.of(declaration, what, where[0] if where else "") from None
+    finally:
+        timer.cancel()
+
+
+def _stack(thread: threading.Thread) -> traceback.StackSummary:
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, in spite of its name
+    return traceback.extract_stack(frame) if frame else traceback.StackSummary()
+
+
+def _where(frames: traceback.StackSummary, declaration: Declaration) -> str:
+    mine = [frame for frame in frames if frame.filename == str(declaration.file)]
+    return f"{mine[-1].filename}:{mine[-1].lineno}: {mine[-1].line}" if mine else ""
+
+
 def raise_in(thread: threading.Thread, kind: type[BaseException] | None) -> None:
     """Let an exception appear in another thread at its next step in Python; None takes back one that did not yet."""
     exception = ctypes.py_object(kind) if kind else None
@@ -244,11 +296,10 @@ def raise_in(thread: threading.Thread, kind: type[BaseException] | None) -> None
 
 
 def shown(error: BaseException) -> str:
-    """What people read of an error: the frames outside of this plugin, and the words."""
-    here = str(Path(__file__).parent)
-    lines = [
-        f"{frame.filename}:{frame.lineno}: in {frame.name}\n    {frame.line}"
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((here, "<frozen"))
-    ]
+    """What people read of an error: the frames from the first one outside of this plugin and Python, and the words."""
+    ours = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<frozen")
+    frames = itertools.dropwhile(
+        lambda frame: frame.filename.startswith(ours), traceback.extract_tb(error.__traceback__)
+    )
+    lines = [f"{frame.filename}:{frame.lineno}: in {frame.name}\n    {frame.line}" for frame in frames]
     return "\n".join([*lines, "".join(traceback.format_exception_only(error)).rstrip()])

@@ -17,11 +17,27 @@ from pytest_muster import (
     slots,
     sweeping,
     watching,
+    workers,
 )
 from pytest_muster.run import RUN, open_run
 from pytest_muster.triage import experiment
 
-ROOMS = (slots, sweeping, places, keeping, watching, endings, errors, facts, recording, live, outcomes, scheduling, experiment)
+ROOMS = (
+    slots,
+    sweeping,
+    places,
+    keeping,
+    workers,
+    watching,
+    endings,
+    errors,
+    facts,
+    recording,
+    live,
+    outcomes,
+    scheduling,
+    experiment,
+)
 """Modules with pytest hooks, in the order in which they are configured."""
 
 

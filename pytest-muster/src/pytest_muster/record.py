@@ -9,12 +9,13 @@ up to the moment at which its writer was killed. Secrets are masked in every lin
     worker    worker, slot, event: started | finished | crashed, pid, error
     collected count, tests: [node id], serial: [node id], pending: [node id], shared: [name], declared: {name: file}
     resource  name, scope: shared | worker, worker, took, error, tail, pid, ok,
-              event: starting | ready | failed | stopping | stopped | died | probe
+              event: starting | ready | failed | stopping | stopped | died | probe, text: what people read of an error
     phase     name: collection | shared set-up | tests | shared teardown, start, stop
     started   test, worker, order: a worker begins a test; without a `test` line the run was cut off in it
     test      test, worker, slot, order, outcome, serial, start, stop, reason: why it was skipped, is pending, …
               phases: {setup | call | teardown: {start, took, outcome}},
               error: see below, output: {section: text}, leases: [text]
+    fixture   name, scope: class | module | package | session, node: where it belongs, took, worker, test: which set it up
     fact      worker, test, phase, kind, count, source, function, …: what the process did that can be seen from outside
               (see `facts`)
     globals   worker, test, module, names: {global: kind of its value}
@@ -85,10 +86,13 @@ class Journal:
             self._file.close()
 
 
-def lines(path: Path) -> Iterator[Line]:
-    """The lines of one file; a last one that was cut off is left out."""
+def lines(path: Path, only: str = "") -> Iterator[Line]:
+    """The lines of one file, all or only those of a type; a last one that was cut off is left out."""
+    start = f'{{"type":"{only}"' if only else ""
     with path.open(encoding="utf-8") as file:
         for text in file:
+            if not text.startswith(start):
+                continue
             try:
                 yield json.loads(text)
             except json.JSONDecodeError:
