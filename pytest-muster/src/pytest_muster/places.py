@@ -126,7 +126,8 @@ class Place:
     ) -> None:
         """Wait until `check` answers something true; an exception means not yet.
 
-        Raises `NotReady` after `within` seconds, and at once when a process of this place ends meanwhile.
+        Raises `NotReady` after `within` seconds, and at once when a process of this place has ended, unless somebody
+        has waited for that.
         """
         wait = _Wait(self, what or _words(check), within)
         while not wait.accepts(check):
@@ -186,8 +187,7 @@ class _Wait:
         self.within = within
         self.began = time.monotonic()
         self.last: BaseException | None = None
-        # Those that had ended before are not news.
-        self.needed = [process for process in place.processes if process.poll() is None]
+        self.needed = [process for process in place.processes if not process.awaited]
 
     @property
     def left(self) -> float:
@@ -216,7 +216,7 @@ class _Wait:
     def give_up_if_hopeless(self) -> None:
         for process in self.needed:
             code = process.poll()
-            if code is not None and process.died:
+            if code is not None and not process.awaited:
                 how = f"signal {-code}" if code < 0 else f"exit code {code}"
                 raise self._not_ready(f"not ready: {self.what}: {process.name} ended with {how}", [process])
         if self.left <= 0:

@@ -61,6 +61,8 @@ class Process:
         self.log = log
         self.died: Death | None = None
         """Set when it has ended by itself; noticed by `poll`."""
+        self.awaited = False
+        """Whether somebody has waited for its end, so that it is no news."""
         self._popen = popen
         self._log_start = log_start
         self._lock = threading.RLock()
@@ -101,6 +103,7 @@ class Process:
                 raise TimeoutError(f"{self} still runs after {timeout:g} s")
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
+        self.awaited = True
         return code
 
     def stop(self, grace: float = 5.0) -> int:

@@ -28,6 +28,7 @@ from pytest_muster.temporary import is_place, remove_tree
 
 _COMMAND_WITHIN = 30.0  # seconds
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL
+_DYING = 2.0  # seconds in which a worker that has closed its channel is given time to end
 _YOUNG = 60.0  # seconds in which a run may not yet have told who owns it
 _ABANDONED = 7 * 24 * 3600.0  # seconds after which nobody will clean up what could not be cleaned up so far
 
@@ -72,11 +73,15 @@ def sweep(muster: Path, *, sweep_lock_within: float = 0.0) -> Sweep | None:
 
 
 def sweep_worker(run: Run, worker: str) -> Sweep:
-    """Clean up after one worker of a run that lives, if the worker is dead."""
+    """Clean up after a worker that has died while the run goes on."""
     done = Sweep()
     leases = read_leases(run.directory / "leases")
-    dead = {lease.owner for lease in leases if lease.kind is Kind.OWNER and lease.fields["worker"] == worker}
-    dead -= {lease.owner for lease in leases if lease.kind is Kind.OWNER and lease.identity.lives}
+    owners = [lease for lease in leases if lease.kind is Kind.OWNER and lease.fields["worker"] == worker]
+    # The end of its pipe comes a moment before its own.
+    deadline = time.monotonic() + _DYING
+    while any(owner.identity.lives for owner in owners) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    dead = {owner.owner for owner in owners if not owner.identity.lives}
     _sweep_run(run.directory / "leases", [lease for lease in leases if lease.owner in dead], done)
     return done
 
@@ -268,8 +273,9 @@ class _Sweeper:
             self._say(session.config, f"muster: swept up after a dead run: {done}")
 
     @pytest.hookimpl(trylast=True)
-    def pytest_testnodedown(self, node: WorkerController) -> None:
-        sweep_worker(self.run, node.gateway.id)
+    def pytest_testnodedown(self, node: WorkerController, error: object | None) -> None:
+        if error:
+            sweep_worker(self.run, node.gateway.id)
 
     def _say(self, config: pytest.Config, line: str) -> None:
         reporter = config.pluginmanager.get_plugin("terminalreporter")
