@@ -175,9 +175,8 @@ class LongestFirst:
         """Seconds until the worker has nothing more to do."""
         if not lane.held:
             return self._sum(lane.unit.tests) if lane.unit else 0.0
-        elapsed = self._clock() - lane.began
-        # A test that takes longer than it should will take as long again, as far as anybody knows.
-        running = max(self._seconds_of(lane.held[0]) - elapsed, elapsed / 2 if elapsed > 0.01 else 0.0)
+        # A test that is overdue by some time will be so by as much again, as far as anybody knows.
+        running = abs(self._seconds_of(lane.held[0]) - (self._clock() - lane.began))
         return running + self._sum(lane.held[1:]) + (self._sum(lane.unit.tests) if lane.unit else 0.0)
 
     def _next_unit(self, worker: str) -> _Unit | None:

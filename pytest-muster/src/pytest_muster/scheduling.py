@@ -15,8 +15,8 @@ import pytest
 from xdist.report import report_collection_diff
 from xdist.workermanage import WorkerController, parse_tx_spec_config
 
-from pytest_muster import keeping, record
-from pytest_muster.plans import LongestFirst, Past, Plan
+from pytest_muster import durations, keeping, record
+from pytest_muster.plans import LongestFirst, Plan
 from pytest_muster.run import Role, Run, run_of
 from pytest_muster.slots import SLOTS
 
@@ -37,6 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "serial: runs while no other test of the run does, on any worker.")
+    run = run_of(config)
+    if run.runs_tests:
+        config.pluginmanager.register(durations.Stopwatch(run), "muster-stopwatch")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -138,7 +141,7 @@ class Scheduler:
         marked = set(collected(self.run, node.gateway.id)["serial"])
         serial = [number for number, test in enumerate(tests) if test in marked]
         parallel = [number for number, test in enumerate(tests) if test not in marked]
-        plan = LongestFirst(tests, parallel, Past())
+        plan = LongestFirst(tests, parallel, durations.remembered(self.run.directory.parent, tests))
         return Deal(tests, plan, serial, open_gate=_gate(self.run).touch)
 
     def _join(self, node: WorkerController, deal: "Deal") -> None:
