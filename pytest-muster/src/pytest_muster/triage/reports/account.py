@@ -25,6 +25,8 @@ class Account:
     passed: bool
     complete: bool
     """False if the run was killed, or stopped before its tests were through."""
+    ending: str
+    """How the run ended, in words."""
 
     @property
     def failed(self) -> int:
@@ -73,7 +75,8 @@ def account_of(record: RunRecord) -> Account:
         ran=ran,
         seconds=end.wall if end else last - record.header.at,
         passed=end is not None and end.exit == 0,
-        complete=end is not None and end.ending in {None, "complete"},
+        complete=end is not None and end.ending in {None, "finished"},
+        ending=(end.ending or "finished") if end else "killed, or still running",
     )
 
 

@@ -37,7 +37,11 @@ def render(triage: Triage, record: RunRecord, *, colour: bool = False, width: in
         paint("dim", _clean(f"{command(record)}  ({count(header.workers, 'worker')}, run {triage.run})")),
     ]
     if not account.complete:
-        lines.append(paint("yellow", "The run did not come to its end; what it did not record is not judged."))
+        lines.append(
+            paint(
+                "yellow", f"The run did not come to its end ({account.ending}); what it did not record is not judged."
+            )
+        )
     return "\n".join(lines) + "\n"
 
 

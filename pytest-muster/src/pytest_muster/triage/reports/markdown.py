@@ -1,0 +1,429 @@
+"""A triage as a document, in the chapters in which people write such reports by hand.
+
+Every statement is taken from the record of the run or from a finding; a chapter about which they say nothing says so.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from pytest_muster.reading import ResourceEvent, RunRecord, TestRun
+from pytest_muster.record import Outcome
+from pytest_muster.triage.findings import Cause, Evidence, Finding, Triage
+from pytest_muster.triage.reports.account import (
+    LIKELY,
+    Account,
+    account_of,
+    command,
+    count,
+    failures_of,
+    folded,
+    moment,
+    sureness,
+    where,
+)
+
+MOST_TESTS = 12
+MOST_EVIDENCE = 15
+PATTERN_LINES = 12
+
+BETWEEN_WORKERS = {
+    Cause.UNINITIALISED,
+    Cause.EARLY_TEARDOWN,
+    Cause.PORT_CLASH,
+    Cause.NAME_CLASH,
+    Cause.FILE_CLASH,
+}
+"""What one process alone does not suffer from."""
+OF_ISOLATION = BETWEEN_WORKERS | {Cause.POLLUTION}
+
+MEANING = {
+    Cause.UNINITIALISED: "a worker uses state that only the set-up of another process made; "
+    "processes do not share memory",
+    Cause.EARLY_TEARDOWN: "something that the workers share was taken down while tests still used it",
+    Cause.NOT_READY: "something was used before it was ready to be used",
+    Cause.POLLUTION: "a test changed something that outlives it, and a later test of the same process met the change",
+    Cause.PORT_CLASH: "two users of one port met",
+    Cause.NAME_CLASH: "two tests used one name in something that they share",
+    Cause.FILE_CLASH: "two tests used one file or directory at the same time",
+    Cause.INFRASTRUCTURE_GONE: "something that the tests need went away, and no test or worker took it down",
+    Cause.ADDRESS_FAMILY: "one side used IPv4, the other IPv6",
+    Cause.TIME_OUT: "something took longer than it was given",
+    Cause.DEFECT: "the tested code or the test itself is wrong, whoever runs it and whenever",
+}
+
+
+def render(triage: Triage, record: RunRecord) -> str:
+    """Markdown in the chapters header, summary, results, issues, parallel execution, isolation, root causes, options,
+    plan, references and conclusions."""
+    account = account_of(record)
+    chapters = [
+        _header(triage, record, account),
+        _summary(triage, account),
+        _results(record, account),
+        _issues(triage, record),
+        _parallel(triage, record, account),
+        _isolation(triage, record),
+        _root_causes(triage, account),
+        _options(triage, record),
+        _plan(triage),
+        _references(triage, record),
+        _conclusions(triage, record, account),
+    ]
+    return "\n\n---\n\n".join("\n".join(chapter).strip() for chapter in chapters if chapter) + "\n"
+
+
+def _header(triage: Triage, record: RunRecord, account: Account) -> list[str]:
+    header = record.header
+    began = datetime.fromtimestamp(header.at, UTC)
+    revision = f"{header.revision}{' with local changes' if header.dirty else ''}" if header.revision else "not known"
+    status = (
+        "passed"
+        if account.passed
+        else f"{account.failed} of {count(account.ran, 'test')} failed"
+        if account.complete
+        else f"{account.ending}; {account.failed} of {count(account.ran, 'test')} failed until then"
+    )
+    seed = header.seed if header.seed is not None else "not known"
+    tools = [f"pytest {header.pytest}", f"xdist {header.xdist}" if header.xdist else "", f"Python {header.python}"]
+    return [
+        f"# Triage: {_text(record.root.name or 'tests')}",
+        "",
+        f"**Date**: {began:%Y-%m-%d %H:%M:%S} UTC\\",
+        f"**Test run**: {_code(command(record))}, {count(header.workers, 'worker')}\\",
+        f"**Run**: {_code(triage.run)}, seed {seed}, revision {_text(revision)}\\",
+        f"**Platform**: {_text(', '.join(filter(None, [*tools, header.platform])))}"
+        + (f", {count(header.cpus, 'CPU')}" if header.cpus else "")
+        + "\\",
+        f"**Status**: {status}",
+    ]
+
+
+def _summary(triage: Triage, account: Account) -> list[str]:
+    lines = [
+        "## Executive summary",
+        "",
+        f"- **Run**: {account.ran} of {count(account.collected, 'test')}",
+        f"- **Passed**: {account.counts[Outcome.PASSED]}",
+        f"- **Failed**: {account.failed}",
+        f"- **Pending**: {account.counts[Outcome.PENDING]}",
+        f"- **Skipped**: {account.skipped}",
+        "",
+    ]
+    if not triage.findings:
+        said = "No root cause was found that is sure enough." if triage.unexplained else "No test failed."
+        return [*lines, said]
+    lines += ["**Root causes**, the surest explanation of the most failures first:", ""]
+    for number, finding in enumerate(triage.findings, 1):
+        share = count(len(finding.tests), "failed test")
+        lines.append(f"{number}. **{finding.cause}** ({sureness(finding.confidence)}; {share}): {_text(finding.title)}")
+    if triage.unexplained:
+        lines += ["", f"{count(len(triage.unexplained), 'failed test')} could not be explained."]
+    return lines
+
+
+def _results(record: RunRecord, account: Account) -> list[str]:
+    lines = [
+        "## Test results",
+        "",
+        "### Overall results",
+        "",
+        *_block("\n".join(account.summary)),
+        "",
+        f"**Success rate**: {account.rate:.1%} ({account.counts[Outcome.PASSED]} of {account.ran} that ran)",
+    ]
+    if record.phases:
+        lines += ["", "| phase | seconds |", "|---|---:|"]
+        lines += [f"| {_text(phase.name)} | {phase.took:.3f} |" for phase in record.phases]
+    if record.cut_off:
+        begun = ", ".join(_code(test.test) for test in record.cut_off[:MOST_TESTS])
+        lines += ["", f"**Begun and never ended**: {begun}"]
+    if record.uncollected:
+        lines += ["", f"**Not collected**: {', '.join(_code(one.node) for one in record.uncollected[:MOST_TESTS])}"]
+    return [*lines, "", "### Infrastructure start-up", "", *_start_up(record)]
+
+
+def _start_up(record: RunRecord) -> list[str]:
+    told = [event for event in record.resources if event.event in {"ready", "failed", "died", "stopped"}]
+    if not told:
+        return ["The record names no shared or worker resource; what the suite starts by itself is not judged here."]
+    lines = []
+    for event in told:
+        who = f" on {event.worker}" if event.worker else ""
+        took = f" after {event.took:.2f} s" if event.took is not None else ""
+        why = f": {_text(_first_line(event.error))}" if event.error else ""
+        lines.append(f"- {_code(event.name)} ({event.scope}{who}): {event.event}{took}, {_at(record, event)}{why}")
+        if event.tail and event.event in {"failed", "died"}:
+            lines += ["", *_block(event.tail.strip()), ""]
+    return lines
+
+
+def _issues(triage: Triage, record: RunRecord) -> list[str]:
+    lines = ["## Issues discovered", ""]
+    if not triage.findings:
+        lines.append("None.")
+    for number, finding in enumerate(triage.findings, 1):
+        lines += _issue(number, finding, record)
+    if triage.unexplained:
+        lines += ["### Not explained", "", "No cause is sure enough to be named for:", ""]
+        lines += _tests(triage.unexplained)
+    return lines
+
+
+def _issue(number: int, finding: Finding, record: RunRecord) -> list[str]:
+    failures = failures_of(record, finding)
+    lines = [f"### Issue {number}: {_text(finding.title)}", ""]
+    pattern = _pattern(failures)
+    if pattern:
+        lines += ["**Error pattern**:", "", *_block(pattern), ""]
+    total = len({test.test for test in record.failures})
+    frequency = f"{len(finding.tests)} of {count(total, 'failed test')}"
+    if failures:
+        workers = Counter(test.worker for test in failures)
+        spread = ", ".join(f"{worker}: {number}" for worker, number in sorted(workers.items()))
+        first = min(failures, key=lambda test: test.stop)
+        frequency += f" ({spread}); the first ended at {moment(record, first.stop)}"
+    lines += [f"**Frequency**: {frequency}", ""]
+    locations = _locations(failures)
+    lines += [f"**Location**: {locations}" if locations else "**Location**: not recorded", ""]
+    lines += [f"**Root cause**: {finding.cause} ({sureness(finding.confidence)}): {MEANING[finding.cause]}.", ""]
+    if finding.polluter:
+        lines += [f"**Polluter**: {_code(finding.polluter)}", ""]
+    if finding.resource:
+        lines += [f"**Resource**: {_code(finding.resource)}", ""]
+    lines += ["**Impact**: these tests failed because of it:", "", *_tests(finding.tests), ""]
+    lines += ["**Evidence**:", "", *_evidence(finding.evidence, record)]
+    if finding.reruns:
+        lines.append(f"- {count(finding.reruns, 'rerun')} of recorded histories were made to find this.")
+    return [*lines, "", f"**Remedy**: {_text(finding.remedy)}", ""]
+
+
+def _pattern(failures: list[TestRun]) -> str:
+    """What most of them said, in its last lines."""
+    said = Counter(
+        f"{test.error.kind}: {test.error.message}" if test.error.kind else test.error.text
+        for test in failures
+        if test.error
+    )
+    if not said:
+        return ""
+    text, times = said.most_common(1)[0]
+    lines = text.strip().splitlines()
+    shown = lines if len(lines) <= PATTERN_LINES else [*lines[: PATTERN_LINES - 1], "…"]
+    others = len(said) - 1
+    note = [f"({times} times; {count(others, 'other text')} beside it)"] if others else []
+    return "\n".join(shown + note)
+
+
+def _locations(failures: list[TestRun]) -> str:
+    places = Counter(
+        f"{test.error.frames[-1].source} in {test.error.frames[-1].function}"
+        for test in failures
+        if test.error and test.error.frames
+    )
+    return ", ".join(_code(place) for place, _ in places.most_common(4))
+
+
+def _evidence(evidence: Iterable[Evidence], record: RunRecord) -> list[str]:
+    told = list(evidence)
+    lines = []
+    for one in told[:MOST_EVIDENCE]:
+        parts = where(record, one)
+        lines.append(f"- {_text(one.text)}" + (f" ({', '.join(map(_code, parts))})" if parts else ""))
+    if len(told) > MOST_EVIDENCE:
+        lines.append(f"- … and {len(told) - MOST_EVIDENCE} more observations.")
+    return lines or ["- None was recorded."]
+
+
+def _parallel(triage: Triage, record: RunRecord, account: Account) -> list[str]:
+    lines = ["## Parallel execution analysis", ""]
+    workers = list(dict.fromkeys(test.worker for test in record.tests))
+    if not workers:
+        return [*lines, "No test ran."]
+    began = min(test.start for test in record.tests)
+    lines += [
+        "| worker | tests | passed | failed | busy | first test | last test |",
+        "|---|---:|---:|---:|---:|---|---|",
+    ]
+    for worker in sorted(workers):
+        tests = record.on(worker)
+        passed = sum(test.outcome is Outcome.PASSED for test in tests)
+        busy = sum(test.took for test in tests)
+        start, stop = tests[0].start - began, max(test.stop for test in tests) - began
+        failed = sum(test.failed for test in tests)
+        lines.append(
+            f"| {worker} | {len(tests)} | {passed} | {failed} | {busy:.2f} s | at {start:.2f} s | until {stop:.2f} s |"
+        )
+    span = max(test.stop for test in record.tests) - began
+    work = sum(test.took for test in record.tests)
+    lines += ["", f"The tests took {work:.2f} s of work in {span:.2f} s."]
+    worked = [f"{count(len(workers), 'worker')} ran tests"] if len(workers) > 1 else []
+    worked += [f"{event.name} was ready" for event in record.resources if event.event == "ready"]
+    if account.counts[Outcome.PASSED]:
+        worked.append(f"{count(account.counts[Outcome.PASSED], 'test')} passed")
+    failing = [f"{finding.cause}: {_text(finding.title)}" for finding in triage.findings]
+    failing += [f"worker {event.worker} crashed" for event in record.workers if event.event == "crashed"]
+    failing += [
+        f"{event.name} {'did not start' if event.event == 'failed' else 'died'}"
+        for event in record.resources
+        if event.event in {"failed", "died"}
+    ]
+    lines += ["", "### What worked", "", *_bullets(worked, "Nothing that the record shows.")]
+    return [*lines, "", "### What failed", "", *_bullets(failing, "Nothing.")]
+
+
+def _isolation(triage: Triage, record: RunRecord) -> list[str]:
+    lines = ["## Test isolation problems", ""]
+    problems = [finding for finding in triage.findings if finding.cause in OF_ISOLATION]
+    for number, finding in enumerate(problems, 1):
+        lines += [f"### Problem {number}: {finding.cause}", ""]
+        sources = list(dict.fromkeys(one.source for one in finding.evidence if one.source))
+        if sources:
+            lines += [f"**Current design**: see {', '.join(map(_code, sources[:5]))}", ""]
+        lines += [f"**Issue**: {_text(finding.title)}", "", f"**Solution needed**: {_text(finding.remedy)}", ""]
+    if record.leaks:
+        lines += ["### Left behind by tests", ""]
+        lines += [
+            f"- {_text(leak.kind)} {_code(leak.what)}" + (f" by {_code(leak.test)}" if leak.test else "")
+            for leak in record.leaks[:MOST_EVIDENCE]
+        ]
+    if not problems and not record.leaks:
+        lines.append("None was found: no finding is about tests or workers that disturb each other.")
+    return lines
+
+
+def _root_causes(triage: Triage, account: Account) -> list[str]:
+    lines = ["## Root cause summary", ""]
+    if not triage.findings:
+        return [*lines, "No root cause is named."]
+    lines += ["| # | cause | failed tests | confidence | reruns |", "|---:|---|---:|---|---:|"]
+    for number, finding in enumerate(triage.findings, 1):
+        lines.append(
+            f"| {number} | {finding.cause} | {len(finding.tests)} | {sureness(finding.confidence)} | {finding.reruns} |"
+        )
+    if triage.unexplained:
+        lines.append(f"| | not explained | {len(triage.unexplained)} | | |")
+    explained = len({test for finding in triage.findings for test in finding.tests})
+    return [*lines, "", f"They explain {explained} of {count(account.failed, 'failure')}."]
+
+
+def _options(triage: Triage, record: RunRecord) -> list[str]:
+    if not triage.findings:
+        return []
+    lines = ["## Options for resolution", "", "### Option A: repair the causes", "", "It needs:", ""]
+    lines += [f"{number}. {_text(finding.remedy)}" for number, finding in enumerate(triage.findings, 1)]
+    between = [finding for finding in triage.findings if finding.cause in BETWEEN_WORKERS]
+    if record.header.workers > 1 and between:
+        work = sum(test.took for test in record.tests)
+        rest = [finding for finding in triage.findings if finding not in between]
+        hidden = ", ".join(dict.fromkeys(str(finding.cause) for finding in between))
+        left = ", ".join(dict.fromkeys(str(finding.cause) for finding in rest))
+        lines += ["", "### Option B: run with one worker", "", "It needs `-n 0`.", ""]
+        lines.append(f"- It hides, and does not repair: {hidden}.")
+        if left:
+            lines.append(f"- It leaves: {left}.")
+        lines.append(f"- The tests of this run took {work:.2f} s of work, however many workers share it.")
+    meet = [finding for finding in triage.findings if finding.cause in OF_ISOLATION - {Cause.UNINITIALISED}]
+    clashing = [finding for finding in meet if finding.cause not in {Cause.POLLUTION, Cause.EARLY_TEARDOWN}]
+    if record.header.workers > 1 and clashing:
+        tests = len({test for finding in clashing for test in finding.tests})
+        lines += ["", "### Option C: keep apart the tests that meet", ""]
+        lines.append(f"It needs the marker `serial` on {count(tests, 'test')}; they then run while no other test does.")
+        lines.append("It does not repair what they share, and their time is no longer divided by the workers.")
+    return lines
+
+
+def _plan(triage: Triage) -> list[str]:
+    if not triage.findings:
+        return []
+    lines = ["## Recommended plan", ""]
+    steps = []
+    for finding in triage.findings:
+        doubt = "" if finding.confidence >= LIKELY else " (possible only: look at the evidence first)"
+        steps.append(f"{_text(finding.remedy)} It concerns {count(len(finding.tests), 'test')}{doubt}.")
+    if triage.unexplained:
+        steps.append(f"Look at the {count(len(triage.unexplained), 'failure')} without a cause.")
+    steps.append(f"Repeat the schedule of this run, {_code(f'muster replay {triage.run}')}, and see it pass.")
+    return lines + [f"{number}. {step}" for number, step in enumerate(steps, 1)]
+
+
+def _references(triage: Triage, record: RunRecord) -> list[str]:
+    lines = ["## References", ""]
+    sources: dict[str, None] = {}
+    for finding in triage.findings:
+        sources |= dict.fromkeys(one.source for one in finding.evidence if one.source)
+        failures = failures_of(record, finding)
+        sources |= dict.fromkeys(test.error.frames[-1].source for test in failures if test.error and test.error.frames)
+    lines += [f"- {_code(source)}" for source in sorted(sources, key=_by_line)[:30]]
+    lines.append(f"- Record of the run: {_code(f'.muster/runs/{record.directory.name}')}")
+    logs = sorted(path.name for path in (record.directory / "logs").glob("*") if path.is_file())
+    return lines + [f"- Log: {_code(f'.muster/runs/{record.directory.name}/logs/{name}')}" for name in logs[:30]]
+
+
+def _conclusions(triage: Triage, record: RunRecord, account: Account) -> list[str]:
+    lines = ["## Conclusions", ""]
+    ready = [event.name for event in record.resources if event.event == "ready" and event.scope == "shared"]
+    bad = [event.name for event in record.resources if event.event in {"failed", "died"}]
+    if ready or bad:
+        answer = f"no: {', '.join(map(_code, dict.fromkeys(bad)))}" if bad else "yes"
+        lines.append(f"- **Did the shared infrastructure start and stay?** {answer}.")
+    if triage.findings:
+        first = triage.findings[0]
+        lines.append(f"- **What is the matter?** First of all: {first.cause} ({sureness(first.confidence)}).")
+        between = [str(finding.cause) for finding in triage.findings if finding.cause in OF_ISOLATION]
+        shared = "no: " + ", ".join(dict.fromkeys(between)) if between else "nothing in this run speaks against it"
+        lines.append(f"- **Can these tests run beside and after each other?** {shared}.")
+    elif account.failed == 0:
+        lines.append("- **What is the matter?** No test failed.")
+    if triage.unexplained:
+        lines.append(f"- **What is open?** {count(len(triage.unexplained), 'failure')} without a cause.")
+    return lines
+
+
+def _tests(tests: Iterable[str]) -> list[str]:
+    shown = folded(tests)
+    lines = [f"- {_code(name)}" + (f" ({number})" if number > 1 else "") for name, number in shown[:MOST_TESTS]]
+    return lines + ([f"- … and {len(shown) - MOST_TESTS} more"] if len(shown) > MOST_TESTS else [])
+
+
+def _bullets(texts: list[str], otherwise: str) -> list[str]:
+    return [f"- {text}" for text in texts] or [otherwise]
+
+
+def _at(record: RunRecord, event: ResourceEvent) -> str:
+    return f"at {moment(record, event.at)}"
+
+
+def _first_line(text: str | None) -> str:
+    return next(iter((text or "").strip().splitlines()), "")
+
+
+def _by_line(source: str) -> tuple[str, int]:
+    file, _, line = source.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (source, 0)
+
+
+def _text(text: str) -> str:
+    """Foreign text in a line of prose: what is between backticks is code, and there is no other markup of its own."""
+    parts = " ".join(text.split()).split("`")
+    if len(parts) % 2 == 0:  # a backtick without its other half is a backtick
+        return _escaped("`".join(parts))
+    return "".join(_code(part) if index % 2 else _escaped(part) for index, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
+
+
+def _code(text: str) -> str:
+    """Foreign text as code in a line; as many backticks around it as it needs."""
+    plain = " ".join(text.split()) or " "
+    fence = "`" * (max((len(run) for run in re.findall(r"`+", plain)), default=0) + 1)
+    inner = f" {plain} " if plain.startswith("`") or plain.endswith("`") else plain
+    return f"{fence}{inner}{fence}"
+
+
+def _block(text: str) -> list[str]:
+    fence = "`" * max(3, max((len(run) for run in re.findall(r"`+", text)), default=0) + 1)
+    return [f"{fence}text", *text.splitlines(), fence]
