@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytest_muster.record import SCHEMA, Line, Outcome, read
+from pytest_muster.record import SCHEMA, Line, Outcome, lines, read
 from pytest_muster.run import muster_directory
 
 LATEST = "latest"
@@ -28,6 +28,8 @@ class Header:
     run: str = ""
     argv: tuple[str, ...] = ()
     rootdir: str = ""
+    cwd: str = ""
+    """Where pytest was called; the paths in `argv` are relative to it."""
     revision: str | None = None
     dirty: bool = False
     seed: int | None = None
@@ -156,6 +158,7 @@ class ResourceEvent:
     took: float | None = None
     error: str | None = None
     tail: str | None = None
+    text: str | None = None
     pid: int | None = None
     ok: bool | None = None
 
@@ -185,6 +188,19 @@ class Fact:
     """`file:line` of the innermost frame of the project."""
     function: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixtureRun:
+    """A fixture that outlives tests was set up."""
+
+    name: str
+    scope: str
+    took: float
+    at: float
+    node: str | None = None
+    worker: str | None = None
+    test: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +254,7 @@ class RunRecord:
     workers: tuple[WorkerEvent, ...] = ()
     resources: tuple[ResourceEvent, ...] = ()
     facts: tuple[Fact, ...] = ()
+    fixtures: tuple[FixtureRun, ...] = ()
     globals: tuple[Globals, ...] = ()
     leaks: tuple[Leak, ...] = ()
     phases: tuple[SuitePhase, ...] = ()
@@ -264,12 +281,16 @@ class RunRecord:
         return Path(self.header.rootdir)
 
 
-def load(directory: Path) -> RunRecord:
-    """The record in a run's directory. Raises `RecordProblem` where there is none, or a newer one."""
+def load(directory: Path, *, workers: bool = True) -> RunRecord:
+    """The record in a run's directory. Raises `RecordProblem` where there is none, or a newer one.
+
+    Without `workers` it leaves out what the workers wrote themselves (`started`, `facts`, `globals`): the outcomes of
+    many runs are then read quickly.
+    """
     if not (directory / "record.jsonl").exists():
         raise RecordProblem(f"{directory} holds no record.jsonl: give the directory of a run, or its id")
     by_type: dict[str, list[Line]] = {}
-    for line in read(directory):
+    for line in read(directory) if workers else lines(directory / "record.jsonl"):
         by_type.setdefault(line["type"], []).append(line)
     header = _build(Header, by_type.get("run", [{}])[0])
     if header.schema > SCHEMA:
@@ -292,6 +313,7 @@ def load(directory: Path) -> RunRecord:
         workers=all_of("worker", WorkerEvent),
         resources=all_of("resource", ResourceEvent),
         facts=all_of("fact", Fact),
+        fixtures=all_of("fixture", FixtureRun),
         globals=all_of("globals", Globals),
         leaks=all_of("leak", Leak),
         phases=all_of("phase", SuitePhase),

@@ -4,8 +4,8 @@
 lines of the same types and `read` puts them together by time. A line is written whole, so that a record is readable
 up to the moment at which its writer was killed. Secrets are masked in every line (see `masking`).
 
-    run       schema, run, argv, rootdir, revision, dirty, seed, workers, dist, python, pytest, xdist, muster, platform,
-              cpus
+    run       schema, run, argv, rootdir, cwd, revision, dirty, seed, workers, dist, python, pytest, xdist, muster,
+              platform, cpus
     worker    worker, slot, event: started | finished | crashed, pid, error
     collected count, tests: [node id], serial: [node id], pending: [node id], shared: [name], declared: {name: file}
     resource  name, scope: shared | worker, worker, took, error, tail, pid, ok,
@@ -15,7 +15,8 @@ up to the moment at which its writer was killed. Secrets are masked in every lin
     test      test, worker, slot, order, outcome, serial, start, stop, reason: why it was skipped, is pending, …
               phases: {setup | call | teardown: {start, took, outcome}},
               error: see below, output: {section: text}, leases: [text]
-    fixture   name, scope: class | module | package | session, node: where it belongs, took, worker, test: which set it up
+    fixture   name, scope: class | module | package | session, node: to which it belongs, took, worker,
+              test: which one set it up
     fact      worker, test, phase, kind, count, source, function, …: what the process did that can be seen from outside
               (see `facts`)
     globals   worker, test, module, names: {global: kind of its value}

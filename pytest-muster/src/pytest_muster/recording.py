@@ -68,6 +68,7 @@ class _Recorder:
             run=self.run.id,
             argv=list(config.invocation_params.args),
             rootdir=str(config.rootpath),
+            cwd=str(config.invocation_params.dir),
             revision=revision,
             dirty=bool(revision and _git(config, "status", "--porcelain", "--untracked-files=no")),
             seed=config.getoption("randomly_seed", None),
