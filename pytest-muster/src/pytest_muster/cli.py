@@ -8,6 +8,7 @@ from importlib import import_module
 COMMANDS: dict[str, tuple[str, str]] = {
     "triage": ("pytest_muster.triage.command", "name what made the tests of a run fail"),
     "check": ("pytest_muster.checking.command", "find in test code what breaks when tests run in parallel"),
+    "history": ("pytest_muster.history", "show which tests are slow or flaky over the recorded runs"),
     "sweep": ("pytest_muster.sweeping", "clean up after runs that were killed"),
 }
 """Name → (module with `add_arguments(parser)` and `run(arguments) -> int`, one line of help)."""
