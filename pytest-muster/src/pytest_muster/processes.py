@@ -187,7 +187,9 @@ def launch(what: Launch, leases: Leases, run: str) -> Process:
                 extra_groups=None if what.user is None else [],
                 start_new_session=True,  # Ctrl-C is for the owner, which stops its children in order
             )
-    except BaseException:
+    except Exception:
+        # Not for the exception of a signal: it may come when the child is there already, so the reaper goes on
+        # expecting it, and its lease stays.
         _REAPER.tell("remove", mark)
         lease.give_back()
         raise
