@@ -64,7 +64,7 @@ _KEY = (
 )
 _ASSIGNED = re.compile(
     rf"""(?P<key>["']?{_KEY}["']?)(?P<sign>\s*(?:==|!=|=>|=|:)\s*)"""
-    r"""(?P<scheme>(?:bearer|basic)\s+)?(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;&"'(){}\[\]]+)""",
+    r"""(?P<scheme>(?:bearer|basic)\s+)?(?!\*\*\*)(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;&"'(){}\[\]]+)""",
     re.IGNORECASE,
 )
 _FORMS = (
@@ -90,7 +90,7 @@ _SUSPICIOUS = re.compile(
 )
 """A text without any of these has none of the forms; most texts have not."""
 
-_OPTION = re.compile(r"--?[A-Za-z][\w-]*")
+_OPTION = re.compile(r"--?[A-Za-z][\w.-]*")
 
 NAMES = {
     *(
