@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "replay": ("pytest_muster.replaying", "repeat a recorded run: every worker its tests, in their order"),
     "triage": ("pytest_muster.triage.command", "name what made the tests of a run fail"),
     "check": ("pytest_muster.checking.command", "find in test code what breaks when tests run in parallel"),
     "history": ("pytest_muster.history", "show which tests are slow or flaky over the recorded runs"),
@@ -23,5 +24,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         subparser = subparsers.add_parser(name, help=summary, description=summary)
         if arguments[:1] == [name]:  # only the command that runs is imported
             import_module(module).add_arguments(subparser)
-    chosen = parser.parse_args(arguments)
+    ours, dashes, extra = _split(arguments)
+    chosen = parser.parse_args(ours)
+    if dashes and not hasattr(chosen, "extra"):
+        parser.error(f"{chosen.command} takes no arguments after --")
+    if dashes:
+        chosen.extra = extra
     return int(import_module(COMMANDS[chosen.command][0]).run(chosen))
+
+
+def _split(arguments: list[str]) -> tuple[list[str], bool, list[str]]:
+    """What stands before and after the first `--`; a command with a default for `extra` takes what stands after it."""
+    if "--" not in arguments:
+        return arguments, False, []
+    place = arguments.index("--")
+    return arguments[:place], True, arguments[place + 1 :]

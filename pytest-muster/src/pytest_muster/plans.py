@@ -68,6 +68,7 @@ class _Lane:
 
 NEVER_RUN = 0.1  # seconds that a test is thought to need while no test has run at all
 COSTLY = 0.005  # seconds; below, fixtures that tests share do not tie them together
+SHORT = 0.02  # of a worker's share of the whole; below, a unit does not matter for the makespan
 
 
 class LongestFirst:
@@ -79,6 +80,7 @@ class LongestFirst:
         tests: Iterable[int],
         past: Past,
         *,
+        workers: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ids = ids
@@ -91,7 +93,7 @@ class LongestFirst:
         self._seen = 0
         self._seconds = 0.0
         self._first: deque[int] = deque()
-        self._units = self._in_units(chosen, past) if known else self._in_modules(chosen)
+        self._units = self._in_units(chosen, past, workers) if known else self._in_modules(chosen)
         self.left = len(chosen)
 
     def open(self, worker: str, slot: int) -> None:
@@ -150,7 +152,7 @@ class LongestFirst:
             modules.setdefault(_module(self._ids[test]), _Unit(tests=deque(), cost=0.0)).tests.append(test)
         return list(modules.values())
 
-    def _in_units(self, tests: Sequence[int], past: Past) -> list[_Unit]:
+    def _in_units(self, tests: Sequence[int], past: Past, workers: int) -> list[_Unit]:
         groups: dict[str, list[int]] = {}
         for test in tests:
             shares = next((scope for scope in _scopes(self._ids[test]) if scope in past.shared), None)
@@ -166,7 +168,12 @@ class LongestFirst:
             units += [_Unit(tests=deque([test]), cost=cost) for test in alone]
             if together := [test for test in members if test not in set(alone)]:
                 units.append(_Unit(tests=deque(together), cost=cost))
-        return sorted(units, key=self._length, reverse=True)
+        # What is short comes last and in the order of the collection: neighbours stay together, and an order that
+        # pytest-randomly drew stays drawn.
+        lengths = [self._length(unit) for unit in units]
+        short = SHORT * sum(lengths) / workers
+        places = sorted(range(len(units)), key=lambda place: -lengths[place] if lengths[place] >= short else 0.0)
+        return [units[place] for place in places]
 
     def _length(self, unit: _Unit) -> float:
         return unit.cost + self._sum(unit.tests)
@@ -217,6 +224,61 @@ class LongestFirst:
                 self._units.remove(unit)
             return _Unit(tests=moved, cost=unit.cost)
         return None
+
+
+class AsListed:
+    """Single tests in the order in which they were given, each for the first worker that is free."""
+
+    def __init__(self, tests: Iterable[int]) -> None:
+        self._tests = deque(tests)
+
+    @property
+    def left(self) -> int:
+        return len(self._tests)
+
+    def open(self, worker: str, slot: int) -> None:
+        """All workers are alike."""
+
+    def take(self, worker: str) -> int | None:
+        return self._tests.popleft() if self._tests else None
+
+    def done(self, worker: str, test: int) -> None:
+        """Nothing follows from it."""
+
+    def close(self, worker: str, unrun: Sequence[int]) -> None:
+        self._tests.extendleft(reversed(unrun))
+
+    def add(self, test: int) -> None:
+        self._tests.appendleft(test)
+
+
+class Repeat:
+    """Each slot has its own tests, in their order; nobody else runs them."""
+
+    def __init__(self, lanes: Mapping[int, Iterable[int]]) -> None:
+        self._lanes = {slot: deque(tests) for slot, tests in lanes.items()}
+        self._slots: dict[str, int] = {}
+
+    @property
+    def left(self) -> int:
+        return sum(map(len, self._lanes.values()))
+
+    def open(self, worker: str, slot: int) -> None:
+        self._slots[worker] = slot
+        self._lanes.setdefault(slot, deque())
+
+    def take(self, worker: str) -> int | None:
+        lane = self._lanes[self._slots[worker]]
+        return lane.popleft() if lane else None
+
+    def done(self, worker: str, test: int) -> None:
+        """Nothing follows from it."""
+
+    def close(self, worker: str, unrun: Sequence[int]) -> None:
+        self._lanes[self._slots.pop(worker)].extendleft(reversed(unrun))
+
+    def add(self, test: int) -> None:
+        self._lanes[min(self._slots.values(), default=min(self._lanes))].appendleft(test)
 
 
 def _module(test: str) -> str:

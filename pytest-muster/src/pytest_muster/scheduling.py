@@ -8,15 +8,17 @@ the gate, whatever else it is told.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import pytest
 from xdist.report import report_collection_diff
+from xdist.scheduler import LoadScheduling, Scheduling
 from xdist.workermanage import WorkerController, parse_tx_spec_config
 
-from pytest_muster import durations, keeping, record
-from pytest_muster.plans import LongestFirst, Plan
+from pytest_muster import durations, keeping, record, replaying
+from pytest_muster.plans import AsListed, LongestFirst, Plan, Repeat
+from pytest_muster.replaying import CHOSEN, SCRIPT, Script
 from pytest_muster.run import Role, Run, run_of
 from pytest_muster.slots import SLOTS
 
@@ -25,6 +27,7 @@ SERIAL = pytest.StashKey[frozenset[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    replaying.add_options(parser)
     group = parser.getgroup("muster")
     group.addoption(
         "--muster-scheduler",
@@ -38,8 +41,51 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "serial: runs while no other test of the run does, on any worker.")
     run = run_of(config)
+    if run.owns_shared:
+        slots = 0 if run.role is Role.ALONE else run.workers
+        config.stash[SCRIPT] = script = replaying.read_script(config, run.directory, slots=slots)
+        if script and run.role is Role.CONTROLLER:
+            _refuse_others(config, "--muster-replay")
     if run.runs_tests:
         config.pluginmanager.register(durations.Stopwatch(run), "muster-stopwatch")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    script = node.config.stash[SCRIPT]
+    if script:
+        node.workerinput[CHOSEN] = sorted(script.tests)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
+    """After every other plugin has chosen and ordered: in a repetition only the record does."""
+    result = yield
+    script = config.stash.get(SCRIPT, None)
+    if script:
+        order = [test for slot in sorted(script.lanes) for test in script.lanes[slot]] + list(script.serial)
+        _say(config, [*script.notes, *replaying.missing(order, (item.nodeid for item in items))])
+        replaying.choose(config, items, script.tests)
+        replaying.arrange(items, order)
+    chosen: list[str] | None = getattr(config, "workerinput", {}).get(CHOSEN)  # how xdist marks a worker
+    if chosen is not None:
+        replaying.choose(config, items, set(chosen))
+    return result
+
+
+def _say(config: pytest.Config, notes: Sequence[str]) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal:
+        for note in notes:
+            terminal.write_line(f"muster: {note}")
+
+
+def _refuse_others(config: pytest.Config, what: str) -> None:
+    """Raise if another scheduler than ours distributes the tests."""
+    if config.getoption("muster_scheduler") == "off":
+        raise pytest.UsageError(f"{what}: pytest-muster has to distribute them, and --muster-scheduler=off forbids it")
+    if (dist := config.getoption("dist")) != "load":
+        raise pytest.UsageError(f"{what}: not with --dist {dist}; leave it out, or use --dist load")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -79,12 +125,39 @@ def _gate(run: Run) -> Path:
     return run.directory / "serial"
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config) -> "Scheduler | None":
-    if config.getoption("dist") != "load" or config.getoption("muster_scheduler") == "off":
-        return None
-    scheduler = Scheduler(config)
-    config.pluginmanager.register(scheduler, "muster-scheduler")  # it hears when tests begin
-    return scheduler
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_xdist_make_scheduler(config: pytest.Config) -> Generator[None, Scheduling, "Scheduling | Scheduler"]:
+    """Ours instead of xdist's for `--dist load`; any other one stays, and runs no serial tests."""
+    theirs = yield
+    if type(theirs) is LoadScheduling and config.getoption("muster_scheduler") == "on":
+        scheduler = Scheduler(config)
+        config.pluginmanager.register(scheduler, "muster-scheduler")  # it hears when tests begin
+        return scheduler
+    schedule = theirs.schedule
+
+    def schedule_unless_serial() -> None:
+        _check_serial(config)
+        schedule()
+
+    theirs.schedule = schedule_unless_serial
+    return theirs
+
+
+def _check_serial(config: pytest.Config) -> None:
+    """Raise if a test is marked serial, though nobody will see to it that it runs alone."""
+    run = run_of(config)
+    workers = sorted((run.directory / "workers").glob("*.jsonl"))
+    serial = collected(run, workers[0].stem)["serial"] if workers else []
+    if not serial:
+        return
+    some = f"{serial[0]} and {len(serial) - 1} more are" if len(serial) > 1 else f"{serial[0]} is"
+    if config.getoption("muster_scheduler") == "off":
+        _say(config, [f"{some} marked serial, and may run beside others: --muster-scheduler=off"])
+        return
+    raise pytest.UsageError(
+        f"{some} marked serial, which --dist {config.getoption('dist')} does not know: use --dist load, "
+        "or --muster-scheduler=off to let them run beside others"
+    )
 
 
 class Scheduler:
@@ -141,8 +214,26 @@ class Scheduler:
         marked = set(collected(self.run, node.gateway.id)["serial"])
         serial = [number for number, test in enumerate(tests) if test in marked]
         parallel = [number for number, test in enumerate(tests) if test not in marked]
-        plan = LongestFirst(tests, parallel, durations.remembered(self.run.directory.parent, tests))
+        script = self.config.stash[SCRIPT]
+        if script:
+            return self._repeat(script, tests)
+        plan: Plan
+        if self.config.getoption("muster_only"):
+            plan = AsListed(parallel)
+        else:
+            past = durations.remembered(self.run.directory.parent, tests)
+            plan = LongestFirst(tests, parallel, past, workers=self.expected)
         return Deal(tests, plan, serial, open_gate=_gate(self.run).touch)
+
+    def _repeat(self, script: Script, tests: Sequence[str]) -> "Deal":
+        numbers = {test: number for number, test in enumerate(tests)}
+        order = [test for lane in script.lanes.values() for test in lane] + list(script.serial)
+        _say(self.config, [*script.notes, *replaying.missing(order, numbers)])
+        plan = Repeat(
+            {slot: [numbers[test] for test in lane if test in numbers] for slot, lane in script.lanes.items()}
+        )
+        serial = [numbers[test] for test in script.serial if test in numbers]
+        return Deal(tests, plan, serial, open_gate=_gate(self.run).touch, host_slot=script.host)
 
     def _join(self, node: WorkerController, deal: "Deal") -> None:
         tests = next(iter(self.collections.values()))
@@ -196,7 +287,13 @@ class Deal:
     """Gives tests to the workers: each holds the one that it runs and one more; serial ones come last, and alone."""
 
     def __init__(
-        self, tests: Sequence[str], plan: Plan, serial: Sequence[int], *, open_gate: Callable[[], None]
+        self,
+        tests: Sequence[str],
+        plan: Plan,
+        serial: Sequence[int],
+        *,
+        open_gate: Callable[[], None],
+        host_slot: int = 0,
     ) -> None:
         self.tests = tests
         self.plan = plan
@@ -207,6 +304,7 @@ class Deal:
         self.alone = False
         """Whether the serial tests may run: no parallel test is left, and no worker but the host."""
         self._open_gate = open_gate
+        self._host_slot = host_slot
         self._marked = frozenset(serial)
         self._held: dict[WorkerController, list[int]] = {}
         self._slots: dict[WorkerController, int] = {}
@@ -295,8 +393,8 @@ class Deal:
     def _hosts(self, node: WorkerController) -> bool:
         """Whether this worker, for which no parallel test is left, is to run the serial ones."""
         if self.host is None and self.serial:
-            lowest = min((other for other in self._held if not other.shutting_down), key=self._slots.__getitem__)
-            if node is lowest:
+            there = {self._slots[other]: other for other in self._held if not other.shutting_down}
+            if node is there.get(self._host_slot, there[min(there)]):
                 self.host = node
         return node is self.host
 
