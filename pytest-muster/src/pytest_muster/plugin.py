@@ -9,6 +9,7 @@ from pytest_muster import (
     errors,
     facts,
     keeping,
+    leaks,
     live,
     outcomes,
     places,
@@ -37,6 +38,7 @@ ROOMS = (
     outcomes,
     scheduling,
     experiment,
+    leaks,
 )
 """Modules with pytest hooks, in the order in which they are configured."""
 

@@ -20,7 +20,7 @@ up to the moment at which its writer was killed. Secrets are masked in every lin
     fact      worker, test, phase, kind, count, source, function, …: what the process did that can be seen from outside
               (see `facts`)
     globals   worker, test, module, names: {global: kind of its value}
-    leak      test, worker, kind, what
+    leak      test, worker, kind, what, where: file:line of the project that made it, or null (see `leaks`)
     uncollected  node, worker, text: what could not be collected, and what pytest showed of it
     end       exit, ending, counts: {outcome: n}, wall
 
