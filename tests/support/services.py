@@ -1,4 +1,4 @@
-"""Real services for tests: one PostgreSQL, Valkey and Kubernetes API per worker, one empty database per test.
+"""Real services for tests: one PostgreSQL and Valkey per run, a Kubernetes API per worker, a database per test.
 
     async def test_something(postgres_database):          # a URL; the database is empty and this test's own
         connection = await asyncpg.connect(postgres_database)
@@ -6,6 +6,8 @@
     async def test_two(new_database):                     # as many as a test wants, also as copies of another one
         first = await new_database()
         second = await new_database(template=first)
+
+    async def test_ledger(migrated_database): ...         # a URL; a database of this test's own with our tables in it
 
     async def test_queue(valkey_url):                     # a URL with a database number; that database is empty
 
@@ -16,7 +18,8 @@
     def test_outage(postgres): ...                        # the server itself: .url(db), .process.pid
                                                           # never stop this one; open your own with `own_directory`
 
-A service is started when the first test of a worker asks for it, and stopped when the worker ends.
+PostgreSQL and Valkey are started once, before the first test, if a collected test asks for them, and stopped when the
+last worker is gone. The Kubernetes API is started when the first test of a worker asks for it.
 `own_directory` is an empty directory that other users may enter, which `tmp_path` is not: PostgreSQL started by
 root runs as `nobody`.
 The Kubernetes API is the embedded server, or the real one of `KUBEBUILDER_ASSETS` if that is set.
@@ -28,26 +31,63 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 import valkey.asyncio
+from structlog.testing import capture_logs
 
+import pytest_muster as muster
 from kubernaut.api.crds import all_crds
+from kubernaut.datastorage.migrate import migrate
 from kubernaut.embedded.kubernetes import KubernetesConfig, open_kubernetes
-from kubernaut.embedded.postgres import Postgres, PostgresConfig, open_postgres
-from kubernaut.embedded.valkey import Valkey, ValkeyConfig, open_valkey
+from kubernaut.embedded.postgres import PostgresConfig, open_postgres
+from kubernaut.embedded.valkey import ValkeyConfig, open_valkey
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
 
 NewDatabase = Callable[..., Awaitable[str]]
-T = TypeVar("T")
 
+_TEMPLATE = "migrated"
+_VALKEY_DATABASES = 63  # beside number 0, which is nobody's
 _numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedProcess:
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedPostgres:
+    """The run's PostgreSQL, as a worker sees it."""
+
+    port: int
+    password: str
+    process: SharedProcess
+    host: str
+    user: str
+
+    def url(self, database: str) -> str:
+        return f"postgresql://{self.user}:{self.password}@{self.host}:{self.port}/{database}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedValkey:
+    """The run's Valkey, as a worker sees it."""
+
+    port: int
+    password: str
+    process: SharedProcess
+    host: str
+
+    def url(self, database: int) -> str:
+        return f"redis://:{self.password}@{self.host}:{self.port}/{database}"
 
 
 @contextmanager
@@ -67,21 +107,46 @@ def own_directory() -> Iterator[Path]:
         yield path
 
 
+@muster.shared(within=120)
+async def postgres_server(muster_run: muster.Place) -> AsyncIterator[dict[str, Any]]:
+    config = PostgresConfig(directory=muster_run.directory / "postgres", env=os.environ, durable=False)
+    async with open_postgres(config) as server:
+        yield {
+            "host": server.host,
+            "port": server.port,
+            "user": server.user,
+            "password": server.password,
+            "pid": server.process.pid,
+        }
+
+
+@muster.shared(within=120)
+async def migrated_template(postgres_server: dict[str, Any]) -> str:
+    """The name of a database with our tables, to be copied."""
+    server = _postgres(postgres_server)
+    await _execute(server, f"CREATE DATABASE {_TEMPLATE}")
+    with capture_logs():  # nobody captures what is printed before the first test
+        await migrate(server.url(_TEMPLATE))
+    return _TEMPLATE
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with enterable_directory() as path:
-        config = PostgresConfig(directory=path, env=os.environ, durable=False)
-        with _held(open_postgres(config)) as server:
-            yield server
+def postgres(postgres_server: dict[str, Any]) -> SharedPostgres:
+    return _postgres(postgres_server)
+
+
+def _postgres(published: dict[str, Any]) -> SharedPostgres:
+    place = {name: published[name] for name in ("host", "port", "user", "password")}
+    return SharedPostgres(process=SharedProcess(pid=published["pid"]), **place)
 
 
 @pytest.fixture
-async def new_database(postgres: Postgres) -> AsyncIterator[NewDatabase]:
+async def new_database(postgres: SharedPostgres, muster_test: muster.Place) -> AsyncIterator[NewDatabase]:
     made: list[str] = []
 
     async def create(template: str = "template1") -> str:
         """The URL of a new database, a copy of `template` (a name or a URL that nobody is connected to)."""
-        name = f"test_{next(_numbers)}"
+        name = muster_test.name("test")
         source = urlsplit(template).path.lstrip("/") if "://" in template else template
         await _execute(postgres, f'CREATE DATABASE "{name}" TEMPLATE "{source}" STRATEGY FILE_COPY')
         made.append(name)
@@ -97,31 +162,47 @@ async def postgres_database(new_database: NewDatabase) -> str:
     return await new_database()
 
 
+@pytest.fixture
+async def migrated_database(migrated_template: str, new_database: NewDatabase) -> str:
+    return await new_database(template=migrated_template)
+
+
+@muster.shared(within=60)
+async def shared_valkey(muster_run: muster.Place) -> AsyncIterator[dict[str, Any]]:
+    config = ValkeyConfig(directory=muster_run.directory / "valkey", env=os.environ, durable=False)
+    async with open_valkey(config) as server:
+        yield {"host": server.host, "port": server.port, "password": server.password, "pid": server.process.pid}
+
+
 @pytest.fixture(scope="session")
-def valkey_server() -> Iterator[Valkey]:
-    with (
-        enterable_directory() as path,
-        _held(open_valkey(ValkeyConfig(directory=path, env=os.environ, durable=False))) as server,
-    ):
-        yield server
+def valkey_server(shared_valkey: dict[str, Any]) -> SharedValkey:
+    place = {name: shared_valkey[name] for name in ("host", "port", "password")}
+    return SharedValkey(process=SharedProcess(pid=shared_valkey["pid"]), **place)
 
 
 @pytest.fixture
-async def valkey_url(valkey_server: Valkey) -> str:
-    url = valkey_server.url(1 + next(_numbers) % 63)
+async def valkey_url(valkey_server: SharedValkey, muster_worker: muster.Place) -> str:
+    url = valkey_server.url(_valkey_database(muster_worker))
     client = valkey.asyncio.from_url(url)
     await client.flushdb()
     await client.aclose()
     return url
 
 
-@pytest.fixture(scope="session")
-def kubernetes() -> Iterator[Path]:
+def _valkey_database(worker: muster.Place) -> int:
+    """A number from those of this worker; the server has a fixed number of databases."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = _VALKEY_DATABASES // workers
+    if not own:
+        raise ValueError(f"{workers} workers cannot share {_VALKEY_DATABASES} databases of Valkey: use fewer")
+    return 1 + (worker.slot - 1) * own + next(_numbers) % own
+
+
+@muster.worker(within=120)
+async def kubernetes(muster_worker: muster.Place) -> AsyncIterator[Path]:
     env = {name: value for name, value in os.environ.items() if name == "KUBEBUILDER_ASSETS"}
-    with (
-        enterable_directory() as path,
-        _held(open_kubernetes(KubernetesConfig(directory=path, env=env, durable=False))) as api,
-    ):
+    config = KubernetesConfig(directory=muster_worker.directory / "kubernetes", env=env, durable=False)
+    async with open_kubernetes(config) as api:
         yield api.kubeconfig
 
 
@@ -136,23 +217,9 @@ def kubernetes_with_crds(kubernetes: Path) -> Path:
     return kubernetes
 
 
-async def _execute(postgres: Postgres, statement: str) -> None:
+async def _execute(postgres: SharedPostgres, statement: str) -> None:
     connection = await asyncpg.connect(postgres.url("postgres"), timeout=10)
     try:
         await connection.execute(statement)
     finally:
         await connection.close()
-
-
-@contextmanager
-def _held(opening: AbstractAsyncContextManager[T]) -> Iterator[T]:
-    """Keep open what an asynchronous context manager opens, across the event loops of many tests.
-
-    The loop that opens and closes it belongs to nobody else and stands still meanwhile.
-    """
-    with closing(asyncio.new_event_loop()) as loop:
-        opened = loop.run_until_complete(opening.__aenter__())
-        try:
-            yield opened
-        finally:
-            loop.run_until_complete(opening.__aexit__(None, None, None))

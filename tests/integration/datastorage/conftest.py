@@ -9,27 +9,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from kubernaut.datastorage.metrics import Metrics
-from kubernaut.datastorage.migrate import migrate
 from kubernaut.datastorage.service import open_service
 from kubernaut.datastorage.store import Store, open_store
-from kubernaut.embedded.postgres import Postgres
 from support.datastorage import OpenStore, config_for
-from support.services import NewDatabase
-
-_TEMPLATE = "datastorage_template"
 
 
 @pytest.fixture
-async def database(postgres: Postgres, new_database: NewDatabase) -> str:
+def database(migrated_database: str) -> str:
     """The URL of a migrated database of this test's own."""
-    admin = await asyncpg.connect(postgres.url("postgres"))
-    try:
-        if not await admin.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", _TEMPLATE):
-            await admin.execute(f"CREATE DATABASE {_TEMPLATE}")
-            await migrate(postgres.url(_TEMPLATE))
-    finally:
-        await admin.close()
-    return await new_database(template=_TEMPLATE)
+    return migrated_database
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from kubernaut.api.events import StoredEvent
@@ -19,9 +18,7 @@ from kubernaut.audit.client import open_client as open_store_client
 from kubernaut.audit.config import ClientConfig as StoreClientConfig
 from kubernaut.datastorage.config import DatabaseConfig, ServerConfig
 from kubernaut.datastorage.config import DataStorageConfig as StoreConfig
-from kubernaut.datastorage.migrate import migrate
 from kubernaut.datastorage.service import open_service as open_datastorage
-from kubernaut.embedded.postgres import Postgres
 from kubernaut.kube.client import Client, ClientConfig, Selection, open_client
 from kubernaut.kube.objects import Key, Kind, Raw
 from kubernaut.signalprocessing.config import (
@@ -33,11 +30,9 @@ from kubernaut.signalprocessing.config import (
 from kubernaut.signalprocessing.kinds import CACHED, CONFIG_MAP, REMEDIATION, SIGNAL
 from kubernaut.signalprocessing.service import Service, open_service
 from support.eventually import eventually
-from support.services import NewDatabase
 from support.signals import as_manifest
 
 _numbers = itertools.count(1)
-_TEMPLATE = "signalprocessing_template"
 
 
 @dataclass(frozen=True)
@@ -133,17 +128,10 @@ class Store:
 
 
 @pytest.fixture
-async def store(postgres: Postgres, new_database: NewDatabase) -> AsyncIterator[Store]:
-    admin = await asyncpg.connect(postgres.url("postgres"))
-    try:
-        if not await admin.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", _TEMPLATE):
-            await admin.execute(f"CREATE DATABASE {_TEMPLATE}")
-            await migrate(postgres.url(_TEMPLATE))
-    finally:
-        await admin.close()
+async def store(migrated_database: str) -> AsyncIterator[Store]:
     config = StoreConfig(
         server=ServerConfig(port=0, endpoint_propagation_delay=0, shutdown_timeout=2),
-        database=DatabaseConfig.from_url(await new_database(template=_TEMPLATE)),
+        database=DatabaseConfig.from_url(migrated_database),
     )
     async with (
         open_datastorage(config) as server,
