@@ -7,7 +7,9 @@ VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PROCS ?= 2
+PROCS ?= 4
+OLDEST := .venv-pytest84
+MUSTER_CORE := $(addprefix pytest-muster/tests/test_,compatibility.py plugin.py)
 
 .PHONY: help
 help: ## Show this list
@@ -36,6 +38,16 @@ up: $(READY) ## The same stack, empty, until Ctrl-C
 .PHONY: test
 test: $(READY) ## All tests (ARGS reach pytest, PROCS workers)
 	@$(BIN)/pytest -n $(PROCS) $(ARGS)
+
+$(OLDEST)/.ready: requirements/pytest84.txt pytest-muster/pyproject.toml
+	@$(PYTHON) -m venv $(OLDEST)
+	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/pytest84.txt
+	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable pytest-muster
+	@touch $@
+
+.PHONY: muster-compat
+muster-compat: $(OLDEST)/.ready ## The core of pytest-muster on the oldest pytest that it supports
+	@$(OLDEST)/bin/pytest -q -n $(PROCS) $(ARGS) $(MUSTER_CORE)
 
 .PHONY: check
 check: $(READY) ## Format, lint, types, import contracts, generated files

@@ -1,0 +1,151 @@
+"""The plugin beside others, and on every pytest that it supports: what users have is more than pytest and xdist."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+CONFTEST = """
+import pytest
+import pytest_muster as muster
+
+@muster.shared
+def counted(muster_run):
+    log = muster_run.directory.parent / f"{muster_run.run}.log"
+    yield {"log": str(log)}
+    log.unlink(missing_ok=True)
+
+@pytest.fixture
+def breaks_at_the_end():
+    yield
+    raise RuntimeError("not torn down")
+"""
+
+OUTCOMES = """
+import pytest
+import pytest_muster as muster
+
+def test_passes(counted): pass
+def test_fails(): assert 1 == 2
+def test_skips(): pytest.skip("not today")
+@muster.pending("not yet")
+def test_is_pending(): raise AssertionError
+@pytest.mark.xfail(reason="known")
+def test_is_expected_to_fail(): assert False
+def test_is_not_torn_down(breaks_at_the_end): pass
+def test_has_no_set_up(no_such_fixture): pass
+@muster.worker
+def broken(): raise OSError("no server here")
+def test_lacks_its_environment(broken): pass
+@muster.serial
+def test_is_alone(): pass
+"""
+
+OTHERS = """
+import asyncio
+import time
+import pytest
+
+def covered(n):
+    if n > 100:
+        return "many"
+    return "few"
+
+@pytest.mark.parametrize("n", [1, 1000])
+def test_covered(n, counted):
+    assert covered(n) in ("few", "many")
+
+@pytest.mark.asyncio
+async def test_async(counted):
+    await asyncio.sleep(0)
+
+@pytest.mark.timeout(0.2)
+def test_too_slow():
+    time.sleep(20)
+"""
+
+PROPERTY = """
+from hypothesis import given, strategies
+
+@given(strategies.integers())
+def test_numbers(number):
+    assert number == int(str(number))
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run pytest in a project of its own."""
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+
+    def run(*options: str, **files: str) -> subprocess.CompletedProcess[str]:
+        for name, text in files.items():
+            (tmp_path / f"{name}.py").write_text(text)
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "MUSTER", "COV_"))}
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100, check=False)
+
+    return run
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_junit_has_every_outcome(run, tmp_path, workers):
+    done = run("-n", workers, "--junitxml=out.xml", test_outcomes=OUTCOMES)
+
+    suite = ElementTree.parse(tmp_path / "out.xml").getroot().find("testsuite")  # noqa: S314 - we have written it
+    kinds = {}
+    for case in suite.iter("testcase"):
+        kinds.setdefault(case.get("name"), []).extend(child.tag for child in case if child.tag.islower())
+    assert done.returncode == 1
+    assert {name: [tag for tag in tags if not tag.startswith("system")] for name, tags in kinds.items()} == {
+        "test_passes": [],
+        "test_fails": ["failure"],
+        "test_skips": ["skipped"],
+        "test_is_pending": ["skipped"],
+        "test_is_expected_to_fail": ["skipped"],
+        "test_is_not_torn_down": ["error"],
+        "test_has_no_set_up": ["error"],
+        "test_lacks_its_environment": ["error"],
+        "test_is_alone": [],
+    }
+    assert "| 1 Pending | 1 Skipped | 1 Infrastructure" in done.stdout
+
+
+@pytest.mark.parametrize("randomly", [(), ("-p", "no:randomly")])
+def test_other_plugins_do_their_work(run, tmp_path, randomly):
+    if randomly and not find_spec("pytest_randomly"):
+        pytest.skip("pytest-randomly is not there to be left out")
+    files = {"test_others": OTHERS}
+    if find_spec("hypothesis"):
+        files["test_property"] = PROPERTY
+    cov = ("--cov=.", "--cov-report=term-missing") if find_spec("pytest_cov") else ()
+
+    done = run("-n", "2", *randomly, *cov, **files)
+
+    assert done.returncode == 1, done.stdout
+    assert re.search(rf"1 failed, {2 + len(files)} passed", done.stdout), done.stdout
+    assert "Timeout" in done.stdout
+    if cov:
+        # Each branch ran on whichever worker had it; only what the time-out cut off is missing.
+        assert re.search(r"test_others\.py +\d+ +0 +100%", done.stdout), done.stdout
+
+
+def test_a_worker_inherits_no_warnings_as_errors(run):
+    done = run("-n", "1", "-W", "error", test_one="def test_one(counted, muster_test): muster_test.port()\n")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_plugin_can_be_left_out(run, tmp_path):
+    (tmp_path / "conftest.py").unlink()
+
+    done = run("-p", "no:muster", "-n", "1", test_one="def test_one(): pass\n")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not Path(tmp_path / ".muster").exists()
