@@ -45,7 +45,10 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 _NOISE = re.compile(
     r"/__pycache__/|/site-packages/|/\.pytest_cache/|/\.muster/|/\.hypothesis/|\.pyc(\.\d+)?$|/\.coverage"
-    r"|^/dev/|^/proc/|^/sys/|/(?:pytest-\d+|popen-gw\d+)/test[^/]*\d+/"
+    r"|^/dev/(?!shm/)|^/proc/|^/sys/"
+)
+_TEMPORARY = re.compile(  # of pytest: what is one test's own
+    r"/pytest-of-[^/]+(?:/pytest-\d+)?(?:/popen-gw\d+)?(?:$|/(?:\.lock|[^/]*current)$|/test[^/]*\d+(?:/|$))"
 )
 
 _OURS = f"{os.path.dirname(__file__)}/"  # noqa: PTH120  # compared with file names as the interpreter writes them
@@ -84,7 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if run.role is Role.CONTROLLER:
         _listener = None
         return
-    listener.join(run)
+    listener.join(run, config.getoption("basetemp", None))
     config.stash[LAST_ADDRESS] = lambda: listener.last_address
     config.pluginmanager.register(_Phases(listener, Surroundings(listener.project)), "muster-facts")
 
@@ -126,11 +129,13 @@ class Listener:
         self._pid = os.getpid()
         self._mine: tuple[str, ...] = ()
 
-    def join(self, run: Run) -> None:
+    def join(self, run: Run, basetemp: str | None) -> None:
         """From now on it is known where to write, and which directories are this process's own."""
         self.run = run
         place = f"/muster-{os.getuid()}/"
         self._mine = (f"{run.directory}/", f"{place}{run.id[-6:]}-{run.worker[:12]}-", f"{place}ports")
+        if basetemp:
+            self._mine += (f"{basetemp}/test",)
 
     def hear(self, understand: "_Understand", args: tuple[Any, ...]) -> None:
         said = understand(self, args)
@@ -153,8 +158,12 @@ class Listener:
 
     def _is_worth(self, said: tuple[Any, ...]) -> bool:
         """Not what this plugin does itself, except that it starts processes for others; nor files of its places."""
-        if said[0] in _OF_PATHS and any(mine in said[2] for mine in self._mine):
-            return False
+        if said[0] in _OF_PATHS:
+            path = said[2]
+            if any(mine in path for mine in self._mine):
+                return False
+            if _TEMPORARY.search(path) and self.project.relative(path) is None:
+                return False
         if said[0] == "spawn":
             return True
         frame: FrameType | None = sys._getframe(3)  # noqa: SLF001  # whoever did it

@@ -1,0 +1,272 @@
+"""What tests do, and what they leave changed, is in the record."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_muster.reading import find, load
+
+SUITE = """
+import functools
+
+client = None
+registry = {}
+big = list(range(1000))
+TOKEN = "a secret that no record may hold"
+
+class Cache:
+    entries = {}
+
+class Shop:
+    def __init__(self):
+        self.orders = []
+        self.open = False
+
+shop = Shop()
+
+@functools.lru_cache
+def answer(question):
+    return 42
+"""
+
+CONFTEST = """
+import os
+import pytest
+import suite
+
+os.environ["SHOP_MODE"] = "test"
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory):
+    shared = tmp_path_factory.getbasetemp() / "shared.json"
+    shared.write_text("{}")
+    yield shared
+    shared.unlink()
+"""
+
+TESTS = """
+import asyncio, os, shutil, signal, socket, sqlite3, subprocess, sys, threading, time
+import pytest
+import suite
+
+HERE = os.path.dirname(__file__)
+
+def test_connections(stack):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for _ in range(3):
+            socket.create_connection(("localhost", port), timeout=5).close()
+        async def reach():
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            await writer.wait_closed()
+        asyncio.run(reach())
+    with socket.socket(socket.AF_UNIX) as local, pytest.raises(OSError):
+        local.connect(HERE + "/no.sock")
+
+def test_files(tmp_path):
+    (tmp_path / "mine.txt").write_text("private")
+    for _ in range(2):
+        with open(HERE + "/out.txt", "w") as file:
+            file.write("shared")
+    with open(HERE + "/out.txt") as file:
+        file.read()
+    os.rename(HERE + "/out.txt", HERE + "/moved.txt")
+    os.remove(HERE + "/moved.txt")
+    os.makedirs(HERE + "/tree/inner")
+    shutil.rmtree(HERE + "/tree")
+    sqlite3.connect(HERE + "/shop.db").close()
+
+def test_processes():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "--password", "hunter2"])
+    os.kill(child.pid, signal.SIGTERM)
+    child.wait()
+
+def test_a_thread():
+    def write():
+        with open(HERE + "/thread.txt", "w"):
+            pass
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join()
+
+def test_pollutes():
+    os.environ["LEFT"] = "1"
+    os.environ["SHOP_MODE"] = "production"
+    os.environ["RESTORED"] = "1"
+    del os.environ["RESTORED"]
+    os.chdir("/")
+    suite.registry["a"] = 1
+    suite.Cache.entries["a"] = 1
+    suite.shop.orders.append("a")
+    suite.shop.open = True
+    suite.big.append(1)
+    suite.answer("why")
+
+def test_changes_an_item():
+    suite.registry["a"] = 2
+
+def test_replaces_code(monkeypatch):
+    monkeypatch.setattr(suite, "TOKEN", "x")
+    suite.Shop.close = lambda self: None
+
+def test_is_clean():
+    os.chdir(HERE)
+
+def test_cannot_connect():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        socket.create_connection(unused.getsockname(), timeout=5)
+
+def test_kills_itself():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("suite")
+    for name, text in {"suite.py": SUITE, "conftest.py": CONFTEST, "test_all.py": TESTS}.items():
+        (directory / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "test_all.py"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == -9, done.stdout
+    return load(find(start=directory))
+
+
+@pytest.fixture
+def facts(record):
+    def of(test, kind, phase=None):
+        return [
+            fact
+            for fact in record.facts
+            if fact.test == (test and f"test_all.py::{test}") and fact.kind == kind and phase in {None, fact.phase}
+        ]
+
+    return of
+
+
+def test_connections_are_heard_whoever_makes_them(facts):
+    (resolved,) = [fact for fact in facts("test_connections", "resolve", "call") if fact.details["host"] == "localhost"]
+    inet = [fact for fact in facts("test_connections", "connect") if fact.details["family"] == "inet"]
+    (local,) = [fact for fact in facts("test_connections", "connect") if fact.details["family"] == "unix"]
+    (listening,) = facts("test_connections", "listen")
+
+    assert resolved.count == 3
+    assert {fact.details["host"] for fact in inet} == {"127.0.0.1"}
+    assert sum(fact.count for fact in inet) == 4
+    assert local.details["path"].endswith("/no.sock")
+    assert listening.details["port"] == 0
+    assert listening.function == "test_connections"
+    assert listening.source.startswith("test_all.py:")
+
+
+def test_a_fixture_s_facts_are_of_the_set_up_that_ran_it(facts):
+    (written,) = facts("test_connections", "write", "setup")
+
+    assert Path(written.details["path"]).name == "shared.json"
+    assert written.function == "stack"
+    assert written.source.startswith("conftest.py:")
+
+
+def test_files_are_heard_except_those_of_one_test(facts):
+    paths = {fact.details["path"].rpartition("/")[2]: fact.count for fact in facts("test_files", "write")}
+
+    assert paths == {"out.txt": 2}
+    assert [Path(fact.details["to"]).name for fact in facts("test_files", "rename")] == ["moved.txt"]
+    assert [Path(fact.details["path"]).name for fact in facts("test_files", "remove")] == ["moved.txt", "tree"]
+    assert [Path(fact.details["path"]).name for fact in facts("test_files", "sqlite")] == ["shop.db"]
+
+
+def test_processes_are_heard_without_their_secrets(facts):
+    (spawned,) = facts("test_processes", "spawn")
+    (killed,) = facts("test_processes", "kill")
+
+    assert spawned.details["argv"][1:] == ["-c", "import time; time.sleep(60)", "--password", "***"]
+    assert killed.details["signal"] == 15
+
+
+def test_what_a_thread_does_is_the_test_s(facts):
+    (written,) = facts("test_a_thread", "write")
+
+    assert Path(written.details["path"]).name == "thread.txt"
+    assert written.function.endswith("write")
+
+
+def test_globals_left_changed_are_named_with_kinds(facts):
+    left = {
+        fact.details["name"]: (fact.details["was"], fact.details["now"]) for fact in facts("test_pollutes", "global")
+    }
+
+    assert left == {
+        "registry": ("empty dict", "dict of 1"),
+        "Cache.entries": ("empty dict", "dict of 1"),
+        "shop.orders": ("empty list", "list of 1"),
+        "shop.open": ("bool", "bool"),
+        "big": ("list of 1000", "list of 1001"),
+        "answer": ("cache of 0", "cache of 1"),
+    }
+
+
+def test_a_changed_item_and_replaced_code_are_seen_and_what_was_undone_is_not(facts):
+    (item,) = facts("test_changes_an_item", "global")
+    (code,) = facts("test_replaces_code", "global")
+
+    assert (item.details["module"], item.details["name"]) == ("suite", "registry")
+    assert (code.details["name"], code.details["was"], code.details["now"]) == ("Shop.close", "missing", "function")
+    assert facts("test_is_clean", "global") == []
+    assert facts("test_is_clean", "environ") == []
+
+
+def test_the_environment_and_the_directory_left_behind(facts):
+    environ = {
+        fact.details["name"]: (fact.details["was"], fact.details["now"]) for fact in facts("test_pollutes", "environ")
+    }
+    (directory,) = facts("test_pollutes", "cwd")
+
+    assert environ == {"LEFT": ("unset", "set"), "SHOP_MODE": ("set", "changed")}
+    assert directory.details["now"] == "/"
+
+
+def test_what_a_conftest_did_on_import_is_of_the_session(facts):
+    assert "SHOP_MODE" in {fact.details["name"] for fact in facts(None, "env")}
+
+
+def test_a_refused_connection_has_its_address(record):
+    (test,) = [test for test in record.tests if test.test.endswith("test_cannot_connect")]
+
+    assert test.error.errno == 111
+    assert test.error.address.startswith("127.0.0.1:")
+
+
+def test_the_kinds_of_globals_are_told_at_the_first_failure(record):
+    kinds = {told.module: told.names for told in record.globals if told.test}
+
+    assert kinds["suite"]["client"] == "None"
+    assert kinds["suite"]["TOKEN"] == "str"
+
+
+def test_a_test_that_kills_its_process_leaves_that_as_its_last_fact(record, facts):
+    (killed,) = facts("test_kills_itself", "kill")
+
+    assert killed.details["signal"] == 9
+    assert [begun.test for begun in record.cut_off] == ["test_all.py::test_kills_itself"]
+    assert record.end is None
+
+
+def test_no_value_of_a_global_is_written(record):
+    text = "".join(path.read_text() for path in record.directory.rglob("*.jsonl"))
+
+    assert "a secret that no record may hold" not in text
+    assert "hunter2" not in text
+
+
+def test_facts_can_be_switched_off(pytester):
+    pytester.makepyfile("import os\ndef test_one():\n    os.environ['LEFT'] = '1'\n")
+
+    result = pytester.runpytest_subprocess("--muster-facts=off", "-p", "no:cacheprovider")
+
+    assert result.ret == 0
+    assert load(find(start=pytester.path)).facts == ()
