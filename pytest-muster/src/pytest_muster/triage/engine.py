@@ -7,7 +7,7 @@ looks, and one of each kind is tried again (see `experiments`).
 from collections.abc import Sequence
 
 from pytest_muster.reading import RunRecord
-from pytest_muster.triage.causes import clash, defect, early, family, lost, pollution, uninitialised
+from pytest_muster.triage.causes import clash, defect, early, family, lost, pollution, timeout, uninitialised
 from pytest_muster.triage.experiments import Experiments
 from pytest_muster.triage.findings import Triage
 from pytest_muster.triage.reconciling import reconcile
@@ -22,6 +22,7 @@ CAUSES = (
     clash.claims,
     early.claims,
     pollution.claims,
+    timeout.claims,
 )
 """What needs no rerun to be claimed."""
 

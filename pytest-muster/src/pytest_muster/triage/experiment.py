@@ -4,6 +4,8 @@
 `--muster-settle=SECONDS` waits after the set-up of each fixture of the project, or of a shared resource: what it
 started has that long to get ready before anybody can use it. A pause before the first body alone would come too late
 for a fixture that uses what another one has just started.
+`--muster-patience=FACTOR` lets whatever waits with a limit wait so much longer (see `patience`), and `--muster-cross`
+connects to the other address family of this machine first (see `crossing`).
 """
 
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_muster.run import run_of
+from pytest_muster.triage import crossing, patience
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,6 +30,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SECONDS",
         help="wait after the set-up of each fixture of the project, so that what it started can get ready (default: 0)",
     )
+    group.addoption(
+        "--muster-patience",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="let everything that waits with a limit wait so many times as long (default: 1)",
+    )
+    group.addoption(
+        "--muster-cross", action="store_true", help="connect to the other address family of this machine first"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,6 +47,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Only(config), "muster-only")
     if config.getoption("muster_settle") > 0 and run_of(config).runs_tests:
         config.pluginmanager.register(_Settling(config), "muster-settle")
+    if config.getoption("muster_patience") > 1:
+        patience.stretch(config.getoption("muster_patience"), config.rootpath)
+    if config.getoption("muster_cross"):
+        crossing.cross()
 
 
 class _Only:

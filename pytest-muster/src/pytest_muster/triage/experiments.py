@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 from pytest_muster.triage.bisection import find_polluters
-from pytest_muster.triage.causes import clash, defect, early, pollution, uninitialised
+from pytest_muster.triage.causes import clash, defect, early, family, pollution, timeout, uninitialised
 from pytest_muster.triage.findings import Finding
 from pytest_muster.triage.rerun import Rerun, Verdict
-from pytest_muster.triage.scene import Failure, Scene
+from pytest_muster.triage.scene import Failure, Scene, failure_of
 
 PAUSE = 2.0  # seconds; most things that start in a test suite are ready by then
+FACTOR = 4.0
+LONGEST = 60.0  # seconds that a test may take with all its limits so many times as long
 
 
 class Experiments:
@@ -29,31 +31,64 @@ class Experiments:
         return self._passes_alone(group, alone, since)
 
     def _fails_alone(self, group: Sequence[Failure], alone: Verdict, since: int) -> list[Finding]:
+        for experiment in (self._crossing, self._patience, self._settling, self._made_elsewhere):
+            found = experiment(group, alone, since)
+            if found:
+                return [found]
         victim = group[0]
-        settled = self.rerun.ordered([victim.test], settle=PAUSE)
-        if settled is not None and settled.fails(victim.test) is False:
-            used = self.rerun.runs - since
-            return [early.settled(self.scene, group, pause=PAUSE, reruns=used, alone_failed=True)]
-        made = self._made_elsewhere(group, since)
-        if made:
-            return made
         error = alone.error(victim.test)
         same = error is not None and error.kind == victim.error.kind and error.frames[-1:] == victim.error.frames[-1:]
         return [defect.seen_alone(group, reruns=self.rerun.runs - since, same_place=same)]
 
-    def _made_elsewhere(self, group: Sequence[Failure], since: int) -> list[Finding]:
+    def _crossing(self, group: Sequence[Failure], alone: Verdict, since: int) -> Finding | None:
+        victim = group[0]
+        call = family.calls_this_machine(self.scene, victim)
+        if call is None or not self._passes(victim, "--muster-cross"):
+            return None
+        return family.crossed(group, call, reruns=self.rerun.runs - since)
+
+    def _patience(self, group: Sequence[Failure], alone: Verdict, since: int) -> Finding | None:
+        victim = group[0]
+        run = alone.tests[victim.test]
+        before = timeout.took(failure_of(run))
+        if before < timeout.WAITED or before * FACTOR > LONGEST:
+            return None
+        patient = self.rerun.ordered([victim.test], f"--muster-patience={FACTOR:g}")
+        again = patient.tests.get(victim.test) if patient else None
+        if again is None:
+            return None
+        after = timeout.took(failure_of(again)) if again.failed else again.took
+        passed = not again.failed
+        if passed and self._settling(group, alone, since):
+            return None
+        if not passed and after < 0.6 * FACTOR * before:
+            return None
+        used = self.rerun.runs - since
+        return timeout.tried(self.scene, group, factor=FACTOR, before=before, after=after, passed=passed, reruns=used)
+
+    def _settling(self, group: Sequence[Failure], alone: Verdict, since: int) -> Finding | None:
+        if not self._passes(group[0], f"--muster-settle={PAUSE:g}"):
+            return None
+        return early.settled(self.scene, group, pause=PAUSE, reruns=self.rerun.runs - since, alone_failed=True)
+
+    def _passes(self, victim: Failure, *changed: str) -> bool:
+        """Whether the test passes alone, with these options."""
+        verdict = self.rerun.ordered([victim.test], *changed)
+        return verdict is not None and verdict.fails(victim.test) is False
+
+    def _made_elsewhere(self, group: Sequence[Failure], alone: Verdict, since: int) -> Finding | None:
         """Whether the test passes on the first worker of a run, or after the test that made what it lacks."""
         victim = group[0]
         names = uninitialised.suspects(self.scene, group) if self.scene.is_parallel else ()
         if not names:
-            return []
+            return None
         first = self.rerun.on_first_worker([victim.test])
         if first is not None and first.fails(victim.test) is False:
             name = _set_in(first, names) or names[0]
             shown = f"{victim.test} fails without a worker and passes on the first one, where `{name}` is set"
             used = self.rerun.runs - since
-            return [uninitialised.confirmed(self.scene, name, group, shown, reruns=used)]
-        return []
+            return uninitialised.confirmed(self.scene, name, group, shown, reruns=used)
+        return None
 
     def _passes_alone(self, group: Sequence[Failure], alone: Verdict, since: int) -> list[Finding]:
         victim = group[0]

@@ -120,10 +120,9 @@ class Rerun:
         """How many more runs may be made."""
         return 0 if time.monotonic() >= self._until else self._most - self.runs
 
-    def ordered(self, tests: Sequence[str], *, settle: float = 0.0) -> Verdict | None:
-        """These tests in this order in one process, with a pause before the first body if asked for."""
-        options = [f"--muster-settle={settle:g}"] if settle else []
-        return self._once(("ordered", tuple(tests), settle), tests, ["-n", "0", *options])
+    def ordered(self, tests: Sequence[str], *changed: str) -> Verdict | None:
+        """These tests in this order in one process, with what else is to be changed as options."""
+        return self._once(("ordered", tuple(tests), changed), tests, ["-n", "0", *changed])
 
     def on_first_worker(self, tests: Sequence[str]) -> Verdict | None:
         """These tests in this order on the only worker of a run, which is the first one."""

@@ -1,11 +1,44 @@
 """One side of a connection speaks IPv4 and the other IPv6, which `localhost` does not say."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_muster.reading import Fact
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.scene import LOOPBACK, Failure, Scene
+
+
+def calls_this_machine(scene: Scene, failure: Failure) -> Fact | None:
+    """A connection of the failed test, or of its worker's fixtures, to this machine."""
+    uses = [use for fact in scene.record.facts if fact.kind == "connect" and (use := _use(fact)) is not None]
+    return next((use.fact for use in uses if _is_of(use, failure)), None)
+
+
+def crossed(failures: Sequence[Failure], call: Fact, *, reruns: int) -> Finding:
+    """In a rerun the connections went to the other family, and the test passed."""
+    first = failures[0]
+    called, served = ("IPv6", "IPv4") if call.details.get("family") == "inet6" else ("IPv4", "IPv6")
+    port = call.details.get("port")
+    return Finding(
+        cause=Cause.ADDRESS_FAMILY,
+        title=f"port {port} is called on {called}, and what the tests want is served on {served}",
+        confidence=0.94,
+        tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+        evidence=(
+            Evidence(
+                text=f"{first.test} connects to {call.details.get('host')} port {port}, which is {called}",
+                at=call.at,
+                worker=call.worker,
+                test=first.test,
+                source=call.source,
+            ),
+            Evidence(text="it failed again when it ran alone, so other tests have no part in it", test=first.test),
+            Evidence(text=f"it passed when its connections went to {served} first", test=first.test),
+        ),
+        remedy=f"Say {'127.0.0.1' if served == 'IPv4' else '::1'} where it connects, or listen on both families.",
+        resource=f"port {port}",
+        reruns=reruns,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
