@@ -7,6 +7,7 @@ from importlib import import_module
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("pytest_muster.replaying", "repeat a recorded run: every worker its tests, in their order"),
+    "compare": ("pytest_muster.comparing", "run a suite with several worker counts: speed-up, utilisation, verdicts"),
     "triage": ("pytest_muster.triage.command", "name what made the tests of a run fail"),
     "check": ("pytest_muster.checking.command", "find in test code what breaks when tests run in parallel"),
     "history": ("pytest_muster.history", "show which tests are slow or flaky over the recorded runs"),
