@@ -26,8 +26,10 @@ from xdist.workermanage import WorkerController
 from pytest_muster import record, workers
 from pytest_muster.exits import ExitCode
 from pytest_muster.keeping import Trouble, keeper_of
+from pytest_muster.leases import Kind, read_leases
 from pytest_muster.recording import ENDING
 from pytest_muster.run import Role, Run, run_of
+from pytest_muster.sweeping import sweep_worker
 from pytest_muster.watching import watcher_of
 
 KILL_AFTER = 3.0
@@ -182,6 +184,8 @@ class _Ending:
         """Why the run ends before its time."""
         self.stage = _Stage.RUNNING
         self.signal_number = 0
+        self.in_tests = False
+        """Whether this process runs a test or tears a fixture down, which each further signal may break off."""
         self.workers = _Workers(run)
         self.hurry = threading.Event()
         self.workers_gone = threading.Event()
@@ -208,6 +212,14 @@ class _Ending:
     def pytest_handlecrashitem(self, crashitem: str) -> None:
         self.running.pop(crashitem, None)
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self) -> Generator[None, object, object]:
+        self.in_tests = True
+        try:
+            return (yield)
+        finally:
+            self.in_tests = False
+
     # What ends it
 
     @pytest.hookimpl(tryfirst=True)
@@ -217,15 +229,10 @@ class _Ending:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:  # a program that brought its own, or `nohup`, means it
                 self.previous[number] = signal.signal(number, self._on_signal)
-        # A process that is alone keeps Python's own handler as long as tests run: asyncio looks for it.
-        if self.run.role is Role.CONTROLLER:
-            self._take_interrupts()
-        if self.deadline and signal.SIGTERM in self.previous:
-            threading.Thread(target=self._watch_clock, name="muster-deadline", daemon=True).start()
-
-    def _take_interrupts(self) -> None:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self.previous[signal.SIGINT] = signal.signal(signal.SIGINT, self._on_signal)
+        if self.deadline and signal.SIGTERM in self.previous:
+            threading.Thread(target=self._watch_clock, name="muster-deadline", daemon=True).start()
 
     def _watch_clock(self) -> None:
         if self.over.wait(self.deadline) or self.stage is not _Stage.RUNNING:
@@ -259,7 +266,7 @@ class _Ending:
         os._exit(ExitCode.DEADLINE)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.stage is _Stage.RUNNING or (self.stage is _Stage.LEAVING and self.run.role is Role.ALONE):
+        if self.stage is _Stage.RUNNING or self.in_tests:
             self.stage = _Stage.LEAVING
             if self.ending is None:
                 self.signal_number = number
@@ -299,10 +306,12 @@ class _Ending:
             threading.Thread(target=self._remove_workers, name="muster-workers", daemon=True).start()
         answer: object = None
         try:
+            self.in_tests = self.run.role is Role.ALONE
             answer = yield
-        except KeyboardInterrupt:  # a second Ctrl-C, in the teardown of a fixture of a process that is alone
+        except KeyboardInterrupt:  # one more Ctrl-C, in the teardown of a fixture of a process that is alone
             session.exitstatus = pytest.ExitCode.INTERRUPTED
         finally:
+            self.in_tests = False
             self._finish(session)
         return answer
 
@@ -324,17 +333,22 @@ class _Ending:
             until = time.monotonic() + 10
             while self.workers.alive() and time.monotonic() < until:
                 self.workers_gone.wait(0.02)
+            self._sweep_workers()
         self.workers_gone.set()
         for (title, text), of in workers.troubles(self.run).items():
             self.worker_troubles.append(Trouble(title=f"{title} on {', '.join(of)}", text=text, name=title))
         self.stage = _Stage.TEARDOWN
         self.tearing_down.set()
-        if threading.current_thread() is threading.main_thread():
-            self._take_interrupts()
         self._tear_down(tell=self._tell if self.ending else lambda text: None)
         self.stage = _Stage.OVER
         self.over.set()
         self._settle(session)
+
+    def _sweep_workers(self) -> None:
+        """Take away what workers that were cut off have left: processes, directories, what a command cleans up."""
+        for lease in read_leases(self.run.directory / "leases"):
+            if lease.kind is Kind.OWNER and lease.fields["worker"] != self.run.worker:
+                sweep_worker(self.run, lease.fields["worker"])
 
     def _tear_down(self, *, tell: Callable[[str], None]) -> None:
         watcher_of(self.config).end()
