@@ -21,7 +21,7 @@ from pytest_muster import (
     workers,
 )
 from pytest_muster.run import RUN, open_run
-from pytest_muster.triage import experiment
+from pytest_muster.triage import ending, experiment
 
 ROOMS = (
     slots,
@@ -38,6 +38,7 @@ ROOMS = (
     outcomes,
     scheduling,
     experiment,
+    ending,
     leaks,
 )
 """Modules with pytest hooks, in the order in which they are configured."""

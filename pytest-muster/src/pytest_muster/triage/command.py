@@ -1,74 +1,129 @@
 """`muster triage [RUN]`: what made the tests of a run fail, how sure that is, and what to change."""
 
 import argparse
+import importlib
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
+from typing import Protocol, TextIO
 
 from pytest_muster import reading
-from pytest_muster.record import Outcome
+from pytest_muster.reading import RunRecord
+from pytest_muster.triage import patterns
 from pytest_muster.triage.engine import triage
 from pytest_muster.triage.findings import Triage
 from pytest_muster.triage.rerun import Rerun
 
-ENDINGS = {"markdown": "md", "json": "json", "html": "html"}
-"""The reports for later, and how their files end."""
+OUTPUTS = ("terminal", "markdown", "json", "html")
+
+
+class Renderer(Protocol):
+    """What each module of `reports` offers."""
+
+    def render(self, triage: Triage, record: RunRecord) -> str: ...
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recorded", nargs="?", metavar="RUN", help="id or directory of a run (default: the newest)")
-    parser.add_argument("--output", choices=("terminal", *ENDINGS), default="terminal", help="(default: terminal)")
-    parser.add_argument("--file", type=Path, metavar="PATH", help="write there rather than to standard output")
     parser.add_argument(
-        "--write", action="store_true", help="also write triage.md, triage.json and triage.html beside the record"
+        "recorded", nargs="?", metavar="RUN", help="id or directory of a run, latest, latest~1, … (default: latest)"
+    )
+    parser.add_argument("--output", choices=OUTPUTS, default="terminal", help="form of the answer (default: terminal)")
+    parser.add_argument("--file", type=Path, metavar="PATH", help="write it there rather than to standard output")
+    parser.add_argument("--no-reruns", action="store_true", help="judge by the record only; run no test again")
+    parser.add_argument("--reruns", type=_count, default=60, metavar="N", help="rerun at most N times (default: 60)")
+    parser.add_argument(
+        "--within", type=_seconds, default=300.0, metavar="SECONDS", help="rerun for at most so long (default: 300)"
     )
     parser.add_argument(
-        "--color", choices=("auto", "yes", "no"), default="auto", help="(default: auto; NO_COLOR is respected)"
-    )
-    parser.add_argument("--no-reruns", action="store_true", help="judge by the record only; run no test")
-    parser.add_argument("--reruns", type=int, default=60, metavar="N", help="make at most N reruns (default: 60)")
-    parser.add_argument(
-        "--within", type=float, default=300.0, metavar="SECONDS", help="rerun for at most so long (default: 300)"
+        "--check-patterns",
+        action="store_true",
+        help=f"only prove the examples of the project's patterns ({patterns.FILE} or pyproject.toml)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit codes: 0 no failures, 1 findings, 2 wrong usage, 3 no such run."""
+    """Exit codes: 0 no test failed, 1 some did, 2 patterns that cannot be used, 3 there is no such run."""
     try:
+        if arguments.check_patterns:
+            return _check_patterns(Path.cwd())
         record = reading.load(reading.find(arguments.recorded))
+        known = patterns.load(record.root)
     except reading.RecordProblem as problem:
         sys.stderr.write(f"muster triage: {problem}\n")
         return 3
+    except patterns.PatternProblem as problem:
+        sys.stderr.write(f"muster triage: {problem}\n")
+        return 2
+    progress = _Progress(sys.stderr)
     rerun = None
-    if not arguments.no_reruns:
-        rerun = Rerun(record, most=arguments.reruns, within=arguments.within, say=_progress)
-    result = triage(record, rerun=rerun)
-    colour = arguments.color == "yes" or (arguments.color == "auto" and not arguments.file and _shows_colours())
-    text = rendered(result, record, arguments.output, colour=colour)
-    if arguments.write:
-        for output, ending in ENDINGS.items():
-            (record.directory / f"triage.{ending}").write_text(rendered(result, record, output), encoding="utf-8")
+    if not arguments.no_reruns and arguments.reruns:
+        rerun = Rerun(record, most=arguments.reruns, within=arguments.within, say=progress.show)
+    try:
+        found = triage(record, rerun=rerun, patterns=(*patterns.BUILT_IN, *known))
+    finally:
+        progress.clear()
+    text = rendered(found, record, arguments.output, to_terminal=not arguments.file and sys.stdout.isatty())
     if arguments.file:
         arguments.file.write_text(text, encoding="utf-8")
     else:
         sys.stdout.write(text)
-    failed = any(test.outcome in {Outcome.FAILED, Outcome.INFRASTRUCTURE} for test in record.tests)
-    return int(failed or bool(result.findings))
+    return int(bool(record.failures))
 
 
-def _progress(text: str) -> None:
-    """On a terminal, the line that says what is run again right now."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"{text}\n")
+def rendered(found: Triage, record: RunRecord, output: str, *, to_terminal: bool = False) -> str:
+    if output == "terminal" and to_terminal:
+        from pytest_muster.triage.reports import terminal
+
+        return terminal.render(found, record, colour="NO_COLOR" not in os.environ, width=min(_columns(), 120))
+    report: Renderer = importlib.import_module(f"pytest_muster.triage.reports.{output}")
+    return report.render(found, record)
 
 
-def rendered(result: Triage, record: reading.RunRecord, output: str, *, colour: bool = False) -> str:
-    """One of the reports: `terminal`, `markdown`, `json` or `html`."""
-    render = import_module(f"pytest_muster.triage.reports.{output}").render  # only the one that is wanted
-    text: str = render(result, record, colour=colour) if output == "terminal" else render(result, record)
-    return text
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except OSError:
+        return 100
 
 
-def _shows_colours() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+class _Progress:
+    """One line of a terminal that says what is run again right now; silent elsewhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._shown = False
+
+    def show(self, text: str) -> None:
+        if self._stream.isatty():
+            self._shown = True
+            self._stream.write(f"\r\x1b[K{text[: _columns() - 1]}")
+            self._stream.flush()
+
+    def clear(self) -> None:
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+
+def _check_patterns(root: Path) -> int:
+    known = patterns.load(root)
+    wrong = list(patterns.faults(known))
+    for fault in wrong:
+        sys.stdout.write(f"{fault}\n")
+    examples = sum(len(pattern.matches) + len(pattern.spares) for pattern in known)
+    sys.stdout.write(f"{len(known)} patterns, {examples} examples, {len(wrong)} wrong\n")
+    return int(bool(wrong))
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"{text} is no number of reruns; give 0 or more")
+    return count
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"{text} is no time; give seconds above 0")
+    return seconds

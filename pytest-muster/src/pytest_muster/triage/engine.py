@@ -10,6 +10,7 @@ from pytest_muster.reading import RunRecord
 from pytest_muster.triage.causes import clash, defect, early, family, lost, pollution, timeout, uninitialised
 from pytest_muster.triage.experiments import Experiments
 from pytest_muster.triage.findings import Triage
+from pytest_muster.triage.patterns import Pattern, strengthen
 from pytest_muster.triage.reconciling import reconcile
 from pytest_muster.triage.rerun import Rerun
 from pytest_muster.triage.scene import Failure, Scene
@@ -30,7 +31,7 @@ SETTLED = 0.8
 """A failure that is explained as surely as this is not tried again."""
 
 
-def triage(record: RunRecord, *, rerun: Rerun | None = None) -> Triage:
+def triage(record: RunRecord, *, rerun: Rerun | None = None, patterns: Sequence[Pattern] = ()) -> Triage:
     """What made the tests of a run fail; a run without failures has no findings."""
     scene = Scene(record)
     failed = tuple(dict.fromkeys(failure.test for failure in scene.failures))
@@ -44,7 +45,7 @@ def triage(record: RunRecord, *, rerun: Rerun | None = None) -> Triage:
             claims += Experiments(scene, rerun).explain(open_ones)
         elif open_ones:
             claims.append(defect.presumed(open_ones))
-    findings, unexplained = reconcile(claims, failed)
+    findings, unexplained = reconcile(strengthen(claims, scene, patterns), failed)
     return Triage(run=record.id, findings=findings, unexplained=unexplained)
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from pytest_muster.run import run_of
-from pytest_muster.triage import crossing, patience
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,8 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("muster_settle") > 0 and run_of(config).runs_tests:
         config.pluginmanager.register(_Settling(config), "muster-settle")
     if config.getoption("muster_patience") > 1:
+        from pytest_muster.triage import patience
+
         patience.stretch(config.getoption("muster_patience"), config.rootpath)
     if config.getoption("muster_cross"):
+        from pytest_muster.triage import crossing
+
         crossing.cross()
 
 
