@@ -2,7 +2,10 @@
 
 import json
 import re
+import time
 from dataclasses import replace
+from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -25,14 +28,15 @@ from pytest_muster.reading import (
 )
 from pytest_muster.record import Outcome
 from pytest_muster.triage.findings import Cause, Evidence, Finding, Triage
+from pytest_muster.triage.reports import html, markdown, terminal
 from pytest_muster.triage.reports import json as as_json
-from pytest_muster.triage.reports import markdown, terminal
 
 BEGAN = 1_765_800_000.0
 
 
 def a_test(name="test_a.py::test_one", *, worker="gw0", order=0, start=0.0, took=0.5, outcome=Outcome.PASSED, **more):
     begun = BEGAN + start
+    more.setdefault("slot", int(worker.removeprefix("gw")) + 1)
     phases = {
         "setup": PhaseRun(start=begun, took=took * 0.2, outcome="passed"),
         "call": PhaseRun(start=begun + took * 0.2, took=took * 0.7, outcome=outcome),
@@ -200,3 +204,104 @@ def test_no_report_trusts_a_name_or_an_output(name, text, title, output):
     kinds = {token.type for block in tokens for token in [block, *(block.children or ())]}
     assert not kinds & {"html_block", "html_inline", "link_open", "image"}
     assert [block.tag for block in tokens if block.type == "heading_open"].count("h1") == 1
+    page = Page(html.render(triage, record))
+    assert page.scripts == [{"type": "application/json", "id": "data"}, {}]
+    assert page.open == []
+    assert not page.outside
+    assert page.data["tests"][0][0] == name
+
+
+class Page(HTMLParser):
+    """What a browser would find in a page."""
+
+    VOID = {"meta", "input", "br"}
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.scripts: list[dict[str, str | None]] = []
+        self.ids: list[str] = []
+        self.open: list[str] = []
+        self.outside: list[str] = []
+        self.text = ""
+        self.data: dict = {}
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "script":
+            self.scripts.append(dict(attrs))
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name.startswith("on") or name in {"style", "src"} or (name == "href" and not value.startswith("#")):
+                self.outside.append(f"{tag} {name}={value}")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["script"]:
+            self.text += data
+        elif self.scripts[-1].get("id") == "data":
+            self.data = json.loads(data)
+
+
+def test_the_page_holds_findings_lanes_lives_and_marks(clash):
+    page = Page(html.render(*clash))
+
+    assert "Two tests listen on 127.0.0.1:18094." in page.text
+    assert [lane["label"] for lane in page.data["lanes"]] == ["gw0", "gw1"]
+    assert page.data["findings"] == [{"tests": [1, 2], "pins": [{"at": 0.25, "lane": 0}]}]
+    assert [mark["text"] for mark in page.data["marks"]] == ["gw1 crashed"]
+    (store,) = page.data["resources"]
+    assert store["lives"] == [{"from": -0.9, "ready": -0.5, "to": 1.2}]
+    assert [mark["kind"] for mark in store["marks"]] == ["died"]
+    assert page.data["texts"] == ["AssertionError: assert 0 == 3"]
+
+
+def test_a_replacement_runs_in_the_lane_of_the_dead():
+    tests = [a_test(worker="gw0", slot=1), a_test("b", worker="gw1", slot=2), a_test("c", worker="gw2", slot=1)]
+    page = Page(html.render(Triage(run="run-1", findings=()), a_record(tests)))
+
+    assert [lane["label"] for lane in page.data["lanes"]] == ["gw0, gw2", "gw1"]
+    assert [test[1] for test in page.data["tests"]] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("tests", [[], [a_test()], [a_test(outcome=Outcome.FAILED, error=an_error())]])
+def test_the_page_has_what_its_script_asks_for_and_loads_nothing(tests):
+    text = html.render(
+        Triage(run="run-1", findings=(), unexplained=tuple(t.test for t in tests if t.failed)), a_record(tests)
+    )
+    page = Page(text)
+    asked = re.findall(r'element\("([a-z]+)"\)', files("pytest_muster.triage.reports").joinpath("page.js").read_text())
+
+    assert set(asked) <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert not page.outside
+    assert "default-src 'none'" in text
+    assert not re.search(r"https?://|@import|url\(", text)
+
+
+def test_ten_thousand_tests_make_a_page_that_is_written_soon_and_can_be_sent():
+    error = an_error("AssertionError: " + "assert 0 == 3\n" * 40)
+    tests = [
+        a_test(
+            f"tests/area_{number % 40}/test_{number % 400}.py::test_something_that_has_a_name[{number}]",
+            worker=f"gw{number % 8}",
+            order=number // 8,
+            start=number * 0.01,
+            took=0.07,
+            outcome=Outcome.FAILED if number % 3 == 0 else Outcome.PASSED,
+            error=replace(error, text=f"{error.text}{number}") if number % 3 == 0 else None,
+        )
+        for number in range(10_000)
+    ]
+    failed = tuple(test.test for test in tests if test.failed)
+    since = time.perf_counter()
+    text = html.render(Triage(run="run-1", findings=(a_finding(*failed),)), a_record(tests))
+
+    assert time.perf_counter() - since < 10
+    assert len(text) < 8_000_000
+    assert len(Page(text).data["tests"]) == 10_000
