@@ -14,7 +14,9 @@ from pytest_muster.triage.engine import triage
 from pytest_muster.triage.findings import Triage
 from pytest_muster.triage.rerun import Rerun
 
-OUTPUTS = ("terminal", "markdown", "json", "html")
+ENDINGS = {"json": "json", "markdown": "md", "html": "html"}
+"""The reports that are kept, and how their files end."""
+OUTPUTS = ("terminal", *ENDINGS)
 
 
 class Renderer(Protocol):
@@ -29,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", choices=OUTPUTS, default="terminal", help="form of the answer (default: terminal)")
     parser.add_argument("--file", type=Path, metavar="PATH", help="write it there rather than to standard output")
+    parser.add_argument(
+        "--write", action="store_true", help="also write triage.json, triage.md and triage.html beside the record"
+    )
     parser.add_argument("--no-reruns", action="store_true", help="judge by the record only; run no test again")
     parser.add_argument("--reruns", type=_count, default=60, metavar="N", help="rerun at most N times (default: 60)")
     parser.add_argument(
@@ -63,8 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         progress.clear()
     text = rendered(found, record, arguments.output, to_terminal=not arguments.file and sys.stdout.isatty())
+    if arguments.write:
+        for output, ending in ENDINGS.items():
+            report = rendered(found, record, output)
+            (record.directory / f"triage.{ending}").write_text(report, encoding="utf-8", errors="backslashreplace")
     if arguments.file:
-        arguments.file.write_text(text, encoding="utf-8")
+        arguments.file.write_text(text, encoding="utf-8", errors="backslashreplace")
     else:
         sys.stdout.write(text)
     return int(bool(record.failures))
