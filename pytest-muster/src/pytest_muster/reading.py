@@ -325,7 +325,7 @@ def load(directory: Path, *, workers: bool = True) -> RunRecord:
 def runs(directory: Path) -> list[Path]:
     """The runs that a `.muster` directory holds, the oldest first."""
     found = (record.parent for record in directory.glob("runs/*/record.jsonl"))
-    return sorted(found, key=lambda run: (run.name.partition("-")[0], (run / "record.jsonl").stat().st_ctime_ns))
+    return sorted(found, key=lambda run: (run.name.partition("-")[0], (run / "record.jsonl").stat().st_mtime_ns))
 
 
 def newest(directory: Path) -> Path:

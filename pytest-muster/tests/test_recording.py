@@ -1,0 +1,196 @@
+"""The record says of each test what became of it, where and when, also if its process died."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pytest_muster.reading import find, load
+from pytest_muster.record import Outcome
+
+TESTS = """
+import os, time
+import pytest
+
+@pytest.fixture
+def breaks_after():
+    print("set up")
+    yield
+    raise OSError(2, "gone", "/nowhere")
+
+def test_passes():
+    pass
+
+def test_fails():
+    print("token=abcdef in the output")
+    assert 1 == 2
+
+def test_fails_twice(breaks_after):
+    raise ValueError("body")
+
+def test_breaks_after(breaks_after):
+    pass
+
+def test_skips():
+    pytest.skip("no database")
+
+@pytest.mark.xfail(reason="known")
+def test_expected():
+    assert 0
+
+@pytest.mark.xfail(strict=True)
+def test_unexpected():
+    pass
+
+@pytest.mark.pending("later")
+def test_pending():
+    raise AssertionError("must not run")
+
+@pytest.mark.serial
+def test_serial():
+    pass
+
+def test_crashes():
+    print("before")
+    os._exit(3)
+"""
+
+
+def a_run(directory, *arguments, returncode=1):
+    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", *arguments]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == returncode, done.stdout + done.stderr
+    return load(find(start=directory))
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("suite")
+    (directory / "test_all.py").write_text(TESTS)
+    return a_run(directory, "-n", "2")
+
+
+@pytest.fixture
+def the(record):
+    by_name = {test.test.rpartition("_all.py::test_")[2]: test for test in record.tests}
+    return by_name.__getitem__
+
+
+def test_each_test_has_one_line(record):
+    assert len(record.tests) == len({test.test for test in record.tests}) == 10
+    assert record.header.workers == 2
+    assert record.header.cwd == record.header.rootdir
+
+
+def test_outcomes(the):
+    outcomes = {
+        name: the(name).outcome
+        for name in (
+            "passes",
+            "fails",
+            "breaks_after",
+            "skips",
+            "expected",
+            "unexpected",
+            "pending",
+            "serial",
+            "crashes",
+        )
+    }
+
+    assert outcomes == {
+        "passes": Outcome.PASSED,
+        "fails": Outcome.FAILED,
+        "breaks_after": Outcome.FAILED,
+        "skips": Outcome.SKIPPED,
+        "expected": Outcome.PASSED,
+        "unexpected": Outcome.FAILED,
+        "pending": Outcome.PENDING,
+        "serial": Outcome.PASSED,
+        "crashes": Outcome.FAILED,
+    }
+
+
+def test_reasons(the):
+    assert the("skips").reason == "no database"
+    assert the("pending").reason == "later"
+    assert the("expected").reason == "xfail: known"
+
+
+def test_times_and_places(the):
+    passed = the("passes")
+
+    assert list(passed.phases) == ["setup", "call", "teardown"]
+    assert passed.start <= passed.stop
+    assert passed.slot in {1, 2}
+    assert the("serial").serial
+    assert not passed.serial
+
+
+def test_errors_and_what_was_captured(the):
+    failed = the("fails")
+
+    assert failed.error.kind == "AssertionError"
+    assert failed.error.phase == "call"
+    assert failed.error.frames[-1].code == "assert 1 == 2"
+    assert "assert 1 == 2" in failed.error.text
+    assert "token=***" in "".join(failed.output.values())
+    assert "abcdef" not in "".join(failed.output.values())
+    assert "XPASS(strict)" in the("unexpected").error.text
+
+
+def test_a_body_and_its_teardown_fail_apart(the):
+    twice = the("fails_twice")
+
+    assert (twice.error.phase, twice.error.kind) == ("call", "ValueError")
+    assert (twice.teardown_error.phase, twice.teardown_error.kind) == ("teardown", "FileNotFoundError")
+    assert twice.teardown_error.address == "/nowhere"
+    assert the("breaks_after").error.phase == "teardown"
+    assert the("breaks_after").teardown_error is None
+
+
+def test_a_crash_is_a_failure_on_its_worker(record, the):
+    crashed = the("crashes")
+
+    assert (crashed.error.kind, crashed.error.phase) == ("WorkerCrash", "call")
+    assert crashed.worker in {event.worker for event in record.workers if event.event == "crashed"}
+    assert crashed.worker in crashed.error.message
+    assert crashed.start > 0
+
+
+def test_the_end_counts_the_tests(record):
+    assert record.end.counts == {"passed": 3, "failed": 5, "skipped": 1, "pending": 1}
+    assert record.end.exit == 1
+    assert {"collection", "tests"} <= {phase.name for phase in record.phases}
+    assert record.cut_off == ()
+
+
+def test_what_cannot_be_collected_is_told(pytester):
+    pytester.makepyfile("import no_such_module_anywhere")
+
+    record = a_run(pytester.path, returncode=2)
+
+    (uncollected,) = record.uncollected
+    assert "no_such_module_anywhere" in uncollected.text
+    assert record.end.exit == 2
+
+
+def test_a_killed_run_leaves_what_it_had(tmp_path, eventually):
+    (tmp_path / "test_one.py").write_text(
+        "import time\ndef test_a():\n    pass\ndef test_b():\n    open('begun', 'w').close()\n    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "-n", "1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        eventually((tmp_path / "begun").exists)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    record = load(find(start=tmp_path))
+
+    assert [test.test for test in record.tests] == ["test_one.py::test_a"]
+    assert [(begun.test, begun.order) for begun in record.cut_off] == [("test_one.py::test_b", 1)]
+    assert record.end is None
