@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from pytest_muster import NotReady
 from pytest_muster.leases import read_leases, started
-from pytest_muster.places import run_place, test_place, worker_place
+from pytest_muster.places import PlaceEnded, run_place, test_place, worker_place
 
 SERVER = (
     "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); print('up', flush=True); s.accept()"
@@ -75,6 +76,37 @@ def test_everything_is_leased_and_taken_back(a_run):
     assert started(process.pid) is None
     with socket.create_server(("127.0.0.1", port)):
         pass
+
+
+def test_a_place_that_has_ended_gives_nothing_out(a_run):
+    place = test_place(a_run(), "test_a.py::test_b")
+    place.close()
+
+    for ask in (lambda: place.directory, place.port, lambda: place.start(["true"]), lambda: place.on_sweep(["true"])):
+        with pytest.raises(PlaceEnded, match=r"the place of test_a\.py::test_b has ended"):
+            ask()
+    assert kinds(a_run()) == []
+
+
+def test_a_start_that_is_interrupted_leaves_nothing(a_run, monkeypatch):
+    children = []
+    place = run_place(a_run())
+    place.start(["true"])
+    with monkeypatch.context() as patch:
+        popen = subprocess.Popen
+
+        def interrupted(*args, **options):
+            children.append(popen(*args, **options))
+            raise KeyboardInterrupt
+
+        patch.setattr(subprocess, "Popen", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            place.start(["sleep", "300"])
+
+    place.close()
+
+    assert children[-1].wait(20) == -signal.SIGKILL
+    assert kinds(a_run()) == []
 
 
 def test_commands_can_be_left_to_the_sweeper(a_run):

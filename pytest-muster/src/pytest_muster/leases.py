@@ -127,13 +127,17 @@ class Lease:
     def identity(self) -> Identity:
         return Identity(**self.fields["owner"])
 
-    def update(self, **fields: Any) -> None:
+    def write(self, **fields: Any) -> None:
+        """Put it into its file, with these fields as well."""
         self.fields.update(fields)
-        _write(self.path, self.fields)
+        draft = self.path.with_suffix(".new")
+        draft.write_text(json.dumps(self.fields), encoding="utf-8")
+        draft.replace(self.path)
 
     def give_back(self) -> None:
         """The thing is gone, or no longer ours to clean up."""
         self.path.unlink(missing_ok=True)
+        self.path.with_suffix(".new").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,24 +158,23 @@ class Leases:
         if path.exists():
             return Lease(path=path, fields=json.loads(path.read_text(encoding="utf-8")))
         self.directory.mkdir(parents=True, exist_ok=True)
-        owner = asdict(identity(os.getpid()))
-        return self._new(path, kind=Kind.OWNER, owner=owner)
+        lease = self._lease(path, kind=Kind.OWNER, owner=asdict(identity(os.getpid())))
+        lease.write()
+        return lease
 
     def take(self, kind: Kind, **fields: Any) -> Lease:
         """A new lease; its file exists when this returns."""
-        self.own()
-        return self._new(self.directory / f"{os.getpid()}-{next(_numbers):06}.json", kind=kind, **fields)
-
-    def _new(self, file: Path, **fields: Any) -> Lease:
-        lease = Lease(path=file, fields={**fields, "worker": self.worker, "slot": self.slot})
-        _write(file, lease.fields)
+        lease = self.prepare(kind, **fields)
+        lease.write()
         return lease
 
+    def prepare(self, kind: Kind, **fields: Any) -> Lease:
+        """A lease that is still to be written, so that somebody can hold it before it exists."""
+        self.own()
+        return self._lease(self.directory / f"{os.getpid()}-{next(_numbers):06}.json", kind=kind, **fields)
 
-def _write(path: Path, fields: dict[str, Any]) -> None:
-    draft = path.with_suffix(".new")
-    draft.write_text(json.dumps(fields), encoding="utf-8")
-    draft.replace(path)
+    def _lease(self, file: Path, **fields: Any) -> Lease:
+        return Lease(path=file, fields={**fields, "worker": self.worker, "slot": self.slot})
 
 
 def read_leases(directory: Path) -> list[Lease]:

@@ -20,7 +20,7 @@ import pytest
 from pytest_muster import names
 from pytest_muster.leases import Kind, Lease, Leases
 from pytest_muster.ports import Port, lease_port
-from pytest_muster.processes import Launch, Process, launch
+from pytest_muster.processes import Launch, Process
 from pytest_muster.run import Run, run_of
 from pytest_muster.temporary import remove_tree, user_directory
 
@@ -45,6 +45,10 @@ class NotReady(Exception):
         super().__init__(text)
 
 
+class PlaceEnded(RuntimeError):
+    """A place was asked for something after its end."""
+
+
 class Place:
     """What one run, worker or test has to itself. Safe to use from several threads."""
 
@@ -62,6 +66,7 @@ class Place:
         self._commands: list[Lease] = []
         self._directory: tuple[Path, Lease] | None = None
         self._lock = threading.RLock()
+        self._ended = False
         _OPEN.append(self)
 
     @property
@@ -71,29 +76,39 @@ class Place:
         Its path is at most 60 bytes long, so that there is room for the name of a Unix socket.
         """
         with self._lock:
-            if self._directory is None:
-                self._directory = self._make_directory()
-            return self._directory[0]
+            if self._directory is not None:
+                return self._directory[0]
+            self._must_be_open()
+            return self._make_directory()
 
-    def _make_directory(self) -> tuple[Path, Lease]:
+    def _make_directory(self) -> Path:
         root = user_directory()
         while True:
             path = root / f"{self.run[-6:]}-{self.worker[:12]}-{next(_numbers)}"
             if path.exists():
                 continue
-            lease = self._leases.take(Kind.DIRECTORY, path=str(path), test=self.test)
+            lease = self._leases.prepare(Kind.DIRECTORY, path=str(path), test=self.test)
+            self._directory = path, lease  # before there is any, so that whoever interrupts us can take it back
+            lease.write()
             try:
                 path.mkdir(mode=0o711)
             except FileExistsError:  # of another run, made just now
+                self._directory = None
                 lease.give_back()
             else:
                 path.chmod(0o711)
-                return path, lease
+                return path
+
+    def _must_be_open(self) -> None:
+        if self._ended:
+            whose = self.test or f"the {self.worker}"
+            raise PlaceEnded(f"the place of {whose} has ended; what it gives out lives no longer than that")
 
     def port(self) -> int:
         """A port that nobody else on this host is given, free on 127.0.0.1 and ::1, until the place ends."""
-        port = lease_port(slot=self.slot, slots=self._slots)
         with self._lock:
+            self._must_be_open()
+            port = lease_port(slot=self.slot, slots=self._slots)
             self._ports.append(port)
         return port.number
 
@@ -116,9 +131,15 @@ class Place:
         """
         file = self._logs / (log if log is not None else f"{Path(argv[0]).name}.log")
         what = Launch(argv=argv, log=file, env=env or {}, cwd=cwd, user=user, test=self.test)
-        process = launch(what, self._leases, self.run)
+        process = Process(what, self._leases, self.run)
         with self._lock:
-            self.processes.append(process)
+            self._must_be_open()
+            self.processes.append(process)  # before it begins, so that whoever interrupts us can end it
+        try:
+            process.begin()
+        except OSError:
+            self.processes.remove(process)
+            raise
         return process
 
     def wait_until(
@@ -154,9 +175,11 @@ class Place:
         It runs from the directory that is current now, at most 30 seconds; to be run twice must not harm.
         """
         words = [str(word) for word in argv]
-        lease = self._leases.take(Kind.COMMAND, argv=words, cwd=str(Path.cwd()), test=self.test)
+        lease = self._leases.prepare(Kind.COMMAND, argv=words, cwd=str(Path.cwd()), test=self.test)
         with self._lock:
+            self._must_be_open()
             self._commands.append(lease)
+            lease.write()
 
     def close(self, *, keep_commands: bool = False) -> None:
         """Stop the processes, the last one first, give everything back, and remove the directory.
@@ -165,6 +188,7 @@ class Place:
         Raises what went wrong when everything has been tried. May be called twice.
         """
         with self._lock:
+            self._ended = True
             with contextlib.ExitStack() as stack:  # in reverse order
                 stack.callback(_forget, self)
                 while self._commands and not keep_commands:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_muster import reaper
-from pytest_muster.leases import MARK, RUN, Kind, Lease, Leases, started
+from pytest_muster.leases import MARK, RUN, Kind, Leases, started
 from pytest_muster.reaper import marked
 
 _TAIL = 64 * 1024  # bytes of a log that are ever read back
@@ -56,20 +56,22 @@ class Launch:
 class Process:
     """A child and its group."""
 
-    def __init__(self, argv: Sequence[str], popen: subprocess.Popen[bytes], log: Path, log_start: int) -> None:
-        self.argv = tuple(argv)
-        self.log = log
+    def __init__(self, what: Launch, leases: Leases, run: str) -> None:
+        self.argv = tuple(os.fspath(part) for part in what.argv)
+        self.log = what.log
         self.died: Death | None = None
         """Set when it has ended by itself; noticed by `poll`."""
         self.awaited = False
         """Whether somebody has waited for its end, so that it is no news."""
-        self._popen = popen
-        self._log_start = log_start
+        self._what = what
+        self._run = run
+        self._lease = leases.prepare(Kind.PROCESS, argv=self.argv, log=str(what.log), test=what.test)
+        self._mark = f"{run}/{self._lease.path.stem}"
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
         self._lock = threading.RLock()
         self._ending = False
         self._settled = False
-        self._lease: Lease | None = None
-        self._mark = ""
 
     @property
     def name(self) -> str:
@@ -77,52 +79,103 @@ class Process:
 
     @property
     def pid(self) -> int:
-        return self._popen.pid
+        """Its process id; 0 before it has begun."""
+        return self._popen.pid if self._popen else 0
 
     @property
     def pgid(self) -> int:
-        return self._popen.pid
+        """The id of its group."""
+        return self.pid
+
+    def begin(self) -> None:
+        """Start it, leased and watched from its first moment; once. Raises `OSError` if it cannot start.
+
+        Whoever interrupts this must `stop` it.
+        """
+        with self._lock:
+            if self._settled:
+                return
+            self._lease.write(mark=self._mark)
+            _REAPER.tell("expect", self._mark)
+            try:
+                self._popen = self._open()
+            except OSError:
+                self._settle()
+                raise
+            _REAPER.tell("add", self._mark, str(self.pid))
+            self._lease.write(pid=self.pid, pgid=self.pgid, start=started(self.pid))
+
+    def _open(self) -> subprocess.Popen[bytes]:
+        what = self._what
+        what.log.parent.mkdir(parents=True, exist_ok=True)
+        with what.log.open("ab") as output:
+            self._log_start = output.seek(0, os.SEEK_END)
+            return subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **what.env, RUN: self._run, MARK: self._mark},
+                cwd=what.cwd,
+                user=what.user,
+                group=_group_of(what.user),
+                extra_groups=None if what.user is None else [],
+                start_new_session=True,  # Ctrl-C is for the owner, which stops its children in order
+            )
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
         with self._lock:
-            if self._popen.returncode is None and self._end_group_if_over():
-                code = self._popen.wait()
+            popen = self._popen
+            if popen is None:
+                return None
+            if popen.returncode is None and self._end_group_if_over():
+                code = popen.wait()
                 if not any(marked({self._mark})):
                     self._settle()
                 if not self._ending:
                     self.died = Death(returncode=code, at=time.time())
-            return self._popen.returncode
+            return popen.returncode
 
     def wait(self, timeout: float) -> int:
         """Wait for its end; raises `TimeoutError`."""
+        code = self._await_end(timeout)
+        if code is None:
+            raise ValueError(f"{self} has not begun")
+        self.awaited = True
+        return code
+
+    def _await_end(self, timeout: float) -> int | None:
         deadline = time.monotonic() + timeout
         pause = 0.001
-        while (code := self.poll()) is None:
+        while (code := self.poll()) is None and self._popen is not None:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self} still runs after {timeout:g} s")
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
-        self.awaited = True
         return code
 
-    def stop(self, grace: float = 5.0) -> int:
-        """SIGTERM to the group, and SIGKILL after `grace` seconds; when this returns, the group is gone."""
+    def stop(self, grace: float = 5.0) -> int | None:
+        """SIGTERM to the group, and SIGKILL after `grace` seconds; when this returns, the group is gone.
+
+        The answer is its exit code, None if it had not begun.
+        """
         self._signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            self.wait(grace)
+            self._await_end(grace)
         return self.kill()
 
-    def kill(self) -> int:
-        """SIGKILL to the group; when this returns, it is gone."""
+    def kill(self) -> int | None:
+        """SIGKILL to the group; when this returns, it is gone. The answer is that of `stop`."""
         self._signal(signal.SIGKILL)
-        code = self.wait(10)
-        if not self._settled:
-            for stray in marked({self._mark}):
-                with contextlib.suppress(OSError):
-                    os.kill(stray, signal.SIGKILL)
-            self._settle()
-        return code
+        with self._lock:
+            code = self._await_end(10)
+            if not self._settled:
+                for stray in marked({self._mark}):
+                    with contextlib.suppress(OSError):
+                        os.kill(stray, signal.SIGKILL)
+                self._settle()
+            return code
 
     def tail(self, lines: int = 20) -> str:
         """The last lines that this process has written to its log."""
@@ -137,7 +190,7 @@ class Process:
 
     def _signal(self, number: signal.Signals) -> None:
         with self._lock:
-            if self.poll() is None:
+            if self.poll() is None and self._popen is not None:
                 self._ending = True
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self.pgid, number)
@@ -157,47 +210,10 @@ class Process:
     def _settle(self) -> None:
         self._settled = True
         _REAPER.tell("remove", self._mark)
-        if self._lease is not None:
-            self._lease.give_back()
+        self._lease.give_back()
 
     def __repr__(self) -> str:
         return f"<process {self.pid}: {' '.join(self.argv)}>"
-
-
-def launch(what: Launch, leases: Leases, run: str) -> Process:
-    """Start a process that is leased and watched from its first moment; raises `OSError` if it cannot start."""
-    argv = [os.fspath(part) for part in what.argv]
-    lease = leases.take(Kind.PROCESS, argv=argv, log=str(what.log), test=what.test)
-    mark = f"{run}/{lease.path.stem}"
-    lease.update(mark=mark)
-    _REAPER.tell("expect", mark)
-    what.log.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with what.log.open("ab") as output:
-            log_start = output.seek(0, os.SEEK_END)
-            popen = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **what.env, RUN: run, MARK: mark},
-                cwd=what.cwd,
-                user=what.user,
-                group=_group_of(what.user),
-                extra_groups=None if what.user is None else [],
-                start_new_session=True,  # Ctrl-C is for the owner, which stops its children in order
-            )
-    except Exception:
-        # Not for the exception of a signal: it may come when the child is there already, so the reaper goes on
-        # expecting it, and its lease stays.
-        _REAPER.tell("remove", mark)
-        lease.give_back()
-        raise
-    _REAPER.tell("add", mark, str(popen.pid))
-    process = Process(argv, popen, what.log, log_start)
-    process._mark, process._lease = mark, lease  # noqa: SLF001
-    lease.update(pid=popen.pid, pgid=popen.pid, start=started(popen.pid))
-    return process
 
 
 def _group_of(user: str | int | None) -> int | None:
