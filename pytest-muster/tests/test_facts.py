@@ -186,6 +186,7 @@ def test_processes_are_heard_without_their_secrets(facts):
 
     assert spawned.details["argv"][1:] == ["-c", "import time; time.sleep(60)", "--password", "***"]
     assert killed.details["signal"] == 15
+    assert spawned.details["pids"] == [killed.details["pid"]]
 
 
 def test_what_a_thread_does_is_the_test_s(facts):

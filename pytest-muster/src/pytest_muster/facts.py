@@ -8,7 +8,7 @@ moment of the first time. `source` and `function` name the innermost frame of th
     write    path                           listen   family, host and port, or path
     remove   path                           rename   path, to
     mkdir    path                           chdir    path
-    spawn    argv                           kill     pid, signal, group: whether pid is a process group
+    spawn    argv, pids                     kill     pid, signal, group: whether pid is a process group
     env      name, action: set | unset      sqlite   path
     more     what else happened in this phase, beyond the bound on facts in one phase
 
@@ -26,8 +26,10 @@ What C libraries do without Python (uvloop, database drivers in C) is not heard.
 import os
 import re
 import socket
+import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
@@ -125,6 +127,7 @@ class Listener:
         """Names that were set or unset since the test began, and what they held before."""
         self.moved = False
         self._found: dict[tuple[Any, ...], list[Any]] = {}
+        self._children: dict[tuple[Any, ...], list[weakref.ref[subprocess.Popen[Any]]]] = {}
         self._more = 0
         self._pid = os.getpid()
         self._mine: tuple[str, ...] = ()
@@ -185,6 +188,16 @@ class Listener:
             frame = frame.f_back
         return None, None
 
+    def expect_pid(self, said: tuple[Any, ...], child: object) -> None:
+        """The process is not there yet; its number is asked for when the facts are written."""
+        if isinstance(child, subprocess.Popen):
+            self._children.setdefault(said, []).append(weakref.ref(child))
+
+    def _pids(self, children: list["weakref.ref[subprocess.Popen[Any]]"]) -> dict[str, list[int]]:
+        alive = (child() for child in children)
+        pids = [child.pid for child in alive if child is not None and hasattr(child, "pid")]
+        return {"pids": pids} if pids else {}
+
     def enter(self, test: str | None, phase: str) -> None:
         """What is heard from now on belongs there; what was heard before is written."""
         self.flush()
@@ -194,10 +207,12 @@ class Listener:
         if not self._found or self.run is None:
             return
         found, self._found = self._found, {}
+        children, self._children = self._children, {}
         more, self._more = self._more, 0
         mine = {"worker": self.run.worker, "test": self.test, "phase": self.phase}
-        for (kind, *pairs), (count, at, source, function) in found.items():
-            fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        for said, (count, at, source, function) in found.items():
+            kind, *pairs = said
+            fields = dict(zip(pairs[::2], pairs[1::2], strict=True)) | self._pids(children.get(said, []))
             self.run.journal.write(
                 "fact", at=at, **mine, kind=kind, count=count, source=source, function=function, **fields
             )
@@ -358,7 +373,9 @@ def _resolve(listener: Listener, args: tuple[Any, ...]) -> tuple[Any, ...] | Non
 
 def _spawn(listener: Listener, args: tuple[Any, ...]) -> tuple[Any, ...]:
     argv = args[1] if isinstance(args[1], list | tuple) else [args[1]]
-    return ("spawn", "argv", tuple(_text(one) for one in argv))
+    said = ("spawn", "argv", tuple(_text(one) for one in argv))
+    listener.expect_pid(said, sys._getframe(3).f_locals.get("self"))  # noqa: SLF001  # `Popen` that raises the event
+    return said
 
 
 def _system(listener: Listener, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -219,6 +219,7 @@ class Leak:
     kind: str
     what: str
     at: float
+    where: str | None = None
     test: str | None = None
     worker: str | None = None
 
