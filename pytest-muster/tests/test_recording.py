@@ -1,12 +1,15 @@
 """The record says of each test what became of it, where and when, also if its process died."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from pytest_muster import facts
+from pytest_muster import record as schema
 from pytest_muster.reading import find, load
 from pytest_muster.record import Outcome
 
@@ -165,6 +168,20 @@ def test_the_end_counts_the_tests(record):
     assert record.end.exit == 1
     assert {"collection", "tests"} <= {phase.name for phase in record.phases}
     assert record.cut_off == ()
+
+
+def test_every_field_that_is_written_is_in_the_reference(record):
+    of_types = dict(re.findall(r"^    (\w+) +((?:.*\n)(?:     .*\n)*)", schema.__doc__, re.MULTILINE))
+    undocumented = {
+        (line["type"], field)
+        for line in schema.read(record.directory)
+        for field in line
+        if field not in {"type", "at"}
+        and not re.search(rf"\b{field}\b", of_types[line["type"]] + (facts.__doc__ if line["type"] == "fact" else ""))
+    }
+
+    assert undocumented <= {("test", "teardown_error")}  # explained below the table
+    assert set(of_types) >= {line["type"] for line in schema.read(record.directory)}
 
 
 def test_what_cannot_be_collected_is_told(pytester):

@@ -10,6 +10,7 @@ moment of the first time. `source` and `function` name the innermost frame of th
     mkdir    path                           chdir    path
     spawn    argv, pids                     kill     pid, signal, group: whether pid is a process group
     env      name, action: set | unset      sqlite   path
+    child    pid, name, status or signal: a child process that has ended, and nobody has waited for it yet
     more     what else happened in this phase, beyond the bound on facts in one phase
 
 What a test left changed, compared with the moment before it (`phase` is `session`):
