@@ -49,6 +49,14 @@ $(OLDEST)/.ready: requirements/pytest84.txt pytest-muster/pyproject.toml
 muster-compat: $(OLDEST)/.ready ## The core of pytest-muster on the oldest pytest that it supports
 	@$(OLDEST)/bin/pytest -q -n $(PROCS) $(ARGS) $(MUSTER_CORE)
 
+.PHONY: triage-example
+triage-example: $(READY) ## The failure of 15 December 2025: broken, explained, repaired
+	@$(BIN)/python pytest-muster/examples/seed-failure/show.py
+
+.PHONY: triage-table
+triage-table: $(READY) ## Every planted fault and what the triage makes of it (ARGS names suites)
+	@$(BIN)/python pytest-muster/tests/planted/table.py $(ARGS)
+
 .PHONY: check
 check: $(READY) ## Format, lint, types, import contracts, generated files
 	@$(BIN)/ruff format --check --quiet . || { echo 'run: make fmt'; exit 1; }
@@ -66,6 +74,10 @@ fmt: $(READY) ## Format the code and write the generated files anew
 .PHONY: bench
 bench: $(READY) ## All benchmarks, or the named ones: make bench ARGS="ingest decision"
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: muster-endings
+muster-endings: $(READY) ## 300 random endings of runs under pytest-muster (SEED=n repeats one)
+	@cd pytest-muster && $(abspath $(BIN))/python -m endings $(ARGS)
 
 .PHONY: lock
 lock: $(READY) ## Pin the requirements anew (needs uv)
