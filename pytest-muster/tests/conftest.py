@@ -1,11 +1,19 @@
 """What several test files of the plugin need."""
 
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from pytest_muster.record import Journal
+from pytest_muster.record import Journal, Line, read
 from pytest_muster.run import Role, Run
 
 pytest_plugins = ["pytester"]
@@ -45,3 +53,76 @@ def eventually() -> Callable[[Callable[[], object]], None]:
             time.sleep(0.01)
 
     return wait
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """How a nested run ended."""
+
+    code: int
+    out: str
+    log: list[str]
+    """What the suite wrote to the file that `LOG` names, line by line."""
+    record: list[Line]
+
+    def of(self, type: str, **fields: object) -> list[Line]:
+        """The lines of the record with these values."""
+        return [line for line in self.record if line["type"] == type and fields.items() <= line.items()]
+
+
+class Nested:
+    """A test suite of its own, run by a pytest in a process of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.log = directory / "log"
+        self._running: list[subprocess.Popen[str]] = []
+
+    def write(self, name: str, text: str) -> None:
+        file = self.directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """In a session of its own, so that a whole group can be sent a signal."""
+        # Hypothesis imports itself at the end of each session; with a cache of bytecode all of it starts sooner.
+        mine = {**os.environ, "PYTHONPYCACHEPREFIX": str(_CACHE), "LOG": str(self.log), **environment}
+        mine.pop("PYTHONDONTWRITEBYTECODE", None)
+        plugins = [f"-p no:{name}" for name in ("randomly", "asyncio", "hypothesispytest", "cacheprovider")]
+        self._running.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "pytest", *" ".join(plugins).split(), *arguments],
+                cwd=self.directory,
+                env={name: value for name, value in mine.items() if not name.startswith(("PYTEST_", "MUSTER_"))},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        )
+        return self._running[-1]
+
+    def end(self, running: subprocess.Popen[str]) -> Done:
+        out, _ = running.communicate(timeout=90)
+        runs = sorted((self.directory / ".muster" / "runs").glob("*"), key=lambda run: run.stat().st_mtime)
+        log = self.log.read_text().splitlines() if self.log.exists() else []
+        return Done(code=running.returncode, out=out, log=log, record=read(runs[-1]) if runs else [])
+
+    def run(self, *arguments: str, **environment: str) -> Done:
+        return self.end(self.start(*arguments, **environment))
+
+    def close(self) -> None:
+        for running in self._running:
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGKILL)
+                running.communicate()
+
+
+_CACHE = Path(tempfile.gettempdir()) / f"muster-bytecode-{os.getuid()}"
+
+
+@pytest.fixture
+def nested(tmp_path):
+    suite = Nested(tmp_path)
+    yield suite
+    suite.close()

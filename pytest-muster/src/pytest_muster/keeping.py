@@ -23,7 +23,7 @@ import pytest
 from pytest_muster import hooks, lifetimes, record, resources
 from pytest_muster.lifetimes import Late, Life, Loop
 from pytest_muster.places import NotReady, Place, run_place
-from pytest_muster.resources import PLACE_OF_THE_RUN, Declaration, NotStarted
+from pytest_muster.resources import PLACE_OF_THE_RUN, Declaration
 from pytest_muster.run import Role, Run, run_of
 
 CANCEL_WITHIN = 1.0
@@ -73,7 +73,7 @@ class Keeper:
         """Those whose set-up has finished, in the order in which it did."""
         self.troubles: list[Trouble] = []
         self._starting: list[Kept] = []
-        self._loop = Loop()
+        self.loop = Loop()
         self.began = False
         self.failed = False
         """Whether a set-up has failed."""
@@ -105,7 +105,7 @@ class Keeper:
         place = run_place(self.run)
         values = {**json.loads(json.dumps(self.values)), PLACE_OF_THE_RUN: place}
         arguments = {parameter: values[parameter] for parameter in declaration.parameters}
-        kept = Kept(life=Life(declaration, arguments, self._loop), place=place)
+        kept = Kept(life=Life(declaration, arguments, self.loop), place=place)
         self._starting.append(kept)
         self._write(kept, "starting")
         kept.life.begin()
@@ -172,7 +172,7 @@ class Keeper:
             kept = self.up.pop()
             yield kept.name
             self._end(kept)
-        self._loop.close()
+        self.loop.close()
         with contextlib.suppress(FileNotFoundError):
             values_file(self.run).unlink()
         if had:
@@ -188,8 +188,7 @@ class Keeper:
                 self.up.append(kept)
                 continue
             if kept.name not in [trouble.name for trouble in self.troubles]:
-                took = time.monotonic() - kept.life.began
-                self._write(kept, "failed", took=took, error="cancelled, because the run ended before it was up")
+                self._write(kept, "cancelled")
             self._close(kept, keep_commands=not ready.done())
         self._starting.clear()
 
@@ -210,7 +209,7 @@ class Keeper:
         closing = self._close(kept, keep_commands=error is not None)
         took = time.monotonic() - began
         wrong = error or closing
-        self._write(kept, "stopped", took=took, **({"error": words(wrong), "tail": kept.tail} if wrong else {}))
+        self._write(kept, "stopped", took=took, **({"ok": False, "error": words(wrong), "tail": kept.tail} if wrong else {}))
 
     def _close(self, kept: Kept, *, keep_commands: bool) -> Exception | None:
         try:
@@ -239,16 +238,17 @@ def values_file(run: Run) -> Path:
 
 
 def value_of(config: pytest.Config, declaration: Declaration) -> Any:
-    """What a shared resource published. Raises NotStarted."""
+    """What a shared resource published. Fails the test that could not be seen to need it."""
     values = keeper_of(config).values if run_of(config).owns_shared else _read(config)
     try:
         return values[declaration.name]
     except KeyError:
-        raise NotStarted(
+        pytest.fail(
             f"shared resource {declaration.name!r} at {declaration.place} was not started, because no collected test "
             "and no fixture that one uses names it as a parameter: name it as a parameter, also in "
-            "@pytest.mark.usefixtures, or declare it with @muster.shared(always=True)"
-        ) from None
+            "@pytest.mark.usefixtures, or declare it with @muster.shared(always=True)",
+            pytrace=False,
+        )
 
 
 def _read(config: pytest.Config) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from pytest_muster.resources import Declaration
+from pytest_muster.resources import Declaration, short
 
 
 class Cancelled(BaseException):
@@ -286,7 +286,7 @@ def _stack(thread: threading.Thread) -> traceback.StackSummary:
 
 def _where(frames: traceback.StackSummary, declaration: Declaration) -> str:
     mine = [frame for frame in frames if frame.filename == str(declaration.file)]
-    return f"{mine[-1].filename}:{mine[-1].lineno}: {mine[-1].line}" if mine else ""
+    return f"{short(mine[-1].filename)}:{mine[-1].lineno}: {mine[-1].line}" if mine else ""
 
 
 def raise_in(thread: threading.Thread, kind: type[BaseException] | None) -> None:
@@ -296,10 +296,10 @@ def raise_in(thread: threading.Thread, kind: type[BaseException] | None) -> None
 
 
 def shown(error: BaseException) -> str:
-    """What people read of an error: the frames from the first one outside of this plugin and Python, and the words."""
-    ours = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<frozen")
-    frames = itertools.dropwhile(
-        lambda frame: frame.filename.startswith(ours), traceback.extract_tb(error.__traceback__)
-    )
-    lines = [f"{frame.filename}:{frame.lineno}: in {frame.name}\n    {frame.line}" for frame in frames]
+    """What people read of an error: the frames outside of this plugin, from the first one outside of Python, and the
+    words."""
+    ours, python = str(Path(__file__).parent), (sysconfig.get_path("stdlib"), "<frozen")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    frames = [*itertools.dropwhile(lambda frame: frame.filename.startswith(python), frames)]
+    lines = [f"{short(frame.filename)}:{frame.lineno}: in {frame.name}\n    {frame.line}" for frame in frames]
     return "\n".join([*lines, "".join(traceback.format_exception_only(error)).rstrip()])

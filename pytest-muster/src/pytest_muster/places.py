@@ -59,6 +59,8 @@ class Place:
         self.test = test
         self.processes: list[Process] = []
         """Those that `start` has started, in order."""
+        self.checks: dict[str, Callable[[], object]] = {}
+        """What was waited for and came, by its words: it should be true from then on."""
         self._slots = run.workers
         self._logs = run.directory / "logs" / logs
         self._leases = Leases.of(run.directory, worker=run.worker, slot=run.slot)
@@ -154,6 +156,7 @@ class Place:
         while not wait.accepts(check):
             wait.give_up_if_hopeless()
             time.sleep(every)
+        self.checks[wait.what] = check
 
     async def wait_until_async(
         self,
@@ -168,6 +171,7 @@ class Place:
         while not await wait.accepts_async(check):
             wait.give_up_if_hopeless()
             await sleep(every)
+        self.checks[wait.what] = check
 
     def on_sweep(self, argv: Sequence[str | Path]) -> None:
         """Let the sweeper run this command if the run dies before this place has ended.

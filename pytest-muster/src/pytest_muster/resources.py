@@ -38,10 +38,6 @@ class NotPlain(TypeError):
     """What a shared resource published is no plain data."""
 
 
-class NotStarted(LookupError):
-    """A test asks for a shared resource in a way that could not be seen before the tests began."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
     name: str
@@ -60,7 +56,7 @@ class Declaration:
     @property
     def place(self) -> str:
         """`file:line`, to be shown to people."""
-        return f"{self.file}:{self.function.__code__.co_firstlineno}"
+        return f"{short(self.file)}:{self.function.__code__.co_firstlineno}"
 
 
 # A decorator runs when its module is imported, before there is anything else that could hold what it declares.
@@ -207,6 +203,12 @@ def _unknown(declaration: Declaration, parameter: str, among: Mapping[str, Decla
         f"resource. It runs once, where no fixtures are, so its parameters can be other shared resources and "
         f"{PLACE_OF_THE_RUN!r}; {hint}, or declare {declaration.name!r} with @muster.worker"
     )
+
+
+def short(file: str | Path) -> str:
+    """A file as people read it: relative to the current directory if it is below that."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def plain(name: str, value: object) -> Any:

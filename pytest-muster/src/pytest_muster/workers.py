@@ -54,13 +54,13 @@ class Holder:
         yield value
         self._write(declaration, "stopping")
         began = time.monotonic()
-        trouble: dict[str, str] = {}
+        trouble: dict[str, object] = {}
         try:
             next(steps, None)
         except _PASSING:
             raise
         except BaseException as error:  # noqa: BLE001 - the last test of this worker is not to blame
-            trouble = _told(declaration, arguments, error)
+            trouble = {"ok": False, **_told(declaration, arguments, error)}
         self._write(declaration, "stopped", took=time.monotonic() - began, **trouble)
 
     def _steps(self, declaration: Declaration, arguments: Mapping[str, object]) -> Iterator[Any]:
