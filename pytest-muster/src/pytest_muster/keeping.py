@@ -132,6 +132,7 @@ class Keeper:
             self.values[kept.name] = resources.plain(kept.name, kept.life.ready.result())
         except resources.NotPlain as not_plain:
             raise self._failed(kept, not_plain) from None
+        self.run.journal.mask.learn(self.values[kept.name])
         self._write(kept, "ready", took=time.monotonic() - kept.life.began)
 
     def _failed(self, kept: Kept, error: BaseException) -> SetUpFailed:
@@ -255,6 +256,7 @@ def _read(config: pytest.Config) -> dict[str, Any]:
     if _READ not in config.stash:
         file = values_file(run_of(config))
         config.stash[_READ] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        run_of(config).journal.mask.learn(config.stash[_READ])
     return config.stash[_READ]
 
 
