@@ -13,6 +13,14 @@ from pytest_muster import record as schema
 from pytest_muster.reading import find, load
 from pytest_muster.record import Outcome
 
+CONFTEST = """
+import pytest_muster as muster
+
+@muster.shared
+def shop():
+    return {"password": "correct-horse", "url": "postgres://shop:battery-staple@127.0.0.1/shop"}
+"""
+
 TESTS = """
 import os, time
 import pytest
@@ -26,8 +34,8 @@ def breaks_after():
 def test_passes():
     pass
 
-def test_fails():
-    print("token=abcdef in the output")
+def test_fails(shop):
+    print("token=abcdef in the output, and", shop["password"], shop["url"].split(":")[2])
     assert 1 == 2
 
 def test_fails_twice(breaks_after):
@@ -71,6 +79,7 @@ def a_run(directory, *arguments, returncode=1):
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     directory = tmp_path_factory.mktemp("suite")
+    (directory / "conftest.py").write_text(CONFTEST)
     (directory / "test_all.py").write_text(TESTS)
     return a_run(directory, "-n", "2")
 
@@ -140,8 +149,15 @@ def test_errors_and_what_was_captured(the):
     assert failed.error.frames[-1].code == "assert 1 == 2"
     assert "assert 1 == 2" in failed.error.text
     assert "token=***" in "".join(failed.output.values())
-    assert "abcdef" not in "".join(failed.output.values())
     assert "XPASS(strict)" in the("unexpected").error.text
+
+
+def test_secrets_of_shared_resources_are_in_no_file(record):
+    text = "".join(path.read_text() for path in record.directory.rglob("*") if path.is_file())
+
+    assert "test_fails" in text
+    for secret in ("correct-horse", "battery-staple", "abcdef"):
+        assert secret not in text
 
 
 def test_a_body_and_its_teardown_fail_apart(the):
