@@ -69,6 +69,7 @@ class Place:
         self._directory: tuple[Path, Lease] | None = None
         self._lock = threading.RLock()
         self._ended = False
+        self._keeps_commands = False
         _OPEN.append(self)
 
     @property
@@ -189,21 +190,36 @@ class Place:
         """Stop the processes, the last one first, give everything back, and remove the directory.
 
         With `keep_commands` the commands of `on_sweep` stay for the sweeper: something else was not cleaned up.
-        Raises what went wrong when everything has been tried. May be called twice.
+        Raises what went wrong when everything has been tried. What was interrupted is done by closing it again.
         """
         with self._lock:
             self._ended = True
+            self._keeps_commands = self._keeps_commands or keep_commands
             with contextlib.ExitStack() as stack:  # in reverse order
-                stack.callback(_forget, self)
-                while self._commands and not keep_commands:
-                    stack.callback(self._commands.pop().give_back)
-                if self._directory is not None:
-                    stack.callback(_remove, *self._directory)
-                while self._ports:
-                    stack.callback(self._ports.pop().give_back)
+                if not self._keeps_commands:
+                    stack.callback(self._give_back_commands)
+                stack.callback(self._remove_directory)
+                stack.callback(self._give_back_ports)
                 for process in self.processes:
                     stack.callback(process.stop)
+            with contextlib.suppress(ValueError):
+                _OPEN.remove(self)
+
+    def _give_back_commands(self) -> None:
+        while self._commands:
+            self._commands[-1].give_back()
+            self._commands.pop()
+
+    def _remove_directory(self) -> None:
+        if self._directory is not None:
+            path, lease = self._directory
+            remove_tree(path)
+            lease.give_back()
             self._directory = None
+
+    def _give_back_ports(self) -> None:
+        while self._ports:
+            self._ports.pop().give_back()
 
 
 class _Wait:
@@ -256,21 +272,11 @@ class _Wait:
         return NotReady(what, waited=time.monotonic() - self.began, last=self.last, tails=tails)
 
 
-def _remove(path: Path, lease: Lease) -> None:
-    remove_tree(path)
-    lease.give_back()
-
-
 def _words(check: Callable[..., object]) -> str:
     return str(getattr(check, "__qualname__", check))
 
 
 _OPEN: list[Place] = []  # those of this process, the newest last
-
-
-def _forget(place: Place) -> None:
-    with contextlib.suppress(ValueError):
-        _OPEN.remove(place)
 
 
 def run_place(run: Run) -> Place:
@@ -308,6 +314,7 @@ def muster_test(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Close what nobody has closed, the newest first."""
+    """Close what nobody has closed, the newest first; what cannot be closed stays leased, so that a sweep says why."""
     for place in reversed([place for place in _OPEN if place.run == run_of(config).id]):
-        place.close()
+        with contextlib.suppress(OSError):
+            place.close()

@@ -208,9 +208,9 @@ class Process:
         return True
 
     def _settle(self) -> None:
-        self._settled = True
-        _REAPER.tell("remove", self._mark)
         self._lease.give_back()
+        _REAPER.tell("remove", self._mark)
+        self._settled = True
 
     def __repr__(self) -> str:
         return f"<process {self.pid}: {' '.join(self.argv)}>"

@@ -285,11 +285,13 @@ class _Sweeper:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Take our name off the run when everything of ours is given back."""
+    """Take our name off the run if everything of ours is given back; otherwise it tells that we are dead."""
     run = run_of(config)
     directory = run.directory / "leases"
-    for lease in read_leases(directory):
-        if lease.kind is Kind.OWNER and (lease.owner == os.getpid() or (run.owns_shared and not lease.identity.lives)):
+    leases = read_leases(directory)
+    held = {lease.owner for lease in leases if lease.kind is not Kind.OWNER}
+    for lease in [lease for lease in leases if lease.kind is Kind.OWNER and lease.owner not in held]:
+        if lease.owner == os.getpid() or (run.owns_shared and not lease.identity.lives):
             lease.give_back()
     with contextlib.suppress(OSError):
         directory.rmdir()
