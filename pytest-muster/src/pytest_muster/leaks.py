@@ -280,12 +280,14 @@ class _Detector:
             return (yield)
         finally:
             self.watch.active = heard
-            self.base |= held(self._loops()) - before
+            theirs = held(self._loops()) - before
+            self.base |= theirs
+            self.watch.others |= {one.ident for one in theirs.threads}
             if directory != (now := _directory()):
                 self.directory = now
 
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
-        if self.wide.pop(id(fixturedef), None) and not self.compared:
+        if self.wide.pop(id(fixturedef), None) and self.watch.active:
             # Torn down in the set-up of a test that needs it with another parameter.
             self.watch.environment.clear()
             self.directory = _directory()
