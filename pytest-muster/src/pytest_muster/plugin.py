@@ -21,7 +21,7 @@ from pytest_muster import (
     workers,
 )
 from pytest_muster.run import RUN, open_run
-from pytest_muster.triage import ending, experiment
+from pytest_muster.triage import children, ending, experiment
 
 ROOMS = (
     slots,
@@ -38,6 +38,7 @@ ROOMS = (
     outcomes,
     scheduling,
     experiment,
+    children,
     ending,
     leaks,
 )

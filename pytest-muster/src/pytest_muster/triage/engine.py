@@ -42,7 +42,7 @@ def triage(record: RunRecord, *, rerun: Rerun | None = None, patterns: Sequence[
     for group in groups(scene.failures):
         open_ones = [failure for failure in group if failure.test not in settled]
         if open_ones and rerun is not None:
-            claims += Experiments(scene, rerun).explain(open_ones)
+            claims += Experiments(scene, rerun, claims).explain(open_ones)
         elif open_ones:
             claims.append(defect.presumed(open_ones))
     findings, unexplained = reconcile(strengthen(claims, scene, patterns), failed)

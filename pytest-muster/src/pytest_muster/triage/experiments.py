@@ -1,22 +1,26 @@
 """What reruns of a failed test show: alone, after a pause, after its history, beside the tests that ran beside it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pytest_muster.triage.bisection import find_polluters
 from pytest_muster.triage.causes import clash, defect, early, family, pollution, timeout, uninitialised
-from pytest_muster.triage.findings import Finding
+from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.rerun import Rerun, Verdict
 from pytest_muster.triage.scene import Failure, Scene, failure_of
 
 PAUSE = 2.0  # seconds; most things that start in a test suite are ready by then
 FACTOR = 4.0
+_LOSSES = {Cause.EARLY_TEARDOWN, Cause.INFRASTRUCTURE_GONE}
 LONGEST = 60.0  # seconds that a test may take with all its limits so many times as long
 
 
 class Experiments:
-    def __init__(self, scene: Scene, rerun: Rerun) -> None:
+    def __init__(self, scene: Scene, rerun: Rerun, claims: Sequence[Finding] = ()) -> None:
         self.scene = scene
         self.rerun = rerun
+        self.claims = claims
+        """What the record alone lets one say, not yet surely."""
 
     def explain(self, group: Sequence[Failure]) -> list[Finding]:
         """What the reruns of the first of these failures, which look alike, let one claim about all of them."""
@@ -93,6 +97,9 @@ class Experiments:
     def _passes_alone(self, group: Sequence[Failure], alone: Verdict, since: int) -> list[Finding]:
         victim = group[0]
         scene = self.scene
+        supported = self._supported(group, since)
+        if supported:
+            return supported
         if scene.is_parallel:
             name = _set_in(alone, uninitialised.suspects(scene, group))
             if name:
@@ -105,6 +112,16 @@ class Experiments:
                 if found:
                     return found
         return self._after_history(group)
+
+    def _supported(self, group: Sequence[Failure], since: int) -> list[Finding]:
+        """What was said of lost things is surer now: the test alone has them, and passes."""
+        said = [one for one in self.claims if one.cause in _LOSSES and group[0].test in one.tests]
+        shown = Evidence(text=f"{group[0].test} passes alone", test=group[0].test)
+        used = self.rerun.runs - since
+        return [
+            replace(one, confidence=min(one.confidence + 0.15, 0.95), evidence=(*one.evidence, shown), reruns=used)
+            for one in said[:1]
+        ]
 
     def _beside(self, group: Sequence[Failure], met: Sequence[clash.Meeting], since: int) -> list[Finding]:
         """Passes alone and after its history; fails beside the tests that it met."""
@@ -130,7 +147,8 @@ class Experiments:
             again = [test for test in failing if beside and beside.fails(test)]
             if again:
                 shown.append(f"{again[0]} failed again when all tests ran on {len(self.scene.workers)} workers")
-                sure = True
+        if len(shown) == 1:
+            return []  # nobody has seen it again
         used = self.rerun.runs - since
         return [clash.confirmed(self.scene, met, shown=shown, reruns=used, sure=sure)]
 

@@ -6,10 +6,11 @@ tells them apart.
 
 import errno
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from pytest_muster.reading import Fact, ResourceEvent
+from pytest_muster.reading import Fact, ResourceEvent, TestRun
+from pytest_muster.record import Outcome
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.scene import Failure, Scene, Target, Touch
 
@@ -25,6 +26,8 @@ GONE = {
 }
 _GONE_CLASSES = ("Connect", "Connection", "BrokenPipe", "Disconnect", "ServerDown", "IncompleteRead", "FileNotFound")
 _STRONG = {"kill", "remove", "rename", "spawn"}
+_WEAK = {"connect", "write", "sqlite"}
+NOTICED = 0.2  # seconds between the end of a test and the notice of what ended during it
 SOON = 5.0  # seconds between what a worker did and the first failure that it can have caused
 
 
@@ -72,40 +75,75 @@ def torn_down(scene: Scene) -> Iterator[Finding]:
     """A worker that was done took away what others still used."""
     if not scene.is_parallel:
         return
-    found: dict[tuple[str, float], Finding] = {}
-    for turn in turns(scene):
-        deeds = [deed for deed in scene.record.facts if _can_have_caused(scene, deed, turn)]
-        if deeds:
-            deed = max(deeds, key=lambda one: (one.kind in _STRONG, one.at))
-            claim = _torn_down(scene, turn, deed, deeds)
-            known = found.get((deed.worker, deed.at))
+    found: dict[int, Finding] = {}
+    for target in dict.fromkeys(target for failure in scene.failures for target in scene.targets_of(failure)):
+        deeds = [deed for deed in scene.record.facts if is_ending(scene, deed) and _concerns(scene, deed, target)]
+        turned = [(deed, turn) for deed in deeds if (turn := _turn_at(scene, deed, target)) is not None]
+        if turned:
+            # The most telling deed, and of those the first.
+            deed, turn = max(turned, key=lambda one: (_weight(scene, one[0]), -one[0].at))
+            claim = _torn_down(scene, turn, deed)
+            known = found.get(id(deed))
             if known is None or len(known.tests) < len(claim.tests):
-                found[deed.worker, deed.at] = claim
+                found[id(deed)] = claim
     yield from found.values()
 
 
 def is_ending(scene: Scene, fact: Fact) -> bool:
     """Whether a worker did it while it took down what its tests had shared."""
     last = scene.last_of.get(fact.worker)
-    if last is None:
+    if last is None or fact.kind not in _STRONG | _WEAK:
         return False
     if fact.kind in _STRONG and fact.phase == "teardown":
         return True
     return (fact.test == last.test and fact.phase == "teardown") or (fact.test is None and fact.at >= last.stop)
 
 
-def _can_have_caused(scene: Scene, deed: Fact, turn: Turn) -> bool:
-    if deed.kind not in _STRONG | {"connect", "write"} or not is_ending(scene, deed):
-        return False
-    victims = [failure for failure in turn.failures if failure.worker != deed.worker]
-    if not victims or not turn.last_good - 1.0 <= deed.at <= victims[0].at:
-        return False
+def _turn_at(scene: Scene, deed: Fact, target: Target) -> Turn | None:
+    """Whether the target served others until the deed, and hardly anybody afterwards."""
+    results = {(run.worker, run.test): run for run in scene.record.tests}
+    failures = [one for one in scene.failures if target in scene.targets_of(one)]
+    bad = [one for one in failures if one.at >= deed.at and one.worker != deed.worker]
+    sooner = [one for one in failures if one.at < deed.at]
+    good, later = [], set()
+    for touch in scene.by_target.get(target, ()):
+        run = results.get((touch.worker, str(touch.fact.test)))
+        if run is None or run.outcome is not Outcome.PASSED or touch.fact is deed:
+            continue
+        if touch.at < deed.at:
+            good.append(touch)
+        elif run.start > deed.at and touch.worker != deed.worker:
+            later.add((run.worker, run.test))
+    if not bad or not good or len(later) * 2 > len(bad) or len(sooner) * 5 > len(bad):
+        return None
+    return Turn(target=target, failures=tuple(bad), passed=tuple(good))
+
+
+def _concerns(scene: Scene, deed: Fact, target: Target) -> bool:
+    """Whether the target can have been lost by this."""
+    touches = scene.by_target.get(target, ())
     if deed.kind in {"remove", "rename"}:
-        return _is_within(turn.target, str(deed.details.get("path")))
-    if deed.kind in {"connect", "write"}:
-        return any(touch.fact is deed for touch in scene.by_target.get(turn.target, ()))
-    used_it = any(touch.worker == deed.worker for touch in scene.by_target.get(turn.target, ()))
+        return _is_within(target, str(deed.details.get("path")))
+    if deed.kind in _WEAK:
+        return any(touch.fact is deed for touch in touches)
+    if target.is_file:
+        return False
+    used_it = any(touch.worker == deed.worker and touch.at <= deed.at for touch in touches)
     return used_it or not _spawned(scene, deed.worker)
+
+
+def _weight(scene: Scene, deed: Fact) -> int:
+    """2 if it ends something that others have, 1 if it may have been the worker's own, 0 if it is usual at an end."""
+    if deed.kind in {"remove", "rename"}:
+        return 2
+    if deed.kind == "kill":
+        own = {pid for fact in scene.record.facts if fact.worker == deed.worker for pid in _pids(fact)}
+        return 1 if deed.details.get("pid") in own else 2
+    return int(deed.kind == "spawn")
+
+
+def _pids(fact: Fact) -> Sequence[int]:
+    return fact.details.get("pids", ()) if fact.kind == "spawn" else ()
 
 
 def _is_within(target: Target, path: str) -> bool:
@@ -116,9 +154,9 @@ def _spawned(scene: Scene, worker: str) -> bool:
     return any(fact.kind == "spawn" and fact.worker == worker for fact in scene.record.facts)
 
 
-def _torn_down(scene: Scene, turn: Turn, deed: Fact, deeds: Sequence[Fact]) -> Finding:
+def _torn_down(scene: Scene, turn: Turn, deed: Fact) -> Finding:
     shown = scene.shown(turn.target)
-    failures = [failure for failure in turn.failures if failure.at >= deed.at]
+    failures = turn.failures
     same = [
         fact
         for fact in scene.record.facts
@@ -141,7 +179,7 @@ def _torn_down(scene: Scene, turn: Turn, deed: Fact, deeds: Sequence[Fact]) -> F
         evidence.append(Evidence(text=f"{', '.join(workers)} did so too, later: each worker tears it down"))
     lost = [event for event in scene.lost if deed.at - 0.5 <= event.at <= turn.first_bad + SOON]
     evidence += [_event(event) for event in lost[:1]]
-    confidence = 0.75 + 0.1 * (deed.kind in _STRONG) + 0.05 * bool(same) + 0.05 * bool(lost)
+    confidence = (0.62, 0.72, 0.86)[_weight(scene, deed)] + 0.04 * bool(same) + 0.05 * bool(lost)
     confidence += 0.03 * any(map(looks_gone, failures))
     return Finding(
         cause=Cause.EARLY_TEARDOWN,
@@ -158,13 +196,17 @@ def _torn_down(scene: Scene, turn: Turn, deed: Fact, deeds: Sequence[Fact]) -> F
 def gone(scene: Scene) -> Iterator[Finding]:
     """Something that tests used went away, and no worker did it."""
     yield from _events(scene)
+    yield from _children(scene)
     if scene.lost:
         return
     for turn in turns(scene):
         enough = len({failure.test for failure in turn.failures}) >= 2
         if turn.target.is_file or not enough or not any(map(looks_gone, turn.failures)):
             continue
-        if any(_can_have_caused(scene, deed, turn) for deed in scene.record.facts):
+        if scene.is_parallel and any(
+            is_ending(scene, deed) and _concerns(scene, deed, turn.target) and _turn_at(scene, deed, turn.target)
+            for deed in scene.record.facts
+        ):
             continue
         yield _gone(scene, turn)
 
@@ -190,6 +232,97 @@ def _events(scene: Scene) -> Iterator[Finding]:
             remedy=f"Find out in the log of {name} why it ended; the tests are not to blame.",
             resource=name,
         )
+
+
+def _children(scene: Scene) -> Iterator[Finding]:
+    """A process that a worker, or all of them, had: it ended between the last test that passed and a failure."""
+    claims: dict[str, Finding] = {}
+    for fact in scene.record.facts:
+        if fact.kind != "child" or _was_killed(scene, fact) or _is_its_own(scene, fact):
+            continue
+        mine = _having(scene, fact)
+        before = [run for run in mine if run.stop <= fact.at]
+        # It was noticed after the first test that failed of it, or after the one before.
+        theirs = {id(run) for run in mine}
+        failures = [one for one in scene.failures if id(one.run) in theirs and one.run.stop >= fact.at - NOTICED]
+        earlier = [one for one in scene.failures if id(one.run) in theirs and one.run.stop < fact.at - NOTICED]
+        after = [run for run in mine if run.start > fact.at and run.outcome is Outcome.PASSED]
+        if failures and not earlier and before and len(after) <= len(failures):
+            claim = _ended(scene, fact, failures, passed=len(before))
+            known = claims.get(claim.remedy)
+            claims[claim.remedy] = _merged(known, claim) if known else claim
+    yield from claims.values()
+
+
+def _having(scene: Scene, child: Fact) -> list[TestRun]:
+    """The tests of the worker whose child it was, and of others who talked to where those that failed did."""
+    if child.worker not in scene.workers:
+        return list(scene.record.tests)
+    of_child = [one for one in scene.failures if one.worker == child.worker and one.at >= child.at - NOTICED]
+    places = {target for one in of_child for target in scene.targets_of(one) if not target.is_file}
+    return [
+        run
+        for run in scene.record.tests
+        if run.worker == child.worker or any(touch.target in places for touch in scene.touched_by(run))
+    ]
+
+
+def _merged(one: Finding, other: Finding) -> Finding:
+    return replace(one, tests=(*one.tests, *other.tests), evidence=(*one.evidence, *other.evidence))
+
+
+def _is_its_own(scene: Scene, child: Fact) -> bool:
+    """Whether the test in which the child ended may have started it."""
+    started = [fact for fact in scene.record.facts if fact.kind == "spawn" and fact.worker == child.worker]
+    return bool(started) and all(fact.test == child.test and fact.phase == "call" for fact in started)
+
+
+def _was_killed(scene: Scene, child: Fact) -> bool:
+    return any(
+        fact.kind == "kill" and fact.details.get("pid") == child.details.get("pid") for fact in scene.record.facts
+    )
+
+
+def _ended(scene: Scene, fact: Fact, failures: Sequence[Failure], *, passed: int) -> Finding:
+    signal, status, name = (fact.details.get(key) for key in ("signal", "status", "name"))
+    how = f"was killed by signal {signal}" if signal is not None else f"exited with {status}"
+    what = f"the process {name or ''} ({fact.details.get('pid')})".replace("  ", " ")
+    started = [other for other in scene.record.facts if other.kind == "spawn" and other.worker == fact.worker]
+    evidence = [
+        Evidence(text=f"{what}, a child of {fact.worker}, {how}; no test did it", at=fact.at, worker=fact.worker),
+        Evidence(text=f"{passed} tests had passed until then"),
+        _failed_after(scene, failures),
+    ]
+    evidence += [
+        Evidence(
+            text=f"{one.worker} had started `{' '.join(map(str, one.details.get('argv', ())))}`",
+            at=one.at,
+            worker=one.worker,
+            test=one.test,
+            source=one.source,
+        )
+        for one in started[:1]
+    ]
+    return Finding(
+        cause=Cause.INFRASTRUCTURE_GONE,
+        title=f"{what} {how} {scene.moment(fact.at)} after the first test began",
+        confidence=0.88 if signal is not None or status else 0.7,
+        tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+        evidence=tuple(evidence),
+        remedy=f"Find out why {name or 'it'} {how}, for instance in its log; the tests are not to blame.",
+        resource=str(name) if name else None,
+    )
+
+
+def _failed_after(scene: Scene, failures: Sequence[Failure]) -> Evidence:
+    first = failures[0]
+    return Evidence(
+        text=f"{len(failures)} tests failed from then on, first at {scene.moment(first.at)} with {first.error.kind}",
+        at=first.at,
+        worker=first.worker,
+        test=first.test,
+        source=first.source,
+    )
 
 
 def _gone(scene: Scene, turn: Turn) -> Finding:
@@ -223,6 +356,8 @@ def describe(deed: Fact) -> str:
             return f"ran `{' '.join(map(str, details.get('argv', ())))}`"
         case "connect":
             return f"talked to {details.get('host', details.get('path'))}:{details.get('port', '')}".rstrip(":")
+        case "sqlite":
+            return f"opened {details.get('path')}"
         case _:
             return f"wrote {details.get('path')}"
 
