@@ -180,6 +180,7 @@ class _Ending:
     def __init__(self, config: pytest.Config, run: Run) -> None:
         self.config = config
         self.run = run
+        self.session: pytest.Session | None = None
         self.ending: Ending | None = None
         """Why the run ends before its time."""
         self.stage = _Stage.RUNNING
@@ -223,7 +224,8 @@ class _Ending:
     # What ends it
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self) -> None:
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        self.session = session
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -404,9 +406,11 @@ class _Ending:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_unconfigure(self) -> None:
-        if not self.over.is_set():  # the hook of another plugin broke off the end of the session
+        if not self.over.is_set():  # the session had not quite begun, or another plugin broke off its end
             self._tear_down(tell=lambda text: None)
             self.over.set()
+            if self.session:  # what pytest exits with is read after this
+                self._settle(self.session)
         if threading.current_thread() is threading.main_thread():
             for number, handler in self.previous.items():
                 signal.signal(number, handler)
