@@ -142,9 +142,9 @@ def test_every_test_runs_once_and_serial_ones_alone_whatever_crashes(took, worke
     numbers = st.integers(0, max(len(took) - 1, 0))
     serial = data.draw(st.sets(numbers, max_size=10)) & set(range(len(took)))
     crashing = data.draw(st.sets(numbers, max_size=5)) & set(range(len(took)))
-    known = data.draw(st.sets(numbers)) & set(range(len(took)))
+    known = data.draw(st.dictionaries(numbers, st.floats(0, 10)))  # as wrong as can be
     past = Past(
-        took={f"test_{number // 5}.py::test_{number}": took[number] for number in known},
+        took={f"test_{number // 5}.py::test_{number}": thought for number, thought in known.items()},
         shared=data.draw(st.dictionaries(st.sampled_from([f"test_{n}.py" for n in range(8)]), st.floats(0, 5))),
     )
 
@@ -171,3 +171,11 @@ def test_with_known_durations_the_makespan_is_that_of_list_scheduling(took, work
     for seconds in sorted(took, reverse=True):
         heapq.heapreplace(lanes, lanes[0] + seconds)
     assert max(end for _, _, end in suite.spans) <= max(max(lanes), 1.03 * ideal(took, workers)) * 1.0001
+
+
+def test_a_worker_that_was_sent_home_is_not_counted_on():
+    past = Past(took={"test_0.py::test_0": 0.0, "test_0.py::test_1": 0.25, "test_0.py::test_3": 1.0})
+
+    suite = Suite([1.0] * 5, {2}, workers=2, past=past).run()
+
+    assert sorted(suite.passed) == [0, 1, 2, 3, 4]

@@ -64,6 +64,8 @@ class _Lane:
     """When the first of the held tests began."""
     held: list[int] = field(default_factory=list)
     unit: _Unit | None = None
+    out: bool = False
+    """Whether nothing was left for it, so that it will take no part in what is left."""
 
 
 NEVER_RUN = 0.1  # seconds that a test is thought to need while no test has run at all
@@ -101,12 +103,14 @@ class LongestFirst:
 
     def take(self, worker: str) -> int | None:
         lane = self._lanes[worker]
+        lane.out = False
         if self._first:
             test = self._first.popleft()
         else:
             if not (lane.unit and lane.unit.tests):
                 lane.unit = self._next_unit(worker)
             if lane.unit is None:
+                lane.out = True
                 return None
             test = lane.unit.tests.popleft()
         if not lane.held:
@@ -188,7 +192,7 @@ class LongestFirst:
 
     def _next_unit(self, worker: str) -> _Unit | None:
         """Whom list scheduling gives which unit: run forward until this worker gets one."""
-        free = [(self._free_at(lane), lane.slot, name) for name, lane in self._lanes.items()]
+        free = [(self._free_at(lane), lane.slot, name) for name, lane in self._lanes.items() if not lane.out]
         heapq.heapify(free)
         last: dict[str, _Unit] = {}
         for place, unit in enumerate(self._units):
