@@ -179,6 +179,27 @@ WRONG = {
             subprocess.run(["docker", "compose", "down"], check=True)
         """,
     ),
+    "tear-down of a module": (
+        "M401",
+        """
+        import subprocess
+        def setUpModule():
+            subprocess.check_call(["kind", "create", "cluster", "--name", "tests"])
+        def tearDownModule():
+            subprocess.check_call(["kind", "delete", "cluster", "--name", "tests"])
+        """,
+    ),
+    "names of a server that is shared": (
+        "M203",
+        """
+        import pytest
+        @pytest.fixture(scope="session")
+        def broker(url):
+            return connect(url)
+        def test_it(broker):
+            broker.create_topic("orders")
+        """,
+    ),
     "bound on one way only": (
         "M402",
         """
@@ -314,6 +335,47 @@ RIGHT = {
         def test_it():
             with mock.patch.dict(os.environ):
                 os.environ["A"] = "1"
+        """,
+    "environment that a helper of a fixture puts back": """
+        import os, sys, pytest
+        from product import settings
+        def put_back():
+            os.chdir(before)
+            settings.MODE = old
+        @pytest.fixture
+        def around():
+            yield
+            put_back()
+        around_it = pytest.mark.usefixtures("around")
+        @around_it
+        def test_it(tmp_path):
+            os.chdir(tmp_path)
+            settings.MODE = "fast"
+        """,
+    "attribute that is put back, or that a block puts back": """
+        import pytest
+        from product import settings
+        def test_by_hand():
+            old = settings.MODE
+            settings.MODE = "fast"
+            assert settings.speed() == 2
+            settings.MODE = old
+        def test_by_block():
+            with settings.changed():
+                settings.MODE = "fast"
+        def test_refused():
+            with pytest.raises(AttributeError):
+                settings.MODE = "fast"
+        def test_after_monkeypatch(monkeypatch):
+            monkeypatch.setattr(settings, "MODE", "slow")
+            settings.MODE = "fast"
+        """,
+    "base class that may put back": """
+        import os
+        from product.testing import Sandbox
+        class TestIt(Sandbox):
+            def test_it(self):
+                os.chdir(self.directory)
         """,
     "environment by set-up and tear-down": """
         import os, unittest

@@ -41,7 +41,7 @@ def _fixed_ports(source: Source) -> Iterator[Hit]:
         if function is not None and function.role is Role.HOOK:
             continue
         port = _port_of_call(source, call)
-        if port is not None:
+        if port is not None and not _is_refused(source, call):
             yield call, f"port {port} is fixed"
     for text in source.all(ast.Constant):
         if isinstance(text.value, str) and (match := _URL.match(text.value) or _HOST_PORT.match(text.value)):
@@ -50,12 +50,21 @@ def _fixed_ports(source: Source) -> Iterator[Hit]:
                 yield text, f"port {match[1]} is fixed"
 
 
+def _is_refused(source: Source, call: ast.Call) -> bool:
+    """Whether the test is that there is no connection."""
+    return any(
+        isinstance(around, ast.With | ast.AsyncWith)
+        and re.search(r"\b(raises|assertRaises)", ast.unparse(around.items[0]))
+        for around in source.around(call)
+    )
+
+
 def _port_of_call(source: Source, call: ast.Call) -> int | None:
     name = source.called(call) or (call.func.attr if isinstance(call.func, ast.Attribute) else "")
     last = name.rpartition(".")[2]
     if last in _LISTENS | _CONNECTS:
         for one in call.args[:3]:
-            if isinstance(one, ast.Tuple) and len(one.elts) >= 2:
+            if isinstance(one, ast.Tuple) and len(one.elts) >= 2 and _is_host(one.elts[0]):
                 port = _port(source, one.elts[1])
                 if port is not None:
                     return port
@@ -68,6 +77,11 @@ def _port_of_call(source: Source, call: ast.Call) -> int | None:
     if last in _STARTS:
         return _port_of_command(call)
     return None
+
+
+def _is_host(node: ast.expr) -> bool:
+    """Not the number of a machine or a node, as other families than IP have it."""
+    return not isinstance(node, ast.Constant | ast.Attribute) or isinstance(getattr(node, "value", None), str)
 
 
 def _port_of_command(call: ast.Call) -> int | None:

@@ -1,4 +1,4 @@
-"""Rules about what tests of one process share: globals, imported modules, the environment."""
+"""Rules about the state that tests share: of one worker only, in globals, in values of the module."""
 
 import ast
 import re
@@ -29,7 +29,7 @@ _RESETS = {"clear", "pop", "popitem", "popleft", "remove", "discard", "update"}
 # --- state of one worker ---------------------------------------------------------------------------------------------
 
 
-def _asks_which_worker(source: Source, test: ast.expr) -> bool:
+def asks_which_worker(source: Source, test: ast.expr) -> bool:
     """Whether a condition holds in one worker only."""
     for compare in (one for one in walk(test) if isinstance(one, ast.Compare)):
         sides = [compare.left, *compare.comparators]
@@ -72,7 +72,7 @@ def _shared_names(source: Source, function: Function | None, statements: Iterabl
 
 def _one_worker_only(source: Source) -> Iterator[Hit]:
     for branch in source.all(ast.If):
-        if not _asks_which_worker(source, branch.test):
+        if not asks_which_worker(source, branch.test):
             continue
         function = source.function_of(branch)
         body, other = (_shared_names(source, function, part) for part in (branch.body, branch.orelse))
@@ -231,110 +231,6 @@ def _class_values(source: Source, function: Function) -> set[str]:
     return found - made_anew
 
 
-# --- imported things and the environment -----------------------------------------------------------------------------
-
-
-def _imported_changed(source: Source) -> Iterator[Hit]:
-    for function in source.functions.values():
-        if function.role not in {Role.TEST, Role.FIXTURE, Role.SET_UP}:
-            continue
-        own = local_names(function.node)
-        targets: list[ast.Attribute] = [
-            one for one in walk(function.node) if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store)
-        ]
-        restored = _restored(function.node, [(ast.unparse(one), one) for one in targets])
-        for target in targets:
-            root = root_name(target)
-            name = ast.unparse(target)
-            plain = all(isinstance(one, ast.Attribute | ast.Name | ast.expr_context) for one in walk(target))
-            shared = plain and root in source.imports and root not in own and not _by_worker(source, target)
-            if shared and name not in restored and not _torn_down_elsewhere(source, function, name):
-                yield target, f"`{name}` is set for every later test of this worker"
-
-
-def _by_worker(source: Source, node: ast.AST) -> bool:
-    return any(isinstance(one, ast.If) and _asks_which_worker(source, one.test) for one in source.around(node))
-
-
-def _restored(function: Def, places: list[tuple[str, ast.AST]]) -> set[str]:
-    """The names that are set once more after the `yield`, or in a `finally`."""
-    pause = yield_of(function)
-    late = {
-        id(node) for one in walk(function) if isinstance(one, ast.Try) for part in one.finalbody for node in walk(part)
-    }
-    return {name for name, node in places if id(node) in late or (pause and is_after(node, pause))}
-
-
-def _torn_down_elsewhere(source: Source, function: Function, name: str) -> bool:
-    """Whether the tear-down that belongs to a set-up sets it as well, or a clean-up is registered for it."""
-    text = ast.unparse(function.node)
-    if "addfinalizer" in text or "addCleanup" in text:
-        return True
-    return any(
-        one.role is Role.TEAR_DOWN
-        and source.parents[one.node] is source.parents[function.node]
-        and any(isinstance(node, ast.Attribute) and ast.unparse(node) == name for node in walk(one.node))
-        for one in source.functions.values()
-    )
-
-
-def _environment_changed(source: Source) -> Iterator[Hit]:
-    for function in source.functions.values():
-        if function.role not in {Role.TEST, Role.FIXTURE, Role.SET_UP}:
-            continue
-        changes = [
-            (what, node)
-            for node in walk(function.node)
-            if (what := _environment_change(source, node)) and not source.is_nested(node) and not _patched(source, node)
-        ]
-        restored = _restored(function.node, changes)
-        for what, node in changes:
-            if (
-                what not in restored
-                and not _torn_down_elsewhere(source, function, what)
-                and not _in_tear_down(source, function, what)
-            ):
-                yield node, f"{what} is changed for every later test of this worker"
-                break
-
-
-def _environment_change(source: Source, node: ast.AST) -> str:
-    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
-        return "os.environ" if source.dotted(node.value) == "os.environ" else ""
-    if isinstance(node, ast.Call):
-        name = source.called(node)
-        if name in {"os.chdir", "os.fchdir"}:
-            return "the working directory"
-        if name in {"os.putenv", "os.unsetenv"} or (
-            name.startswith("os.environ.") and name.rpartition(".")[2] in _CHANGES
-        ):
-            return "os.environ"
-        if name in {"sys.path.append", "sys.path.insert", "sys.path.extend"}:
-            return "sys.path"
-    return ""
-
-
-def _patched(source: Source, node: ast.AST) -> bool:
-    """Whether it stands in a block that puts things back at its end."""
-    return any(
-        isinstance(around, ast.With | ast.AsyncWith)
-        and any(
-            "patch" in ast.unparse(item.context_expr) or "chdir" in ast.unparse(item.context_expr)
-            for item in around.items
-        )
-        for around in source.around(node)
-    )
-
-
-def _in_tear_down(source: Source, function: Function, what: str) -> bool:
-    return any(
-        one.role is Role.TEAR_DOWN
-        and source.parents[one.node] is source.parents[function.node]
-        and any(_environment_change(source, node) == what for node in walk(one.node))
-        for one in source.functions.values()
-    )
-
-
 RULES = (
     Rule(
         id="M101",
@@ -379,30 +275,5 @@ RULES = (
         good='def test_events_arrive(bus):\n    seen = ["start"]\n    bus.subscribe(seen.append)\n'
         '    bus.send("a")\n    assert seen == ["start", "a"]\n',
         check=_changed_by_tests,
-    ),
-    Rule(
-        id="M104",
-        name="imported-thing-changed",
-        title="A test sets an attribute of something that it imported, and does not put it back.",
-        reason="The module or class is the same object for all later tests of this worker.",
-        remedy="Use `monkeypatch.setattr(...)`, or set it back after `yield` or in a `finally`.",
-        bad="from product import settings\n\n\ndef test_short_timeout():\n    settings.TIMEOUT = 1\n"
-        "    assert settings.total() == 3\n",
-        good="from product import settings\n\n\ndef test_short_timeout(monkeypatch):\n"
-        '    monkeypatch.setattr(settings, "TIMEOUT", 1)\n    assert settings.total() == 3\n',
-        check=_imported_changed,
-    ),
-    Rule(
-        id="M105",
-        name="environment-changed",
-        title="A test or fixture changes os.environ, the working directory or sys.path, and does not put it back.",
-        reason="They belong to the process, and all later tests of this worker see the change.",
-        remedy="Use `monkeypatch.setenv`, `monkeypatch.chdir`, `monkeypatch.syspath_prepend`, or give the variables "
-        "to the child process only.",
-        bad='import os\n\n\ndef test_verbose(product):\n    os.environ["VERBOSE"] = "1"\n'
-        "    assert product.is_verbose()\n",
-        good='def test_verbose(product, monkeypatch):\n    monkeypatch.setenv("VERBOSE", "1")\n'
-        "    assert product.is_verbose()\n",
-        check=_environment_changed,
     ),
 )
