@@ -34,7 +34,11 @@ from pathlib import Path
 from typing import Any
 
 SUITES = Path(__file__).parent / "suites"
-PATIENCE = 120.0  # seconds for one run, and for one triage with its reruns
+PATIENCE = 120.0  # seconds for one run
+TRIAGE = 400.0  # seconds for one triage with its reruns
+# Only the plugins that a run needs: what else is installed would cost most of the time.
+ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+PLUGINS = ("-p", "xdist", "-p", "pytest_muster.plugin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +97,15 @@ def a_copy(suite: Suite) -> Iterator[Path]:
 
 def run(project: Path, *args: str) -> subprocess.CompletedProcess[str]:
     """One run of the project's tests."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *args]
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
+    command = [sys.executable, "-m", "pytest", "-q", *PLUGINS, "-p", "no:cacheprovider", *args]
     return subprocess.run(
-        command, cwd=project, env=inherited, capture_output=True, text=True, timeout=PATIENCE, check=False
+        command, cwd=project, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
+
+
+def environment() -> dict[str, str]:
+    """Ours, without what a pytest around us says of itself."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))} | ENVIRONMENT
 
 
 def outcomes(project: Path) -> dict[str, str]:
@@ -113,7 +121,9 @@ def outcomes(project: Path) -> dict[str, str]:
 def triage(project: Path) -> dict[str, Any]:
     command = [sys.executable, "-c", "import sys; from pytest_muster.cli import main; sys.exit(main())"]
     command += ["triage", "--output", "json"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(
+        command, cwd=project, env=environment(), capture_output=True, text=True, timeout=TRIAGE, check=False
+    )
     if done.returncode not in {0, 1}:
         raise RuntimeError(f"muster triage ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
     answer: dict[str, Any] = json.loads(done.stdout)
