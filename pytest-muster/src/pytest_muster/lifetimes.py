@@ -174,9 +174,9 @@ class Life:
         """Say whether the user's code runs; only then is anything raised in this thread, and only once."""
         with self._lock:
             self._busy = busy
-            self._cancelled = False
-            if not busy and self._thread:
-                raise_in(self._thread, None)
+            cancelled, self._cancelled = self._cancelled, False
+            if cancelled and not busy:
+                take_back()
 
     def _begin_task(self, loop: asyncio.AbstractEventLoop) -> None:
         self._wake = asyncio.Event()
@@ -262,7 +262,8 @@ def bounded(declaration: Declaration, what: str) -> Iterator[None]:
         nonlocal over
         with lock:
             over = True
-            raise_in(thread, None)
+            if where:
+                take_back()
 
     timer = threading.Timer(declaration.within, expire)
     timer.daemon = True
@@ -289,10 +290,25 @@ def _where(frames: traceback.StackSummary, declaration: Declaration) -> str:
     return f"{short(mine[-1].filename)}:{mine[-1].lineno}: {mine[-1].line}" if mine else ""
 
 
-def raise_in(thread: threading.Thread, kind: type[BaseException] | None) -> None:
-    """Let an exception appear in another thread at its next step in Python; None takes back one that did not yet."""
-    exception = ctypes.py_object(kind) if kind else None
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), exception)
+def raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:
+    """Let an exception appear in another thread at its next step in Python."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(kind))
+
+
+class _TakenBack(BaseException):
+    pass
+
+
+def take_back() -> None:
+    """Let nothing appear any more that was raised in this thread from elsewhere."""
+    # Python has a way to take it back, but then 3.11 looks for it before every step of every thread from then on, and
+    # hangs under a tracer such as that of coverage. So it is replaced by one that is caught here.
+    try:
+        raise_in(threading.current_thread(), _TakenBack)
+        while True:
+            pass
+    except _TakenBack:
+        return
 
 
 def shown(error: BaseException) -> str:
