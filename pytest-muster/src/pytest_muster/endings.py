@@ -27,6 +27,7 @@ from pytest_muster import record, workers
 from pytest_muster.exits import ExitCode
 from pytest_muster.keeping import Trouble, keeper_of
 from pytest_muster.leases import Kind, read_leases
+from pytest_muster.lifetimes import shown
 from pytest_muster.recording import ENDING
 from pytest_muster.run import Role, Run, run_of
 from pytest_muster.sweeping import sweep_worker
@@ -34,8 +35,10 @@ from pytest_muster.watching import watcher_of
 
 KILL_AFTER = 3.0
 """Seconds that a worker has for its fixtures after it was interrupted."""
-STUCK_AFTER = 10.0
+STUCK_AFTER = 6.0
 """Seconds after the deadline until a process that is alone and does not let itself be interrupted is left."""
+SHOWN = 3
+"""So many tests are named for each reason why they could not be judged."""
 
 
 class Ending(StrEnum):
@@ -51,8 +54,8 @@ class Ending(StrEnum):
 GRACE = {
     Ending.FINISHED: 10.0,
     Ending.STOPPED: 4.0,
-    Ending.INTERRUPTED: 4.0,
-    Ending.TERMINATED: 4.0,
+    Ending.INTERRUPTED: 2.0,
+    Ending.TERMINATED: 2.0,
     Ending.DEADLINE: 2.0,
     Ending.SET_UP_FAILED: 1.0,
 }
@@ -185,6 +188,8 @@ class _Ending:
         """Why the run ends before its time."""
         self.stage = _Stage.RUNNING
         self.signal_number = 0
+        self.begun = False
+        """Whether the session has: only from then on pytest lets us choose the exit code at its end."""
         self.in_tests = False
         """Whether this process runs a test or tears a fixture down, which each further signal may break off."""
         self.workers = _Workers(run)
@@ -194,9 +199,11 @@ class _Ending:
         self.over = threading.Event()
         self.tearing = ""
         self.running: dict[str, float] = {}
-        self.worker_troubles: list[Trouble] = []
+        self.other_troubles: list[Trouble] = []
         self.cut: list[_Running] = []
         """The tests that the deadline cut off."""
+        self.starting: list[str] = []
+        """Whose set-up it cut off."""
         self.previous: dict[signal.Signals, Any] = {}
         text = config.getoption("muster_deadline") or config.getini("muster_deadline")
         self.deadline = seconds(str(text)) if text else None
@@ -240,7 +247,7 @@ class _Ending:
         if self.over.wait(self.deadline) or self.stage is not _Stage.RUNNING:
             return
         self.ending = Ending.DEADLINE
-        self.cut = self._running()
+        self.cut, self.starting = self._running(), keeper_of(self.config).starting
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         if self.run.role is Role.ALONE and not self.tearing_down.wait(STUCK_AFTER):
             self._leave_stuck()
@@ -277,6 +284,8 @@ class _Ending:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             why = f"the deadline of {self.deadline:g} s is over" if self.ending is Ending.DEADLINE else "terminated"
+            if not self.begun:
+                pytest.exit(why, returncode=128 + number)
             raise Stopped(why)
         self.hurry.set()
         if self.stage is _Stage.TEARDOWN and self.tearing:
@@ -287,6 +296,11 @@ class _Ending:
     def _halt(self) -> None:
         with contextlib.suppress(OSError):
             _halt_file(self.run).touch()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection(self) -> Generator[None, object, object]:
+        self.begun = True
+        return (yield)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         if self.ending is None:
@@ -320,9 +334,11 @@ class _Ending:
     def _remove_workers(self) -> None:
         """Interrupt the workers when their grace is over, then kill them."""
         self._await_workers(GRACE[self.ending or Ending.FINISHED], unless=self.hurry)
-        self.workers.signal(signal.SIGTERM)
-        self._await_workers(1.0 if self.hurry.is_set() else KILL_AFTER, unless=None)
-        self.workers.signal(signal.SIGKILL)
+        if not self.workers_gone.is_set():
+            self.workers.signal(signal.SIGTERM)
+            self._await_workers(1.0 if self.hurry.is_set() else KILL_AFTER, unless=None)
+        if not self.workers_gone.is_set():
+            self.workers.signal(signal.SIGKILL)
 
     def _await_workers(self, within: float, *, unless: threading.Event | None) -> None:
         until = time.monotonic() + within
@@ -338,7 +354,7 @@ class _Ending:
             self._sweep_workers()
         self.workers_gone.set()
         for (title, text), of in workers.troubles(self.run).items():
-            self.worker_troubles.append(Trouble(title=f"{title} on {', '.join(of)}", text=text, name=title))
+            self.other_troubles.append(Trouble(title=f"{title} on {', '.join(of)}", text=text, name=title))
         self.stage = _Stage.TEARDOWN
         self.tearing_down.set()
         self._tear_down(tell=self._tell if self.ending else lambda text: None)
@@ -360,7 +376,11 @@ class _Ending:
         self.tearing = ""
         if keeper_of(self.config).began:
             titles = [trouble.title for trouble in self.troubles]
-            self.config.hook.pytest_muster_shared_stopped(config=self.config, troubles=titles)
+            try:
+                self.config.hook.pytest_muster_shared_stopped(config=self.config, troubles=titles)
+            except Exception as error:  # noqa: BLE001 - the end of the run is not to be broken off by what follows it
+                name = "pytest_muster_shared_stopped"
+                self.other_troubles.append(Trouble(title=f"hook {name}", text=shown(error), name=name))
 
     def _settle(self, session: pytest.Session) -> None:
         """Choose the exit code, and the word for the record."""
@@ -381,7 +401,7 @@ class _Ending:
 
     @property
     def troubles(self) -> list[Trouble]:
-        return [*keeper_of(self.config).troubles, *watcher_of(self.config).troubles, *self.worker_troubles]
+        return [*keeper_of(self.config).troubles, *watcher_of(self.config).troubles, *self.other_troubles]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.ending is Ending.DEADLINE:
@@ -390,8 +410,16 @@ class _Ending:
         for trouble in self.troubles:
             terminalreporter.section(trouble.title, red=True, bold=True)
             terminalreporter.write_line(trouble.text)
+        reasons: dict[str, list[str]] = {}
+        for report in terminalreporter.stats.get("infrastructure", ()):
+            reasons.setdefault(report.muster["infrastructure"], []).append(report.nodeid)
+        for reason, tests in reasons.items():
+            more = f" and {len(tests) - SHOWN} more" if len(tests) > SHOWN else ""
+            terminalreporter.write_line(f"Not judged, because {reason}: {', '.join(tests[:SHOWN])}{more}")
 
     def _deadline_text(self) -> str:
+        if self.starting:
+            return f"The deadline of {self.deadline:g} s was over in the shared set-up of {', '.join(self.starting)}."
         if not self.cut:
             return f"The deadline of {self.deadline:g} s was over; no test was running."
         tests = "".join(f"\n  {cut.test} on {cut.worker}, for {cut.took:.1f} s" for cut in self.cut)

@@ -79,6 +79,11 @@ class Keeper:
         """Whether a set-up has failed."""
         self._ended = False
 
+    @property
+    def starting(self) -> list[str]:
+        """Whose set-up runs now."""
+        return [kept.name for kept in self._starting]
+
     def start(self, declarations: Sequence[Declaration]) -> None:
         """Start them all. Raises SetUpFailed with the first failure; what is up then stays up until `stop`."""
         if self.began:
@@ -126,8 +131,8 @@ class Keeper:
         error = kept.life.ready.exception()
         if error:
             raise self._failed(kept, error)
+        self.up.append(kept)  # before it leaves the others: a signal may break this off anywhere
         self._starting.remove(kept)
-        self.up.append(kept)
         try:
             self.values[kept.name] = resources.plain(kept.name, kept.life.ready.result())
         except resources.NotPlain as not_plain:
@@ -185,9 +190,12 @@ class Keeper:
         wait([kept.life.ready for kept in self._starting], timeout=CANCEL_WITHIN)
         for kept in self._starting:
             ready = kept.life.ready
+            if kept in self.up:
+                continue
             if ready.done() and not ready.exception():
                 self.up.append(kept)
                 continue
+            kept.life.end()  # if its set-up ends after all, its teardown follows at once
             if kept.name not in [trouble.name for trouble in self.troubles]:
                 self._write(kept, "cancelled")
             self._close(kept, keep_commands=not ready.done())
@@ -210,7 +218,9 @@ class Keeper:
         closing = self._close(kept, keep_commands=error is not None)
         took = time.monotonic() - began
         wrong = error or closing
-        self._write(kept, "stopped", took=took, **({"ok": False, "error": words(wrong), "tail": kept.tail} if wrong else {}))
+        self._write(
+            kept, "stopped", took=took, **({"ok": False, "error": words(wrong), "tail": kept.tail} if wrong else {})
+        )
 
     def _close(self, kept: Kept, *, keep_commands: bool) -> Exception | None:
         try:

@@ -93,6 +93,7 @@ class Life:
         self._may_end = threading.Event()
         self._thread: threading.Thread | None = None
         self._task: asyncio.Task[None] | None = None
+        self._made: Any = None
 
     @property
     def is_async(self) -> bool:
@@ -134,8 +135,7 @@ class Life:
     def where(self) -> str:
         """What it is doing now: the innermost line of the project that declared it."""
         if self._task:
-            frames = traceback.StackSummary.extract((f, f.f_lineno) for f in self._task.get_stack())
-            return _where(frames, self.declaration)
+            return _where(_awaiting(self._made), self.declaration)
         return _where(_stack(self._thread), self.declaration) if self._thread else ""
 
     def _run(self) -> None:
@@ -190,7 +190,7 @@ class Life:
             self._failed(Cancelled())
 
     async def _run_async(self) -> None:
-        made = self.declaration.function(**self._arguments)
+        made = self._made = self.declaration.function(**self._arguments)
         try:
             value = await (anext(made) if inspect.isasyncgen(made) else made)
         except BaseException as error:  # noqa: BLE001
@@ -283,6 +283,20 @@ def bounded(declaration: Declaration, what: str) -> Iterator[None]:
 def _stack(thread: threading.Thread) -> traceback.StackSummary:
     frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - documented, in spite of its name
     return traceback.extract_stack(frame) if frame else traceback.StackSummary()
+
+
+def _awaiting(made: Any) -> traceback.StackSummary:
+    """Where a coroutine or asynchronous generator waits, the innermost last; the task knows of its own frame only."""
+    frames = []
+    while made is not None:
+        kind = next((kind for kind in ("cr", "ag", "gi") if hasattr(made, f"{kind}_frame")), None)
+        if kind is None:
+            break
+        frame = getattr(made, f"{kind}_frame")
+        if frame is not None:
+            frames.append((frame, frame.f_lineno))
+        made = getattr(made, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+    return traceback.StackSummary.extract(frames)
 
 
 def _where(frames: traceback.StackSummary, declaration: Declaration) -> str:
