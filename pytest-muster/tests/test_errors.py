@@ -206,6 +206,27 @@ def test_no_property_is_called_and_no_value_is_kept():
     assert "sesame" not in json.dumps(error)
 
 
+class Proxy:
+    """As web frameworks have it: says that it is of another class, if that one is there."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError("outside of a request")
+
+    def __getattr__(self, name):
+        raise RuntimeError("outside of a request")
+
+
+request = Proxy()
+
+
+def test_a_proxy_of_what_is_not_there_is_left_alone():
+    error = described(lambda: request.user.name)
+
+    assert error["kind"] == "RuntimeError"
+    assert error["globals"] == {f"{__name__}.request": "Proxy"}
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [(None, "None"), ("", "empty str"), ("a", "str"), ([], "empty list"), ({1: 2}, "dict of 1"), (3, "int")],

@@ -271,3 +271,26 @@ def test_facts_can_be_switched_off(pytester):
 
     assert result.ret == 0
     assert load(find(start=pytester.path)).facts == ()
+
+
+def test_a_run_within_a_run_does_not_take_its_facts(pytester):
+    pytester.makeconftest("pytest_plugins = ['pytester']")
+    pytester.makepyfile("""
+        import os
+
+        def test_outer(pytester):
+            pytester.makepyfile("def test_inner(): import os; os.environ['INNER'] = '1'")
+            pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+            pytester.runpytest_inprocess("--no-such-option")
+            os.environ["OUTER"] = "1"
+
+        def test_after():
+            os.environ["AFTER"] = "1"
+    """)
+
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:randomly")
+
+    assert result.ret == 0
+    names = {fact.details["name"] for fact in load(find(start=pytester.path)).facts if fact.kind == "env"}
+    assert {"AFTER"} <= names
+    assert "INNER" not in names

@@ -2,6 +2,7 @@
 
 import json
 import string
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -138,9 +139,16 @@ def test_a_journal_masks_what_it_writes(tmp_path, monkeypatch):
     monkeypatch.setenv("SHOP_PASSWORD", "correct horse battery")
     journal = Journal(tmp_path / "record.jsonl")
 
-    journal.write("resource", name="shop", error="login with correct horse battery failed", tail="token=abcdef\nready")
+    journal.write(
+        "resource",
+        name="shop",
+        error="login with correct horse battery failed",
+        tail="token=abcdef\nready",
+        path=Path("/var/correct horse battery/x"),
+    )
     journal.close()
 
     (line,) = lines(tmp_path / "record.jsonl")
     assert line["error"] == "login with *** failed"
+    assert line["path"] == "/var/***/x"
     assert line["tail"] == "token=***\nready"

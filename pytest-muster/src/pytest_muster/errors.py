@@ -49,7 +49,10 @@ class _Errors:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         if report.failed and call.excinfo is not None:
-            error = describe(call.excinfo.value, self.project)
+            try:
+                error = describe(call.excinfo.value, self.project)
+            except Exception as odd:  # noqa: BLE001  # objects of tests may do anything, and their error must be shown
+                error = undescribed(call.excinfo.value, odd)
             if error["errno"] is not None and error["address"] is None:
                 error["address"] = self.config.stash.get(LAST_ADDRESS, lambda: None)()
             mask = self.run.journal.mask
@@ -106,6 +109,23 @@ def describe(error: BaseException, project: Project) -> dict[str, Any]:
     }
 
 
+def undescribed(error: BaseException, why: Exception) -> dict[str, Any]:
+    """What remains to be said about an error that resisted its description."""
+    kind = type(error).__name__
+    return {
+        "kind": kind,
+        "kinds": [kind],
+        "message": f"{_message(error)} (it could not be looked at: {type(why).__name__})",
+        "errno": None,
+        "address": None,
+        "frames": [],
+        "none": False,
+        "none_names": [],
+        "empty_names": [],
+        "globals": {},
+    }
+
+
 def kind_of(value: object) -> str:
     """`None`, `empty str`, `list of 3`, `Client`, …: enough to see that something is missing, never what it is."""
     if value is None:
@@ -123,8 +143,8 @@ _SIZED = {str, bytes, bytearray, list, tuple, dict, set, frozenset}
 
 
 def is_variable(value: object) -> bool:
-    """Whether a global is state, rather than code."""
-    return not isinstance(value, ModuleType | FunctionType | BuiltinFunctionType | type)
+    """Whether a global is state, rather than code. Asks its real class only: a proxy's answer may be an error."""
+    return not issubclass(type(value), ModuleType | FunctionType | BuiltinFunctionType | type)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -285,13 +305,13 @@ def _globals(frames: Iterable[FrameType], project: Project) -> dict[str, str]:
             if name not in scope or name.startswith(("__", "@")):
                 continue
             value = scope[name]
-            if isinstance(value, ModuleType):
-                if project.relative(getattr(value, "__file__", None) or "") is None:
-                    continue
+            if issubclass(type(value), ModuleType):
                 members = vars(value)
+                if project.relative(str(members.get("__file__"))) is None:
+                    continue
                 for attribute in names:
                     if attribute in members and is_variable(members[attribute]):
-                        found[f"{value.__name__}.{attribute}"] = kind_of(members[attribute])
+                        found[f"{members.get('__name__')}.{attribute}"] = kind_of(members[attribute])
             elif is_variable(value):
                 found[f"{module}.{name}"] = kind_of(value)
             if len(found) >= MOST_GLOBALS:

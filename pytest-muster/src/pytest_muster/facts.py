@@ -57,7 +57,11 @@ _TEMPORARY = re.compile(  # of pytest: what is one test's own
 _OURS = f"{os.path.dirname(__file__)}/"  # noqa: PTH120  # compared with file names as the interpreter writes them
 _OF_PATHS = {"write", "remove", "mkdir", "rename", "sqlite"}
 
+_MINE = pytest.StashKey["Listener"]()
+_BEFORE = pytest.StashKey["Listener | None"]()
+
 _listener: "Listener | None" = None
+_is_hooked = False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,22 +77,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Listens from here on, so that what a conftest does when it is imported is heard."""
-    global _listener  # an audit hook is the interpreter's and cannot be taken out again
+    global _listener, _is_hooked
     if early_config.known_args_namespace.muster_facts == "off":
         return
-    if _listener is None:
-        sys.addaudithook(_hear)
-    _listener = Listener(Project(early_config.rootpath))
+    if not _is_hooked:
+        sys.addaudithook(_hear)  # there is no way to take it out again
+        _is_hooked = True
+    early_config.stash[_BEFORE] = _listener  # of the run that started this one within its process
+    early_config.stash[_MINE] = _listener = Listener(Project(early_config.rootpath))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     global _listener
     run = run_of(config)
-    listener = _listener
+    listener = config.stash.get(_MINE, None)
     if listener is None:
         return
     if run.role is Role.CONTROLLER:
-        _listener = None
+        _listener = config.stash[_BEFORE]
         return
     listener.join(run, config.getoption("basetemp", None))
     config.stash[LAST_ADDRESS] = lambda: listener.last_address
@@ -97,7 +103,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     global _listener
-    _listener = None
+    if _MINE in config.stash:
+        _listener = config.stash[_BEFORE]
 
 
 def _hear(event: str, args: tuple[Any, ...]) -> None:
@@ -237,7 +244,9 @@ class _Phases:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        listener = self.listener
+        global _listener
+        # A run within this process that did not get as far as its end may have left its own.
+        _listener = listener = self.listener
         listener.environ.clear()
         listener.moved = self.failed = False
         directory = _directory()

@@ -202,7 +202,9 @@ class Mask:
             return {key: self._under(key, value) for key, value in data.items()}
         if isinstance(data, list | tuple):
             return self._items(data)
-        return data
+        if data is None or isinstance(data, bool | int | float):
+            return data
+        return self.text(str(data))  # as it is written: a path, for example
 
     def line(self, line: dict[str, Any]) -> dict[str, Any]:
         """A line of the record without secrets; its names are kept."""

@@ -9,7 +9,8 @@ up to the moment at which its writer was killed. Secrets are masked in every lin
     worker    worker, slot, event: started | finished | crashed, pid, error
     collected count, tests: [node id], serial: [node id], pending: [node id], shared: [name], declared: {name: file}
     resource  name, scope: shared | worker, worker, took, error, tail, pid, ok,
-              event: starting | ready | failed | stopping | stopped | died | probe | cancelled, text: what people read of an error
+              event: starting | ready | failed | stopping | stopped | died | probe | cancelled,
+              text: what people read of an error
     phase     name: collection | shared set-up | tests | shared teardown, start, stop
     started   test, worker, order: a worker begins a test; without a `test` line the run was cut off in it
     test      test, worker, slot, order, outcome, serial, start, stop, reason: why it was skipped, is pending, …
@@ -49,6 +50,9 @@ SCHEMA = 1
 Line = dict[str, Any]  # JSON: what a line holds depends on its type
 
 
+_ENCODER = json.JSONEncoder(default=str, separators=(",", ":"))
+
+
 class Outcome(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
@@ -71,7 +75,7 @@ class Journal:
 
     def write(self, type: str, **fields: Any) -> None:
         fields = self.mask.line({"type": type, "at": time.time(), **fields})
-        line = json.dumps(fields, default=str, separators=(",", ":"))
+        line = _ENCODER.encode(fields)
         with self._lock:
             if not self._file.closed:
                 self._file.write(line + "\n")

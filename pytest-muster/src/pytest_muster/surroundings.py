@@ -46,7 +46,7 @@ class Surroundings:
             self._modules = {
                 name: module
                 for name, module in list(sys.modules.items())
-                if isinstance(module, ModuleType) and self.project.relative(_file(module)) is not None
+                if issubclass(type(module), ModuleType) and self.project.relative(_file(module)) is not None
             }
         return self._modules
 
@@ -167,8 +167,9 @@ class _Watch:
 
 def _inner(value: object, module: ModuleType) -> Mapping[str, object] | None:
     """The attributes of a class of this module, or of an object; None for other code, and for what has none."""
-    if isinstance(value, type):
-        return vars(value) if value.__module__ == module.__name__ else None
+    if issubclass(type(value), type):
+        members = type.__getattribute__(value, "__dict__")
+        return members if members.get("__module__") == module.__name__ else None
     if not is_variable(value) or type(value) is _CACHE:
         return None
     try:
@@ -180,7 +181,7 @@ def _inner(value: object, module: ModuleType) -> Mapping[str, object] | None:
 
 def _is_code(module: ModuleType, name: str) -> bool:
     """Whether a name of a module stands for a module, such as one that was imported just now."""
-    return isinstance(vars(module).get(name), ModuleType)
+    return issubclass(type(vars(module).get(name)), ModuleType)
 
 
 def _is_of_tests(module: str) -> bool:
@@ -189,5 +190,5 @@ def _is_of_tests(module: str) -> bool:
 
 
 def _file(module: ModuleType) -> str:
-    file = getattr(module, "__file__", None)
+    file = vars(module).get("__file__")  # a lazy module would be loaded by getattr
     return file if isinstance(file, str) else ""
