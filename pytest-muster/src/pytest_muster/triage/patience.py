@@ -42,6 +42,7 @@ _WAITS: tuple[tuple[Any, str], ...] = (
 """What takes a `timeout`, or a `delay` until one."""
 
 _depth = threading.local()
+_TIMER = threading.Timer.run.__code__
 
 
 def _stretched(original: Callable[..., Any], factor: float) -> Callable[..., Any]:
@@ -53,7 +54,9 @@ def _stretched(original: Callable[..., Any], factor: float) -> Callable[..., Any
     def wait(*args: Any, **kwargs: Any) -> Any:
         if getattr(_depth, "inside", False):  # one wait is made of others
             return original(*args, **kwargs)
-        if kwargs.get(name) is not None:
+        if sys._getframe(1).f_code is _TIMER:  # noqa: SLF001  # it waits for its time, not for something
+            pass
+        elif kwargs.get(name) is not None:
             kwargs[name] *= factor
         elif place is not None and len(args) > place and args[place] is not None:
             args = (*args[:place], args[place] * factor, *args[place + 1 :])
