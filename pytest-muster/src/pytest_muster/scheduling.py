@@ -125,7 +125,7 @@ def _gate(run: Run) -> Path:
     return run.directory / "serial"
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)
+@pytest.hookimpl(wrapper=True, trylast=True, optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config) -> Generator[None, Scheduling, "Scheduling | Scheduler"]:
     """Ours instead of xdist's for `--dist load`; any other one stays, and runs no serial tests."""
     theirs = yield
