@@ -1,0 +1,227 @@
+"""Each cause is claimed from structure alone: who failed where and when, and who touched what. No word decides."""
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_muster.reading import Error, Fact, Frame, Globals, Header, PhaseRun, ResourceEvent, RunRecord, TestRun
+from pytest_muster.record import Outcome
+from pytest_muster.triage.engine import groups, triage
+from pytest_muster.triage.findings import Cause
+from pytest_muster.triage.scene import Scene
+
+REFUSED = Error(phase="call", kind="OSError", kinds=("OSError",), errno=errno.ECONNREFUSED)
+WRONG = Error(phase="call", kind="AssertionError", kinds=("AssertionError",))
+
+
+def a_test(name, worker, at, *, error=None, took=0.1, order=None):
+    phases = {
+        "setup": PhaseRun(start=at, took=0.0, outcome="passed"),
+        "call": PhaseRun(start=at, took=took, outcome="failed" if error else "passed"),
+        "teardown": PhaseRun(start=at + took, took=0.0, outcome="passed"),
+    }
+    if error is not None:
+        error = replace(error, frames=error.frames or (Frame(file="test_it.py", line=3, function=name),))
+    return TestRun(
+        test=f"test_it.py::{name}",
+        worker=worker,
+        order=int(at * 10) if order is None else order,
+        outcome=Outcome.FAILED if error else Outcome.PASSED,
+        start=at,
+        stop=at + took,
+        phases=phases,
+        error=error,
+    )
+
+
+def a_fact(kind, worker, at, test=None, phase="call", **details):
+    name = f"test_it.py::{test}" if test else None
+    return Fact(kind=kind, worker=worker, at=at, test=name, phase=phase, source="conftest.py:9", details=details)
+
+
+def a_connection(worker, at, test, port=5000, host="127.0.0.1", family="inet", phase="call"):
+    return a_fact("connect", worker, at, test, phase, family=family, host=host, port=port)
+
+
+def a_record(tests, **fields):
+    return RunRecord(id="run", directory=Path("run"), header=Header(rootdir="/project"), tests=tuple(tests), **fields)
+
+
+def named(record):
+    return [(finding.cause, set(finding.tests)) for finding in triage(record).findings]
+
+
+def ids(*names):
+    return {f"test_it.py::{name}" for name in names}
+
+
+@pytest.fixture
+def torn_down():
+    """gw0 ends at 0.2 and kills what gw1 still uses at 0.3 and 0.4."""
+    tests = [
+        a_test("a", "gw0", 0.0),
+        a_test("b", "gw1", 0.0),
+        a_test("c", "gw1", 0.3, error=WRONG),
+        a_test("d", "gw1", 0.4, error=WRONG),
+    ]
+    facts = [
+        a_connection("gw0", 0.05, "a"),
+        a_connection("gw1", 0.05, "b"),
+        a_fact("kill", "gw0", 0.2, "a", "teardown", pid=77, signal=15, group=False),
+        a_connection("gw1", 0.35, "c"),
+        a_connection("gw1", 0.45, "d"),
+    ]
+    return a_record(tests, facts=tuple(facts))
+
+
+def test_what_a_worker_kills_at_its_end_is_lost_to_the_others(torn_down):
+    assert named(torn_down) == [(Cause.EARLY_TEARDOWN, ids("c", "d"))]
+
+
+def test_a_worker_that_ends_its_own_child_is_not_sure_to_have_done_it(torn_down):
+    spawn = a_fact("spawn", "gw0", 0.0, "a", "setup", argv=["server"], pids=[77])
+    [finding] = triage(replace(torn_down, facts=(spawn, *torn_down.facts))).findings
+
+    assert finding.confidence < triage(torn_down).findings[0].confidence
+
+
+def test_a_teardown_after_the_failures_explains_nothing(torn_down):
+    late = tuple(replace(fact, at=0.6) if fact.kind == "kill" else fact for fact in torn_down.facts)
+
+    assert Cause.EARLY_TEARDOWN not in [cause for cause, _ in named(replace(torn_down, facts=late))]
+
+
+def test_a_target_that_serves_others_after_the_teardown_was_not_lost(torn_down):
+    fine = [a_test(f"e{number}", "gw2", 0.3) for number in range(3)]
+    more = [a_connection("gw2", 0.35, f"e{number}") for number in range(3)]
+    record = replace(torn_down, tests=(*torn_down.tests, *fine), facts=(*torn_down.facts, *more))
+
+    assert Cause.EARLY_TEARDOWN not in [cause for cause, _ in named(record)]
+
+
+def test_a_shared_resource_that_died_explains_what_was_refused_afterwards():
+    tests = [a_test("a", "gw0", 0.0), a_test("b", "gw1", 0.0), a_test("c", "gw1", 0.3, error=REFUSED)]
+    died = ResourceEvent(name="ledger", event="died", at=0.2, tail="page 9 is full")
+
+    [finding] = triage(a_record(tests, resources=(died,))).findings
+
+    assert finding.cause is Cause.INFRASTRUCTURE_GONE
+    assert finding.resource == "ledger"
+    assert "page 9 is full" in finding.evidence[0].text
+
+
+def test_what_nobody_answers_any_more_is_gone_without_a_culprit():
+    tests = [a_test(f"a{number}", f"gw{number % 2}", 0.1 * number) for number in range(4)]
+    tests += [a_test(f"b{number}", f"gw{number % 2}", 1 + 0.1 * number, error=REFUSED) for number in range(4)]
+    facts = [a_connection(run.worker, run.start + 0.01, run.test.partition("::")[2]) for run in tests]
+
+    [finding] = triage(a_record(tests, facts=tuple(facts))).findings
+
+    assert finding.cause is Cause.INFRASTRUCTURE_GONE
+    assert set(finding.tests) == ids("b0", "b1", "b2", "b3")
+
+
+def test_what_is_set_on_one_worker_only_is_uninitialised_on_the_others():
+    error = replace(WRONG, kind="AttributeError", none=True, globals={"app.client": "None"})
+    tests = [a_test("a", "gw0", 0.0), a_test("b", "gw1", 0.0, error=error), a_test("c", "gw2", 0.0, error=error)]
+    kinds = [
+        Globals(module="app", at=1.0, worker="gw0", names={"client": "Client"}),
+        Globals(module="app", at=1.0, worker="gw1", names={"client": "None"}),
+        Globals(module="app", at=1.0, worker="gw2", names={"client": "None"}),
+    ]
+
+    [finding] = triage(a_record(tests, globals=tuple(kinds))).findings
+
+    assert finding.cause is Cause.UNINITIALISED
+    assert "`app.client`" in finding.title
+    assert set(finding.tests) == ids("b", "c")
+
+
+def test_what_is_set_nowhere_is_no_matter_of_workers():
+    error = replace(WRONG, kind="AttributeError", none=True, globals={"app.client": "None"})
+    tests = [a_test("a", "gw0", 0.0, error=error), a_test("b", "gw1", 0.0, error=error)]
+
+    assert [cause for cause, _ in named(a_record(tests))] == [Cause.DEFECT]
+
+
+@pytest.mark.parametrize(("family", "host", "served"), [("inet6", "::1", "127.0.0.1"), ("inet", "127.0.0.1", "::1")])
+def test_a_port_called_in_one_family_and_served_in_the_other(family, host, served):
+    other = "inet6" if family == "inet" else "inet"
+    tests = [a_test("a", "gw0", 0.0, error=WRONG), a_test("b", "gw0", 0.1)]
+    facts = [
+        a_fact("listen", "gw0", 0.0, "a", "setup", family=other, host=served, port=5000),
+        a_connection("gw0", 0.05, "a", host=host, family=family),
+    ]
+
+    assert named(a_record(tests, facts=tuple(facts))) == [(Cause.ADDRESS_FAMILY, ids("a"))]
+
+
+def test_two_workers_that_listen_at_one_port_clash():
+    error = replace(WRONG, kind="OSError", errno=errno.EADDRINUSE)
+    tests = [a_test("a", "gw0", 0.0), a_test("b", "gw1", 0.05, error=error)]
+    facts = [
+        a_fact("listen", "gw0", 0.01, "a", family="inet", host="127.0.0.1", port=5000),
+        a_fact("listen", "gw1", 0.06, "b", family="inet", host="127.0.0.1", port=5000),
+    ]
+
+    assert named(a_record(tests, facts=tuple(facts))) == [(Cause.PORT_CLASH, ids("b"))]
+
+
+def test_a_file_that_another_worker_removes_meanwhile_clashes():
+    error = replace(WRONG, kind="OSError", errno=errno.ENOENT, address="/project/out/report")
+    tests = [a_test("a", "gw0", 0.0), a_test("b", "gw1", 0.05, error=error)]
+    facts = [
+        a_fact("write", "gw1", 0.06, "b", path="/project/out/report"),
+        a_fact("remove", "gw0", 0.09, "a", path="/project/out/report"),
+    ]
+
+    assert named(a_record(tests, facts=tuple(facts))) == [(Cause.FILE_CLASH, ids("b"))]
+
+
+def test_what_is_refused_first_and_answers_later_was_not_ready():
+    tests = [a_test("a", "main", 0.0, error=REFUSED), a_test("b", "main", 0.2), a_test("c", "main", 0.4)]
+    facts = [a_connection("main", run.start + 0.01, run.test.partition("::")[2]) for run in tests]
+
+    assert named(a_record(tests, facts=tuple(facts))) == [(Cause.NOT_READY, ids("a"))]
+
+
+def test_a_global_that_an_earlier_test_left_changed_is_pollution():
+    error = replace(WRONG, globals={"shop.factor": "int"})
+    tests = [a_test("a", "main", 0.0), a_test("b", "main", 0.2, error=error)]
+    change = a_fact("global", "main", 0.1, "a", "session", module="shop", name="factor", was="int", now="int")
+
+    [finding] = triage(a_record(tests, facts=(change,))).findings
+
+    assert (finding.cause, finding.polluter) == (Cause.POLLUTION, "test_it.py::a")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        replace(WRONG, kind="TimeoutError", kinds=("TimeoutError",)),
+        replace(WRONG, kind="Failed", message="Timeout (>1.0s) from pytest-timeout."),
+    ],
+)
+def test_errors_that_are_time_outs_by_class_or_by_pytest_timeout(error):
+    tests = [a_test("a", "main", 0.0), a_test("b", "main", 0.2, error=error, took=1.0)]
+
+    assert named(a_record(tests)) == [(Cause.TIME_OUT, ids("b"))]
+
+
+def test_a_run_without_failures_accuses_nobody(torn_down):
+    fine = tuple(replace(run, outcome=Outcome.PASSED, error=None) for run in torn_down.tests)
+    died = ResourceEvent(name="ledger", event="died", at=0.2)
+
+    found = triage(replace(torn_down, tests=fine, resources=(died,)))
+
+    assert (found.findings, found.unexplained) == ((), ())
+
+
+def test_failures_that_look_alike_are_one_group():
+    here, there = Frame(file="app.py", line=1, function="f"), Frame(file="app.py", line=2, function="f")
+    errors = [replace(WRONG, frames=(frame,)) for frame in (here, here, there)]
+    tests = [a_test(f"t{number}", "main", number, error=error) for number, error in enumerate(errors)]
+
+    assert [len(group) for group in groups(Scene(a_record(tests)).failures)] == [2, 1]
