@@ -122,6 +122,32 @@ def test_variables_of_another_module_of_the_project_are_named(tmp_path, monkeypa
     assert error["none_names"] == ["the_suite.client"]
 
 
+class State:
+    client = None
+
+    def __init__(self):
+        self.session = None
+
+    def use(self):
+        return self.session.get(self.client)
+
+    def use_the_class(self):
+        return self.client.get("x")
+
+
+state = State()
+
+
+def test_attributes_of_objects_and_classes_are_named():
+    assert described(state.use)["none_names"] == ["self.session"]
+    assert described(state.use_the_class)["none_names"] == ["self.client"]
+    assert described(lambda: State.client.get("x"))["globals"] == {f"{__name__}.State.client": "None"}
+    assert described(lambda: state.session.get("x"))["globals"] == {
+        f"{__name__}.state": "State",
+        f"{__name__}.state.session": "None",
+    }
+
+
 def test_an_empty_path_is_named():
     path = settings["path"]
 

@@ -247,6 +247,8 @@ def test_the_kinds_of_globals_are_told_at_the_first_failure(record):
 
     assert kinds["suite"]["client"] == "None"
     assert kinds["suite"]["TOKEN"] == "str"
+    assert kinds["suite"]["shop.orders"] == "list of 1"
+    assert kinds["suite"]["Cache.entries"] == "dict of 1"
 
 
 def test_a_test_that_kills_its_process_leaves_that_as_its_last_fact(record, facts):

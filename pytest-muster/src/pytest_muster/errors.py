@@ -6,6 +6,7 @@ failing expression and the globals that the frames referred to. Of values it kee
 
 import ast
 import builtins
+import dis
 import linecache
 import sys
 import textwrap
@@ -270,12 +271,26 @@ def _value_of(dotted: str, frame: FrameType) -> object:
     first, *rest = dotted.split(".")
     value: object = frame.f_locals[first] if first in frame.f_locals else frame.f_globals[first]
     for name in rest:
-        value = _members(value)[name]
+        value = _member(value, name)
     return value
 
 
-def _members(value: object) -> Mapping[str, object]:
-    """An object's own attributes, as they are: no property is called."""
+def _member(value: object, name: str) -> object:
+    """An attribute as it is kept in an object, its class or a class: no property is called. Raises LookupError."""
+    members = own_members(value)
+    if name in members:
+        return members[name]
+    for cls in type.mro(value) if issubclass(type(value), type) else type(value).__mro__:  # type: ignore[arg-type]
+        if name in vars(cls):
+            found: object = vars(cls)[name]
+            if hasattr(type(found), "__get__"):
+                break
+            return found
+    raise LookupError(name)
+
+
+def own_members(value: object) -> Mapping[str, object]:
+    """What an object keeps in its own `__dict__`."""
     try:
         members = object.__getattribute__(value, "__dict__")
     except AttributeError:
@@ -296,24 +311,38 @@ def _empty_parts(chain: Iterable[BaseException]) -> Iterator[str]:
 
 
 def _globals(frames: Iterable[FrameType], project: Project) -> dict[str, str]:
-    """Kinds of the module-level variables that the code of these frames refers to."""
+    """Kinds of the module-level variables that the code of these frames refers to, and of their attributes."""
     found: dict[str, str] = {}
     for frame in frames:
-        scope, names = frame.f_globals, frame.f_code.co_names
-        module = scope.get("__name__", "?")
-        for name in names:
-            if name not in scope or name.startswith(("__", "@")):
-                continue
-            value = scope[name]
-            if issubclass(type(value), ModuleType):
-                members = vars(value)
-                if project.relative(str(members.get("__file__"))) is None:
-                    continue
-                for attribute in names:
-                    if attribute in members and is_variable(members[attribute]):
-                        found[f"{members.get('__name__')}.{attribute}"] = kind_of(members[attribute])
-            elif is_variable(value):
-                found[f"{module}.{name}"] = kind_of(value)
-            if len(found) >= MOST_GLOBALS:
-                return found
+        attributes = frame.f_code.co_names
+        loaded = [step.argval for step in dis.get_instructions(frame.f_code) if step.opname in _LOADS]
+        found |= variables(frame.f_globals, loaded, attributes)
+        for name in loaded:
+            module = frame.f_globals.get(name)
+            if issubclass(type(module), ModuleType) and project.relative(str(vars(module).get("__file__"))) is not None:
+                found |= variables(vars(module), attributes, attributes)
+        if len(found) >= MOST_GLOBALS:
+            break
+    return dict(list(found.items())[:MOST_GLOBALS])
+
+
+_LOADS = {"LOAD_GLOBAL", "LOAD_NAME"}
+
+
+def variables(members: Mapping[str, object], names: Iterable[str], attributes: Iterable[str]) -> dict[str, str]:
+    """Kinds of a module's variables that are among `names`, and of those of their attributes that are asked for."""
+    found: dict[str, str] = {}
+    prefix = members.get("__name__", "?")
+    for name in names:
+        if name not in members or name.startswith(("__", "@")):
+            continue
+        value = members[name]
+        if is_variable(value):
+            found[f"{prefix}.{name}"] = kind_of(value)
+        elif not issubclass(type(value), type) or type.__getattribute__(value, "__module__") != members.get("__name__"):
+            continue
+        inner = own_members(value)
+        for attribute in attributes:
+            if attribute in inner and is_variable(inner[attribute]) and not hasattr(type(inner[attribute]), "__get__"):
+                found[f"{prefix}.{name}.{attribute}"] = kind_of(inner[attribute])
     return found

@@ -13,7 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from pytest_muster.errors import Project, is_variable, kind_of
@@ -51,15 +51,29 @@ class Surroundings:
         return self._modules
 
     def kinds(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """Per module, the kinds of its variables."""
+        """Per module, the kinds of its variables, and of what its own classes and the objects of such ones hold."""
         for name, module in list(self.modules().items()):
-            kinds = {
-                variable: kind_of(value)
-                for variable, value in list(vars(module).items())
-                if not variable.startswith(("__", "@")) and is_variable(value)
-            }
-            if kinds:
-                yield name, dict(list(kinds.items())[:MOST_NAMES])
+            kinds: dict[str, str] = {}
+            attributes: dict[str, str] = {}
+            for variable, value in list(vars(module).items()):
+                if variable.startswith(("__", "@")):
+                    continue
+                if is_variable(value):
+                    kinds[variable] = kind_of(value)
+                attributes |= {
+                    f"{variable}.{attribute}": kind_of(held)
+                    for attribute, held in list(self._held(value, module).items())
+                    if not attribute.startswith("__") and is_variable(held) and not hasattr(type(held), "__get__")
+                }
+            found = dict(list((kinds | attributes).items())[:MOST_NAMES])
+            if found:
+                yield name, found
+
+    def _held(self, value: object, module: ModuleType) -> Mapping[str, object]:
+        cls = type(value)
+        if not issubclass(cls, type) and cls is not SimpleNamespace and cls.__module__ not in self._modules:
+            return {}
+        return _inner(value, module) or {}
 
     def changes(self) -> list[dict[str, str]]:
         """What changed since the last call; a module that is new since then is only taken in."""
