@@ -109,6 +109,42 @@ def test_a_start_that_is_interrupted_leaves_nothing(a_run, monkeypatch):
     assert kinds(a_run()) == []
 
 
+def test_an_end_that_is_interrupted_can_be_repeated(a_run, monkeypatch):
+    place = run_place(a_run())
+    process = place.start(["sleep", "300"])
+    directory = place.directory
+    place.on_sweep(["true"])
+    with monkeypatch.context() as patch:
+        patch.setattr("pytest_muster.places.remove_tree", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            place.close()
+    held = kinds(a_run())
+
+    place.close()
+
+    assert held == ["directory"]
+    assert kinds(a_run()) == []
+    assert not directory.exists()
+    assert started(process.pid) is None
+
+
+def _interrupt(path):
+    raise KeyboardInterrupt
+
+
+def test_a_directory_that_somebody_else_has_made_is_not_trusted(a_run, monkeypatch, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"muster-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr("pytest_muster.temporary.temp_root", lambda: tmp_path)
+    place = run_place(a_run())
+
+    with pytest.raises(PermissionError, match="is not a directory of this user; remove it"):
+        _ = place.directory
+    place.close()
+
+    assert kinds(a_run()) == []
+
+
 def test_commands_can_be_left_to_the_sweeper(a_run):
     place = run_place(a_run())
     place.on_sweep(["true"])
