@@ -82,6 +82,8 @@ def test_the_password_of_a_url_is_masked_and_the_rest_is_not(user, password):
         ("-----BEGIN PRIVATE KEY-----\nMIIE cut off", "MIIE"),
         ("eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl", "eyJzdWIiOiJtZSJ9"),
         ("pushed with ghp_0123456789abcdefghij", "ghp_0123456789abcdefghij"),
+        ("MYSQL_PWD=hunter22 mysqldump", "hunter22"),
+        ("{'db_pass': 'hunter22'}", "hunter22"),
         ("redis://:hunter22@127.0.0.1:6379", "hunter22"),
         ("postgres://u:p@ss@127.0.0.1/x", "p@ss"),
     ],
@@ -114,11 +116,21 @@ def test_names_that_are_not_secret(name):
         "http://127.0.0.1:8080/api?page=2",
         "KeyError: 'region'",
         "password is required",
+        "PWD=/home/me",
+        "one pass: 3 tests",
         "test_token.py:12: AssertionError",
     ],
 )
 def test_text_without_secrets_stays_as_it_is(text):
     assert a_mask(POSTGRES_PASSWORD="postgres", PWD="/home", DEBUG_TOKEN="1").text(text) == text
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("word", ["a", "token", "x://", "eyJ", "-----BEGIN PRIVATE KEY", "password=", '"', "x:y@"])
+def test_long_words_take_no_quadratic_time(word):
+    text = word * (300_000 // len(word)) + " token"
+
+    assert a_mask(A_TOKEN="0123456789").text(text)
 
 
 def test_secrets_of_several_lines_are_masked_line_by_line():

@@ -58,17 +58,18 @@ _KNOWN_DEFAULTS = {
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
-_KEY = (
-    r"[\w.-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?"
-    r"|authorization|cookie|jwt)[\w-]*"
-)
+# No expression here begins with a repetition: on one long word, such as encoded data, that would take its square.
 _ASSIGNED = re.compile(
-    rf"""(?P<key>["']?{_KEY}["']?)(?P<sign>\s*(?:==|!=|=>|=|:)\s*)"""
+    r"""(?P<key>(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?"""
+    r"""|authorization|cookie|jwt|(?<=[A-Za-z][_-])(?:pass|pwd)(?![A-Za-z]))[\w-]{0,40}["']?)(?P<sign>\s{0,20}(?:==|!=|=>|=|:)\s{0,20})"""
     r"""(?P<scheme>(?:bearer|basic)\s+)?(?!\*\*\*)(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;&"'(){}\[\]]+)""",
     re.IGNORECASE,
 )
+_BEGINNING = re.compile(r"[\w.-]*\Z")
+"""The part of a name before the word by which it was found."""
+_URL_PASSWORD = re.compile(r"(?P<before>://[^\s/:@\"']{0,200}:)(?P<password>[^\s/\"']+)@")
 _FORMS = (
-    (re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"']*:)[^\s/\"']+@"), rf"\g<before>{MASK}@"),
+    (_URL_PASSWORD, rf"\g<before>{MASK}@"),
     (
         re.compile(r"(?P<before>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE),
         rf"\g<before>{MASK}",
@@ -85,7 +86,7 @@ _FORMS = (
 )
 _SUSPICIOUS = re.compile(
     r"://|bearer|basic|PRIVATE KEY|eyJ|gh[pousr]_|github_pat_|glpat-|xox|sk[-_]|AKIA|ASIA"
-    r"|passw|passphrase|secret|token|key|credential|authorization|cookie|jwt",
+    r"|[_-]pass|passw|passphrase|[_-]pwd|secret|token|key|credential|authorization|cookie|jwt",
     re.IGNORECASE,
 )
 """A text without any of these has none of the forms; most texts have not."""
@@ -160,8 +161,8 @@ class Mask:
             if secret:
                 self._remember(data)
             elif "://" in data:
-                for found in re.finditer(r"://[^\s/:@\"']*:([^\s/\"']+)@", data):
-                    self._remember(found[1])
+                for found in _URL_PASSWORD.finditer(data):
+                    self._remember(found["password"])
 
     def _remember(self, value: str) -> None:
         for text in (value, *value.splitlines()):
@@ -189,7 +190,9 @@ class Mask:
 
     def _assigned(self, found: re.Match[str]) -> str:
         key, value = found["key"], found["value"]
-        if not self._is_secret(key.strip("\"'")) or value.strip("\"'").lower() in {"", "none", "null", "true", "false"}:
+        before = found.string[max(0, found.start() - 40) : found.start()]
+        name = _BEGINNING.search(before)[0] + key.rstrip("\"'")  # type: ignore[index]  # it always matches
+        if not self._is_secret(name) or value.strip("\"'").lower() in {"", "none", "null", "true", "false"}:
             return found[0]
         quote = value[0] if value[0] in "\"'" else ""
         return f"{key}{found['sign']}{found['scheme'] or ''}{quote}{MASK}{quote}"
