@@ -55,6 +55,7 @@ def assert_shown(block: Block, expected: list[str], printed: str) -> None:
             assert found, f"README.md:{block.line}: {line!r} was not printed here:\n{printed}"
 
 
+@pytest.mark.timeout(300)
 def test_every_block_of_the_five_minutes_does_what_it_shows(tmp_path):
     env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
@@ -71,7 +72,7 @@ def test_every_block_of_the_five_minutes_does_what_it_shows(tmp_path):
                 assert version("pytest-muster")  # it is installed, as this is its own test
                 continue
             done = subprocess.run(
-                shlex.split(command), cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100, check=False
+                shlex.split(command), cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200, check=False
             )
             assert_shown(block, expected, done.stdout + done.stderr)
 
