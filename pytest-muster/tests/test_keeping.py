@@ -344,3 +344,32 @@ def test_nothing_starts_that_nobody_needs_or_runs(suite):
     nested.run("-n", "0", "-k", "nothing")
 
     assert not nested.log.exists()
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_resource_that_skips_skips_the_tests_that_need_it(suite, workers):
+    done = suite(
+        """
+        import pytest
+
+        @muster.shared
+        def engine():
+            pytest.skip("there is no container engine here")
+
+        @muster.shared
+        def database(engine): log("never")
+
+        @muster.shared
+        def disk(): return 1
+        """,
+        """
+        def test_of_the_database(database): ...
+        def test_of_the_engine(engine): ...
+        def test_of_the_disk(disk): ...
+        """,
+    ).run("-n", workers, "-rs")
+
+    assert done.code == 0
+    assert "1 passed, 2 skipped" in done.out
+    assert "there is no container engine here" in done.out
+    assert done.log == []

@@ -92,7 +92,9 @@ def seconds(text: str) -> float:
 def pytest_configure(config: pytest.Config) -> None:
     run = run_of(config)
     if run.owns_shared:
-        config.pluginmanager.register(_Ending(config, run), "muster-ending")
+        ending = _Ending(config, run)
+        config.pluginmanager.register(ending, "muster-ending")
+        config.add_cleanup(ending.give_signals_back)  # after every plugin has put its things away
     else:
         config.pluginmanager.register(_Halting(run), "muster-halting")
 

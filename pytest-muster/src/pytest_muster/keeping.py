@@ -69,6 +69,9 @@ class Keeper:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.values: dict[str, Any] = {}
+        self.skipped: dict[str, str] = {}
+        """Those whose set-up skipped, or that depend on one that did, and why."""
+        self._secrets: Place | None = None
         self.up: list[Kept] = []
         """Those whose set-up has finished, in the order in which it did."""
         self.troubles: list[Trouble] = []
@@ -93,11 +96,17 @@ class Keeper:
         waiting = list(declarations)
         try:
             while waiting or self._starting:
-                able = [d for d in waiting if all(p in self.values or p == PLACE_OF_THE_RUN for p in d.parameters)]
-                waiting = [declaration for declaration in waiting if declaration not in able]
-                for declaration in able:
-                    self._begin(declaration)
-                self._await_next()
+                for declaration in list(waiting):
+                    without = [parameter for parameter in declaration.parameters if parameter in self.skipped]
+                    if without:
+                        self.skipped[declaration.name] = self.skipped[without[0]]
+                    elif all(p in self.values or p == PLACE_OF_THE_RUN for p in declaration.parameters):
+                        self._begin(declaration)
+                    else:
+                        continue
+                    waiting.remove(declaration)
+                if self._starting:
+                    self._await_next()
         except BaseException:
             for kept in self._starting:
                 kept.life.cancel()
@@ -129,6 +138,12 @@ class Keeper:
 
     def _accept(self, kept: Kept) -> None:
         error = kept.life.ready.exception()
+        if isinstance(error, pytest.skip.Exception):
+            self._starting.remove(kept)
+            self.skipped[kept.name] = str(error)
+            self._write(kept, "skipped", error=str(error))
+            self._close(kept, keep_commands=False)
+            return
         if error:
             raise self._failed(kept, error)
         self.up.append(kept)  # before it leaves the others: a signal may break this off anywhere
@@ -158,9 +173,11 @@ class Keeper:
     def _publish(self) -> None:
         """Let workers read the values; also those that come later. Only this user may."""
         file = values_file(self.run)
+        self._secrets = run_place(self.run)
+        self._secrets.on_sweep(["rm", "-f", file])  # if this run is killed, so that no password stays
         part = file.with_suffix(".part")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-            json.dump(self.values, out)
+            json.dump({"values": self.values, "skipped": self.skipped}, out)
         part.replace(file)
 
     def stop(self) -> Iterator[str]:
@@ -181,6 +198,8 @@ class Keeper:
         self.loop.close()
         with contextlib.suppress(FileNotFoundError):
             values_file(self.run).unlink()
+        if self._secrets:
+            self._secrets.close()
         if had:
             self.run.journal.write("phase", name="shared teardown", start=began, stop=time.time())
 
@@ -250,7 +269,9 @@ def values_file(run: Run) -> Path:
 
 def value_of(config: pytest.Config, declaration: Declaration) -> Any:
     """What a shared resource published. Fails the test that could not be seen to need it."""
-    values = keeper_of(config).values if run_of(config).owns_shared else _read(config)
+    values, skipped = _published(config)
+    if declaration.name in skipped:
+        pytest.skip(skipped[declaration.name])
     try:
         return values[declaration.name]
     except KeyError:
@@ -262,12 +283,16 @@ def value_of(config: pytest.Config, declaration: Declaration) -> Any:
         )
 
 
-def _read(config: pytest.Config) -> dict[str, Any]:
+def _published(config: pytest.Config) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values, and who skipped why, in whatever process this is."""
+    run = run_of(config)
+    if run.owns_shared:
+        keeper = keeper_of(config)
+        return keeper.values, keeper.skipped
     if _READ not in config.stash:
-        file = values_file(run_of(config))
+        file = values_file(run)
         config.stash[_READ] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        run_of(config).journal.mask.learn(config.stash[_READ])
-    return config.stash[_READ]
+    return config.stash[_READ].get("values", {}), config.stash[_READ].get("skipped", {})
 
 
 def keeper_of(config: pytest.Config) -> Keeper:

@@ -9,7 +9,7 @@ up to the moment at which its writer was killed. Secrets are masked in every lin
     worker    worker, slot, event: started | finished | crashed, pid, error
     collected count, tests: [node id], serial: [node id], pending: [node id], shared: [name], declared: {name: file}
     resource  name, scope: shared | worker, worker, took, error, tail, pid, ok,
-              event: starting | ready | failed | stopping | stopped | died | probe | cancelled,
+              event: starting | ready | failed | stopping | stopped | died | probe | cancelled | skipped,
               text: what people read of an error
     phase     name: collection | shared set-up | tests | shared teardown, start, stop
     started   test, worker, order: a worker begins a test; without a `test` line the run was cut off in it

@@ -79,6 +79,7 @@ def shared(
 
     It starts after collection and before the first test if a collected test needs it, or `always`; its set-up may
     take `within` seconds, and so may its teardown, which comes once, after the last worker is gone.
+    If its set-up calls `pytest.skip`, the tests that need it are skipped.
     """
 
     def declare(function: Function) -> Function:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -170,28 +171,41 @@ def _gone(lease: Lease, within: float) -> bool:
 def _run_command(run: str, lease: Lease, done: Sweep) -> None:
     argv, cwd = lease.fields["argv"], Path(lease.fields["cwd"])
     words = " ".join(argv)
-    try:
-        ended = subprocess.run(
-            argv,
-            cwd=cwd if cwd.is_dir() else None,
-            env={**os.environ, RUN: run},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_COMMAND_WITHIN,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        problem = str(error)
-    else:
-        if ended.returncode == 0:
-            done.count("command", f"{run}: ran {words}")
-            lease.give_back()
-            return
-        said = ended.stdout.decode(errors="replace").strip().splitlines()[-3:]
-        problem = ": ".join([f"exit code {ended.returncode}", *([" / ".join(said)] if said else [])])
+    problem = _problem_of(argv, cwd if cwd.is_dir() else None, {**os.environ, RUN: run})
+    if problem is None:
+        done.count("command", f"{run}: ran {words}")
+        lease.give_back()
+        return
     done.failed += 1
     done.lines.append(f"{run}: failed: {words}: {problem}; the next sweep tries again, or remove {lease.path}")
+
+
+def _problem_of(argv: list[str], cwd: Path | None, env: dict[str, str]) -> str | None:
+    """Run a command; what went wrong, or None."""
+    with tempfile.TemporaryFile() as output:  # a pipe would also wait for what the command leaves running
+        try:
+            process = subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return str(error)
+        try:
+            code = process.wait(_COMMAND_WITHIN)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return f"not done within {_COMMAND_WITHIN:g} s"
+        if code == 0:
+            return None
+        output.seek(max(output.tell() - 4096, 0))
+        said = output.read().decode(errors="replace").strip().splitlines()[-3:]
+        return ": ".join([f"exit code {code}", *([" / ".join(said)] if said else [])])
 
 
 def _remove_directory(run: str, lease: Lease, done: Sweep) -> None:
@@ -272,7 +286,7 @@ class _Sweeper:
         if done and (done.done or done.failed):
             self._say(session.config, f"muster: swept up after a dead run: {done}")
 
-    @pytest.hookimpl(trylast=True)
+    @pytest.hookimpl(trylast=True, optionalhook=True)
     def pytest_testnodedown(self, node: WorkerController, error: object | None) -> None:
         if error:
             sweep_worker(self.run, node.gateway.id)
@@ -298,7 +312,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", nargs="?", type=Path, help="the project; otherwise the nearest one that has runs")
+    parser.add_argument("directory", nargs="?", type=Path, help="a project, or its .muster; otherwise the nearest")
     parser.add_argument(
         "--wait", type=float, default=15.0, metavar="SECONDS", help="for workers that are still ending (15)"
     )
@@ -311,7 +325,10 @@ def _say(line: str) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """`muster sweep`: say line by line what was cleaned up. 1 if something could not be, 3 if another sweep is busy."""
     start = arguments.directory or Path.cwd()
-    muster = next((p / ".muster" for p in [start, *start.absolute().parents] if (p / ".muster").is_dir()), None)
+    around = [path / ".muster" for path in [start.absolute(), *start.absolute().parents]]
+    if arguments.directory:
+        around.insert(0, start)  # perhaps what `--muster-directory` had named
+    muster = next((path for path in around if (path / "runs").is_dir()), None)
     if muster is None:
         _say(f"no runs in {start} or above")
         return 0
