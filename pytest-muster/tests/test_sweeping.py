@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_muster import sweeping
 from pytest_muster.cli import main
 from pytest_muster.leases import Kind, Leases, identity, read_leases, started
 from pytest_muster.places import Place
@@ -104,10 +105,31 @@ def test_a_command_that_fails_is_said_and_tried_again(project, capsys):
     assert (project / "swept").read_text().count("swept") == 1
 
 
+def test_a_command_that_hangs_is_cut_off(project, monkeypatch):
+    monkeypatch.setattr(sweeping, "_COMMAND_WITHIN", 0.2)
+    leases = a_dead_owner(project, "20260102T030405Z-dead01")
+    leases.take(Kind.COMMAND, argv=["sh", "-c", "echo $$ > pid; sleep 300; true"], cwd=str(project))
+    forget_me(leases)
+
+    done = sweep(project / ".muster")
+
+    assert done.failed == 1
+    assert "sleep 300; true: not done within 0.2 s; the next sweep tries again" in done.lines[0]
+    assert started(int((project / "pid").read_text())) is None
+    assert [lease.kind for lease in read_leases(leases.directory)] == [Kind.COMMAND]
+
+
+def test_a_muster_directory_can_be_named(project, tmp_path, capsys):
+    pid, _ = a_killed_run(project)
+    (project / ".muster").rename(project / "elsewhere")
+
+    assert main(["sweep", str(project / "elsewhere")]) == 0
+    assert started(pid) is None
+
+
 def test_two_sweeps_at_once_share_the_work(project):
     pids = [a_killed_run(project, id=f"20260102T03040{number}Z-dead01")[0] for number in range(3)]
 
-    command = [sys.executable, "-m", "pytest_muster.cli", "sweep"]
     code = "import sys; from pytest_muster.cli import main; sys.exit(main(['sweep']))"
     command = [sys.executable, "-c", code]
     sweepers = [subprocess.Popen(command, cwd=project, stdout=-1, text=True) for _ in range(3)]

@@ -34,6 +34,7 @@ class Port:
 
     def give_back(self) -> None:
         with contextlib.suppress(OSError):
+            fcntl.flock(self.lock, fcntl.LOCK_UN)  # a forked child may hold the same lock
             os.close(self.lock)
 
 

@@ -198,7 +198,7 @@ class Process:
     def _end_group_if_over(self) -> bool:
         """Whether the first process has ended; then the rest is killed."""
         try:
-            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if not _has_exited(self.pid):
                 return False
         except ChildProcessError:  # somebody else has collected it, so its number may be anybody's by now
             return True
@@ -214,6 +214,13 @@ class Process:
 
     def __repr__(self) -> str:
         return f"<process {self.pid}: {' '.join(self.argv)}>"
+
+
+def _has_exited(child: int) -> bool:
+    """Leaves it to be collected; raises `ChildProcessError` if there is no such child."""
+    if hasattr(os, "waitid"):
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return started(child) is None  # macOS has no `waitid` before Python 3.13
 
 
 def _group_of(user: str | int | None) -> int | None:
