@@ -441,6 +441,8 @@ class _Ending:
             self.over.set()
             if self.session:  # what pytest exits with is read after this
                 self._settle(self.session)
+
+    def give_signals_back(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number, handler in self.previous.items():
                 signal.signal(number, handler)
