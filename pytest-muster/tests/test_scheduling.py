@@ -1,4 +1,4 @@
-"""Every test once, serial ones alone, no test held for nothing: a model of the workers, and real runs."""
+"""Every test once, serial ones alone, no test held for nothing: a model of the workers."""
 
 import heapq
 import itertools
