@@ -26,7 +26,7 @@ from xdist.workermanage import WorkerController
 from pytest_muster import record, workers
 from pytest_muster.exits import ExitCode
 from pytest_muster.keeping import Trouble, keeper_of
-from pytest_muster.leases import Kind, read_leases
+from pytest_muster.leases import Kind, read_leases, started
 from pytest_muster.lifetimes import shown
 from pytest_muster.recording import ENDING
 from pytest_muster.run import Role, Run, run_of
@@ -166,6 +166,8 @@ class _Workers:
 
 def _lives(pid: int) -> bool:
     """Whether it is a child of ours that still runs; one of another host is not, whatever has its number here."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return started(pid) is not None
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:
