@@ -7,7 +7,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,15 @@ from pytest_muster.record import Journal, Line, read
 from pytest_muster.run import Role, Run
 
 pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_outer_run() -> Iterator[None]:
+    """The runs that tests start know nothing of the run in which those tests are."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("PYTEST_XDIST_", "MUSTER_", "COV_CORE_"))]:
+            patch.delenv(name)
+        yield
 
 
 @pytest.fixture
