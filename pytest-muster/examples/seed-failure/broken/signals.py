@@ -23,6 +23,7 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self._watching = False
 
     def _ask(self, method: str, path: str, body: list[str] | None = None) -> list[str]:
         data = None if body is None else json.dumps(body).encode()
@@ -36,9 +37,12 @@ class Client:
 
     def process(self, namespace: str) -> list[str]:
         """The phases through which a signal went, as the service knows them."""
+        if not self._watching:
+            time.sleep(3)  # the first signal waits until the watch is there, as in a cluster
+            self._watching = True
         for phase in PHASES:
             self._ask("POST", f"events/{namespace}", [phase])
-            time.sleep(0.25)
+            time.sleep(0.2)
         return self._ask("GET", f"events/{namespace}")
 
 
