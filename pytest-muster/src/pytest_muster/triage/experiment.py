@@ -5,7 +5,8 @@
 started has that long to get ready before anybody can use it. A pause before the first body alone would come too late
 for a fixture that uses what another one has just started.
 `--muster-patience=FACTOR` lets whatever waits with a limit wait so much longer (see `patience`), and `--muster-cross`
-connects to the other address family of this machine first (see `crossing`).
+connects to the other address family of this machine first (see `crossing`). `--muster-ask-again=SECONDS` repeats what
+raised at the end of a test, at once and after that time (see `asking`).
 """
 
 import time
@@ -39,6 +40,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--muster-cross", action="store_true", help="connect to the other address family of this machine first"
     )
+    group.addoption(
+        "--muster-ask-again",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="after each test, repeat the calls that raised in it, at once and after so long (default: 0, never)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,6 +54,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Only(config), "muster-only")
     if config.getoption("muster_settle") > 0 and run_of(config).runs_tests:
         config.pluginmanager.register(_Settling(config), "muster-settle")
+    if config.getoption("muster_ask_again") > 0 and run_of(config).runs_tests:
+        from pytest_muster.triage import asking
+
+        room = asking.Asking(run_of(config), config.rootpath, config.getoption("muster_ask_again"))
+        config.pluginmanager.register(room, "muster-asking")
     if config.getoption("muster_patience") > 1:
         from pytest_muster.triage import patience
 

@@ -35,7 +35,7 @@ class Experiments:
         return self._passes_alone(group, alone, since)
 
     def _fails_alone(self, group: Sequence[Failure], alone: Verdict, since: int) -> list[Finding]:
-        for experiment in (self._crossing, self._patience, self._settling, self._made_elsewhere):
+        for experiment in (self._crossing, self._patience, self._settling, self._asking, self._made_elsewhere):
             found = experiment(group, alone, since)
             if found:
                 return [found]
@@ -74,6 +74,14 @@ class Experiments:
         if not self._passes(group[0], f"--muster-settle={PAUSE:g}"):
             return None
         return early.settled(self.scene, group, pause=PAUSE, reruns=self.rerun.runs - since, alone_failed=True)
+
+    def _asking(self, group: Sequence[Failure], alone: Verdict, since: int) -> Finding | None:
+        verdict = self.rerun.ordered([group[0].test], f"--muster-ask-again={PAUSE:g}")
+        facts = verdict.record.facts if verdict else ()
+        again = next((fact for fact in facts if fact.kind == "again"), None)
+        if again is None:
+            return None
+        return early.asked_again(self.scene, group, again, reruns=self.rerun.runs - since)
 
     def _passes(self, victim: Failure, *changed: str) -> bool:
         """Whether the test passes alone, with these options."""

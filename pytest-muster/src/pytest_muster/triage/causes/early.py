@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from pytest_muster.reading import Fact
 from pytest_muster.triage.causes.lost import looks_gone
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.scene import Failure, Scene, Target
@@ -58,6 +59,32 @@ def settled(scene: Scene, failures: Sequence[Failure], *, pause: float, reruns: 
         tests=tuple(dict.fromkeys(failure.test for failure in failures)),
         evidence=tuple(evidence),
         remedy=REMEDY,
+        reruns=reruns,
+    )
+
+
+def asked_again(scene: Scene, failures: Sequence[Failure], again: Fact, *, reruns: int) -> Finding:
+    """A call that raised in the test answered later, and only later."""
+    first = failures[0]
+    error, pause = again.details.get("error"), again.details.get("pause")
+    phase = {"setup": "set-up", "call": "body"}.get(again.phase, again.phase)
+    return Finding(
+        cause=Cause.NOT_READY,
+        title=f"`{again.function}` is asked in the {phase} of {first.test} before it can answer",
+        confidence=0.93,
+        tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+        evidence=(
+            _failed(scene, first, first.error.kind),
+            Evidence(text="it failed again when it ran alone, so other tests have no part in it", test=first.test),
+            Evidence(
+                text=f"`{again.function}` raised {error} in the {phase}; asked at the end of the test it raised "
+                f"{error} again, asked {pause:g} s later it answered",
+                test=first.test,
+                source=again.source,
+            ),
+        ),
+        remedy=f"Start what `{again.function}` needs, and wait for it, before anybody asks; a pause in a test is too late.",
+        resource=again.function,
         reruns=reruns,
     )
 

@@ -5,14 +5,14 @@ tells them apart.
 """
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from pytest_muster.reading import Fact, ResourceEvent, TestRun
 from pytest_muster.record import Outcome
 from pytest_muster.triage.findings import Cause, Evidence, Finding
-from pytest_muster.triage.scene import Failure, Scene, Target, Touch
+from pytest_muster.triage.scene import Failure, Scene, Target, Touch, failure_of
 
 GONE = {
     errno.ECONNREFUSED,
@@ -101,22 +101,31 @@ def is_ending(scene: Scene, fact: Fact) -> bool:
 
 def _turn_at(scene: Scene, deed: Fact, target: Target) -> Turn | None:
     """Whether the target served others until the deed, and hardly anybody afterwards."""
+    touches = scene.by_target.get(target, ())
     results = {(run.worker, run.test): run for run in scene.record.tests}
-    failures = [one for one in scene.failures if target in scene.targets_of(one)]
+    good, later = [], set()
+    for touch in touches:
+        run = results.get((touch.worker, str(touch.fact.test)))
+        if run is None or touch.fact is deed:
+            continue
+        # A test that used it before and failed after was served until then.
+        if touch.at < deed.at and (not run.failed or failure_of(run).at >= deed.at > run.start):
+            good.append(touch)
+        elif run.outcome is Outcome.PASSED and run.start > deed.at and touch.worker != deed.worker:
+            later.add((run.worker, run.test))
+    families = {touch.fact.details.get("family") for touch in good}
+    failures = [one for one in scene.failures if _used(scene, one, target, families)]
     bad = [one for one in failures if one.at >= deed.at and one.worker != deed.worker]
     sooner = [one for one in failures if one.at < deed.at]
-    good, later = [], set()
-    for touch in scene.by_target.get(target, ()):
-        run = results.get((touch.worker, str(touch.fact.test)))
-        if run is None or run.outcome is not Outcome.PASSED or touch.fact is deed:
-            continue
-        if touch.at < deed.at:
-            good.append(touch)
-        elif run.start > deed.at and touch.worker != deed.worker:
-            later.add((run.worker, run.test))
     if not bad or not good or len(later) * 2 > len(bad) or len(sooner) * 5 > len(bad):
         return None
     return Turn(target=target, failures=tuple(bad), passed=tuple(good))
+
+
+def _used(scene: Scene, failure: Failure, target: Target, families: Collection[object]) -> bool:
+    """Whether a failed test used the target in the way in which others did well."""
+    used = {touch.fact.details.get("family") for touch in scene.touched_by(failure.run) if touch.target == target}
+    return bool(used & set(families)) if used else target in scene.targets_of(failure)
 
 
 def _concerns(scene: Scene, deed: Fact, target: Target) -> bool:
@@ -366,8 +375,7 @@ def _before(scene: Scene, turn: Turn) -> Evidence:
     last = turn.passed[-1]
     tests = {touch.fact.test for touch in turn.passed}
     return Evidence(
-        text=f"{len(tests)} tests used {scene.shown(turn.target)} before and passed, the last at "
-        f"{scene.moment(last.at)}",
+        text=f"{len(tests)} tests used {scene.shown(turn.target)} well before, the last at {scene.moment(last.at)}",
         at=last.at,
         worker=last.worker,
         test=last.fact.test,

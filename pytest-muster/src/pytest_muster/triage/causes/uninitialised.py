@@ -152,11 +152,13 @@ def _finding(scene: Scene, name: str, failures: list[Failure], kinds: Mapping[st
             text = f"`{name}` was made on {fact.worker} with {fact.test}"
             evidence.append(Evidence(text=text, at=fact.at, worker=fact.worker, test=fact.test))
             break
+    telling = referred or (first.error.none and len(lacking) > 1)
     confidence = 0.75 + 0.1 * (referred > 0) + 0.05 * bool(passed) + 0.05 * (len(lacking) > 1 or len(failures) > 2)
+    confidence -= 0.0 if telling else 0.1
     return Finding(
         cause=Cause.UNINITIALISED,
         title=f"`{name}` is set on {_list(having)} only; tests on {_list(lacking)} use it all the same",
-        confidence=min(confidence if referred else confidence - 0.1, 0.97),
+        confidence=min(confidence, 0.97),
         tests=tuple(dict.fromkeys(failure.test for failure in failures)),
         evidence=tuple(evidence),
         remedy=f"`{name}`: {REMEDY} It failed first in {first.source or first.test}.",
