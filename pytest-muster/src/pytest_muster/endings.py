@@ -201,6 +201,8 @@ class _Ending:
         self.workers_gone = threading.Event()
         self.tearing_down = threading.Event()
         self.over = threading.Event()
+        self.claim = threading.Lock()
+        """Taken for good by the thread that tears shared things down."""
         self.tearing = ""
         self.running: dict[str, float] = {}
         self.other_troubles: list[Trouble] = []
@@ -268,6 +270,8 @@ class _Ending:
 
     def _leave_stuck(self) -> None:
         """The test neither ends nor lets itself be interrupted, so its process has to go, but in order."""
+        if not self.claim.acquire(blocking=False):
+            return
         self.stage = _Stage.TEARDOWN
         self._tear_down(tell=lambda text: None)
         self.run.journal.write("end", exit=int(ExitCode.DEADLINE), ending=self.ending, counts={}, wall=self.deadline)
@@ -294,7 +298,7 @@ class _Ending:
         self.hurry.set()
         if self.stage is _Stage.TEARDOWN and self.tearing:
             self._tell(f"muster: {signal.Signals(number).name} noted; {self.tearing} is still being torn down")
-        elif self.stage is _Stage.LEAVING:
+        elif self.stage is _Stage.LEAVING and self.run.role is Role.CONTROLLER:
             self._tell("muster: workers are killed; shared resources are torn down after that")
 
     def _halt(self) -> None:
@@ -340,7 +344,9 @@ class _Ending:
         self._await_workers(GRACE[self.ending or Ending.FINISHED], unless=self.hurry)
         if not self.workers_gone.is_set():
             self.workers.signal(signal.SIGTERM)
-            self._await_workers(1.0 if self.hurry.is_set() else KILL_AFTER, unless=None)
+            # Without a test there was no fixture that would have to be torn down.
+            patience = 0.0 if self.ending is Ending.SET_UP_FAILED else 1.0 if self.hurry.is_set() else KILL_AFTER
+            self._await_workers(patience, unless=None)
         if not self.workers_gone.is_set():
             self.workers.signal(signal.SIGKILL)
 
@@ -359,8 +365,10 @@ class _Ending:
         self.workers_gone.set()
         for (title, text), of in workers.troubles(self.run).items():
             self.other_troubles.append(Trouble(title=f"{title} on {', '.join(of)}", text=text, name=title))
-        self.stage = _Stage.TEARDOWN
         self.tearing_down.set()
+        if not self.claim.acquire(blocking=False):
+            self.over.wait()  # for ever: the other thread ends this process
+        self.stage = _Stage.TEARDOWN
         self._tear_down(tell=self._tell if self.ending else lambda text: None)
         self.stage = _Stage.OVER
         self.over.set()
