@@ -211,15 +211,13 @@ class LongestFirst:
             if name == worker or unit is None or not unit.tests:
                 continue
             moved: deque[int] = deque()
-            seconds = unit.cost
+            i_end, they_end = mine + unit.cost, theirs
             for test in reversed(unit.tests):
-                more = self._seconds_of(test)
-                if mine + seconds + more > theirs - (seconds - unit.cost) - more and (
-                    moved or mine + seconds + more >= theirs
-                ):
+                i_end, they_end = i_end + self._seconds_of(test), they_end - self._seconds_of(test)
+                # The first one only has to end sooner here than there; more of them must not make this the longer lane.
+                if i_end >= theirs or (moved and i_end > they_end + 1e-9):
                     break
                 moved.appendleft(test)
-                seconds += more
             if not moved:
                 continue
             for _ in moved:
