@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+import pytest_muster
+from pytest_muster.cli import COMMANDS
+from pytest_muster.exits import ExitCode
+
 ROOT = Path(__file__).parents[1]
 FOREIGN = ("PYTEST", "MUSTER", "COV_", "CI", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
 
@@ -90,3 +94,29 @@ def test_links_lead_somewhere():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/README.md")]:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_the_tables_name_every_option_and_exit_code():
+    page = (ROOT / "README.md").read_text()
+    shown = subprocess.run(
+        [sys.executable, "-m", "pytest", "--help"], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    options = set(re.findall(r"--muster-[a-z-]+", shown.stdout))
+    assert "--muster-deadline" in options
+    assert sorted(option for option in options if option not in page) == []
+    ini = set(re.findall(r"^ +(muster_[a-z_]+) \(", shown.stdout, re.MULTILINE))
+    assert sorted(name for name in ini if f"`{name}`" not in page) == []
+    assert all(f"| {code.value} |" in page for code in ExitCode)
+
+
+def test_the_tables_name_every_command():
+    page = (ROOT / "README.md").read_text()
+
+    assert [name for name in COMMANDS if f"`muster {name}" not in page] == []
+
+
+def test_the_tables_name_everything_public():
+    page = (ROOT / "README.md").read_text()
+
+    assert [name for name in pytest_muster.__all__ if f"muster.{name}" not in page] == []
