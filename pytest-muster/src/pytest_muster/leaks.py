@@ -5,6 +5,10 @@ child processes, sockets, open files, pending tasks of a longer event loop, envi
 directory, and files in the temporary directory. What fixtures of a wider scope make is theirs, whether they make it in
 their own set-up, or later, if it can be reached from their values. What is just closing gets a moment for it.
 
+Leaks are listed by default and do not fail a test, so that the plugin turns no healthy suite red on the day it is
+installed: a pool that a module makes on first use and keeps is also something that a test left behind.
+`muster_leaks = fail` in the settings of pytest makes them errors of the test's teardown.
+
 Not noticed are a descriptor that takes the number of one that was open before and closed in the test, processes that
 have left their parent, and files below directories that existed before.
 """
@@ -410,7 +414,7 @@ class _Detector:
                 self.run.journal.write("leak", test=item.nodeid, worker=self.run.worker, **leak.plain())
         if self.found and self.fails and not self.failed:
             lines = "".join(f"\n  {leak}" for leak in self.found)
-            raise LeftBehind(f"the test passed, but left behind{lines}", pytrace=False)
+            raise LeftBehind(f"the test left behind{lines}", pytrace=False)
         return result
 
     @pytest.hookimpl(wrapper=True)

@@ -152,9 +152,12 @@ def command_of(pid: int) -> str:
     """The command line of a process; empty if it has ended, also if nobody has collected it yet."""
     if sys.platform == "linux":
         try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            # Empty for one that has ended, and for a moment after the start of any.
+            name, _, rest = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")
         except OSError:
             return ""
+        return words or ("" if rest.split()[0] in "ZX" else name.partition("(")[2])
     done = subprocess.run(
         ["ps", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, text=True, timeout=5, check=False
     )
