@@ -183,6 +183,8 @@ class Listener:
                 break
             if frame.f_code.co_filename.startswith(_OURS):
                 return False
+            if self.project.relative(frame.f_code.co_filename) is not None:
+                break  # this plugin only called what did it, such as the teardown of a resource
             frame = frame.f_back
         return True
 
