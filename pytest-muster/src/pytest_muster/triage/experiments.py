@@ -11,6 +11,8 @@ from pytest_muster.triage.scene import Failure, Scene, failure_of
 
 PAUSE = 2.0  # seconds; most things that start in a test suite are ready by then
 FACTOR = 4.0
+MAKERS = 3
+"""So many tests are tried that may have made what another one lacks."""
 _LOSSES = {Cause.EARLY_TEARDOWN, Cause.INFRASTRUCTURE_GONE}
 LONGEST = 60.0  # seconds that a test may take with all its limits so many times as long
 
@@ -100,6 +102,12 @@ class Experiments:
             shown = f"{victim.test} fails without a worker and passes on the first one, where `{name}` is set"
             used = self.rerun.runs - since
             return uninitialised.confirmed(self.scene, name, group, shown, reruns=used)
+        for name, maker in uninitialised.makers(self.scene, names)[:MAKERS]:
+            after = self.rerun.ordered([maker, victim.test])
+            if after is not None and after.fails(victim.test) is False:
+                shown = f"{victim.test} fails alone and passes after {maker}, which sets `{name}`"
+                used = self.rerun.runs - since
+                return uninitialised.confirmed(self.scene, name, group, shown, reruns=used)
         return None
 
     def _passes_alone(self, group: Sequence[Failure], alone: Verdict, since: int) -> list[Finding]:

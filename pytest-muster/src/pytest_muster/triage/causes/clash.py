@@ -55,10 +55,10 @@ def claims(scene: Scene) -> Iterator[Finding]:
     by_target: dict[tuple[Cause, Target], list[Meeting]] = {}
     for failure in scene.failures:
         for meeting in meetings(scene, failure)[:1]:
-            if _confidence(meeting):
+            if _confidence(scene, meeting):
                 by_target.setdefault((meeting.cause, meeting.target), []).append(meeting)
     for several in by_target.values():
-        yield finding(scene, several, confidence=max(map(_confidence, several)))
+        yield finding(scene, several, confidence=max(_confidence(scene, meeting) for meeting in several))
 
 
 def finding(scene: Scene, several: Sequence[Meeting], *, confidence: float) -> Finding:
@@ -147,10 +147,15 @@ def _score(failure: Failure, target: Target, cause: Cause) -> int:
     return rank + 4 * named + (failure.error.errno == errno.EADDRINUSE and cause is Cause.PORT_CLASH) * 4
 
 
-def _confidence(meeting: Meeting) -> float:
+def _confidence(scene: Scene, meeting: Meeting) -> float:
     """0 if only a rerun can tell."""
     error = meeting.failure.error
     match meeting.cause:
+        case Cause.PORT_CLASH if meeting.own.fact.kind == "spawn":
+            # Of two processes that want one port, one ends.
+            workers = {touch.worker for touch in (meeting.own, *meeting.others)}
+            ended = any(fact.kind == "child" and fact.worker in workers for fact in scene.record.facts)
+            return 0.91 if ended else 0.78
         case Cause.PORT_CLASH:
             return 0.93 if error.errno == errno.EADDRINUSE else 0.78
         case Cause.FILE_CLASH:

@@ -83,7 +83,7 @@ def asked_again(scene: Scene, failures: Sequence[Failure], again: Fact, *, rerun
                 source=again.source,
             ),
         ),
-        remedy=f"Start what `{again.function}` needs, and wait for it, before anybody asks; a pause in a test is too late.",
+        remedy=f"Start what `{again.function}` needs, and wait for it, before anybody asks; a pause in tests is late.",
         resource=again.function,
         reruns=reruns,
     )

@@ -41,6 +41,22 @@ def suspects(scene: Scene, failures: Sequence[Failure]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: (name.count("."), name)))
 
 
+def makers(scene: Scene, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Variables, and the tests with which they were set."""
+    found: dict[str, str] = {}
+    for fact in scene.record.facts:
+        details = fact.details
+        if fact.kind == "global" and fact.test is not None:
+            name = f"{details.get('module')}.{details.get('name')}"
+        elif fact.kind == "env" and details.get("action") == "set" and fact.test is not None:
+            name = f"{ENVIRON}{details.get('name')}"
+        else:
+            continue
+        if name in names:
+            found.setdefault(name, fact.test)
+    return [(name, found[name]) for name in names if name in found]
+
+
 def confirmed(scene: Scene, name: str, failures: Sequence[Failure], shown: str, *, reruns: int) -> Finding:
     """A rerun in which the variable was set passed."""
     claim = _finding(scene, name, list(failures), kinds_by_worker(scene))
