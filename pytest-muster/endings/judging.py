@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 
 from endings.running import Seen
 from endings.ways import SIGNALS, SUDDEN, Case, Way
@@ -30,10 +31,14 @@ EXITS: dict[Way, set[int]] = {
 """What each way exits with, if the end came while tests were still to run."""
 
 
+_UNDISTURBED = {Way.NORMAL, Way.FAILURES, Way.EXIT_FIRST, Way.MAX_FAIL, Way.SET_UP_FAILS, Way.TEARDOWN_FAILS}
+
+
 def judge(case: Case, seen: Seen) -> list[str]:
     """What was wrong; nothing if all promises were kept."""
     judge = _Judge(case, seen)
-    return [*judge.exit_code(), *judge.shared(), *judge.order(), *judge.leftovers(), *judge.record(), *judge.swept()]
+    said = [judge.exit_code(), judge.shared(), judge.own(), judge.order(), judge.leftovers(), judge.record()]
+    return [*chain(*said), *judge.swept()]
 
 
 class _Judge:
@@ -110,10 +115,22 @@ class _Judge:
             if leaving and not down and resource.fails != "teardown":
                 yield f"{name}: its teardown was cut off"
 
+    def own(self) -> Iterator[str]:
+        """What each worker has for itself, where none is cut off."""
+        if self.case.way not in _UNDISTURBED:
+            return
+        begun = Counter((line.name, line.pid) for line in self.told if line.event == "worker-setup-end")
+        ended = Counter((line.name, line.pid) for line in self.told if line.event == "worker-teardown-end")
+        for name, pid in begun.keys() | ended.keys():
+            if begun[name, pid] != 1 or ended[name, pid] != 1:
+                counts = f"{begun[name, pid]} times, torn down {ended[name, pid]} times"
+                yield f"{name}: set up in process {pid} {counts}"
+
     def _was_cut(self, name: str) -> bool:
         """Whether the run ended between its last line and its being ready."""
         return any(
-            line["type"] == "resource" and line["name"] == name and line["event"] == "failed" for line in self.lines
+            line["type"] == "resource" and line["name"] == name and line["event"] in {"failed", "cancelled"}
+            for line in self.lines
         )
 
     def order(self) -> Iterator[str]:
@@ -142,15 +159,10 @@ class _Judge:
         if not self.sudden:
             yield from (f"still running: {process}" for process in seen.left)
             yield from (f"directory left: {directory}" for directory in seen.directories)
-            if not self._keeps_commands():
-                yield from (f"lease left: {lease}" for lease in seen.leases)
+            yield from (f"lease left: {lease}" for lease in seen.leases)
         elif self.case.way is Way.CONTROLLER_KILLED:
             yield from (f"still running: {process}" for process in seen.left)
         yield from (f"left after the sweep: {thing}" for thing in seen.after_sweep)
-
-    def _keeps_commands(self) -> bool:
-        """Whether a clean-up command is rightly left to the sweeper."""
-        return any(self.counts["swept", resource.name] for resource in self.case.suite.shared)
 
     def record(self) -> Iterator[str]:
         if not self.lines and not (self.seen.struck and self._came_early()):
@@ -173,10 +185,9 @@ class _Judge:
             if swept > 1:
                 yield f"{name}: its clean-up command ran {swept} times"
             torn = self.counts["teardown-end", name]
-            if self.counts["registered", name] and not swept:
-                if self.sudden and not self.counts["teardown-begin", name]:
-                    yield f"{name}: its clean-up command did not run"
-                if resource.fails == "teardown" and self.counts["teardown-begin", name] and not torn:
-                    yield f"{name}: its clean-up command did not run after its teardown had failed"
             if swept and torn and not self.sudden:
                 yield f"{name}: its clean-up command ran although it was torn down"
+            # Killed after its teardown, it may have had the time to give the command back.
+            excused = self.sudden and self.counts["teardown-begin", name]
+            if self.counts["registered", name] and not (swept or torn or excused):
+                yield f"{name}: neither was it torn down nor did its clean-up command run"

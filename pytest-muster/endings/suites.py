@@ -183,13 +183,17 @@ def _shared(resource: Resource) -> str:
     body.append(f"{wait}({resource.set_up})")
     if resource.fails == "set-up":
         body.append("raise RuntimeError('planted in set-up')")
-    body += [f"tell('setup-end', {name!r})", f"yield {{'name': {name!r}}}", f"tell('teardown-begin', {name!r})"]
+    body += [f"tell('setup-end', {name!r})", f"yield {_value(name)}", f"tell('teardown-begin', {name!r})"]
     body.append(f"{wait}({resource.tear_down})")
     if resource.fails == "teardown":
         body.append("raise RuntimeError('planted in teardown')")
     body.append(f"tell('teardown-end', {name!r})")
     parameters = ", ".join(["muster_run", *resource.needs])
     return f"@muster.shared\n{'async ' if resource.is_async else ''}def {name}({parameters}):\n" + _indented(body)
+
+
+def _value(name: str) -> str:
+    return f"{{'name': {name!r}}}"
 
 
 def _command(name: str) -> str:
@@ -205,7 +209,7 @@ def _own(resource: WorkerResource) -> str:
     body.append(f"time.sleep({resource.set_up})")
     if resource.dies == "set-up":
         body.append("die_once('died')")
-    body += [f"tell('worker-setup-end', {name!r})", f"yield {name!r}", f"tell('worker-teardown-begin', {name!r})"]
+    body += [f"tell('worker-setup-end', {name!r})", f"yield {_value(name)}", f"tell('worker-teardown-begin', {name!r})"]
     body.append(f"time.sleep({resource.tear_down})")
     if resource.dies == "teardown":
         body.append("die_once('died')")
@@ -215,6 +219,7 @@ def _own(resource: WorkerResource) -> str:
 
 def _test(test: Test) -> str:
     body = [f"tell('test-begin', {test.name!r})"]
+    body += [f"assert {need} == {_value(need)}" for need in sorted(test.needs)]
     if test.has_place:
         body.append("muster_test.start(['sleep', '300'], cwd=muster_test.directory)")
     body += [f"time.sleep({test.takes})", f"tell('test-end', {test.name!r})", test.does]

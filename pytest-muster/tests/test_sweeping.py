@@ -220,6 +220,28 @@ def test_the_next_run_sweeps_and_says_so(project):
     assert not directory.exists()
 
 
+@pytest.mark.parametrize("where", ["set-up", "teardown"])
+def test_what_a_failed_set_up_or_teardown_leaves_is_cleaned_up_by_the_run(project, where):
+    (project / "test_three.py").write_text(
+        "import pytest_muster as muster\n\n"
+        "@muster.shared\n"
+        "def service(muster_run):\n"
+        "    muster_run.on_sweep(['touch', 'cleaned-up'])\n"
+        f"    assert {where == 'teardown'}\n"
+        "    yield\n"
+        "    assert False\n\n"
+        "def test_it(service):\n"
+        "    pass\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", "test_three.py"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60, check=False)
+
+    assert f"shared {where} of service" in done.stdout
+    assert "ran touch cleaned-up\n" in done.stdout
+    assert (project / "cleaned-up").exists()
+    assert not list(project.glob(".muster/runs/*/leases"))
+
+
 def test_a_worker_that_is_killed_is_swept_while_the_run_goes_on(project):
     (project / "test_two.py").write_text(
         "import os, signal\n"

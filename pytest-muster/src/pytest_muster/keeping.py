@@ -217,7 +217,7 @@ class Keeper:
             kept.life.end()  # if its set-up ends after all, its teardown follows at once
             if kept.name not in [trouble.name for trouble in self.troubles]:
                 self._write(kept, "cancelled")
-            self._close(kept, keep_commands=not ready.done())
+            self._close(kept, keep_commands=True)  # there is no teardown for what it has made
         self._starting.clear()
 
     def _end(self, kept: Kept) -> None:

@@ -175,8 +175,10 @@ class Place:
         self.checks[wait.what] = check
 
     def on_sweep(self, argv: Sequence[str | Path]) -> None:
-        """Let the sweeper run this command if the run dies before this place has ended.
+        """Let this command clean up where there is no teardown, or none that works.
 
+        The sweeper runs it if the run dies before this place has ended; the run itself runs it at its end if the set-up
+        or the teardown that this place is for fails.
         It runs from the directory that is current now, at most 30 seconds; to be run twice must not harm.
         """
         words = [str(word) for word in argv]
@@ -189,7 +191,7 @@ class Place:
     def close(self, *, keep_commands: bool = False) -> None:
         """Stop the processes, the last one first, give everything back, and remove the directory.
 
-        With `keep_commands` the commands of `on_sweep` stay for the sweeper: something else was not cleaned up.
+        With `keep_commands` the commands of `on_sweep` are run at the end of the run: something was not cleaned up.
         Raises what went wrong when everything has been tried. What was interrupted is done by closing it again.
         """
         with self._lock:

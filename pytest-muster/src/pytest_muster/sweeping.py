@@ -284,17 +284,12 @@ class _Sweeper:
         done = sweep(self.muster)
         prune(self.muster, max(session.config.getoption("--muster-keep"), 1))
         if done and (done.done or done.failed):
-            self._say(session.config, f"muster: swept up after a dead run: {done}")
+            _tell(session.config, f"muster: swept up after a dead run: {done}")
 
     @pytest.hookimpl(trylast=True, optionalhook=True)
     def pytest_testnodedown(self, node: WorkerController, error: object | None) -> None:
         if error:
             sweep_worker(self.run, node.gateway.id)
-
-    def _say(self, config: pytest.Config, line: str) -> None:
-        reporter = config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            reporter.write_line(line)
 
 
 @pytest.hookimpl(trylast=True)
@@ -302,6 +297,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Take our name off the run if everything of ours is given back; otherwise it tells that we are dead."""
     run = run_of(config)
     directory = run.directory / "leases"
+    if run.owns_shared:
+        _run_kept_commands(config, run)
     leases = read_leases(directory)
     held = {lease.owner for lease in leases if lease.kind is not Kind.OWNER}
     for lease in [lease for lease in leases if lease.kind is Kind.OWNER and lease.owner not in held]:
@@ -309,6 +306,22 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             lease.give_back()
     with contextlib.suppress(OSError):
         directory.rmdir()
+
+
+def _run_kept_commands(config: pytest.Config, run: Run) -> None:
+    """Those of a set-up or teardown that went wrong. One that fails keeps its lease."""
+    done = Sweep()
+    for lease in reversed(read_leases(run.directory / "leases")):
+        if lease.kind is Kind.COMMAND and lease.owner == os.getpid():
+            _run_command(run.id, lease, done)
+    for line in done.lines:
+        _tell(config, f"muster: {line}")
+
+
+def _tell(config: pytest.Config, line: str) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line(line)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
