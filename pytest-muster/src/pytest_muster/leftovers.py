@@ -298,12 +298,15 @@ def _behind(one: object) -> Iterable[object]:
     return gc.get_referents(one)
 
 
-_ATOMS = (int, float, complex, str, bytes, bool, type(None), type, types.ModuleType, types.CodeType)
+_NOT_FOLLOWED = (
+    *(int, float, complex, str, bytes, bool, type(None), type, types.ModuleType, types.CodeType),
+    *(asyncio.AbstractEventLoop, asyncio.Runner),  # what a loop runs is not all its owner's
+)
 
 
 def _is_followed(one: object) -> bool:
-    if isinstance(one, _ATOMS) or isinstance(one, asyncio.AbstractEventLoop | asyncio.Runner):
-        return False  # what a loop runs is not all its owner's
+    if isinstance(one, _NOT_FOLLOWED):
+        return False
     if isinstance(one, dict):
         return "__builtins__" not in one
     return not type(one).__module__.startswith(("_pytest.", "pluggy.", "xdist."))
