@@ -33,7 +33,7 @@ from pytest_muster.run import Role, Run, run_of
 from pytest_muster.sweeping import sweep_worker
 from pytest_muster.watching import watcher_of
 
-KILL_AFTER = 3.0
+KILL_AFTER = 5.0
 """Seconds that a worker has for its fixtures after it was interrupted."""
 STUCK_AFTER = 6.0
 """Seconds after the deadline until a process that is alone and does not let itself be interrupted is left."""
@@ -142,8 +142,7 @@ class _Halting:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def _leave(self) -> None:
-        if self.testing:
-            self.testing = False
+        if self.testing:  # until the exception has left the test: Python drops one that is raised in a `__del__`
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # execnet sends one after five seconds, into our teardown
             raise Stopped("the run ends")
 
@@ -342,11 +341,12 @@ class _Ending:
     def _remove_workers(self) -> None:
         """Interrupt the workers when their grace is over, then kill them."""
         self._await_workers(GRACE[self.ending or Ending.FINISHED], unless=self.hurry)
-        if not self.workers_gone.is_set():
-            self.workers.signal(signal.SIGTERM)
-            # Without a test there was no fixture that would have to be torn down.
-            patience = 0.0 if self.ending is Ending.SET_UP_FAILED else 1.0 if self.hurry.is_set() else KILL_AFTER
-            self._await_workers(patience, unless=None)
+        # Without a test there is no fixture that would have to be torn down.
+        patience = 0.0 if self.ending is Ending.SET_UP_FAILED else 1.0 if self.hurry.is_set() else KILL_AFTER
+        for _ in range(2):
+            if not self.workers_gone.is_set():
+                self.workers.signal(signal.SIGTERM)
+                self._await_workers(patience / 2, unless=None)
         if not self.workers_gone.is_set():
             self.workers.signal(signal.SIGKILL)
 
