@@ -13,7 +13,7 @@ MUSTER_CORE := $(addprefix pytest-muster/tests/test_,compatibility.py plugin.py)
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  ARGS="…" reaches the command: make demo ARGS=--keep, make test ARGS="-k ledger", make bench ARGS=ingest'
 
 $(READY): requirements/dev.txt pyproject.toml pytest-muster/pyproject.toml
@@ -58,11 +58,12 @@ triage-table: $(READY) ## Every planted fault and what the triage makes of it (A
 	@$(BIN)/python pytest-muster/tests/planted/table.py $(ARGS)
 
 .PHONY: check
-check: $(READY) ## Format, lint, types, import contracts, generated files
+check: $(READY) ## Format, lint, types, import contracts, test code, generated files
 	@$(BIN)/ruff format --check --quiet . || { echo 'run: make fmt'; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/muster check
 	@$(BIN)/python scripts/generate --check
 
 .PHONY: fmt
@@ -85,4 +86,4 @@ lock: $(READY) ## Pin the requirements anew (needs uv)
 
 .PHONY: clean
 clean: ## Remove the environment and caches
-	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(OLDEST) .muster .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
