@@ -104,7 +104,7 @@ class Cache:
         return self._synced.wait(within)
 
     def _fill(self) -> None:
-        time.sleep(0.1)
+        time.sleep(1)  # lists what there is
         self._mapping = dict(line.split() for line in self._file.read_text().splitlines())
         self._synced.set()
 
