@@ -211,8 +211,10 @@ class _Stage:
         return [str(path) for path in Path("/tmp").glob(f"muster-*/{run.name[-6:]}-*")] if run else []  # noqa: S108
 
     def leases(self) -> list[str]:
+        """Of things; a worker that was only just starting may have left its name and nothing else."""
         run = self.seen.run
-        return [path.read_text() for path in sorted(run.glob("leases/*.json"))] if run else []
+        files = sorted(run.glob("leases/*.json")) if run else []
+        return [file.read_text() for file in files if not file.name.startswith("owner-")]
 
     def read(self) -> list[Told]:
         lines = [line.split() for line in self.log.read_text().splitlines()]
