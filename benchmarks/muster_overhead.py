@@ -31,6 +31,7 @@ def seconds(suite: Path, plugins: list[str]) -> tuple[float, float]:
     """The wall time and the processor time of one run; no other plugin than the named ones is loaded."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugins, "-n", str(WORKERS)]
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed plugin is compiled once, not in every process
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, cwd=suite, env=environment, capture_output=True, text=True, check=False)
     took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -16,9 +16,9 @@ from xdist.report import report_collection_diff
 from xdist.scheduler import LoadScheduling, Scheduling
 from xdist.workermanage import WorkerController, parse_tx_spec_config
 
-from pytest_muster import durations, keeping, record, replaying
+from pytest_muster import durations, keeping, record, repeating
 from pytest_muster.plans import AsListed, LongestFirst, Plan, Repeat
-from pytest_muster.replaying import CHOSEN, SCRIPT, Script
+from pytest_muster.repeating import CHOSEN, SCRIPT, Script
 from pytest_muster.run import Role, Run, run_of
 from pytest_muster.slots import SLOTS
 
@@ -27,7 +27,7 @@ SERIAL = pytest.StashKey[frozenset[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    replaying.add_options(parser)
+    repeating.add_options(parser)
     group = parser.getgroup("muster")
     group.addoption(
         "--muster-scheduler",
@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     run = run_of(config)
     if run.owns_shared:
         slots = 0 if run.role is Role.ALONE else run.workers
-        config.stash[SCRIPT] = script = replaying.read_script(config, run.directory, slots=slots)
+        config.stash[SCRIPT] = script = repeating.read_script(config, run.directory, slots=slots)
         if script and run.role is Role.CONTROLLER:
             _refuse_others(config, "--muster-replay")
     if run.runs_tests:
@@ -64,12 +64,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     script = config.stash.get(SCRIPT, None)
     if script:
         order = [test for slot in sorted(script.lanes) for test in script.lanes[slot]] + list(script.serial)
-        _say(config, [*script.notes, *replaying.missing(order, (item.nodeid for item in items))])
-        replaying.choose(config, items, script.tests)
-        replaying.arrange(items, order)
+        _say(config, [*script.notes, *repeating.missing(order, (item.nodeid for item in items))])
+        repeating.choose(config, items, script.tests)
+        repeating.arrange(items, order)
     chosen: list[str] | None = getattr(config, "workerinput", {}).get(CHOSEN)  # how xdist marks a worker
     if chosen is not None:
-        replaying.choose(config, items, set(chosen))
+        repeating.choose(config, items, set(chosen))
     return result
 
 
@@ -228,7 +228,7 @@ class Scheduler:
     def _repeat(self, script: Script, tests: Sequence[str]) -> "Deal":
         numbers = {test: number for number, test in enumerate(tests)}
         order = [test for lane in script.lanes.values() for test in lane] + list(script.serial)
-        _say(self.config, [*script.notes, *replaying.missing(order, numbers)])
+        _say(self.config, [*script.notes, *repeating.missing(order, numbers)])
         plan = Repeat(
             {slot: [numbers[test] for test in lane if test in numbers] for slot, lane in script.lanes.items()}
         )
