@@ -38,6 +38,25 @@ def test_waits_for_the_gate():
         time.sleep(0.02)
 """
 
+SHARED = """
+import time
+from pathlib import Path
+import pytest_muster as muster
+
+HERE = Path(__file__).parent
+
+def wait_for(name):
+    until = time.monotonic() + 30
+    while not (HERE / name).exists() and time.monotonic() < until:
+        time.sleep(0.02)
+
+@muster.shared(within=60)
+def server(muster_run):
+    wait_for("start")
+    yield {}
+    wait_for("stop")
+"""
+
 
 class Terminal:
     """As much of a terminal as is needed to say what is on its screen."""
@@ -248,3 +267,34 @@ def test_the_remaining_time_comes_from_an_earlier_run():
 def test_durations_read_as_one_says_them():
     assert [duration(0.04), duration(9.97), duration(185)] == ["0.0 s", "10 s", "3:05"]
     assert [clock(59.6), clock(3725)] == ["1:00", "1:02:05"]
+
+
+def test_a_terminal_shows_a_shared_resource_until_it_is_down(watch, suite):
+    (suite / "conftest.py").write_text(SHARED)
+    (suite / "test_some.py").write_text(SUITE.replace("the_gate()", "the_gate(server)"))
+    watched = watch("-n", "1", "-k", "gate")
+
+    starting = watched.until(lambda screen: re.search(r"^starting .*server$", screen, re.MULTILINE))
+    (suite / "start").touch()
+    watched.until(lambda screen: re.search(r"^ready .*server$", screen, re.MULTILINE))
+    (suite / "gate").touch()
+    watched.until(lambda screen: re.search(r"^stopping .*server$", screen, re.MULTILINE))
+    (suite / "stop").touch()
+    code = watched.end()
+
+    assert "gw0" not in starting
+    assert code == 0, watched.terminal.text()
+    assert not re.search(r"^(ready|stopping) ", watched.terminal.text(), re.MULTILINE)
+
+
+def test_the_death_of_a_worker_is_shown_and_its_line_goes(watch, suite):
+    (suite / "test_some.py").write_text("import os\ndef test_exits(): os._exit(3)\ndef test_stays(): pass\n")
+    watched = watch("-n", "1")
+
+    code = watched.end()
+    screen = watched.terminal.text()
+
+    assert code == 1
+    assert "FAILED test_some.py::test_exits\n       gw0: worker 'gw0' crashed while running" in screen
+    assert "1 failed, 1 passed" in screen
+    assert not re.search(r"^gw\d +\d", screen, re.MULTILINE), screen

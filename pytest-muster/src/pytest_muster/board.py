@@ -77,6 +77,11 @@ class Board:
             if current is not None and current.name == report.nodeid:
                 self._workers[worker] = None
 
+    @property
+    def shares(self) -> bool:
+        """Whether a shared resource is up, or was not seen to end."""
+        return bool(self._resources)
+
     def resource(self, line: Line) -> None:
         with self._lock:
             if line["event"] == "stopped" and line.get("ok") is not False:

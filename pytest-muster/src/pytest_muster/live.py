@@ -118,7 +118,15 @@ class _Live:
         try:
             return (yield)
         finally:
-            self._close()
+            if not self.board.shares:  # otherwise their teardown is still to be seen
+                self._close()
+
+    def pytest_muster_shared_stopped(self) -> None:
+        self._close()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_terminal_summary(self) -> None:
+        self._close()
 
     def pytest_unconfigure(self) -> None:
         self._close()
