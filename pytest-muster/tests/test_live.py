@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from pytest_muster import screen
 from pytest_muster.board import Board, clock, duration
 from pytest_muster.screen import Row, cells, cut
 
@@ -102,6 +103,16 @@ class Terminal:
 
     def _extend(self) -> None:
         self.rows.extend([] for _ in range(self.row + 1 - len(self.rows)))
+
+    def resize(self, columns: int) -> None:
+        """Wrap what is there anew, as most terminals do; the cursor stays in its line."""
+        wrapped: list[list[str]] = []
+        for number, row in enumerate(self.rows):
+            if number == self.row:
+                self.row = len(wrapped)
+                break
+            wrapped += [row[start : start + columns] for start in range(0, max(len(row), 1), columns)]
+        self.columns, self.rows, self.column = columns, [*wrapped, []], 0
 
     def text(self) -> str:
         return "\n".join("".join(row).rstrip() for row in self.rows)
@@ -199,7 +210,7 @@ def test_a_terminal_shows_what_each_worker_does_and_keeps_only_the_failures(watc
     assert not re.search(r"idle|of 5 ·|^gw\d +\d", after, re.MULTILINE), after
 
 
-def test_ctrl_c_and_a_narrower_terminal_leave_a_clean_screen(watch, suite):
+def test_ctrl_c_leaves_a_clean_screen(watch, suite):
     watched = watch("-n", "2", "-k", "gate", columns=60)
     watched.until(lambda screen: "waits_for_the_gate" in screen)
 
@@ -218,11 +229,11 @@ def test_who_asks_for_pytests_own_lines_gets_them(watch, suite, options):
 
     watched = watch("-n", "1", *options)
     watched.end()
-    screen = watched.terminal.text()
+    seen = watched.terminal.text()
 
-    assert "of 5 ·" not in screen
-    assert "1 failed, 4 passed" in screen
-    assert "PASSED" in screen if options == ("-v",) else "F...." in screen
+    assert "of 5 ·" not in seen
+    assert "1 failed, 4 passed" in seen
+    assert "PASSED" in seen if options == ("-v",) else "F...." in seen
 
 
 def test_a_log_keeps_pytests_dots(suite):
@@ -235,6 +246,39 @@ def test_a_log_keeps_pytests_dots(suite):
 
     assert "F...." in done.stdout
     assert "\x1b" not in done.stdout
+
+
+class Writer:
+    """A terminal writer whose terminal we can look at."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+
+    def get_terminal_writer(self) -> "Writer":
+        return self
+
+    def write_raw(self, msg: str, *, flush: bool = False) -> None:
+        self.terminal.feed(msg.replace("\n", "\r\n"))  # as the line discipline of a terminal does
+
+    def markup(self, text: str, **markup: bool) -> str:
+        return text
+
+
+def test_a_narrower_terminal_keeps_what_was_written_above(monkeypatch):
+    terminal = Terminal(40, 20)
+    writer = Writer(terminal)
+    monkeypatch.setattr(screen, "size", lambda: (terminal.columns, terminal.lines))
+    shown = screen.Screen(writer)
+    writer.write_raw("written before\n")
+    shown.show([Row(text="x" * 30), Row(text="y" * 10)])
+
+    terminal.resize(20)
+    shown.show([Row(text="x" * 30), Row(text="z" * 10)])
+    writer.write_raw("written after\n")
+
+    assert terminal.text().rstrip().splitlines() == ["written before", "written after", "…" + "x" * 18, "z" * 10]
+    shown.close()
+    assert terminal.text().rstrip().splitlines() == ["written before", "written after"]
 
 
 @pytest.mark.parametrize(
@@ -292,9 +336,9 @@ def test_the_death_of_a_worker_is_shown_and_its_line_goes(watch, suite):
     watched = watch("-n", "1")
 
     code = watched.end()
-    screen = watched.terminal.text()
+    seen = watched.terminal.text()
 
     assert code == 1
-    assert "FAILED test_some.py::test_exits\n       gw0: worker 'gw0' crashed while running" in screen
-    assert "1 failed, 1 passed" in screen
-    assert not re.search(r"^gw\d +\d", screen, re.MULTILINE), screen
+    assert "FAILED test_some.py::test_exits\n       gw0: worker 'gw0' crashed while running" in seen
+    assert "1 failed, 1 passed" in seen
+    assert not re.search(r"^gw\d +\d", seen, re.MULTILINE), seen
