@@ -101,6 +101,15 @@ def test_a_target_that_serves_others_after_the_teardown_was_not_lost(torn_down):
     assert Cause.EARLY_TEARDOWN not in [cause for cause, _ in named(record)]
 
 
+def test_what_a_worker_removes_at_its_end_without_having_made_it_is_suspect():
+    tests = [a_test("a", "gw0", 0.0), a_test("b", "gw1", 0.0), a_test("c", "gw1", 0.3, error=WRONG)]
+    deed = a_fact("remove", "gw0", 0.2, "a", "teardown", path="/tmp/shelf")
+    own = a_fact("mkdir", "gw0", 0.0, "a", "setup", path="/tmp/shelf")
+
+    assert named(a_record(tests, facts=(deed,))) == [(Cause.EARLY_TEARDOWN, ids("c"))]
+    assert named(a_record(tests, facts=(own, deed))) == [(Cause.DEFECT, ids("c"))]
+
+
 def test_a_shared_resource_that_died_explains_what_was_refused_afterwards():
     tests = [a_test("a", "gw0", 0.0), a_test("b", "gw1", 0.0), a_test("c", "gw1", 0.3, error=REFUSED)]
     died = ResourceEvent(name="ledger", event="died", at=0.2, tail="page 9 is full")

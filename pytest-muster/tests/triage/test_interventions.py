@@ -154,3 +154,71 @@ def test_a_child_that_ends_is_noticed_and_left_to_its_owner(tmp_path):
     assert "3 passed" in done.stdout
     facts = [fact for fact in reading.load(reading.newest(tmp_path / ".muster")).facts if fact.kind == "child"]
     assert [(fact.test, fact.details["status"]) for fact in facts] == [("test_one.py::test_it_ends", 7)]
+
+
+EARLY = """
+import threading
+
+class Cache:
+    ready = threading.Event()
+
+    def read(self):
+        if not self.ready.is_set():
+            raise LookupError
+        return 1
+
+    def start(self):
+        threading.Timer(0.3, self.ready.set).start()
+
+class Store:
+    known = {}
+
+    def get(self, key):
+        return self.known[key]
+
+def value_of(cache):
+    try:
+        return cache.read()
+    except LookupError:
+        return 0
+
+def lazily(store):
+    try:
+        return store.get("one")
+    except KeyError:
+        store.known["one"] = 1
+        return 1
+"""
+
+
+def test_a_call_that_came_too_early_answers_when_it_is_asked_again(tmp_path):
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "early.py").write_text(EARLY)
+    (tmp_path / "test_early.py").write_text(
+        textwrap.dedent("""
+        import pytest
+        from early import Cache, Store, lazily, value_of
+
+        @pytest.fixture
+        def value():
+            cache = Cache()
+            value = value_of(cache)
+            cache.start()
+            return value
+
+        def test_default(value):
+            assert value == 0
+
+        def test_lazy():
+            assert lazily(Store()) == 1
+        """)
+    )
+
+    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "--muster-ask-again=3"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(os.environ), capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert "2 passed" in done.stdout
+    facts = [fact for fact in reading.load(reading.newest(tmp_path / ".muster")).facts if fact.kind == "again"]
+    assert [(fact.function, fact.details["error"]) for fact in facts] == [("Cache.read", "LookupError")]

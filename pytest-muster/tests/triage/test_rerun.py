@@ -68,6 +68,17 @@ def test_a_polluter_is_named_within_log2_plus_two_reruns_that_are_no_runs_of_the
     assert reading.runs(project / ".muster") == [record.directory]
 
 
+def test_a_project_without_a_configuration_file_is_rerun_as_it_ran(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "test_one.py").write_text("def test_one():\n    assert 1 + 1 == 3\n")
+    record, _ = a_run(tmp_path)
+
+    [finding] = triage(record, rerun=Rerun(record)).findings
+
+    assert finding.cause is Cause.DEFECT
+    assert finding.confidence >= 0.9
+
+
 def test_a_triage_without_reruns_presumes_and_says_so(project):
     (project / "test_one.py").write_text("def test_one():\n    assert 1 + 1 == 3\n")
     record, _ = a_run(project)

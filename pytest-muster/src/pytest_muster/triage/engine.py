@@ -18,6 +18,7 @@ from pytest_muster.triage.scene import Failure, Scene
 CAUSES = (
     uninitialised.claims,
     lost.torn_down,
+    lost.removed,
     lost.gone,
     family.claims,
     clash.claims,

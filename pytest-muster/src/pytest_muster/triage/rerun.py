@@ -111,7 +111,9 @@ class Rerun:
         self._most = most
         self._until = time.monotonic() + within
         self._say = say
-        self._directory = record.directory / "reruns"
+        self._directory = record.directory.resolve() / "reruns"
+        # Where the run was started from: options may name files from there.
+        self._from = Path(record.header.cwd) if Path(record.header.cwd).is_absolute() else record.root
         self._known: dict[object, Verdict | None] = {}
         self.runs = 0
 
@@ -146,14 +148,16 @@ class Rerun:
         directory.mkdir(parents=True)
         order = directory / "order"
         order.write_text("".join(f"{test}\n" for test in tests), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", *kept_arguments(self._record.header.argv, self._record.root)]
+        command = [sys.executable, "-m", "pytest", *kept_arguments(self._record.header.argv, self._from)]
         command += [*options, "--maxfail=0", "--color=no", "--tb=short", "-q", f"--muster-only={order}"]
         command.append(f"--muster-directory={directory}")
         if "no:cacheprovider" not in self._record.header.argv:
             command += ["-o", f"cache_dir={directory / 'cache'}"]
         if self._record.header.seed is not None:
             command.append(f"--randomly-seed={self._record.header.seed}")
-        command += dict.fromkeys(test.partition("::")[0] for test in tests)
+        if not any(argument.startswith("--rootdir") for argument in command):
+            command.append(f"--rootdir={self._record.root}")  # without a configuration file, the paths would move it
+        command += dict.fromkeys(str(self._record.root / test.partition("::")[0]) for test in tests)
         with (directory / "output.txt").open("wb") as output:
             self._wait(command, output.fileno(), self._patience(tests))
         try:
@@ -171,7 +175,7 @@ class Rerun:
     def _wait(self, command: Sequence[str], output: int, patience: float) -> None:
         process = subprocess.Popen(
             list(command),
-            cwd=self._record.root,
+            cwd=self._from,
             env=environment(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -89,6 +89,58 @@ def torn_down(scene: Scene) -> Iterator[Finding]:
     yield from found.values()
 
 
+def removed(scene: Scene) -> Iterator[Finding]:
+    """A worker that was done removed what it had not made, and tests failed only afterwards and only elsewhere.
+
+    What is only read leaves no fact, so the target is not known to have been used; a rerun has to support this.
+    """
+    for deed in scene.record.facts if scene.is_parallel else ():
+        path = str(deed.details.get("path"))
+        if deed.kind not in {"remove", "rename"} or not is_ending(scene, deed) or _made(scene, deed.worker, path):
+            continue
+        failures = tuple(one for one in scene.failures if one.at > deed.at and one.worker != deed.worker)
+        if not failures or len(failures) < len(scene.failures):
+            continue
+        before = [run for run in scene.passed if run.stop <= deed.at]
+        if before:
+            yield _removed(scene, deed, failures, passed=len(before))
+            return
+
+
+def _removed(scene: Scene, deed: Fact, failures: Sequence[Failure], *, passed: int) -> Finding:
+    shown = scene.shown(Target(kind="path", name=str(deed.details.get("path"))))
+    evidence = (
+        Evidence(
+            text=f"{deed.worker} {describe(deed)} at its end, and had not made it",
+            at=deed.at,
+            worker=deed.worker,
+            test=deed.test,
+            source=deed.source,
+        ),
+        Evidence(text=f"{passed} tests had passed until then"),
+        _failed_after(scene, failures),
+        _running(scene, deed),
+    )
+    return Finding(
+        cause=Cause.EARLY_TEARDOWN,
+        title=f"{deed.worker} {describe(deed)} while other workers still had tests to run",
+        confidence=0.68,
+        tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+        evidence=evidence,
+        remedy=f"Take {shown} down once, after the last worker: let the controller own it (`@muster.shared`), "
+        f"and take the teardown out of {deed.source or 'the fixture'}.",
+        resource=shown,
+    )
+
+
+def _made(scene: Scene, worker: str, path: str) -> bool:
+    """Whether a worker itself made something there."""
+    return any(
+        touch.worker == worker and touch.fact.kind in {"mkdir", "write"} and _is_within(touch.target, path)
+        for touch in scene.touches
+    )
+
+
 def is_ending(scene: Scene, fact: Fact) -> bool:
     """Whether a worker did it while it took down what its tests had shared."""
     last = scene.last_of.get(fact.worker)
