@@ -272,6 +272,7 @@
     });
     if (state.finding >= 0) {
       const finds = data.findings[state.finding];
+      element(`finding-${state.finding}`).scrollIntoView({ block: "nearest" });
       element("said").textContent = `Finding ${state.finding + 1}: ${finds.tests.length} failed tests are shown`;
     }
     list();
