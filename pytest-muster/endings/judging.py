@@ -88,7 +88,8 @@ class _Judge:
 
     def _came_early(self) -> bool:
         """Whether the signal came before pytest was asked to handle any."""
-        return not any(line["type"] == "run" and line["at"] < self.seen.struck for line in self.lines)
+        struck = self.seen.struck
+        return struck is not None and not any(line["type"] == "run" and line["at"] < struck for line in self.lines)
 
     def _came_after_the_end(self) -> bool:
         """Whether the last signal came when all was done, so that only the interpreter was there to take it."""
