@@ -72,7 +72,7 @@ def test_every_mixture_runs_to_its_end(nested, workers, parallel, serial):
 
     done = nested.run("-n", str(workers), "-q")
 
-    assert f"Ran {parallel + serial} of {parallel + serial} Specs" in done.out
+    assert f"{parallel + serial} Passed | 0 Failed" in done.out  # an empty set of parameters is one skipped test
     assert overlaps(done.log) == []
 
 
