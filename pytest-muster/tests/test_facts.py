@@ -269,7 +269,7 @@ def test_no_value_of_a_global_is_written(record):
 def test_facts_can_be_switched_off(pytester):
     pytester.makepyfile("import os\ndef test_one():\n    os.environ['LEFT'] = '1'\n")
 
-    result = pytester.runpytest_subprocess("--muster-facts=off", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("--muster-facts=off", "--muster-leaks=off", "-p", "no:cacheprovider")
 
     assert result.ret == 0
     assert load(find(start=pytester.path)).facts == ()
@@ -282,7 +282,7 @@ def test_a_run_within_a_run_does_not_take_its_facts(pytester):
 
         def test_outer(pytester):
             pytester.makepyfile("def test_inner(): import os; os.environ['INNER'] = '1'")
-            pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+            pytester.runpytest_inprocess("-p", "no:cacheprovider", "--muster-leaks=off").assert_outcomes(passed=1)
             pytester.runpytest_inprocess("--no-such-option")
             os.environ["OUTER"] = "1"
 
@@ -290,7 +290,7 @@ def test_a_run_within_a_run_does_not_take_its_facts(pytester):
             os.environ["AFTER"] = "1"
     """)
 
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:randomly")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:randomly", "--muster-leaks=off")
 
     assert result.ret == 0
     names = {fact.details["name"] for fact in load(find(start=pytester.path)).facts if fact.kind == "env"}

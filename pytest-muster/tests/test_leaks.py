@@ -235,7 +235,7 @@ def leaks(pytester: pytest.Pytester) -> list[dict[str, str]]:
 
 
 def test_each_kind_fails_the_test_that_left_it(pytester):
-    done = run(pytester, LEAVES, "--muster-leaks=fail")
+    done = run(pytester, LEAVES)
 
     done.assert_outcomes(passed=9, errors=9)
     found = leaks(pytester)
@@ -250,13 +250,11 @@ def test_each_kind_fails_the_test_that_left_it(pytester):
     assert "sys.stdin" in by_test["test_processes"]["what"]
     assert by_test["test_environment"]["what"] == "LEFT_BEHIND is set"
     assert by_test["test_by_a_fixture"]["what"] == "of a fixture, a daemon"
-    done.stdout.fnmatch_lines(
-        ["*the test left behind*", "*threads: filler, a daemon, made at test_it.py:*"]
-    )
+    done.stdout.fnmatch_lines(["*the test left behind*", "*threads: filler, a daemon, made at test_it.py:*"])
 
 
 def test_with_workers_they_are_listed_at_the_end(pytester):
-    done = run(pytester, LEAVES, "-n2")
+    done = run(pytester, LEAVES, "-n2", "--muster-leaks=warn")
 
     done.assert_outcomes(passed=9)
     assert sorted(line["kind"] for line in leaks(pytester)) == sorted([*KINDS, "threads"])
@@ -266,7 +264,7 @@ def test_with_workers_they_are_listed_at_the_end(pytester):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_nothing_is_found_in_a_clean_suite(pytester, workers):
-    done = run(pytester, CLEAN, "--muster-leaks=fail", f"-n{workers}")
+    done = run(pytester, CLEAN, f"-n{workers}")
 
     assert leaks(pytester) == []
     assert done.ret == 0, done.stdout.str()

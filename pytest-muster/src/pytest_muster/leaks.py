@@ -1,13 +1,12 @@
-"""The leak detector: what a test leaves behind is written down, and fails that test if the project says so.
+"""The leak detector: what a test leaves behind is written down, and fails that test.
 
 Compared are the moment before the fixtures of the test are set up and the moment after they are torn down: threads,
 child processes, sockets, open files, pending tasks of a longer event loop, environment variables, the working
 directory, and files in the temporary directory. What fixtures of a wider scope make is theirs, whether they make it in
 their own set-up, or later, if it can be reached from their values. What is just closing gets a moment for it.
 
-Leaks are listed by default and do not fail a test, so that the plugin turns no healthy suite red on the day it is
-installed: a pool that a module makes on first use and keeps is also something that a test left behind.
-`muster_leaks = fail` in the settings of pytest makes them errors of the test's teardown.
+A leak is an error of the test's teardown. A suite that is not there yet lists them at the end of the run instead, with
+`muster_leaks = warn` in the settings of pytest; a test that has to leave something says so: `@muster.allow_leaks`.
 
 Not noticed are a descriptor that takes the number of one that was open before and closed in the test, processes that
 have left their parent, and files below directories that existed before.
@@ -43,7 +42,7 @@ _watch: "Watch | None" = None
 def pytest_addoption(parser: pytest.Parser) -> None:
     words = "what tests leave behind (threads, processes, sockets, …): off, warn (listed at the end), or fail"
     parser.getgroup("muster").addoption("--muster-leaks", choices=("off", "warn", "fail"), help=words)
-    parser.addini("muster_leaks", f"{words} (default: warn)", default="warn")
+    parser.addini("muster_leaks", f"{words} (default: fail)", default="fail")
 
 
 def pytest_configure(config: pytest.Config) -> None:

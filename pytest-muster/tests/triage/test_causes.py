@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_muster.reading import Error, Fact, Frame, Globals, Header, PhaseRun, ResourceEvent, RunRecord, TestRun
+from pytest_muster.reading import Error, Fact, Frame, Globals, Header, Leak, PhaseRun, ResourceEvent, RunRecord, TestRun
 from pytest_muster.record import Outcome
 from pytest_muster.triage.engine import groups, triage
 from pytest_muster.triage.findings import Cause
@@ -204,6 +204,17 @@ def test_a_global_that_an_earlier_test_left_changed_is_pollution():
     [finding] = triage(a_record(tests, facts=(change,))).findings
 
     assert (finding.cause, finding.polluter) == (Cause.POLLUTION, "test_it.py::a")
+
+
+def test_what_a_test_was_seen_leaving_behind_is_its_own_pollution():
+    error = replace(WRONG, phase="teardown", kind="LeftBehind")
+    leak = Leak(kind="threads", what="pump", at=0.3, where="shop.py:4", test="test_it.py::a", worker="gw1")
+    other = replace(leak, worker="gw0", what="another one")
+
+    [finding] = triage(a_record([a_test("a", "gw1", 0.0, error=error)], leaks=(leak, other))).findings
+
+    assert (finding.cause, finding.polluter) == (Cause.POLLUTION, "test_it.py::a")
+    assert [(one.text, one.source) for one in finding.evidence] == [("threads: pump", "shop.py:4")]
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,11 @@ def changes_of(scene: Scene, worker: str, test: str) -> tuple[Fact, ...]:
 
 
 def claims(scene: Scene) -> Iterator[Finding]:
-    """Without a rerun: an earlier test of the worker left changed what the failing lines refer to."""
+    """Without a rerun: a test was seen leaving something, or an earlier one changed what the failing lines refer to."""
     for failure in scene.failures:
+        if failure.error.kind == "LeftBehind":
+            yield _left_behind(scene, failure)
+            continue
         for run in reversed(scene.before(failure.run)):
             changed = [fact for fact in changes_of(scene, run.worker, run.test) if _refers(failure, fact)]
             if changed:
@@ -34,6 +37,26 @@ def claims(scene: Scene) -> Iterator[Finding]:
                     polluter=run.test,
                 )
                 break
+
+
+def _left_behind(scene: Scene, failure: Failure) -> Finding:
+    leaks = [leak for leak in scene.record.leaks if (leak.test, leak.worker) == (failure.test, failure.worker)]
+    kinds = " and ".join(dict.fromkeys(leak.kind for leak in leaks)) or "something"
+    return Finding(
+        cause=Cause.POLLUTION,
+        title=f"{failure.test} left {kinds} behind",
+        confidence=0.95,
+        tests=(failure.test,),
+        evidence=tuple(
+            Evidence(
+                text=f"{leak.kind}: {leak.what}", at=leak.at, worker=leak.worker, test=leak.test, source=leak.where
+            )
+            for leak in leaks
+        ),
+        remedy=f"End or put back in {failure.test}, or in a fixture of it, what it made; if it has to stay, say why: "
+        "`@muster.allow_leaks(..., why=...)`.",
+        polluter=failure.test,
+    )
 
 
 def found(scene: Scene, failures: Sequence[Failure], search: Search, history: Sequence[TestRun]) -> Finding:
