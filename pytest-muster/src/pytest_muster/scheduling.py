@@ -253,7 +253,7 @@ class Scheduler:
             self.deal.again(next(iter(self.collections.values())).index(item))
 
     def remove_pending_tests_from_node(self, node: WorkerController, indices: Sequence[int]) -> None:
-        raise NotImplementedError("this scheduler takes no test back")
+        raise RuntimeError("xdist says that a worker gave tests back, but nobody asked it to")
 
     def remove_node(self, node: WorkerController) -> str | None:
         if node not in self._nodes:
