@@ -1,6 +1,7 @@
 """What several test files of the plugin need."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -32,8 +33,9 @@ def no_outer_run() -> Iterator[None]:
 def a_run(tmp_path):
     """Make a run that this process owns, as the plugin would."""
     journals = []
+    own = f"20260102T030405Z-{secrets.token_hex(3)}"  # its end names directories outside of the project
 
-    def make(*, id: str = "20260102T030405Z-abc123", worker: str = "main", slot: int = 1, workers: int = 1) -> Run:
+    def make(*, id: str = own, worker: str = "main", slot: int = 1, workers: int = 1) -> Run:
         directory = tmp_path / ".muster" / "runs" / id
         journals.append(Journal(directory / "record.jsonl"))
         return Run(

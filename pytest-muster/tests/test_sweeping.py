@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from pytest_muster.leases import Kind, Leases, identity, read_leases, started
 from pytest_muster.places import Place
 from pytest_muster.sweeping import prune, sweep
 from pytest_muster.temporary import user_directory
+
+A_RUN = f"20260102T030405Z-{secrets.token_hex(3)}"
+"""Its end names directories outside of the project, so that each worker has one of its own."""
 
 KILLED = """
 import os, signal, sys
@@ -51,7 +55,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def a_killed_run(project, *, id="20260102T030405Z-dead01", command="true"):
+def a_killed_run(project, *, id=A_RUN, command="true"):
     """A run that was killed together with its reaper: the id of a process it left, and its directory."""
     argv = [sys.executable, "-c", KILLED, project / ".muster" / "runs" / id, command]
     done = subprocess.run(argv, cwd=project, capture_output=True, text=True, timeout=20, check=False)
@@ -66,7 +70,7 @@ def test_a_killed_run_is_swept(project, capsys):
 
     code = main(["sweep"])
 
-    run = "20260102T030405Z-dead01"
+    run = A_RUN
     assert left
     assert code == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -107,7 +111,7 @@ def test_a_command_that_fails_is_said_and_tried_again(project, capsys):
 
 def test_a_command_that_hangs_is_cut_off(project, monkeypatch):
     monkeypatch.setattr(sweeping, "_COMMAND_WITHIN", 0.2)
-    leases = a_dead_owner(project, "20260102T030405Z-dead01")
+    leases = a_dead_owner(project, A_RUN)
     leases.take(Kind.COMMAND, argv=["sh", "-c", "echo $$ > pid; sleep 300; true"], cwd=str(project))
     forget_me(leases)
 
@@ -128,7 +132,7 @@ def test_a_muster_directory_can_be_named(project, tmp_path, capsys):
 
 
 def test_two_sweeps_at_once_share_the_work(project):
-    pids = [a_killed_run(project, id=f"20260102T03040{number}Z-dead01")[0] for number in range(3)]
+    pids = [a_killed_run(project, id=f"20260102T03040{number}Z-{A_RUN[-6:]}")[0] for number in range(3)]
 
     code = "import sys; from pytest_muster.cli import main; sys.exit(main(['sweep']))"
     command = [sys.executable, "-c", code]
@@ -156,7 +160,7 @@ def test_a_run_that_lives_is_left_alone(project, a_run, capsys):
 
 def test_a_process_that_has_the_number_of_a_dead_one_is_left_alone(project):
     with subprocess.Popen(["sleep", "300"], start_new_session=True) as stranger:
-        leases = a_dead_owner(project, "20260102T030405Z-dead01")
+        leases = a_dead_owner(project, A_RUN)
         leases.take(Kind.PROCESS, argv=["sleep"], pid=stranger.pid, pgid=stranger.pid, start="1", mark="x/1")
         forget_me(leases)
 
@@ -169,9 +173,9 @@ def test_a_process_that_has_the_number_of_a_dead_one_is_left_alone(project):
 
 
 def test_a_process_whose_start_was_not_noted_any_more_is_found_by_its_mark(project):
-    mark = "20260102T030405Z-dead01/unnoted"
+    mark = f"{A_RUN}/unnoted"
     with subprocess.Popen(["sleep", "300"], env={**os.environ, "MUSTER_LEASE": mark}) as child:
-        leases = a_dead_owner(project, "20260102T030405Z-dead01")
+        leases = a_dead_owner(project, A_RUN)
         leases.take(Kind.PROCESS, argv=["sleep", "300"], mark=mark)
         forget_me(leases)
 
@@ -183,7 +187,7 @@ def test_a_process_whose_start_was_not_noted_any_more_is_found_by_its_mark(proje
 def test_only_places_are_removed(project, tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()
-    leases = a_dead_owner(project, "20260102T030405Z-dead01")
+    leases = a_dead_owner(project, A_RUN)
     leases.take(Kind.DIRECTORY, path=str(precious))
     leases.take(Kind.DIRECTORY, path=str(user_directory() / "ports"))
     forget_me(leases)
@@ -197,14 +201,14 @@ def test_only_places_are_removed(project, tmp_path):
 
 
 def test_a_run_of_another_host_is_left_alone(project):
-    leases = a_dead_owner(project, "20260102T030405Z-dead01", host="elsewhere")
+    leases = a_dead_owner(project, A_RUN, host="elsewhere")
     leases.take(Kind.COMMAND, argv=["touch", "ran"], cwd=str(project))
     forget_me(leases)
 
     done = sweep(project / ".muster")
 
     assert not (project / "ran").exists()
-    assert done.lines == ["20260102T030405Z-dead01: left alone, it belongs to the host or container elsewhere"]
+    assert done.lines == [f"{A_RUN}: left alone, it belongs to the host or container elsewhere"]
 
 
 def test_the_next_run_sweeps_and_says_so(project):

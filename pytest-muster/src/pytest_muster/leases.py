@@ -26,7 +26,7 @@ from typing import Any
 MARK = "MUSTER_LEASE"
 """Environment variable of every process that a place starts: `<run>/<lease>`. Its children inherit it."""
 
-RUN = "MUSTER_RUN"
+RUN_VARIABLE = "MUSTER_RUN"
 """Environment variable of every process that a place starts: the id of the run."""
 
 _numbers = itertools.count(1)

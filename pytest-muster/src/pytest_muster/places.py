@@ -21,7 +21,7 @@ from pytest_muster import names
 from pytest_muster.leases import Kind, Lease, Leases
 from pytest_muster.ports import Port, lease_port
 from pytest_muster.processes import Launch, Process
-from pytest_muster.run import Run, run_of
+from pytest_muster.run import RUN, Run, run_of
 from pytest_muster.temporary import remove_tree, user_directory
 
 _numbers = itertools.count(1)
@@ -317,6 +317,8 @@ def muster_test(request: pytest.FixtureRequest) -> Iterator[Place]:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Close what nobody has closed, the newest first; what cannot be closed stays leased, so that a sweep says why."""
+    if RUN not in config.stash:  # it could not have a directory
+        return
     for place in reversed([place for place in _OPEN if place.run == run_of(config).id]):
         with contextlib.suppress(OSError):
             place.close()

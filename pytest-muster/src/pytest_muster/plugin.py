@@ -20,7 +20,7 @@ from pytest_muster import (
     watching,
     workers,
 )
-from pytest_muster.run import RUN, open_run
+from pytest_muster.run import RUN, cannot_record, open_run
 from pytest_muster.triage import children, ending, experiment
 
 ROOMS = (
@@ -56,7 +56,10 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[RUN] = open_run(config)
+    try:
+        config.stash[RUN] = open_run(config)
+    except OSError as error:
+        raise cannot_record(config, error) from None
 
 
 def pytest_report_header(config: pytest.Config) -> str:

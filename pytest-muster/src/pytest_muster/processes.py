@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_muster import reaper
-from pytest_muster.leases import MARK, RUN, Kind, Leases, started
+from pytest_muster.leases import MARK, RUN_VARIABLE, Kind, Leases, started
 from pytest_muster.reaper import marked
 
 _TAIL = 64 * 1024  # bytes of a log that are ever read back
@@ -115,7 +115,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **what.env, RUN: self._run, MARK: self._mark},
+                env={**os.environ, **what.env, RUN_VARIABLE: self._run, MARK: self._mark},
                 cwd=what.cwd,
                 user=what.user,
                 group=_group_of(what.user),

@@ -34,6 +34,7 @@ to}. A test that was running when its worker died has an error of kind `WorkerCr
 A second error of the same test, of its teardown, is under `teardown_error`.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -63,10 +64,15 @@ class Outcome(StrEnum):
 
 
 class Journal:
-    """Appends lines to one file; from any thread, each line whole, and without the secrets that `mask` knows."""
+    """Appends lines to one file; from any thread, each line whole, and without the secrets that `mask` knows.
+
+    When a line cannot be written, such as on a full disk, the record ends there: `problem` says why,
+    and the tests go on.
+    """
 
     def __init__(self, path: Path) -> None:
         self.mask = Mask()
+        self.problem: OSError | None = None
         # Re-entrant: a signal handler may write while the thread that it interrupts does.
         self._lock = threading.RLock()
         self._watchers: list[Callable[[Line], None]] = []
@@ -77,8 +83,11 @@ class Journal:
         fields = self.mask.line({"type": type, "at": time.time(), **fields})
         line = _ENCODER.encode(fields)
         with self._lock:
-            if not self._file.closed:
-                self._file.write(line + "\n")
+            if not self._file.closed and self.problem is None:
+                try:
+                    self._file.write(line + "\n")
+                except OSError as error:
+                    self.problem = error
         for watcher in self._watchers:
             watcher(fields)
 
@@ -87,7 +96,7 @@ class Journal:
         self._watchers.append(watcher)
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):  # what could not be written is tried again here
             self._file.close()
 
 

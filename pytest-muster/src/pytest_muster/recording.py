@@ -59,6 +59,12 @@ class _Recorder:
         self.orders: dict[str, int] = {}
         self.counts: Counter[str] = Counter()
 
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        problem = self.run.journal.problem
+        if problem:
+            words = problem.strerror or problem
+            terminalreporter.write_line(f"muster: the record of this run is not complete: {words}", red=True)
+
     def pytest_sessionstart(self) -> None:
         config = self.config
         revision = _git(config, "rev-parse", "HEAD")

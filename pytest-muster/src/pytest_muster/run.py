@@ -90,6 +90,14 @@ def open_run(config: pytest.Config) -> Run:
     )
 
 
+def cannot_record(config: pytest.Config, error: OSError) -> pytest.UsageError:
+    """What to say when a run cannot have a directory."""
+    return pytest.UsageError(
+        f"pytest-muster cannot keep the record of this run in {directory_of(config)}: {error.strerror or error}; "
+        "make room there, or choose another directory with --muster-directory=DIR"
+    )
+
+
 def directory_of(config: pytest.Config) -> Path:
     """Where this run keeps its record, and what belongs to it."""
     chosen = config.getoption("muster_directory", None)

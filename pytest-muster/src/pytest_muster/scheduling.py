@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScheduling, Scheduling
 from xdist.workermanage import WorkerController, parse_tx_spec_config
 
 from pytest_muster import durations, keeping, record, repeating
+from pytest_muster.exits import ExitCode
 from pytest_muster.plans import AsListed, LongestFirst, Plan, Repeat
 from pytest_muster.repeating import CHOSEN, SCRIPT, Script
 from pytest_muster.run import Role, Run, run_of
@@ -108,8 +109,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def collected(run: Run, worker: str) -> record.Line:
     """What a worker wrote about its collection."""
-    lines = record.lines(run.directory / "workers" / f"{worker}.jsonl")
-    return next(line for line in lines if line["type"] == "collected")
+    for line in record.lines(run.directory / "workers" / f"{worker}.jsonl", only="collected"):
+        return line
+    pytest.exit(
+        f"the record does not say what {worker} collected, so nobody knows which tests are serial; "
+        f"is there room in {run.directory}?",
+        ExitCode.INFRASTRUCTURE,
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -22,9 +22,9 @@ from pathlib import Path
 import pytest
 from xdist.workermanage import WorkerController
 
-from pytest_muster.leases import RUN, Kind, Lease, Leases, read_leases, started
+from pytest_muster.leases import RUN_VARIABLE, Kind, Lease, Leases, read_leases, started
 from pytest_muster.reaper import marked
-from pytest_muster.run import Run, run_of
+from pytest_muster.run import RUN, Run, cannot_record, run_of
 from pytest_muster.temporary import is_place, remove_tree
 
 _COMMAND_WITHIN = 30.0  # seconds
@@ -171,7 +171,7 @@ def _gone(lease: Lease, within: float) -> bool:
 def _run_command(run: str, lease: Lease, done: Sweep) -> None:
     argv, cwd = lease.fields["argv"], Path(lease.fields["cwd"])
     words = " ".join(argv)
-    problem = _problem_of(argv, cwd if cwd.is_dir() else None, {**os.environ, RUN: run})
+    problem = _problem_of(argv, cwd if cwd.is_dir() else None, {**os.environ, RUN_VARIABLE: run})
     if problem is None:
         done.count("command", f"{run}: ran {words}")
         lease.give_back()
@@ -269,7 +269,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Say who we are before anything is leased, and clean up after the dead."""
     run = run_of(config)
-    Leases.of(run.directory, worker=run.worker, slot=run.slot).own()
+    try:
+        Leases.of(run.directory, worker=run.worker, slot=run.slot).own()
+    except OSError as error:
+        raise cannot_record(config, error) from None
     if run.owns_shared:
         config.pluginmanager.register(_Sweeper(run), "muster-sweeper")
 
@@ -295,6 +298,8 @@ class _Sweeper:
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Take our name off the run if everything of ours is given back; otherwise it tells that we are dead."""
+    if RUN not in config.stash:  # it could not have a directory
+        return
     run = run_of(config)
     directory = run.directory / "leases"
     if run.owns_shared:
