@@ -390,6 +390,11 @@ def _spawn(listener: Listener, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return said
 
 
+def _posix_spawn(listener: Listener, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    caller = sys._getframe(3).f_locals.get("self")  # noqa: SLF001  # since Python 3.13 `Popen` often does it this way
+    return None if isinstance(caller, subprocess.Popen) else _spawn(listener, args)
+
+
 def _system(listener: Listener, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return ("spawn", "argv", ("sh", "-c", _text(args[0])))
 
@@ -446,7 +451,7 @@ _UNDERSTOOD: dict[str, _Understand] = {
     "socket.getaddrinfo": _resolve,
     "socket.gethostbyname": _resolve,
     "subprocess.Popen": _spawn,
-    "os.posix_spawn": _spawn,
+    "os.posix_spawn": _posix_spawn,
     "os.exec": _spawn,
     "os.system": _system,
     "os.fork": _fork,
