@@ -20,7 +20,7 @@ from pytest_muster.run import Role, Run
 pytest_plugins = ["pytester"]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)  # other tests of this worker do want to know
 def no_outer_run() -> Iterator[None]:
     """The runs that tests start know nothing of the run in which those tests are."""
     with pytest.MonkeyPatch.context() as patch:

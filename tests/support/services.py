@@ -55,6 +55,7 @@ NewDatabase = Callable[..., Awaitable[str]]
 
 _TEMPLATE = "migrated"
 _VALKEY_DATABASES = 63  # beside number 0, which is nobody's
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _numbers = itertools.count(1)
 
 
@@ -191,10 +192,9 @@ async def valkey_url(valkey_server: SharedValkey, muster_worker: muster.Place) -
 
 def _valkey_database(worker: muster.Place) -> int:
     """A number from those of this worker; the server has a fixed number of databases."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    own = _VALKEY_DATABASES // workers
+    own = _VALKEY_DATABASES // _WORKERS
     if not own:
-        raise ValueError(f"{workers} workers cannot share {_VALKEY_DATABASES} databases of Valkey: use fewer")
+        raise ValueError(f"{_WORKERS} workers cannot share {_VALKEY_DATABASES} databases of Valkey: use fewer")
     return 1 + (worker.slot - 1) * own + next(_numbers) % own
 
 
