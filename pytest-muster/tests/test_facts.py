@@ -38,7 +38,7 @@ import suite
 
 os.environ["SHOP_MODE"] = "test"
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack(tmp_path_factory):
     shared = tmp_path_factory.getbasetemp() / "shared.json"
     shared.write_text("{}")
