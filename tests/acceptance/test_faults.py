@@ -75,7 +75,7 @@ async def insist(call: Callable):
                 raise
             return None
 
-    return (await eventually(probe, within=40, every=0.05))[0]
+    return (await eventually(probe, timeout=40, interval=0.05))[0]
 
 
 @dataclass
@@ -125,7 +125,7 @@ class Load:
                 names = [f"web-{self.dice.randrange(20)}" for _ in range(self.dice.randint(1, 3))]
                 alerts = [an_alert(f"Alert{number}", namespace="shop-0", deployment=name) for name in names]
                 answer = await eventually(
-                    lambda alerts=alerts: self._posted(http, a_webhook(*alerts)), within=60, every=0.05
+                    lambda alerts=alerts: self._posted(http, a_webhook(*alerts)), timeout=60, interval=0.05
                 )
                 results = answer.get("results", [answer])
                 assert {result["status"] for result in results} <= {"created", "duplicate"}
@@ -157,7 +157,7 @@ async def all_final(rig: Rig, count: int) -> list[SignalProcessing]:
         assert not waiting, f"{len(waiting)} signals have not ended, such as {waiting[0]}"
         return there
 
-    return await eventually(probe, within=60, every=0.2)
+    return await eventually(probe, timeout=60, interval=0.2)
 
 
 async def check_trail(rig: Rig, done: list[SignalProcessing]) -> Counter[str]:
@@ -180,7 +180,7 @@ async def check_trail(rig: Rig, done: list[SignalProcessing]) -> Counter[str]:
             assert count >= wanted, f"{count} of {wanted} events are in the ledger"
             return True
 
-        await eventually(stored, within=60, every=0.2)
+        await eventually(stored, timeout=60, interval=0.2)
         rows = await connection.fetch(
             """SELECT l.correlation_id, l.event_id, l.content_hash
                  FROM audit_ledger l JOIN audit_events e USING (event_id)
@@ -195,7 +195,7 @@ async def check_trail(rig: Rig, done: list[SignalProcessing]) -> Counter[str]:
     assert [dict(row) for row in conflicts] == []
     assert found == expected
     async with open_store_client(StoreConfig(url=rig.datastorage)) as store:
-        verdict = await eventually(lambda: _verified(store), within=20, every=0.2)
+        verdict = await eventually(lambda: _verified(store), timeout=20, interval=0.2)
     assert verdict.is_valid, verdict
     return Counter({"signals": len(done), "events": wanted, "ledger": verdict.total_events})
 
@@ -237,7 +237,7 @@ async def test_killed_parts_lose_double_and_reorder_nothing(own_directory, dice)
                 kills[name] += 1
                 # The next one dies while this one's death is still being dealt with, or soon after.
                 before = len(load.signals)
-                await eventually(lambda before=before: len(load.signals) >= min(300, before + 25), within=60)
+                await eventually(lambda before=before: len(load.signals) >= min(300, before + 25), timeout=60)
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(load.raise_signals(150))
@@ -312,7 +312,7 @@ async def test_a_parent_that_fails_a_completed_signal_raises_no_false_alarm(own_
         try:
             of_both = "SELECT count(*) FROM audit_events WHERE correlation_id = $1"
             newest = load.signals[-1].spec.remediation_request_ref.name
-            await eventually(lambda: _is(connection.fetchval(of_both, newest), 9), within=20, every=0.1)
+            await eventually(lambda: _is(connection.fetchval(of_both, newest), 9), timeout=20, interval=0.1)
 
             assert await connection.fetchval("SELECT count(*) FROM audit_conflicts") == 0
         finally:
@@ -387,7 +387,7 @@ async def test_a_policy_swapped_under_load_decides_each_signal_alone(own_directo
                     case "delete":
                         file.unlink(missing_ok=True)
                 before = len(load.signals)
-                await eventually(lambda before=before: len(load.signals) >= min(150, before + 10), within=60)
+                await eventually(lambda before=before: len(load.signals) >= min(150, before + 10), timeout=60)
             file.write_text(a_policy("last"))
 
         async def decided_by_the_last() -> bool:
@@ -400,7 +400,7 @@ async def test_a_policy_swapped_under_load_decides_each_signal_alone(own_directo
             tasks.create_task(load.raise_signals(75))
             tasks.create_task(load.raise_signals(75))
             tasks.create_task(swap())
-        await eventually(decided_by_the_last, within=20, every=0.2)
+        await eventually(decided_by_the_last, timeout=20, interval=0.2)
         done = await all_final(rig, len(load.signals))
         await check_trail(rig, done)
 
@@ -421,7 +421,7 @@ async def test_deadlines_and_parents_are_never_overruled(own_directory, dice):
         async def fail_some() -> None:
             """As a parent that cancels its signals at the very moment when they are worked on."""
             for number in range(40):
-                await eventually(lambda number=number: len(load.signals) > number + 20, within=30, every=0)
+                await eventually(lambda number=number: len(load.signals) > number + 20, timeout=30, interval=0)
                 raised = load.signals[number + 20]
                 cascade = {"status": {"phase": "Failed", "failureInfo": {"error": "cancelled by its parent"}}}
                 key = Key(HOME, raised.metadata.name)
@@ -460,7 +460,7 @@ async def test_a_full_disk_under_the_spool_is_loud_and_loses_nothing(own_directo
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (1_000_000, hard))
             await load.raise_signals(120)
             await all_final(rig, 120)
-            await eventually(lambda: "Audit spool cannot be written" in rig.log_of("controller"), within=20)
+            await eventually(lambda: "Audit spool cannot be written" in rig.log_of("controller"), timeout=20)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
         await rig.all_up()
 

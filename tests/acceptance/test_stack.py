@@ -54,14 +54,14 @@ async def owned_stack(directory):
 async def test_a_killed_owner_leaves_no_process_and_the_next_start_goes_on(own_directory):
     async with owned_stack(own_directory / "data") as (owner, first):
         await scenario.post(first["webhook"], scenario.payload(datetime.now(UTC)))
-        await eventually(lambda: ended_signals(first), within=30)
+        await eventually(lambda: ended_signals(first), timeout=30)
         before = await ledger_length(first)
         processes = descendants(owner.pid)
         assert len(processes) > 6
         owner.kill()
         await owner.wait()
 
-        await eventually(lambda: all(is_gone(pid) for pid in processes), within=5)
+        await eventually(lambda: all(is_gone(pid) for pid in processes), timeout=5)
 
     async with owned_stack(own_directory / "data") as (owner, second):
         assert second == first

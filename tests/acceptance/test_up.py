@@ -78,7 +78,7 @@ async def test_kubectl_shows_the_events_of_a_signal(up, name):
         events = up.run("kubectl", "-n", SYSTEM, "get", "events", "-o", "json").stdout
         return {e["reason"] for e in json.loads(events)["items"] if e["involvedObject"]["name"] == name}
 
-    assert await eventually(lambda: {"SignalProcessed", "EnrichmentDegraded"} <= reasons(), every=0.2)
+    assert await eventually(lambda: {"SignalProcessed", "EnrichmentDegraded"} <= reasons(), interval=0.2)
 
 
 def test_crds_can_be_applied_by_kubectl_again_and_again(up):
@@ -142,11 +142,11 @@ async def test_the_webhook_stores_alerts_and_the_trail_verifies(up):
 
     assert [first.status_code, again.status_code] == [201, 202]
     request = first.json()["remediationRequestName"]
-    listed = await eventually(lambda: _completed(up, workload), every=0.2)
+    listed = await eventually(lambda: _completed(up, workload), interval=0.2)
     assert f"sp-{request}" in listed
     shown = up.run("kubernaut", "signals", "show", f"sp-{request}").stdout
     assert "HighRequestLatency" in shown
-    timeline = await eventually(lambda: _timeline(up, request), every=0.2)
+    timeline = await eventually(lambda: _timeline(up, request), interval=0.2)
     assert "gateway.signal.received" in timeline
     assert "verified" in up.run("kubernaut", "audit", "verify", request).stdout
     assert "verified" in up.run("kubernaut", "audit", "verify").stdout
@@ -195,14 +195,14 @@ async def test_a_killed_up_leaves_no_process_and_comes_back_with_everything():
         first = start_up(path / "data")
         apply(first, a_signal("sp-kept"))
         first.run("kubectl", "-n", SYSTEM, "wait", "--for=condition=Ready", "sp/sp-kept", "--timeout=30s")
-        await eventually(lambda: _recorded(first), every=0.2)
+        await eventually(lambda: _recorded(first), interval=0.2)
         children = _processes_of(path)
         first.process.send_signal(signal.SIGKILL)
         first.process.wait(10)
         first.process.stdout.close()
 
         assert children
-        await eventually(lambda: not _processes_of(path), within=5, every=0.1, what="every child has gone")
+        await eventually(lambda: not _processes_of(path), timeout=5, interval=0.1, description="every child has gone")
 
         second = start_up(path / "data")
         kept = second.run("kubectl", "-n", SYSTEM, "get", "sp", "sp-kept", "-o", "json").stdout

@@ -92,7 +92,7 @@ async def open_process(database_url: str, folder: Path, name: str = "ds", **serv
                 raise RuntimeError((folder / f"{name}.log").read_text())
             return port_file.read_text().strip() if port_file.exists() else ""
 
-        yield Service(process, f"http://{await eventually(listens, within=20)}")
+        yield Service(process, f"http://{await eventually(listens, timeout=20)}")
     finally:
         if process.returncode is None:
             process.kill()

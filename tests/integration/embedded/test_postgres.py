@@ -102,7 +102,7 @@ async def test_a_killed_owner_takes_the_server_along_and_the_next_one_recovers(o
     async with open_postgres(a_config(own_directory, durable=True)) as again:
         assert is_gone(int(pid))
         assert await tables(again.url("postgres")) == ["kept"]
-    await eventually(lambda: mentioning(str(own_directory)) == [], within=5)
+    await eventually(lambda: mentioning(str(own_directory)) == [], timeout=5)
 
 
 async def test_a_lock_file_that_names_another_process_is_no_obstacle(own_directory):

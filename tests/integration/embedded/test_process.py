@@ -165,7 +165,7 @@ async def test_the_child_of_a_killed_owner_is_gone(tmp_path, by_watcher):
     owner.kill()
     await owner.communicate()
 
-    await eventually(lambda: is_gone(pid), within=5)
+    await eventually(lambda: is_gone(pid), timeout=5)
 
 
 async def test_the_watcher_ends_with_its_child(tmp_path, monkeypatch):

@@ -164,7 +164,7 @@ async def open_gateway(
         httpx2.AsyncClient(base_url=server.url, timeout=20) as http,
     ):
         gateway = Gateway(http)
-        await eventually(gateway.is_ready, what="the gateway is ready")
+        await eventually(gateway.is_ready, description="the gateway is ready")
         yield gateway
 
 

@@ -60,7 +60,7 @@ async def test_alerts_wait_for_the_api_server(tmp_path, store):
                 async def stored() -> bool:
                     return (await gateway.post(known, late)).status_code == 207
 
-                await eventually(stored, within=20)
+                await eventually(stored, timeout=20)
                 counts = {
                     request.spec.signal_name: request.status.deduplication.occurrence_count
                     for request in await cluster.requests()

@@ -105,7 +105,7 @@ async def test_every_object_is_worked_on_by_two_controllers_workers(client: Clie
         working = tasks.create_task(controller.run())
         for number in range(20):
             await client.create(CONFIGMAP, a_configmap(namespace, f"m{number}", {"kube-test": "1"}))
-        await eventually(lambda: len(informer) == 20 and all("seen" in obj.data for obj in informer.list()), within=20)
+        await eventually(lambda: len(informer) == 20 and all("seen" in obj.data for obj in informer.list()), timeout=20)
         working.cancel()
 
     left = await client.list(CONFIGMAP, Selection(namespace=namespace, labels="kube-test"))

@@ -84,7 +84,7 @@ class Cluster:
             signal = await self.get(key)
             return signal if signal.status.phase and signal.status.completion_time else None
 
-        return await eventually(probe, within=within, what=f"{key} is final")
+        return await eventually(probe, timeout=within, description=f"{key} is final")
 
     async def completed(self, signal: SignalProcessing) -> SignalProcessing:
         """Raise a signal and wait for its end, which must be Completed."""
@@ -122,7 +122,7 @@ class Store:
             assert len(found) >= count, f"{len(found)} of {count} events: {[event.event_type for event in found]}"
             return found
 
-        found = await eventually(probe, within=within)
+        found = await eventually(probe, timeout=within)
         assert len(found) == count, [event.event_type for event in found]
         return found
 

@@ -127,7 +127,7 @@ async def test_process_ends_when_its_parent_is_killed():
     parent.kill()
     await parent.wait()
 
-    await eventually(lambda: not Path(f"/proc/{pid}").exists(), within=5)
+    await eventually(lambda: not Path(f"/proc/{pid}").exists(), timeout=5)
 
 
 async def test_memory_beyond_the_limit_fails_the_rule_and_not_the_controller():

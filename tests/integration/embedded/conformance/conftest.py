@@ -211,7 +211,7 @@ def _wait_until_served(api: Api, group: str) -> None:
             states = {condition["type"]: condition["status"] for condition in conditions}
             return states.get("Established") == "True" and api.get(f"/apis/{group}/v1/widgets").status_code == 200
 
-        loop.run_until_complete(eventually(established, within=20))
+        loop.run_until_complete(eventually(established, timeout=20))
 
 
 @pytest.fixture
