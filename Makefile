@@ -16,12 +16,12 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  ARGS="…" reaches the command: make demo ARGS=--keep, make test ARGS="-k ledger", make bench ARGS=ingest'
 
-$(READY): requirements/dev.txt pyproject.toml pytest-muster/pyproject.toml
+$(READY): requirements/dev.txt pyproject.toml pocketkube/pyproject.toml pytest-muster/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)'; exit 2; }
 	@echo "preparing $(VENV) (about a minute the first time)" >&2
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable pytest-muster
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable pocketkube --editable pytest-muster
 	@touch $@
 
 .PHONY: install
@@ -82,7 +82,7 @@ muster-endings: $(READY) ## 300 random endings of runs under pytest-muster (SEED
 
 .PHONY: lock
 lock: $(READY) ## Pin the requirements anew (needs uv)
-	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra all --group dev --quiet --upgrade --output-file requirements/dev.txt pyproject.toml
+	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra all --group dev --quiet --upgrade --no-emit-package pocketkube --output-file requirements/dev.txt pyproject.toml pocketkube/pyproject.toml
 
 .PHONY: clean
 clean: ## Remove the environment and caches

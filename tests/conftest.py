@@ -13,7 +13,7 @@ KUBERNETES = {"kubernetes", "kubernetes_with_crds"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark whatever talks to a Kubernetes API, so that `-m kubernetes` is complete on each server."""
     for item in items:
-        if KUBERNETES & set(getattr(item, "fixturenames", ())) or "conformance" in item.path.parts:
+        if KUBERNETES & set(getattr(item, "fixturenames", ())):
             item.add_marker("kubernetes")
 
 

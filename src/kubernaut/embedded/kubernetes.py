@@ -66,9 +66,9 @@ async def open_kubernetes(config: KubernetesConfig) -> AsyncIterator[Kubernetes]
 
 def _embedded(config: KubernetesConfig, kubeconfig: Path) -> ProcessSpec:
     async def is_ready(process: Process) -> bool:
-        return any(line.startswith("ready ") for line in process.output().splitlines())
+        return any(line.startswith("{") for line in process.output().splitlines())
 
-    command = [sys.executable, "-m", "kubernaut.embedded.apiserver"]
+    command = [sys.executable, "-m", "pocketkube", "run", "--output", "json"]
     # It remembers its port by itself.
     command += ["--data", str(config.directory / "objects"), "--kubeconfig", str(kubeconfig)]
     return ProcessSpec(

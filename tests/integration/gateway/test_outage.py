@@ -26,9 +26,9 @@ async def open_api(directory: Path) -> AsyncIterator[Process]:
     """The embedded server on a directory; the same port each time."""
 
     async def ready(process: Process) -> bool:
-        return "ready " in process.output()
+        return "{" in process.output()
 
-    command = [sys.executable, "-m", "kubernaut.embedded.apiserver", "--data", directory]
+    command = [sys.executable, "-m", "pocketkube", "run", "--output", "json", "--data", directory]
     log = directory.parent / "api.log"
     async with open_process(ProcessSpec(name="api server", command=command, log=log, ready=ready)) as process:
         yield process

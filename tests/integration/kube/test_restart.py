@@ -50,9 +50,9 @@ async def open_api(directory: Path, port: int = 0) -> AsyncIterator[Api]:
         return
 
     async def ready(process: Process) -> bool:
-        return "ready " in process.output()
+        return "{" in process.output()
 
-    command = [sys.executable, "-m", "kubernaut.embedded.apiserver", "--data", directory]
+    command = [sys.executable, "-m", "pocketkube", "run", "--output", "json", "--data", directory]
     spec = ProcessSpec(name="api server", command=command, log=directory.parent / "api.log", ready=ready)
     async with open_process(spec) as process:
         yield Api(directory / "kubeconfig", 0, (process,))

@@ -1,0 +1,188 @@
+"""The server as one lifetime: the store, the application, the port, the kubeconfig."""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from pocketkube import crds
+from pocketkube.app import Application
+from pocketkube.builtin import builtin_resources
+from pocketkube.cleanup import Cleanup
+from pocketkube.kubeconfig import write_kubeconfig
+from pocketkube.requests import Options
+from pocketkube.resources import Registry
+from pocketkube.store import Change, Store, open_store
+from pocketkube.writing import Writer
+
+HOST = "127.0.0.1"
+_FIRST_NAMESPACES = ("default", "kube-system", "kube-public")
+_GRACE = 2  # seconds that open requests have when the server stops
+
+
+class DirectoryInUse(Exception):
+    """Another server lives in this data directory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiServer:
+    """Where a running server is found."""
+
+    url: str
+    kubeconfig: Path
+    token: str
+
+
+@asynccontextmanager
+async def open_server(
+    directory: Path, *, port: int = 0, kubeconfig: Path | None = None, token: str = ""
+) -> AsyncIterator[ApiServer]:
+    """Serve the objects of the directory until the block is left.
+
+    Port 0 means the port of the last time when that is free, else any.
+    Raises DirectoryInUse when another server lives there.
+    """
+    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nobody is served yet
+    with _alone_in(directory):
+        token = token or _remembered_token(directory)
+        store = open_store(directory)
+        try:
+            registry = Registry(builtin_resources())
+            _serve_custom_resources(store, registry)
+            await _create_first_namespaces(store, registry)
+            app = Application(store, registry, [token])
+            with _bound(directory, port) as listening:
+                url = f"http://{HOST}:{listening.getsockname()[1]}"
+                path = kubeconfig or directory / "kubeconfig"
+                async with asyncio.TaskGroup() as tasks:
+                    cleaner = tasks.create_task(Cleanup(store, registry).run(), name="cleanup")
+                    server = _Server(_config(app))
+                    serving = tasks.create_task(server.serve([listening]), name="http")
+                    await server.ready.wait()
+                    write_kubeconfig(path, url, token)
+                    try:
+                        yield ApiServer(url=url, kubeconfig=path, token=token)
+                    finally:
+                        app.closing.set()
+                        server.should_exit = True
+                        await serving
+                        cleaner.cancel()
+        finally:
+            store.close()
+
+
+def _config(app: Application) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        access_log=False,
+        log_config=None,
+        log_level="critical",  # refusals are answers, and failures are logged by the application
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE,
+        timeout_keep_alive=3600,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to its owner, and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DirectoryInUse(f"another API server is using {directory}") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _bound(directory: Path, port: int) -> Iterator[socket.socket]:
+    remembered = directory / "port"
+    listening = None
+    if port == 0 and remembered.exists():
+        try:
+            listening = _listen(int(remembered.read_text()))
+        except (OSError, ValueError):
+            listening = None
+    if listening is None:
+        listening = _listen(port)
+    with listening:
+        remembered.write_text(str(listening.getsockname()[1]))
+        yield listening
+
+
+def _listen(port: int) -> socket.socket:
+    listening = socket.socket()
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((HOST, port))
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _remembered_token(directory: Path) -> str:
+    path = directory / "token"
+    if path.exists() and (token := path.read_text().strip()):
+        return token
+    token = secrets.token_urlsafe(32)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(token)
+    return token
+
+
+def _serve_custom_resources(store: Store, registry: Registry) -> None:
+    for record in store.collection(crds.STORAGE).records.values():
+        crds.serve(registry, record.as_object())
+
+    def follow(storage: str, change: Change) -> None:
+        if storage != crds.STORAGE:
+            return
+        if change.new is not None:
+            crds.serve(registry, change.new.as_object())
+        elif change.old is not None:
+            crds.withdraw(registry, change.old.as_object())
+
+    store.listen(follow)
+
+
+async def _create_first_namespaces(store: Store, registry: Registry) -> None:
+    resource = registry.at("", "v1", "namespaces")
+    if resource is None:
+        return
+    writer = Writer(store, registry)
+    for name in _FIRST_NAMESPACES:
+        if store.get(resource.storage, ("", name)) is None:
+            writer.create(resource, None, {"metadata": {"name": name}}, Options(manager="pocketkube"))
+    await store.committed()
