@@ -50,7 +50,7 @@ class Delivery:
         self._client = client
         self._config = config
         self._metrics = metrics
-        self._backoff = Backoff(first=config.retry.first, most=config.retry.most)
+        self._backoff = Backoff(initial_delay=config.retry.first, max_delay=config.retry.most)
         self._most = config.batch_size
         self._most_bytes = config.batch_bytes
         self._plan: list[int] = []  # sizes of the next batches, while a refused one is taken apart

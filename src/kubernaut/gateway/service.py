@@ -98,7 +98,7 @@ async def _prepare(
     """
     await requests.synced.wait()
     intake.record_again()
-    backoff = Backoff(first=0.2, most=10.0)
+    backoff = Backoff(initial_delay=0.2, max_delay=10.0)
     attempt = 0
     while not is_known.is_set():
         try:

@@ -45,7 +45,7 @@ class RecorderConfig:
     """Times to try to write an event while the server is out of reach."""
     flush_for: float = 3.0  # seconds
     """How long closing may take to write what waits."""
-    backoff: Backoff = Backoff(first=0.5, most=15.0)  # noqa: RUF009 - it is frozen
+    backoff: Backoff = Backoff(initial_delay=0.5, max_delay=15.0)  # noqa: RUF009 - it is frozen
 
 
 class _Same(NamedTuple):

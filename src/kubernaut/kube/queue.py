@@ -29,7 +29,7 @@ class WorkQueue(Generic[K]):
     def __init__(
         self,
         name: str,
-        backoff: Backoff = Backoff(first=1.0, most=60.0),  # noqa: B008 - it is frozen
+        backoff: Backoff = Backoff(initial_delay=1.0, max_delay=60.0),  # noqa: B008 - it is frozen
         metrics: KubeMetrics | None = None,
     ) -> None:
         self.name = name

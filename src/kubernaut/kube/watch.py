@@ -51,7 +51,7 @@ class WatchConfig:
     """How long one watch request may last; the server ends it then, and the next one goes on."""
     silence: float = 75.0  # seconds
     """Without a word for that long a watch counts as broken. Servers send bookmarks each minute."""
-    backoff: Backoff = Backoff(first=0.5, most=30.0, jitter=0.25)  # noqa: RUF009 - it is frozen
+    backoff: Backoff = Backoff(initial_delay=0.5, max_delay=30.0, jitter=0.25)  # noqa: RUF009 - it is frozen
 
 
 async def changes(

@@ -17,9 +17,9 @@ Check = Callable[[], Awaitable[str | None]]
 class Health:
     """What a service says of itself; `stopping` turns readiness off and keeps liveness on."""
 
-    def __init__(self, checks: Mapping[str, Check], *, within: float = 2.0) -> None:
+    def __init__(self, checks: Mapping[str, Check], *, timeout: float = 2.0) -> None:
         self._checks = dict(checks)
-        self._within = within
+        self._timeout = timeout
         self.is_stopping = False
 
     async def not_ready(self) -> dict[str, str]:
@@ -31,7 +31,7 @@ class Health:
 
     async def _reason(self, check: Check) -> str | None:
         try:
-            return await asyncio.wait_for(check(), self._within)
+            return await asyncio.wait_for(check(), self._timeout)
         except TimeoutError:
             return "timed_out"
 

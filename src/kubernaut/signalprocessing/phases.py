@@ -47,7 +47,7 @@ from kubernaut.signalprocessing.signal_mode import Mode, SignalModes
 
 log = structlog.get_logger("phases")
 
-RETRY = Backoff(first=1.0, most=60.0, factor=2.0, jitter=0.0)
+RETRY = Backoff(initial_delay=1.0, max_delay=60.0, factor=2.0, jitter=0.0)
 """How long an outage is waited for, by the number of failures."""
 
 

@@ -59,7 +59,7 @@ async def test_object_that_no_longer_fits_the_selection_leaves_the_cache(client:
 async def test_watches_that_end_every_second_lose_nothing(client: Client, namespace: str):
     config = InformerConfig(
         selection=Selection(namespace=namespace, labels="kube-test"),
-        watch=WatchConfig(lasts=1.0, backoff=Backoff(first=0.01, most=0.1)),
+        watch=WatchConfig(lasts=1.0, backoff=Backoff(initial_delay=0.01, max_delay=0.1)),
     )
     informer = Informer(client, CONFIGMAP, config)
     heard: Counter[str] = Counter()
@@ -80,7 +80,7 @@ async def test_watches_that_end_every_second_lose_nothing(client: Client, namesp
 
 async def test_every_object_is_worked_on_by_two_controllers_workers(client: Client, namespace: str):
     informer = an_informer(client, namespace)
-    queue: WorkQueue[Key] = WorkQueue("configmaps", Backoff(first=0.01, most=0.1))
+    queue: WorkQueue[Key] = WorkQueue("configmaps", Backoff(initial_delay=0.01, max_delay=0.1))
     informer.listen(enqueue(queue))
     held: set[Key] = set()
 

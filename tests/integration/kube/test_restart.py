@@ -73,7 +73,7 @@ async def insist(client: Client, name: str) -> None:
 
 
 def an_informer(client: Client) -> Informer[ConfigMap]:
-    quick = WatchConfig(backoff=Backoff(first=0.02, most=0.2))
+    quick = WatchConfig(backoff=Backoff(initial_delay=0.02, max_delay=0.2))
     return Informer(client, CONFIGMAP, InformerConfig(selection=SELECTION, watch=quick))
 
 

@@ -16,7 +16,7 @@ from kubernaut.kube.queue import WorkQueue
 from kubernaut.ops.backoff import Backoff
 from support.eventually import eventually
 
-QUICK = Backoff(first=0.001, most=0.002)
+QUICK = Backoff(initial_delay=0.001, max_delay=0.002)
 
 
 @dataclass

@@ -18,7 +18,7 @@ from support.eventually import eventually
 from support.scripted_api import Call, Script, an_object, open_scripted_api
 
 CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObject)
-QUICK = Backoff(first=0.01, most=0.02)
+QUICK = Backoff(initial_delay=0.01, max_delay=0.02)
 TARGET = PartialObject(metadata=ObjectMeta(name="a", namespace="shop", uid="u1"))
 
 

@@ -20,7 +20,7 @@ from kubernaut.ops.backoff import Backoff
 from support.scripted_api import Call, Script, a_listing, an_object, open_scripted_api
 
 CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObject)
-QUICK = WatchConfig(silence=0.2, backoff=Backoff(first=0.01, most=0.05))
+QUICK = WatchConfig(silence=0.2, backoff=Backoff(initial_delay=0.01, max_delay=0.05))
 
 
 @asynccontextmanager

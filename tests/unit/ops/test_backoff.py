@@ -1,4 +1,4 @@
-"""Waiting grows, is spread, and never exceeds its limit."""
+"""Delays grow, are spread, and never exceed the maximum."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,13 +7,13 @@ from kubernaut.ops.backoff import Backoff
 
 
 def test_delay_doubles_up_to_its_limit():
-    backoff = Backoff(first=1, most=60, jitter=0)
+    backoff = Backoff(initial_delay=1, max_delay=60, jitter=0)
 
     assert [backoff.delay(attempt) for attempt in (1, 2, 3, 6, 7, 10_000)] == [1, 2, 4, 32, 60, 60]
 
 
 @given(st.integers(1, 10**9))
 def test_delay_stays_within_its_spread(attempt):
-    backoff = Backoff(first=1, most=60, jitter=0.1)
+    backoff = Backoff(initial_delay=1, max_delay=60, jitter=0.1)
 
     assert 0.9 <= backoff.delay(attempt) <= 60

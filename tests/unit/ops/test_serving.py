@@ -50,7 +50,7 @@ async def test_readiness_names_the_failing_check_and_ends_at_shutdown():
     async def stuck():
         await asyncio.Event().wait()
 
-    health = Health({"database": broken, "stuck": stuck}, within=0.05)
+    health = Health({"database": broken, "stuck": stuck}, timeout=0.05)
     app = Starlette(routes=health.routes(CollectorRegistry()))
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -139,7 +139,7 @@ class PolicyProcess:
 
     async def keep_running(self) -> None:
         """Start the process again whenever it ends, until cancelled."""
-        backoff = Backoff(first=0.05, most=10.0)
+        backoff = Backoff(initial_delay=0.05, max_delay=10.0)
         failures = 0
         while True:
             if self._pipes:
