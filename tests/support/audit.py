@@ -14,7 +14,7 @@ from starlette.routing import Route
 from kubernaut.api.events import AuditEvent
 from kubernaut.api.problems import CONTENT_TYPE, Slug, problem
 from kubernaut.api.vocabulary import Outcome
-from kubernaut.ops.serving import Listen, open_server
+from kubernaut.ops.http.server import Listen, open_server
 
 Answer = Callable[[list[AuditEvent], bytes], Response | None]
 """What to say to a batch; None stores it."""
@@ -81,6 +81,6 @@ class Double:
 @asynccontextmanager
 async def open_double(port: int = 0) -> AsyncIterator[Double]:
     double = Double()
-    async with open_server(double.app(), Listen(port=port), drain_for=1) as server:
+    async with open_server(double.app(), Listen(port=port), shutdown_timeout=1) as server:
         double.url = server.url
         yield double

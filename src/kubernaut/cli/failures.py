@@ -15,7 +15,7 @@ class Failed(Exception):
 # Room, error, exit code, what helps. Looked up by name, because a room may not be installed.
 _KNOWN: tuple[tuple[str, str, int, str], ...] = (
     ("kubernaut.ops.settings", "SettingsError", 2, ""),
-    ("kubernaut.ops.serving", "PortInUse", 3, ""),
+    ("kubernaut.ops.http.server", "PortInUse", 3, ""),
     ("kubernaut.signalprocessing.policy.errors", "PolicyError", 2, ""),
     ("kubernaut.datastorage.errors", "DataStorageError", 3, ""),
     ("kubernaut.embedded.errors", "EmbeddedError", 3, ""),

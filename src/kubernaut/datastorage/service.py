@@ -13,8 +13,8 @@ from kubernaut.datastorage.errors import DataStorageError
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.store import open_store
 from kubernaut.ops.health import Health
+from kubernaut.ops.http.server import Listen, Server, open_server
 from kubernaut.ops.metrics import new_registry
-from kubernaut.ops.serving import Listen, Server, open_server
 from kubernaut.ops.shutdown import stop_requested
 
 log = structlog.get_logger("datastorage")
@@ -46,7 +46,7 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
 
         health = Health({"database": database})
         app = application(store, health, config.server, metrics, registry)
-        async with open_server(app, listen, drain_for=config.server.shutdown_timeout) as server:
+        async with open_server(app, listen, shutdown_timeout=config.server.shutdown_timeout) as server:
             try:
                 yield server
             finally:

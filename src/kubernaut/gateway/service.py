@@ -24,8 +24,8 @@ from kubernaut.kube.informer import Informer, InformerConfig, open_informers
 from kubernaut.kube.objects import PartialObject
 from kubernaut.ops.backoff import Backoff
 from kubernaut.ops.health import Health
+from kubernaut.ops.http.server import Server, open_server
 from kubernaut.ops.metrics import new_registry
-from kubernaut.ops.serving import Server, open_server
 from kubernaut.ops.shutdown import stop_requested
 
 log = structlog.get_logger("gateway")
@@ -81,7 +81,7 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
         async with (
             open_informers(*everything),
             _in_background(_prepare(requests, intake, discovery, is_known)),
-            open_server(app, config.server.listen(), drain_for=config.server.drain_for) as server,
+            open_server(app, config.server.listen(), shutdown_timeout=config.server.drain_for) as server,
         ):
             try:
                 yield server

@@ -161,7 +161,7 @@ class _Follower(Generic[O]):
         if self._failures == 0 or (self._failures == 1 and self._out_since is None):
             return
         delay = self._config.backoff.delay(self._failures)
-        await asyncio.sleep(max(delay, min(self._retry_after, self._config.backoff.most)))
+        await asyncio.sleep(max(delay, min(self._retry_after, self._config.backoff.max_delay)))
 
     def _connected(self) -> None:
         self._began = time.monotonic()

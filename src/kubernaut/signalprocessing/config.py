@@ -5,8 +5,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+from kubernaut.ops.http.server import Listen
 from kubernaut.ops.logs import LogFormat, LogLevel
-from kubernaut.ops.serving import Listen
 from kubernaut.ops.settings import Between, Bytes, Seconds, SettingsError
 from kubernaut.signalprocessing.policy.process import Limits
 

@@ -29,8 +29,8 @@ from kubernaut.kube.metrics import KubeMetrics
 from kubernaut.kube.objects import Key
 from kubernaut.kube.queue import WorkQueue
 from kubernaut.ops.health import Health
+from kubernaut.ops.http.server import Listen, Server, open_server
 from kubernaut.ops.metrics import new_registry
-from kubernaut.ops.serving import Listen, Server, open_server
 from kubernaut.ops.shutdown import stop_requested
 from kubernaut.signalprocessing.cluster import ClusterReader, open_cluster
 from kubernaut.signalprocessing.config import SignalProcessingConfig, listen
@@ -206,7 +206,7 @@ def _is_separate(figures: Listen, probe: Listen) -> bool:
 
 @asynccontextmanager
 async def _serve(health: Health, registry: CollectorRegistry, where: Listen) -> AsyncIterator[Server]:
-    async with open_server(Starlette(routes=health.routes(registry)), where, drain_for=2.0) as server:
+    async with open_server(Starlette(routes=health.routes(registry)), where, shutdown_timeout=2.0) as server:
         yield server
 
 

@@ -16,7 +16,7 @@ from kubernaut.datastorage.errors import CannotStart, NotMigrated
 from kubernaut.datastorage.migrate import migrate
 from kubernaut.datastorage.service import open_service
 from kubernaut.embedded.postgres import PostgresConfig, open_postgres
-from kubernaut.ops.serving import PortInUse
+from kubernaut.ops.http.server import PortInUse
 from kubernaut.ops.settings import Secret
 from support.datastorage import BATCH, EVENTS, JSON, VERIFY, Service, config_for, ledger_of, open_process
 from support.eventually import eventually

@@ -14,7 +14,7 @@ import uvicorn
 
 
 class PortInUse(OSError):
-    """Somebody else listens there already."""
+    """Another process listens on this address already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,8 @@ class Listen:
 
 
 @asynccontextmanager
-async def open_server(app: Any, listen: Listen, *, drain_for: float = 30.0) -> AsyncIterator[Server]:
-    """Serve `app` until the block ends, then let requests in flight finish for at most `drain_for` seconds.
+async def open_server(app: Any, listen: Listen, *, shutdown_timeout: float = 30.0) -> AsyncIterator[Server]:
+    """Serve `app` until the block ends, then let requests in flight finish for at most `shutdown_timeout` seconds.
 
     Raises PortInUse before anything is served.
     """
@@ -55,7 +55,7 @@ async def open_server(app: Any, listen: Listen, *, drain_for: float = 30.0) -> A
             log_config=None,
             access_log=False,
             lifespan="off",
-            timeout_graceful_shutdown=max(1, round(drain_for)),
+            timeout_graceful_shutdown=max(1, round(shutdown_timeout)),
             server_header=False,
         )
         server = _Uvicorn(config)

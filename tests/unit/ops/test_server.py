@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from kubernaut.ops.health import Health
-from kubernaut.ops.serving import Listen, PortInUse, open_server
+from kubernaut.ops.http.server import Listen, PortInUse, open_server
 
 
 async def test_port_file_says_where_the_server_listens(tmp_path):
