@@ -7,7 +7,7 @@ from itertools import chain
 from endings.running import Seen
 from endings.ways import SIGNALS, SUDDEN, Case, Way
 from pytest_muster.exits import ExitCode
-from pytest_muster.record import read
+from pytest_muster.records.journal import read
 
 EXITS: dict[Way, set[int]] = {
     Way.NORMAL: {0},

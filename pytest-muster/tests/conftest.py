@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_muster.record import Journal, Line, read
-from pytest_muster.run import Role, Run
+from pytest_muster.records.journal import Journal, Line, read
+from pytest_muster.records.run import Role, Run
 
 pytest_plugins = ["pytester"]
 

@@ -3,9 +3,9 @@
 import pytest
 
 from pytest_muster import cli
-from pytest_muster.comparing import Sample, differences, sample, table
-from pytest_muster.reading import End, Header, RecordProblem, RunRecord, SuitePhase, TestRun
-from pytest_muster.record import Outcome
+from pytest_muster.records.journal import Outcome
+from pytest_muster.records.reader import End, Header, RecordProblem, RunRecord, SuitePhase, TestRun
+from pytest_muster.schedule.compare import Sample, differences, sample, table
 
 
 def a_sample(workers, tests=8.0, **verdicts):

@@ -1,8 +1,8 @@
 """What earlier runs say about durations, and what the plan makes of it."""
 
-from pytest_muster.durations import remembered
-from pytest_muster.plans import LongestFirst, Past
-from pytest_muster.record import Journal
+from pytest_muster.records.journal import Journal
+from pytest_muster.schedule.durations import remembered
+from pytest_muster.schedule.plans import LongestFirst, Past
 
 
 def write_run(runs, id, *tests, ended=True, fixtures=()):

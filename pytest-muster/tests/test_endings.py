@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_muster.endings import seconds
 from pytest_muster.exits import ExitCode
-from pytest_muster.leases import started
+from pytest_muster.shutdown import seconds
+from pytest_muster.workspace.leases import started
 
 CONFTEST = """
 import os

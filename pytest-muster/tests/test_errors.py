@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_muster.errors import Project, describe, kind_of
+from pytest_muster.records.errors import Project, describe, kind_of
 
 PROJECT = Project(Path(__file__).parent)
 

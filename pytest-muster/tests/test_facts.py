@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_muster.reading import find, load
+from pytest_muster.records.reader import find, load
 
 SUITE = """
 import functools

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_muster.record import Journal, read
+from pytest_muster.records.journal import Journal, read
 
 TESTS = "def test_one():\n    pass\n"
 

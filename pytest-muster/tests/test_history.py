@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_muster.cli import main
-from pytest_muster.history import history_of, wilson
-from pytest_muster.reading import Error, Header, PhaseRun, RunRecord, TestRun
-from pytest_muster.record import Journal, Outcome
+from pytest_muster.records.history import history_of, wilson
+from pytest_muster.records.journal import Journal, Outcome
+from pytest_muster.records.reader import Error, Header, PhaseRun, RunRecord, TestRun
 
 
 def a_test(name, outcome=Outcome.PASSED, *, took=(0.0, 0.1, 0.0), worker="gw0", slot=1):

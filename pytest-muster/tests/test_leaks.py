@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import pytest_muster as muster
-from pytest_muster import record
-from pytest_muster.leftovers import command_of, descriptor_kind, held, owned_by, without_harmless, words_of
+from pytest_muster.leaks.snapshot import command_of, descriptor_kind, held, owned_by, without_harmless, words_of
+from pytest_muster.records import journal
 
 LEAVES = """
 import asyncio, os, socket, subprocess, sys, tempfile, threading
@@ -231,7 +231,7 @@ def run(pytester: pytest.Pytester, code: str, *arguments: str) -> pytest.RunResu
 
 def leaks(pytester: pytest.Pytester) -> list[dict[str, str]]:
     (directory,) = (pytester.path / ".muster" / "runs").iterdir()
-    return [line for line in record.read(directory) if line["type"] == "leak"]
+    return [line for line in journal.read(directory) if line["type"] == "leak"]
 
 
 def test_each_kind_fails_the_test_that_left_it(pytester):

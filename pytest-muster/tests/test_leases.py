@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_muster import leases as leases_module
-from pytest_muster.leases import Kind, Leases, identity, read_leases, started
+from pytest_muster.workspace import leases as leases_module
+from pytest_muster.workspace.leases import Kind, Leases, identity, read_leases, started
 
 
 @pytest.fixture

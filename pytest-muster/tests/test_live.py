@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from pytest_muster import screen
-from pytest_muster.board import Board, clock, duration
-from pytest_muster.screen import Row, cells, cut
+from pytest_muster.terminal import screen
+from pytest_muster.terminal.board import Board, clock, duration
+from pytest_muster.terminal.screen import Row, cells, cut
 
 SUITE = """
 import time

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pytest_muster.masking import MASK, NAMES, Mask, is_secret_name
-from pytest_muster.record import Journal, lines
+from pytest_muster.records.journal import Journal, lines
+from pytest_muster.records.masking import MASK, NAMES, Mask, is_secret_name
 
 SECRETS = st.text(string.ascii_letters + string.digits + "+/=_-!$%.", min_size=10, max_size=40)
 NAMED = st.sampled_from(

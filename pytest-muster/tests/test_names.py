@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_muster.names import name
+from pytest_muster.workspace.names import name
 
 MANY = """
 import sys
-from pytest_muster.names import name
+from pytest_muster.workspace.names import name
 for number in range(10_000):
     print(name("table", run="run-1", worker=sys.argv[1], test=f"test_{number % 7}"))
 """
@@ -53,7 +53,7 @@ def test_four_processes_never_make_a_name_twice():
 def test_a_forked_child_makes_names_of_its_own():
     code = """
 import os
-from pytest_muster.names import name
+from pytest_muster.workspace.names import name
 os.fork()
 os.write(1, (name("a", run="run-1", worker="main", test=None) + "\\n").encode())
 """

@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from pytest_muster import NotReady
-from pytest_muster.leases import read_leases, started
-from pytest_muster.places import PlaceEnded, run_place, test_place, worker_place
+from pytest_muster.workspace.leases import read_leases, started
+from pytest_muster.workspace.workspace import PlaceEnded, run_place, test_place, worker_place
 
 SERVER = (
     "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); print('up', flush=True); s.accept()"
@@ -115,7 +115,7 @@ def test_an_end_that_is_interrupted_can_be_repeated(a_run, monkeypatch):
     directory = place.directory
     place.on_sweep(["true"])
     with monkeypatch.context() as patch:
-        patch.setattr("pytest_muster.places.remove_tree", _interrupt)
+        patch.setattr("pytest_muster.workspace.workspace.remove_tree", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             place.close()
     held = kinds(a_run())
@@ -135,7 +135,7 @@ def _interrupt(path):
 def test_a_directory_that_somebody_else_has_made_is_not_trusted(a_run, monkeypatch, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"muster-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
-    monkeypatch.setattr("pytest_muster.temporary.temp_root", lambda: tmp_path)
+    monkeypatch.setattr("pytest_muster.workspace.temporary.temp_root", lambda: tmp_path)
     place = run_place(a_run())
 
     with pytest.raises(PermissionError, match="is not a directory of this user; remove it"):
@@ -157,7 +157,7 @@ def test_commands_can_be_left_to_the_sweeper(a_run):
 def test_what_cannot_be_removed_stays_leased(a_run, monkeypatch):
     place = run_place(a_run())
     directory = place.directory
-    monkeypatch.setattr("pytest_muster.places.remove_tree", _refuse)
+    monkeypatch.setattr("pytest_muster.workspace.workspace.remove_tree", _refuse)
 
     with pytest.raises(PermissionError, match="refused"):
         place.close()

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from pytest_muster import ports
-from pytest_muster.ports import lease_port, port_range
+from pytest_muster.workspace import ports
+from pytest_muster.workspace.ports import lease_port, port_range
 
 MANY = """
 import sys
-from pytest_muster.ports import lease_port
+from pytest_muster.workspace.ports import lease_port
 held = [lease_port(slot=1, slots=1) for _ in range(50)]
 print(*[port.number for port in held], flush=True)
 sys.stdin.read()

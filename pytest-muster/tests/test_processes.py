@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from pytest_muster import processes, reaper
-from pytest_muster.leases import MARK, read_leases, started
-from pytest_muster.places import run_place
+from pytest_muster.workspace import processes, reaper
+from pytest_muster.workspace.leases import MARK, read_leases, started
+from pytest_muster.workspace.workspace import run_place
 
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
 FAMILY = (
@@ -21,9 +21,9 @@ FAMILY = (
 OWNER = """
 import os, signal, sys, time
 from pathlib import Path
-from pytest_muster.places import Place
-from pytest_muster.record import Journal
-from pytest_muster.run import Role, Run
+from pytest_muster.workspace.workspace import Place
+from pytest_muster.records.journal import Journal
+from pytest_muster.records.run import Role, Run
 
 directory = Path(sys.argv[1])
 run = Run(id="run-1", role=Role.ALONE, directory=directory, worker="main", slot=1, workers=1,
@@ -190,7 +190,7 @@ def test_what_cannot_start_leaves_no_lease(place, a_run):
 
 def test_a_reaper_that_was_killed_is_replaced_and_knows_all(tmp_path, eventually):
     body = """
-from pytest_muster import processes
+from pytest_muster.workspace import processes
 first = place.start(["sleep", "300"])
 reaper = processes.reaper_pid()
 os.kill(reaper, signal.SIGKILL)

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from pytest_muster.reading import RecordProblem, find, home, load, newest
-from pytest_muster.record import SCHEMA, Outcome
+from pytest_muster.records.journal import SCHEMA, Outcome
+from pytest_muster.records.reader import RecordProblem, find, home, load, newest
 
 
 def a_record(root, id, *lines, schema=SCHEMA):

@@ -7,20 +7,20 @@ import re
 import sys
 from pathlib import Path
 
-from pytest_muster import facts, masking, record
+from pytest_muster.records import activity, journal, masking
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "record.md"
 
 
 def parts():
     """What the reference quotes from the code, by the name of the place."""
-    text = record.__doc__
+    text = journal.__doc__
     table = re.search(r"\n\n((?:    .*\n|\n)+)\n`order`", text)[1]
     rest = text[text.index("`order`") :].strip()
     return {
         "record": "```\n" + "\n".join(line[4:] for line in table.rstrip().splitlines()) + "\n```",
         "error": rest,
-        "facts": facts.__doc__.strip(),
+        "facts": activity.__doc__.strip(),
         "masking": masking.__doc__.strip(),
     }
 
@@ -39,7 +39,7 @@ def test_the_reference_quotes_the_code():
     reference = REFERENCE.read_text(encoding="utf-8")
 
     assert filled(reference) == reference, f"run: python {Path(__file__).name}"
-    assert f"version {record.SCHEMA} of the schema" in reference
+    assert f"version {journal.SCHEMA} of the schema" in reference
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from pytest_muster import facts
-from pytest_muster import record as schema
-from pytest_muster.reading import find, load
-from pytest_muster.record import Outcome
+from pytest_muster.records import activity
+from pytest_muster.records import journal as schema
+from pytest_muster.records.journal import Outcome
+from pytest_muster.records.reader import find, load
 
 CONFTEST = """
 import pytest_muster as muster
@@ -193,7 +193,9 @@ def test_every_field_that_is_written_is_in_the_reference(record):
         for line in schema.read(record.directory)
         for field in line
         if field not in {"type", "at"}
-        and not re.search(rf"\b{field}\b", of_types[line["type"]] + (facts.__doc__ if line["type"] == "fact" else ""))
+        and not re.search(
+            rf"\b{field}\b", of_types[line["type"]] + (activity.__doc__ if line["type"] == "fact" else "")
+        )
     }
 
     assert undocumented <= {("test", "teardown_error")}  # explained below the table

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_muster import cli, reading
-from pytest_muster.reading import Collected, Header, RecordProblem, RunRecord, Started, TestRun, WorkerEvent
-from pytest_muster.record import Outcome
-from pytest_muster.replaying import command, script
+from pytest_muster import cli
+from pytest_muster.records import reader
+from pytest_muster.records.journal import Outcome
+from pytest_muster.records.reader import Collected, Header, RecordProblem, RunRecord, Started, TestRun, WorkerEvent
+from pytest_muster.schedule.replay import command, script
 
 
 def a_test(test, worker, *, at, slot=1, serial=False):
@@ -120,7 +121,7 @@ def test_a_run_is_repeated_exactly_and_names_what_is_gone(nested, monkeypatch, c
     code = cli.main(["replay", "--", "-v"])
 
     out = capfd.readouterr().out
-    newest, before = reversed([reading.load(run) for run in reading.runs(reading.home())])
+    newest, before = reversed([reader.load(run) for run in reader.runs(reader.home())])
     assert code == 0, out
     assert "muster: test_it.py::test_gone does not exist any more, and is left out" in out
     again, first = script(newest), script(before)

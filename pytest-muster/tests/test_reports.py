@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pytest_muster.reading import (
+from pytest_muster.records.journal import Outcome
+from pytest_muster.records.reader import (
     Collected,
     End,
     Error,
@@ -26,7 +27,6 @@ from pytest_muster.reading import (
     TestRun,
     WorkerEvent,
 )
-from pytest_muster.record import Outcome
 from pytest_muster.triage.findings import Cause, Evidence, Finding, Triage
 from pytest_muster.triage.reports import html, markdown, terminal
 from pytest_muster.triage.reports import json as as_json

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_muster.plans import LongestFirst, Past
-from pytest_muster.scheduling import Deal
+from pytest_muster.schedule.plans import LongestFirst, Past
+from pytest_muster.schedule.scheduler import Deal
 
 
 @dataclass(eq=False)

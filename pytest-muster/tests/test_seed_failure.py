@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pytest_muster import reading
-from pytest_muster.record import Outcome
+from pytest_muster.records import reader
+from pytest_muster.records.journal import Outcome
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "seed-failure"
 TESTS = [path.name for path in sorted((EXAMPLE / "broken").glob("test_*.py"))]
@@ -19,7 +19,7 @@ def run(suite, tmp_path, *args):
     done = subprocess.run(
         [*command, *args], cwd=EXAMPLE / suite, capture_output=True, text=True, timeout=100, check=False
     )
-    return done, reading.load(reading.newest(kept))
+    return done, reader.load(reader.newest(kept))
 
 
 def test_of_the_broken_suite_one_test_passes_with_4_workers(tmp_path):

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_muster import sweeping
 from pytest_muster.cli import main
-from pytest_muster.leases import Kind, Leases, identity, read_leases, started
-from pytest_muster.places import Place
-from pytest_muster.sweeping import prune, sweep
-from pytest_muster.temporary import user_directory
+from pytest_muster.workspace import sweep as sweep_module
+from pytest_muster.workspace.leases import Kind, Leases, identity, read_leases, started
+from pytest_muster.workspace.sweep import prune, sweep
+from pytest_muster.workspace.temporary import user_directory
+from pytest_muster.workspace.workspace import Place
 
 A_RUN = f"20260102T030405Z-{secrets.token_hex(3)}"
 """Its end names directories outside of the project, so that each worker has one of its own."""
@@ -25,10 +25,10 @@ A_RUN = f"20260102T030405Z-{secrets.token_hex(3)}"
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pytest_muster import processes
-from pytest_muster.places import Place
-from pytest_muster.record import Journal
-from pytest_muster.run import Role, Run
+from pytest_muster.workspace import processes
+from pytest_muster.workspace.workspace import Place
+from pytest_muster.records.journal import Journal
+from pytest_muster.records.run import Role, Run
 
 directory = Path(sys.argv[1])
 run = Run(id=directory.name, role=Role.ALONE, directory=directory, worker="main", slot=1, workers=1,
@@ -110,7 +110,7 @@ def test_a_command_that_fails_is_said_and_tried_again(project, capsys):
 
 
 def test_a_command_that_hangs_is_cut_off(project, monkeypatch):
-    monkeypatch.setattr(sweeping, "_COMMAND_WITHIN", 0.2)
+    monkeypatch.setattr(sweep_module, "_COMMAND_WITHIN", 0.2)
     leases = a_dead_owner(project, A_RUN)
     leases.take(Kind.COMMAND, argv=["sh", "-c", "echo $$ > pid; sleep 300; true"], cwd=str(project))
     forget_me(leases)

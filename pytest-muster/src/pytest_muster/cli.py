@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from importlib import import_module
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "replay": ("pytest_muster.replaying", "repeat a recorded run: every worker its tests, in their order"),
-    "compare": ("pytest_muster.comparing", "run a suite with several worker counts: speed-up, utilisation, verdicts"),
+    "replay": ("pytest_muster.schedule.replay", "repeat a recorded run: every worker its tests, in their order"),
+    "compare": (
+        "pytest_muster.schedule.compare",
+        "run a suite with several worker counts: speed-up, utilisation, verdicts",
+    ),
     "triage": ("pytest_muster.triage.command", "name what made the tests of a run fail"),
     "check": ("pytest_muster.checking.command", "find in test code what breaks when tests run in parallel"),
-    "history": ("pytest_muster.history", "show which tests are slow or flaky over the recorded runs"),
-    "sweep": ("pytest_muster.sweeping", "clean up after runs that were killed"),
+    "history": ("pytest_muster.records.history", "show which tests are slow or flaky over the recorded runs"),
+    "sweep": ("pytest_muster.workspace.sweep", "clean up after runs that were killed"),
 }
 """Name → (module with `add_arguments(parser)` and `run(arguments) -> int`, one line of help)."""
 

@@ -4,43 +4,34 @@ from importlib.metadata import version
 
 import pytest
 
-from pytest_muster import (
-    endings,
-    errors,
-    facts,
-    keeping,
-    leaks,
-    live,
-    outcomes,
-    places,
-    recording,
-    scheduling,
-    slots,
-    sweeping,
-    watching,
-    workers,
-)
-from pytest_muster.run import RUN, cannot_record, open_run
+from pytest_muster import shutdown
+from pytest_muster.leaks import detector
+from pytest_muster.records import activity, errors, recorder
+from pytest_muster.records.run import RUN, cannot_record, open_run
+from pytest_muster.resources import health, per_worker, shared
+from pytest_muster.schedule import scheduler, slots
+from pytest_muster.terminal import live, summary
 from pytest_muster.triage import children, ending, experiment
+from pytest_muster.workspace import sweep, workspace
 
 ROOMS = (
     slots,
-    sweeping,
-    places,
-    keeping,
-    workers,
-    watching,
-    endings,
+    sweep,
+    workspace,
+    shared,
+    per_worker,
+    health,
+    shutdown,
     errors,
-    facts,
-    recording,
+    activity,
+    recorder,
     live,
-    outcomes,
-    scheduling,
+    summary,
+    scheduler,
     experiment,
     children,
     ending,
-    leaks,
+    detector,
 )
 """Modules with pytest hooks, in the order in which they are configured."""
 

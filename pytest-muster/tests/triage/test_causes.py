@@ -6,8 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from pytest_muster.reading import Error, Fact, Frame, Globals, Header, Leak, PhaseRun, ResourceEvent, RunRecord, TestRun
-from pytest_muster.record import Outcome
+from pytest_muster.records.journal import Outcome
+from pytest_muster.records.reader import (
+    Error,
+    Fact,
+    Frame,
+    Globals,
+    Header,
+    Leak,
+    PhaseRun,
+    ResourceEvent,
+    RunRecord,
+    TestRun,
+)
 from pytest_muster.triage.engine import groups, triage
 from pytest_muster.triage.findings import Cause
 from pytest_muster.triage.scene import Scene

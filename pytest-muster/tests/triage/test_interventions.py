@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from pytest_muster import reading
+from pytest_muster.records import reader
 from pytest_muster.triage import crossing
 from pytest_muster.triage.rerun import environment
 
@@ -116,7 +116,7 @@ def test_tests_run_in_the_order_of_the_file_and_settle(tmp_path):
     )
 
     assert "2 passed, 1 deselected" in done.stdout
-    record = reading.load(reading.newest(tmp_path / "kept"))
+    record = reader.load(reader.newest(tmp_path / "kept"))
     assert [run.test for run in record.tests] == ["test_one.py::test_c", "test_one.py::test_a"]
     assert record.tests[0].phases["setup"].took >= 0.5
 
@@ -152,7 +152,7 @@ def test_a_child_that_ends_is_noticed_and_left_to_its_owner(tmp_path):
     )
 
     assert "3 passed" in done.stdout
-    facts = [fact for fact in reading.load(reading.newest(tmp_path / ".muster")).facts if fact.kind == "child"]
+    facts = [fact for fact in reader.load(reader.newest(tmp_path / ".muster")).facts if fact.kind == "child"]
     assert [(fact.test, fact.details["status"]) for fact in facts] == [("test_one.py::test_it_ends", 7)]
 
 
@@ -220,5 +220,5 @@ def test_a_call_that_came_too_early_answers_when_it_is_asked_again(tmp_path):
     )
 
     assert "2 passed" in done.stdout
-    facts = [fact for fact in reading.load(reading.newest(tmp_path / ".muster")).facts if fact.kind == "again"]
+    facts = [fact for fact in reader.load(reader.newest(tmp_path / ".muster")).facts if fact.kind == "again"]
     assert [(fact.function, fact.details["error"]) for fact in facts] == [("Cache.read", "LookupError")]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pytest_muster import reading
+from pytest_muster.records import reader
 from pytest_muster.triage.engine import triage
 from pytest_muster.triage.findings import Cause
 from pytest_muster.triage.rerun import Rerun, environment, kept_arguments
@@ -41,7 +41,7 @@ def a_run(directory, *args):
     done = subprocess.run(
         command, cwd=directory, env=environment(os.environ), capture_output=True, text=True, timeout=60, check=False
     )
-    return reading.load(reading.newest(directory / ".muster")), done.stdout
+    return reader.load(reader.newest(directory / ".muster")), done.stdout
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_polluter_is_named_within_log2_plus_two_reruns_that_are_no_runs_of_the
     assert set(finding.tests) == {f"test_shop.py::test_total[{count}]" for count in range(1, 4)}
     assert len(said) == 5
     assert f"muster triage {record.id}" in output
-    assert reading.runs(project / ".muster") == [record.directory]
+    assert reader.runs(project / ".muster") == [record.directory]
 
 
 def test_a_project_without_a_configuration_file_is_rerun_as_it_ran(tmp_path):

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from pytest_muster.run import Run
+from pytest_muster.records.run import Run
 
 MOST = 10
 """So many different calls are repeated after one test."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_muster.run import Run, run_of
+from pytest_muster.records.run import Run, run_of
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from pytest_muster import reading
-from pytest_muster.reading import RunRecord
+from pytest_muster.records import reader
+from pytest_muster.records.reader import RunRecord
 from pytest_muster.triage import patterns
 from pytest_muster.triage.engine import triage
 from pytest_muster.triage.findings import Triage
@@ -51,9 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.check_patterns:
             return _check_patterns(Path.cwd())
-        record = reading.load(reading.find(arguments.recorded))
+        record = reader.load(reader.find(arguments.recorded))
         known = patterns.load(record.root)
-    except reading.RecordProblem as problem:
+    except reader.RecordProblem as problem:
         sys.stderr.write(f"muster triage: {problem}\n")
         return 3
     except patterns.PatternProblem as problem:

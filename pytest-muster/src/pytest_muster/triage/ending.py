@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_muster.run import RUN, Run
+from pytest_muster.records.run import RUN, Run
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,14 +27,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def _answer(run: Run, config: pytest.Config) -> str:
     # The runs that need no triage are not to wait for these modules.
-    from pytest_muster import reading
+    from pytest_muster.records import reader
     from pytest_muster.triage import patterns
     from pytest_muster.triage.engine import triage
     from pytest_muster.triage.reports import terminal
 
     try:
-        record = reading.load(run.directory)
+        record = reader.load(run.directory)
         known = (*patterns.BUILT_IN, *patterns.load(config.rootpath))
-    except (reading.RecordProblem, patterns.PatternProblem) as problem:
+    except (reader.RecordProblem, patterns.PatternProblem) as problem:
         return str(problem)
     return terminal.render(triage(record, patterns=known), record).rstrip("\n")

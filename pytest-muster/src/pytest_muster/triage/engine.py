@@ -6,7 +6,7 @@ looks, and one of each kind is tried again (see `experiments`).
 
 from collections.abc import Sequence
 
-from pytest_muster.reading import RunRecord
+from pytest_muster.records.reader import RunRecord
 from pytest_muster.triage.causes import clash, defect, early, family, lost, pollution, timeout, uninitialised
 from pytest_muster.triage.experiments import Experiments
 from pytest_muster.triage.findings import Triage

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_muster.run import run_of
+from pytest_muster.records.run import run_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

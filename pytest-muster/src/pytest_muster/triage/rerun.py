@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_muster import reading
-from pytest_muster.reading import Error, RunRecord, TestRun
+from pytest_muster.records import reader
+from pytest_muster.records.reader import Error, RunRecord, TestRun
 
 _VALUED = {
     "-n",
@@ -161,8 +161,8 @@ class Rerun:
         with (directory / "output.txt").open("wb") as output:
             self._wait(command, output.fileno(), self._patience(tests))
         try:
-            record = reading.load(reading.newest(directory))
-        except reading.RecordProblem:
+            record = reader.load(reader.newest(directory))
+        except reader.RecordProblem:
             return None
         return Verdict(record=record, tests={run.test: run for run in record.tests})
 

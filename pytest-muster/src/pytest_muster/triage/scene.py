@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from pytest_muster.reading import Error, Fact, ResourceEvent, RunRecord, TestRun
-from pytest_muster.record import Outcome
+from pytest_muster.records.journal import Outcome
+from pytest_muster.records.reader import Error, Fact, ResourceEvent, RunRecord, TestRun
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", "", "ip6-localhost"}  # noqa: S104  # names, not a bind
 

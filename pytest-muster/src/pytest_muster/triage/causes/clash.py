@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_muster.reading import Fact
+from pytest_muster.records.reader import Fact
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.scene import Failure, Scene, Target, Touch
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from pytest_muster.reading import Fact
+from pytest_muster.records.reader import Fact
 from pytest_muster.triage.causes.lost import looks_gone
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.scene import Failure, Scene, Target

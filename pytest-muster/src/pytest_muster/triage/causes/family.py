@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_muster.reading import Fact
+from pytest_muster.records.reader import Fact
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.scene import LOOPBACK, Failure, Scene
 

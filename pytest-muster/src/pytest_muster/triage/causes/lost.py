@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from pytest_muster.reading import Fact, ResourceEvent, TestRun
-from pytest_muster.record import Outcome
+from pytest_muster.records.journal import Outcome
+from pytest_muster.records.reader import Fact, ResourceEvent, TestRun
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.scene import Failure, Scene, Target, Touch, failure_of
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import ceil, log2
 
-from pytest_muster.reading import Fact, TestRun
+from pytest_muster.records.reader import Fact, TestRun
 from pytest_muster.triage.bisection import Search
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.scene import Failure, Scene

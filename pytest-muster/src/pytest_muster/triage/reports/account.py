@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pytest_muster.reading import RunRecord, TestRun
-from pytest_muster.record import Outcome
+from pytest_muster.records.journal import Outcome
+from pytest_muster.records.reader import RunRecord, TestRun
 from pytest_muster.triage.findings import Evidence, Finding
 
 SURE = 0.85

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
 
-from pytest_muster.reading import ResourceEvent, RunRecord
-from pytest_muster.record import Outcome
+from pytest_muster.records.journal import Outcome
+from pytest_muster.records.reader import ResourceEvent, RunRecord
 from pytest_muster.triage.findings import Evidence, Finding, Triage
 from pytest_muster.triage.reports.account import (
     Account,

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from pytest_muster.reading import RunRecord
+from pytest_muster.records.reader import RunRecord
 from pytest_muster.triage.findings import Triage
 from pytest_muster.triage.reports.account import account_of
 

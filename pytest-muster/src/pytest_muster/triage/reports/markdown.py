@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from pytest_muster.reading import ResourceEvent, RunRecord, TestRun
-from pytest_muster.record import Outcome
+from pytest_muster.records.journal import Outcome
+from pytest_muster.records.reader import ResourceEvent, RunRecord, TestRun
 from pytest_muster.triage.findings import Cause, Evidence, Finding, Triage
 from pytest_muster.triage.reports.account import (
     LIKELY,

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Callable
 
-from pytest_muster.reading import RunRecord
+from pytest_muster.records.reader import RunRecord
 from pytest_muster.triage.findings import Evidence, Finding, Triage
 from pytest_muster.triage.reports.account import account_of, command, count, folded, moment, sureness
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from pytest_muster.reading import ResourceEvent, RunRecord, TestRun, WorkerEvent
-from pytest_muster.record import Outcome
+from pytest_muster.records.journal import Outcome
+from pytest_muster.records.reader import ResourceEvent, RunRecord, TestRun, WorkerEvent
 from pytest_muster.triage.findings import Triage
 from pytest_muster.triage.reports.account import origin
 

@@ -1,0 +1,208 @@
+"""The variables of a project's modules: their kinds, and which of them a test left changed.
+
+A module's fingerprint is shallow: the identities of its values, of the attributes of its classes and objects, and of
+the items of the containers among all these. It reads no property and calls nothing of the project. What a test takes
+out of such a container lives until the next look, at the end of that test.
+
+A look costs about 60 ns a value. `Looking` sees to it that the looks at a big project take no more than `BUDGET` a
+test on average: it then looks after every second test, every third, …, and always after a failure.
+"""
+
+import functools
+import sys
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from pytest_muster.records.errors import Project, is_variable, kind_of
+
+MOST_NAMES = 200
+MOST_ITEMS = 64
+"""The items of bigger containers are not compared, only their number."""
+MOST_CHANGES = 50
+COST = 60e-9  # seconds a value
+BUDGET = 100e-6  # seconds a test
+
+_identity = object.__hash__  # `id` would call every audit hook
+_CACHE = type(functools.lru_cache(lambda: None))
+
+
+class Surroundings:
+    """The loaded modules of a project, as they were when they were last looked at."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._loaded = -1
+        self._modules: dict[str, ModuleType] = {}
+        self._watches: dict[str, _Watch] = {}
+        self.values = 0
+        """How many values a look goes through."""
+
+    def modules(self) -> Mapping[str, ModuleType]:
+        if len(sys.modules) != self._loaded:
+            self._loaded = len(sys.modules)
+            self._modules = {
+                name: module
+                for name, module in list(sys.modules.items())
+                if issubclass(type(module), ModuleType) and self.project.relative(_file(module)) is not None
+            }
+        return self._modules
+
+    def kinds(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Per module, the kinds of its variables, and of what its own classes and the objects of such ones hold."""
+        for name, module in list(self.modules().items()):
+            kinds: dict[str, str] = {}
+            attributes: dict[str, str] = {}
+            for variable, value in list(vars(module).items()):
+                if variable.startswith(("__", "@")):
+                    continue
+                if is_variable(value):
+                    kinds[variable] = kind_of(value)
+                attributes |= {
+                    f"{variable}.{attribute}": kind_of(held)
+                    for attribute, held in list(self._held(value, module).items())
+                    if not attribute.startswith("__") and is_variable(held) and not hasattr(type(held), "__get__")
+                }
+            found = dict(list((kinds | attributes).items())[:MOST_NAMES])
+            if found:
+                yield name, found
+
+    def _held(self, value: object, module: ModuleType) -> Mapping[str, object]:
+        cls = type(value)
+        if not issubclass(cls, type) and cls is not SimpleNamespace and cls.__module__ not in self._modules:
+            return {}
+        return _inner(value, module) or {}
+
+    def changes(self) -> list[dict[str, str]]:
+        """What changed since the last call; a module that is new since then is only taken in."""
+        found: dict[tuple[int, str, str], dict[str, str]] = {}
+        for name, module in list(self.modules().items()):
+            watch = self._watches.get(name)
+            if watch is not None and watch.module is module:
+                if watch.is_unchanged():
+                    continue
+                fresh = _Watch(module)
+                for change, identity in watch.compared_with(fresh):
+                    key = (identity, change["was"], change["now"])
+                    # A test module that imports a variable shows the same change as the module it belongs to.
+                    if key not in found or _is_of_tests(found[key]["module"]):
+                        found[key] = change
+            else:
+                fresh = _Watch(module)
+            self.values += fresh.size - (watch.size if watch else 0)
+            self._watches[name] = fresh
+        return list(found.values())[:MOST_CHANGES]
+
+
+class Looking:
+    """Decides after which tests to look, and says since which test the changes may have happened."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self._waiting = 0
+        self._since: str | None = None
+
+    def after(self, test: str, *, failed: bool) -> tuple[list[dict[str, str]], str]:
+        """The changes, and the first of the tests that may have made them."""
+        self._waiting += 1
+        since = self._since = self._since or test
+        if self._waiting * BUDGET < self._surroundings.values * COST and not failed:
+            return [], since
+        self._waiting, self._since = 0, None
+        return self._surroundings.changes(), since
+
+
+class _Watch:
+    """One module as it was at one moment."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self._views: list[Iterable[object]] = [vars(module).values()]  # these follow what they are views of
+        self._big: list[Collection[object]] = []
+        self._caches: list[Any] = []
+        self.details: dict[str, tuple[int, str, Any]] = {}
+        for name, value in list(vars(module).items()):
+            if name.startswith(("__", "@")):
+                continue
+            self._take(name, value)
+            inner = _inner(value, module)
+            if inner is not None:
+                self._views.append(inner.values())
+                for attribute, held in list(inner.items()):
+                    if not attribute.startswith("__"):
+                        self._take(f"{name}.{attribute}", held)
+        self._print = self._look()
+        self.size = len(self._print[0]) if self._print else 0
+
+    def _take(self, name: str, value: object) -> None:
+        cls = type(value)
+        content: Any = None
+        if cls is dict or cls is list or cls is deque:
+            size = len(value)  # type: ignore[arg-type]  # the class is known
+            if size > MOST_ITEMS:
+                self._big.append(value)  # type: ignore[arg-type]
+                content = size
+            else:
+                items: Iterable[object] = value.values() if cls is dict else value  # type: ignore[attr-defined,assignment]
+                self._views.append(items)
+                content = tuple(map(_identity, items))
+        elif cls is set or cls is bytearray:
+            self._big.append(value)  # type: ignore[arg-type]
+            content = len(value)  # type: ignore[arg-type]
+        elif cls is _CACHE:
+            self._caches.append(value.cache_info)  # type: ignore[attr-defined]
+            content = value.cache_info().currsize  # type: ignore[attr-defined]
+        kind = f"cache of {content}" if cls is _CACHE else kind_of(value)
+        self.details[name] = (_identity(value), kind, content)
+
+    def _look(self) -> tuple[Any, ...] | None:
+        try:
+            return (
+                tuple(map(_identity, chain.from_iterable(self._views))),
+                tuple(map(len, self._big)),
+                tuple(cache().currsize for cache in self._caches) if self._caches else (),
+            )
+        except RuntimeError:  # another thread changes one of them right now
+            return None
+
+    def is_unchanged(self) -> bool:
+        return self._look() == self._print
+
+    def compared_with(self, later: "_Watch") -> Iterator[tuple[dict[str, str], int]]:
+        """The changes, each with the identity of what there is now."""
+        nothing = (0, "missing", None)
+        for name in dict.fromkeys([*self.details, *later.details]):
+            was, now = self.details.get(name, nothing), later.details.get(name, nothing)
+            if was != now and not (was is nothing and _is_code(later.module, name)):
+                yield {"module": self.module.__name__, "name": name, "was": was[1], "now": now[1]}, now[0]
+
+
+def _inner(value: object, module: ModuleType) -> Mapping[str, object] | None:
+    """The attributes of a class of this module, or of an object; None for other code, and for what has none."""
+    if issubclass(type(value), type):
+        members = type.__getattribute__(value, "__dict__")
+        return members if members.get("__module__") == module.__name__ else None
+    if not is_variable(value) or type(value) is _CACHE:
+        return None
+    try:
+        members = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return members if type(members) is dict else None
+
+
+def _is_code(module: ModuleType, name: str) -> bool:
+    """Whether a name of a module stands for a module, such as one that was imported just now."""
+    return issubclass(type(vars(module).get(name)), ModuleType)
+
+
+def _is_of_tests(module: str) -> bool:
+    last = module.rpartition(".")[2]
+    return last == "conftest" or last.startswith("test_") or last.endswith("_test")
+
+
+def _file(module: ModuleType) -> str:
+    file = vars(module).get("__file__")  # a lazy module would be loaded by getattr
+    return file if isinstance(file, str) else ""

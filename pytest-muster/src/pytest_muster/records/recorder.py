@@ -1,0 +1,241 @@
+"""Writes the run record: who ran, what ran when and where, and how it ended."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Generator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pytest
+
+from pytest_muster.records.journal import SCHEMA, Outcome
+from pytest_muster.records.run import Run, run_of
+
+ENDING = pytest.StashKey[str]()
+"""How the run ended, if the room that ended it says so: `deadline`, `terminated`, `set-up failed`, …"""
+
+CRASH = "WorkerCrash"
+"""The kind of error of a test that was running when its worker died."""
+
+MOST_OUTPUT = 100_000  # characters of one section
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    run = run_of(config)
+    if run.owns_shared:
+        config.pluginmanager.register(_Recorder(config, run), "muster-recorder")
+    if run.runs_tests:
+        config.pluginmanager.register(_Starts(run), "muster-starts")
+
+
+class _Starts:
+    """Says which test a process begins, so that one that never ends leaves a trace."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.order = -1
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.order += 1
+        self.run.journal.write("started", test=nodeid, worker=self.run.worker, order=self.order)
+
+
+class _Recorder:
+    """Puts the three reports of a test together to one line."""
+
+    def __init__(self, config: pytest.Config, run: Run) -> None:
+        self.config = config
+        self.run = run
+        self.started = time.time()
+        self.collected: float | None = None
+        self.first_test: float | None = None
+        self.last_test: float | None = None
+        self.open: dict[tuple[str, str], list[pytest.TestReport]] = {}
+        self.orders: dict[str, int] = {}
+        self.counts: Counter[str] = Counter()
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        problem = self.run.journal.problem
+        if problem:
+            words = problem.strerror or problem
+            terminalreporter.write_line(f"muster: the record of this run is not complete: {words}", red=True)
+
+    def pytest_sessionstart(self) -> None:
+        config = self.config
+        revision = _git(config, "rev-parse", "HEAD")
+        self.run.journal.write(
+            "run",
+            schema=SCHEMA,
+            run=self.run.id,
+            argv=list(config.invocation_params.args),
+            rootdir=str(config.rootpath),
+            cwd=str(config.invocation_params.dir),
+            revision=revision,
+            dirty=bool(revision and _git(config, "status", "--porcelain", "--untracked-files=no")),
+            seed=config.getoption("randomly_seed", None),
+            workers=self.run.workers,
+            dist=config.getoption("dist", "no"),
+            python=platform.python_version(),
+            pytest=pytest.__version__,
+            xdist=_version("pytest-xdist"),
+            muster=_version("pytest-muster"),
+            platform=f"{sys.platform} {platform.machine()}",
+            cpus=os.cpu_count(),
+        )
+
+    def pytest_collection_finish(self) -> None:
+        self.collected = time.time()
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            text = report.longreprtext[-MOST_OUTPUT:]
+            self.run.journal.write("uncollected", node=report.nodeid, worker=_worker(report, self.run), text=text)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self) -> None:
+        self.collected = time.time()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self) -> None:
+        if self.first_test is None:
+            self.first_test = time.time()
+            self.run.journal.write(
+                "phase", name="collection", start=self.started, stop=self.collected or self.first_test
+            )
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        worker = _worker(report, self.run)
+        if report.when in {"setup", "call"}:
+            self.open.setdefault((worker, report.nodeid), []).append(report)
+            return
+        reports = self.open.pop((worker, report.nodeid), [])
+        if report.when == "teardown":
+            self._write(worker, [*reports, report])
+        else:  # xdist's own report of a worker that died
+            self._write_crash(worker, reports, report)
+
+    def _write(self, worker: str, reports: list[pytest.TestReport]) -> None:
+        extra: dict[str, Any] = {}
+        for report in reports:
+            extra |= getattr(report, "muster", {})
+        failed = [report for report in reports if report.failed]
+        errors = [_error(report) for report in failed]
+        fields: dict[str, Any] = {}
+        if errors:
+            fields["error"] = errors[0]
+            if len(errors) > 1:
+                fields["teardown_error"] = errors[-1]
+            fields["output"] = {title: text[-MOST_OUTPUT:] for title, text in failed[-1].sections}
+        outcome, reason = _outcome(reports, extra)
+        if reason:
+            fields["reason"] = reason
+        if leases := extra.get("leases"):
+            fields["leases"] = leases
+        self._write_line(worker, reports, outcome, serial=bool(extra.get("serial")), **fields)
+
+    def _write_crash(self, worker: str, reports: list[pytest.TestReport], crash: pytest.TestReport) -> None:
+        phases = [report.when for report in reports]
+        phase = "setup" if not phases else "call" if "call" not in phases else "teardown"
+        text = crash.longreprtext
+        error = {"phase": phase, "kind": CRASH, "kinds": [CRASH], "message": text, "errno": None, "text": text}
+        extra = getattr(reports[-1], "muster", {}) if reports else {}
+        fields = {"error": error, "output": dict(reports[-1].sections) if reports else {}}
+        self._write_line(worker, [*reports, crash], Outcome.FAILED, serial=bool(extra.get("serial")), **fields)
+
+    def _write_line(
+        self, worker: str, reports: list[pytest.TestReport], outcome: Outcome, *, serial: bool, **fields: Any
+    ) -> None:
+        order = self.orders[worker] = self.orders.get(worker, -1) + 1
+        self.counts[outcome] += 1
+        self.last_test = time.time()
+        node = getattr(reports[0], "node", None)
+        timed = [report for report in reports if report.when in {"setup", "call", "teardown"}]
+        self.run.journal.write(
+            "test",
+            test=reports[0].nodeid,
+            worker=worker,
+            slot=node.workerinput["muster"]["slot"] if node else self.run.slot,
+            order=order,
+            outcome=outcome,
+            serial=serial,
+            start=timed[0].start if timed else self.last_test,
+            stop=timed[-1].stop if len(timed) == len(reports) else self.last_test,
+            phases={r.when: {"start": r.start, "took": r.duration, "outcome": r.outcome} for r in timed},
+            **fields,
+        )
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """The line `end` comes last, when every other room has had its say about the exit code."""
+        if self.first_test is not None:
+            self.run.journal.write("phase", name="tests", start=self.first_test, stop=self.last_test or time.time())
+        try:
+            return (yield)
+        finally:
+            code = int(session.exitstatus)
+            ending = self.config.stash.get(ENDING, None) or _ENDINGS.get(code, "complete")
+            wall = time.time() - self.started
+            self.run.journal.write("end", exit=code, ending=ending, counts=dict(self.counts), wall=wall)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        self.run.journal.close()
+
+
+_ENDINGS: dict[int, str] = {
+    pytest.ExitCode.INTERRUPTED: "interrupted",
+    pytest.ExitCode.INTERNAL_ERROR: "internal error",
+    pytest.ExitCode.USAGE_ERROR: "wrong usage",
+    pytest.ExitCode.NO_TESTS_COLLECTED: "no tests",
+}
+
+
+def _worker(report: pytest.TestReport | pytest.CollectReport, run: Run) -> str:
+    """Where a report comes from."""
+    node = getattr(report, "node", None)  # set by xdist
+    return str(node.gateway.id) if node else run.worker
+
+
+def _error(report: pytest.TestReport) -> dict[str, Any]:
+    known = getattr(report, "muster", {}).get("error")
+    return known or {"phase": report.when, "kind": "", "message": "", "text": report.longreprtext[-MOST_OUTPUT:]}
+
+
+def _outcome(reports: list[pytest.TestReport], extra: dict[str, Any]) -> tuple[Outcome, str | None]:
+    """The outcome of a test, and why it has it, where pytest or a marker says so."""
+    failed = [report for report in reports if report.failed]
+    skipped = next((report for report in reports if report.skipped), None)
+    if failed:
+        reasons = [getattr(report, "muster", {}).get("infrastructure") for report in failed]
+        return (Outcome.INFRASTRUCTURE, str(reasons[0])) if all(reasons) else (Outcome.FAILED, None)
+    if skipped is None:
+        return Outcome.PASSED, None
+    if extra.get("pending") is not None:
+        return Outcome.PENDING, str(extra["pending"])
+    expected: str | None = getattr(skipped, "wasxfail", None)
+    if expected is not None:
+        return Outcome.SKIPPED if "[NOTRUN]" in expected else Outcome.PASSED, f"xfail: {expected}".removesuffix(": ")
+    reason = skipped.longrepr[2] if isinstance(skipped.longrepr, tuple) else skipped.longreprtext
+    return Outcome.SKIPPED, reason.removeprefix("Skipped: ")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(config: pytest.Config, *arguments: str) -> str | None:
+    """What git answers about the project; None where there is no git or no repository."""
+    command = ["git", "-C", str(config.rootpath), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""What tests share: resources that live once per run or once per worker."""

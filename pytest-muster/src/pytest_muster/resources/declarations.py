@@ -1,0 +1,256 @@
+"""Declares what tests need beyond fixtures: `@shared` things live once per run, `@worker` things once per worker.
+
+A shared function runs in the process that owns the run, where no test and no fixture lives.
+Its parameters are other shared resources, by name, and `muster_run`.
+What it returns, or yields, is plain data; every worker finds it under the resource's name as an ordinary
+session-scoped fixture.
+A worker function is such a fixture itself: its parameters are session fixtures, shared resources and `muster_worker`.
+Both may be plain functions, generators, coroutines or asynchronous generators.
+"""
+
+import inspect
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Any, overload
+
+import pytest
+
+Function = Callable[..., Any]  # what users decorate: any parameters, any answer
+PLACE_OF_THE_RUN = "muster_run"
+
+
+class Scope(StrEnum):
+    SHARED = "shared"
+    WORKER = "worker"
+
+
+class DeclarationError(Exception):
+    """A resource is declared in a way that cannot work."""
+
+
+class NotPlain(TypeError):
+    """What a shared resource published is no plain data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    name: str
+    scope: Scope
+    function: Function
+    parameters: tuple[str, ...]
+    within: float
+    """Seconds that the set-up may take, and again the teardown."""
+    always: bool
+    """Whether it starts although no collected test names it."""
+
+    @property
+    def file(self) -> Path:
+        return Path(self.function.__code__.co_filename)
+
+    @property
+    def place(self) -> str:
+        """`file:line`, to be shown to people."""
+        return f"{short(self.file)}:{self.function.__code__.co_firstlineno}"
+
+
+# A decorator runs when its module is imported, before there is anything else that could hold what it declares.
+_declared: dict[str, Declaration] = {}
+
+
+def declared(scope: Scope = Scope.SHARED) -> dict[str, Declaration]:
+    """What this process has imported so far."""
+    return {name: declaration for name, declaration in _declared.items() if declaration.scope is scope}
+
+
+@overload
+def shared(function: Function, /) -> Function: ...
+@overload
+def shared(*, within: float = ..., always: bool = ..., name: str | None = ...) -> Callable[[Function], Function]: ...
+def shared(
+    function: Function | None = None, /, *, within: float = 30.0, always: bool = False, name: str | None = None
+) -> Function | Callable[[Function], Function]:
+    """Declare something that lives once per run, such as a database server.
+
+    It starts after collection and before the first test if a collected test needs it, or `always`; its set-up may
+    take `within` seconds, and so may its teardown, which comes once, after the last worker is gone.
+    If its set-up calls `pytest.skip`, the tests that need it are skipped.
+    """
+
+    def declare(function: Function) -> Function:
+        declaration = _declare(function, Scope.SHARED, within=within, always=always, name=name)
+
+        @wraps(function)
+        def published(request: pytest.FixtureRequest) -> Any:
+            from pytest_muster.resources import shared  # it runs what is declared here, and so imports this module
+
+            return shared.value_of(request.config, declaration)
+
+        return _fixture(published, declaration.name, ("request",))
+
+    return declare if function is None else declare(function)
+
+
+@overload
+def worker(function: Function, /) -> Function: ...
+@overload
+def worker(*, within: float = ..., name: str | None = ...) -> Callable[[Function], Function]: ...
+def worker(
+    function: Function | None = None, /, *, within: float = 30.0, name: str | None = None
+) -> Function | Callable[[Function], Function]:
+    """Declare something that each worker has for itself, such as a client or a database of its own.
+
+    If its set-up fails, or takes longer than `within` seconds, every test of that worker that needs it is reported as
+    infrastructure at once.
+    """
+
+    def declare(function: Function) -> Function:
+        declaration = _declare(function, Scope.WORKER, within=within, always=False, name=name)
+
+        @wraps(function)
+        def held(**given: Any) -> Any:
+            from pytest_muster.resources import per_worker  # it runs what is declared here, and so imports this module
+
+            config = given["request"].config
+            arguments = {parameter: given[parameter] for parameter in declaration.parameters}
+            yield from per_worker.hold(config, declaration, arguments)
+
+        names = declaration.parameters if "request" in declaration.parameters else ("request", *declaration.parameters)
+        return _fixture(held, declaration.name, names)
+
+    return declare if function is None else declare(function)
+
+
+def _fixture(function: Function, name: str, parameters: Iterable[str]) -> Function:
+    """A session fixture with these parameters; its place and docstring are those of the function it wraps."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.Signature([inspect.Parameter(parameter, kind) for parameter in parameters])
+    function.__signature__ = signature  # type: ignore[attr-defined]  # where `inspect.signature` looks first
+    return pytest.fixture(scope="session", name=name)(function)
+
+
+def _declare(function: Function, scope: Scope, *, within: float, always: bool, name: str | None) -> Declaration:
+    if not inspect.isfunction(function):
+        raise DeclarationError(
+            f"@muster.{scope} is for functions, not for {function!r}; below @pytest.fixture or above it "
+            "it has no place: it makes the fixture itself"
+        )
+    parameters = tuple(
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    )
+    declaration = Declaration(
+        name=name or function.__name__,
+        scope=scope,
+        function=function,
+        parameters=parameters,
+        within=within,
+        always=always,
+    )
+    other = _declared.get(declaration.name)
+    if other and other.place != declaration.place:
+        raise DeclarationError(
+            f"two resources are named {declaration.name!r}: at {other.place} and at {declaration.place}; "
+            f"rename one of them, or give it another name: @muster.{scope}(name=...)"
+        )
+    _declared[declaration.name] = declaration
+    return declaration
+
+
+def needed(names: Iterable[str], among: Mapping[str, Declaration]) -> tuple[Declaration, ...]:
+    """The named resources, those that always start, and all they depend on; each after what it depends on.
+
+    Raises DeclarationError for a cycle and for a parameter that is no shared resource.
+    """
+    ordered: dict[str, Declaration] = {}
+
+    def visit(declaration: Declaration, path: tuple[str, ...]) -> None:
+        if declaration.name in path:
+            circle = (*path[path.index(declaration.name) :], declaration.name)
+            places = ", ".join(f"{name} at {among[name].place}" for name in circle[:-1])
+            raise DeclarationError(
+                f"shared resources depend on each other in a circle: {' → '.join(circle)} ({places}); "
+                "take one parameter away"
+            )
+        if declaration.name in ordered:
+            return
+        for parameter in declaration.parameters:
+            if parameter == PLACE_OF_THE_RUN:
+                continue
+            if parameter not in among:
+                raise _unknown(declaration, parameter, among)
+            visit(among[parameter], (*path, declaration.name))
+        ordered[declaration.name] = declaration
+
+    wanted = set(names)
+    for name, declaration in among.items():
+        if name in wanted or declaration.always:
+            visit(declaration, ())
+    return tuple(ordered.values())
+
+
+def _unknown(declaration: Declaration, parameter: str, among: Mapping[str, Declaration]) -> DeclarationError:
+    close = get_close_matches(parameter, [*among, PLACE_OF_THE_RUN], n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"make {parameter!r} shared as well"
+    return DeclarationError(
+        f"shared resource {declaration.name!r} at {declaration.place} asks for {parameter!r}, which is no shared "
+        f"resource. It runs once, where no fixtures are, so its parameters can be other shared resources and "
+        f"{PLACE_OF_THE_RUN!r}; {hint}, or declare {declaration.name!r} with @muster.worker"
+    )
+
+
+def short(file: str | Path) -> str:
+    """A file as people read it: relative to the current directory if it is below that."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def plain(name: str, value: object) -> Any:
+    """A copy of the value as every worker will see it. Raises NotPlain where JSON would lose or change something."""
+    _check(name, value, "")
+    return json.loads(json.dumps(value))
+
+
+_ADVICE: dict[type, str] = {
+    bytes: "decode it",
+    tuple: "make it a list",
+    set: "make it a sorted list",
+    frozenset: "make it a sorted list",
+}
+
+
+def _check(name: str, value: object, path: str) -> None:
+    match value:
+        case None | bool() | int() | str():
+            return
+        case float() if math.isfinite(value):
+            return
+        case list():
+            for index, member in enumerate(value):
+                _check(name, member, f"{path}[{index}]")
+            return
+        case dict():
+            for key, member in value.items():
+                if not isinstance(key, str):
+                    raise NotPlain(
+                        f"shared resource {name!r} published the key {key!r} of type {type(key).__name__} in "
+                        f"{name}{path}; keys must be strings, because the value travels to the workers as JSON"
+                    )
+                _check(name, member, f"{path}[{key!r}]")
+            return
+        case Path():
+            advice = "publish str(path)"
+        case _:
+            advice = _ADVICE.get(type(value), "publish what a worker needs to make its own, such as an address")
+    raise NotPlain(
+        f"shared resource {name!r} published {name}{path} of type {type(value).__name__}"
+        f"{f' ({value})' if isinstance(value, float) else ''}, which is no plain data and cannot travel to the workers "
+        f"as JSON; {advice}"
+    )

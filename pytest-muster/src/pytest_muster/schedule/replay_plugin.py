@@ -1,0 +1,88 @@
+"""The plugin's part of a replay: which tests are chosen, and in which order they run."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """What shall run where."""
+
+    run: str
+    lanes: Mapping[int, tuple[str, ...]]
+    """The tests of each slot, in order, without the serial ones."""
+    serial: tuple[str, ...]
+    host: int
+    """The slot that ran the serial ones."""
+    notes: tuple[str, ...] = ()
+    """Where the repetition will differ from the record."""
+
+    @property
+    def tests(self) -> frozenset[str]:
+        return frozenset(test for lane in self.lanes.values() for test in lane) | frozenset(self.serial)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("muster")
+    group.addoption("--muster-replay", metavar="RUN", help="Give every worker the tests that it had in this run.")
+    group.addoption("--muster-until", metavar="TEST", help="With --muster-replay: stop where this test began.")
+    group.addoption(
+        "--muster-only-worker", metavar="WORKER", help="With --muster-replay and -n 0: what this worker ran (gw1, …)."
+    )
+
+
+CHOSEN = "muster_chosen"
+"""The key of `workerinput` under which a worker finds the tests that are to be run."""
+
+SCRIPT = pytest.StashKey[Script | None]()
+"""What the process that distributes tests, or is alone, is to repeat."""
+
+
+def read_script(config: pytest.Config, own: Path, *, slots: int) -> Script | None:
+    """What the options ask to repeat, if they do. Raises `pytest.UsageError` where that is impossible."""
+    run = config.getoption("muster_replay")
+    until, worker = config.getoption("muster_until"), config.getoption("muster_only_worker")
+    if not run:
+        if until or worker:
+            raise pytest.UsageError("--muster-until and --muster-only-worker need --muster-replay=RUN")
+        return None
+    # Only here: a run that repeats nothing need not know how records are read.
+    from pytest_muster.records import reader
+    from pytest_muster.schedule import replay
+
+    try:
+        found = replay.script_of(run, own, until=until, worker=worker)
+    except reader.RecordProblem as problem:
+        raise pytest.UsageError(f"--muster-replay: {problem}") from problem
+    wanted = max([*found.lanes, found.host])
+    if worker is not None and slots:
+        raise pytest.UsageError("--muster-only-worker repeats one worker in this process: add -n 0")
+    if worker is None and wanted > max(slots, 1):
+        raise pytest.UsageError(
+            f"the run {found.run} had {wanted} workers, this one has {slots}: "
+            f"add -n {wanted}, or -n 0 and --muster-only-worker=WORKER"
+        )
+    return found
+
+
+def choose(config: pytest.Config, items: list[pytest.Item], tests: Collection[str]) -> None:
+    """Leave out all other tests."""
+    left_out = [item for item in items if item.nodeid not in tests]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item.nodeid in tests]
+
+
+def arrange(items: list[pytest.Item], order: Sequence[str]) -> None:
+    """Put the tests into this order."""
+    places = {test: place for place, test in enumerate(order)}
+    items.sort(key=lambda item: places.get(item.nodeid, len(places)))
+
+
+def missing(wanted: Iterable[str], there: Iterable[str]) -> list[str]:
+    """What a record names and the project does not have any more, in a sentence each."""
+    known = set(there)
+    return [f"{test} does not exist any more, and is left out" for test in wanted if test not in known]

@@ -1,0 +1,1 @@
+"""What a person sees while tests run and when they have ended."""

@@ -1,0 +1,306 @@
+"""Child processes in a group of their own that never outlive their owner.
+
+A group lives as long as its first process: when that ends, what is left of the group is killed. So start servers in the
+foreground. One that goes to a session of its own nevertheless is found by a mark in its environment, where there is
+/proc, and ends when the process is stopped.
+
+When the owner ends, however it ends, the *reaper* ends its groups: one small process for each owner, in a session of
+its own, which is started with the first child (see `reaper`). Where the reaper is killed as well, the sweeper finds the
+lease.
+"""
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_muster.workspace import reaper
+from pytest_muster.workspace.leases import MARK, RUN_VARIABLE, Kind, Leases, started
+from pytest_muster.workspace.reaper import marked
+
+_TAIL = 64 * 1024  # bytes of a log that are ever read back
+
+
+@dataclass(frozen=True, kw_only=True)
+class Death:
+    """A process ended, and nobody had asked for it."""
+
+    returncode: int
+    """Negative for a signal."""
+    at: float
+    """Seconds since the epoch: when it was noticed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What to start."""
+
+    argv: Sequence[str | Path]
+    log: Path
+    """Standard output and error are appended here."""
+    env: Mapping[str, str]
+    """Added to this process's own environment."""
+    cwd: Path | None = None
+    user: str | int | None = None
+    """Run as this user, which needs root."""
+    test: str | None = None
+
+
+class Process:
+    """A child and its group."""
+
+    def __init__(self, what: Launch, leases: Leases, run: str) -> None:
+        self.argv = tuple(os.fspath(part) for part in what.argv)
+        self.log = what.log
+        self.died: Death | None = None
+        """Set when it has ended by itself; noticed by `poll`."""
+        self.awaited = False
+        """Whether somebody has waited for its end, so that it is no news."""
+        self._what = what
+        self._run = run
+        self._lease = leases.prepare(Kind.PROCESS, argv=self.argv, log=str(what.log), test=what.test)
+        self._mark = f"{run}/{self._lease.path.stem}"
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+        self._lock = threading.RLock()
+        self._ending = False
+        self._settled = False
+
+    @property
+    def name(self) -> str:
+        return Path(self.argv[0]).name
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 before it has begun."""
+        return self._popen.pid if self._popen else 0
+
+    @property
+    def pgid(self) -> int:
+        """The id of its group."""
+        return self.pid
+
+    def begin(self) -> None:
+        """Start it, leased and watched from its first moment; once. Raises `OSError` if it cannot start.
+
+        Whoever interrupts this must `stop` it.
+        """
+        with self._lock:
+            if self._settled:
+                return
+            self._lease.write(mark=self._mark)
+            _REAPER.tell("expect", self._mark)
+            try:
+                self._popen = self._open()
+            except OSError:
+                self._settle()
+                raise
+            _REAPER.tell("add", self._mark, str(self.pid))
+            self._lease.write(pid=self.pid, pgid=self.pgid, start=started(self.pid))
+
+    def _open(self) -> subprocess.Popen[bytes]:
+        what = self._what
+        what.log.parent.mkdir(parents=True, exist_ok=True)
+        with what.log.open("ab") as output:
+            self._log_start = output.seek(0, os.SEEK_END)
+            return subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **what.env, RUN_VARIABLE: self._run, MARK: self._mark},
+                cwd=what.cwd,
+                user=what.user,
+                group=_group_of(what.user),
+                extra_groups=None if what.user is None else [],
+                start_new_session=True,  # Ctrl-C is for the owner, which stops its children in order
+            )
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        with self._lock:
+            popen = self._popen
+            if popen is None:
+                return None
+            if popen.returncode is None and self._end_group_if_over():
+                code = popen.wait()
+                if not any(marked({self._mark})):
+                    self._settle()
+                if not self._ending:
+                    self.died = Death(returncode=code, at=time.time())
+            return popen.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end; raises `TimeoutError`."""
+        code = self._await_end(timeout)
+        if code is None:
+            raise ValueError(f"{self} has not begun")
+        self.awaited = True
+        return code
+
+    def _await_end(self, timeout: float) -> int | None:
+        deadline = time.monotonic() + timeout
+        pause = 0.001
+        while (code := self.poll()) is None and self._popen is not None:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self} still runs after {timeout:g} s")
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+        return code
+
+    def stop(self, grace: float = 5.0) -> int | None:
+        """SIGTERM to the group, and SIGKILL after `grace` seconds; when this returns, the group is gone.
+
+        The answer is its exit code, None if it had not begun.
+        """
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            self._await_end(grace)
+        return self.kill()
+
+    def kill(self) -> int | None:
+        """SIGKILL to the group; when this returns, it is gone. The answer is that of `stop`."""
+        self._signal(signal.SIGKILL)
+        with self._lock:
+            code = self._await_end(10)
+            if not self._settled:
+                for stray in marked({self._mark}):
+                    with contextlib.suppress(OSError):
+                        os.kill(stray, signal.SIGKILL)
+                self._settle()
+            return code
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines that this process has written to its log."""
+        try:
+            with self.log.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(min(self._log_start, size), size - _TAIL))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _signal(self, number: signal.Signals) -> None:
+        with self._lock:
+            if self.poll() is None and self._popen is not None:
+                self._ending = True
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.pgid, number)
+
+    def _end_group_if_over(self) -> bool:
+        """Whether the first process has ended; then the rest is killed."""
+        try:
+            if not _has_exited(self.pid):
+                return False
+        except ChildProcessError:  # somebody else has collected it, so its number may be anybody's by now
+            return True
+        # Its number stays taken until we collect it: nobody else's group can be hit.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pgid, signal.SIGKILL)
+        return True
+
+    def _settle(self) -> None:
+        self._lease.give_back()
+        _REAPER.tell("remove", self._mark)
+        self._settled = True
+
+    def __repr__(self) -> str:
+        return f"<process {self.pid}: {' '.join(self.argv)}>"
+
+
+def _has_exited(child: int) -> bool:
+    """Leaves it to be collected; raises `ChildProcessError` if there is no such child."""
+    if hasattr(os, "waitid"):
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return started(child) is None  # macOS has no `waitid` before Python 3.13
+
+
+def _group_of(user: str | int | None) -> int | None:
+    if user is None:
+        return None
+    import pwd
+
+    return (pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)).pw_gid
+
+
+def reaper_pid() -> int | None:
+    """The process id of this process's reaper, if it has one."""
+    return _REAPER.pid
+
+
+class _Reaper:
+    """Our end of the pipe. It starts with the first word, and anew when it has been killed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._known: dict[str, str] = {}
+
+    @property
+    def pid(self) -> int | None:
+        return self._popen.pid if self._popen else None
+
+    def tell(self, verb: str, mark: str, *words: str) -> None:
+        line = " ".join([verb, mark, *words]) + "\n"
+        with self._lock:
+            if verb == "remove":
+                self._known.pop(mark, None)
+            else:
+                self._known[mark] = line
+            if self._popen is not None:
+                try:
+                    self._send(line)
+                except BrokenPipeError:
+                    self._forget()
+                else:
+                    return
+            if self._known:
+                self._start()
+                self._send("".join(self._known.values()))
+
+    def _start(self) -> None:
+        self._popen = subprocess.Popen(
+            [sys.executable, "-I", "-S", reaper.__file__, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env={name: value for name, value in os.environ.items() if name != MARK},
+            start_new_session=True,
+        )
+
+    def _send(self, line: str) -> None:
+        if self._popen is not None and self._popen.stdin is not None:
+            self._popen.stdin.write(line.encode())
+
+    def _forget(self) -> None:
+        if self._popen is not None:
+            with contextlib.suppress(OSError):
+                self._popen.communicate(timeout=5)
+            self._popen = None
+
+    def close(self) -> None:
+        """Let it end what is left and go."""
+        with self._lock, contextlib.suppress(subprocess.TimeoutExpired):
+            self._known.clear()
+            self._forget()
+
+    def forked(self) -> None:
+        """In a child that Python has forked: the reaper and its pipe are the parent's."""
+        if self._popen is not None and self._popen.stdin is not None:
+            self._popen.stdin.close()
+            self._popen.returncode = 0  # not our child: nothing to wait for, nothing to warn of
+        self.__init__()  # type: ignore[misc]  # a lock that another thread holds is held for ever here
+
+
+_REAPER = _Reaper()
+os.register_at_fork(after_in_child=_REAPER.forked)
+atexit.register(_REAPER.close)
