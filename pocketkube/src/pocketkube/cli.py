@@ -13,8 +13,8 @@ from pathlib import Path
 
 import uvloop
 
-from pocketkube.discovery import KUBERNETES_VERSION
-from pocketkube.server import ApiServer, DirectoryInUse, open_server
+from pocketkube.http.discovery import KUBERNETES_VERSION
+from pocketkube.server import ApiServer, DirectoryInUse, open_api_server
 
 _CANNOT_START = 3
 
@@ -56,7 +56,7 @@ async def _serve(data: Path, arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    opening = open_server(data, port=arguments.port, kubeconfig=arguments.kubeconfig, token=arguments.token)
+    opening = open_api_server(data, port=arguments.port, kubeconfig=arguments.kubeconfig, token=arguments.token)
     async with opening as server:
         with contextlib.suppress(BrokenPipeError):
             print(_start_message(server, arguments), flush=True)  # noqa: T201

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import uvicorn
 
-from pocketkube import crds
-from pocketkube.app import Application
-from pocketkube.builtin import builtin_resources
-from pocketkube.cleanup import Cleanup
+from pocketkube.http.app import Application
 from pocketkube.kubeconfig import write_kubeconfig
-from pocketkube.requests import Options
-from pocketkube.resources import Registry
-from pocketkube.store import Change, Store, open_store
-from pocketkube.writing import Writer
+from pocketkube.operations.garbage_collector import GarbageCollector
+from pocketkube.operations.requests import Options
+from pocketkube.operations.writer import Writer
+from pocketkube.resources import crds
+from pocketkube.resources.builtin import builtin_resources
+from pocketkube.resources.registry import Registry
+from pocketkube.storage.store import Change, Store, open_store
 
 HOST = "127.0.0.1"
-_FIRST_NAMESPACES = ("default", "kube-system", "kube-public")
-_GRACE = 2  # seconds that open requests have when the server stops
+_INITIAL_NAMESPACES = ("default", "kube-system", "kube-public")
+_SHUTDOWN_TIMEOUT = 2  # seconds that open requests have when the server stops
 
 
 class DirectoryInUse(Exception):
@@ -41,7 +41,7 @@ class ApiServer:
 
 
 @asynccontextmanager
-async def open_server(
+async def open_api_server(
     directory: Path, *, port: int = 0, kubeconfig: Path | None = None, token: str = ""
 ) -> AsyncIterator[ApiServer]:
     """Serve the objects of the directory until the block is left.
@@ -50,19 +50,19 @@ async def open_server(
     Raises DirectoryInUse when another server lives there.
     """
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nobody is served yet
-    with _alone_in(directory):
-        token = token or _remembered_token(directory)
+    with _exclusive_lock(directory):
+        token = token or _stored_token(directory)
         store = open_store(directory)
         try:
             registry = Registry(builtin_resources())
-            _serve_custom_resources(store, registry)
-            await _create_first_namespaces(store, registry)
+            _register_custom_resources(store, registry)
+            await _create_initial_namespaces(store, registry)
             app = Application(store, registry, [token])
-            with _bound(directory, port) as listening:
+            with _listening_socket(directory, port) as listening:
                 url = f"http://{HOST}:{listening.getsockname()[1]}"
                 path = kubeconfig or directory / "kubeconfig"
                 async with asyncio.TaskGroup() as tasks:
-                    cleaner = tasks.create_task(Cleanup(store, registry).run(), name="cleanup")
+                    collector = tasks.create_task(GarbageCollector(store, registry).run(), name="cleanup")
                     server = _Server(_config(app))
                     serving = tasks.create_task(server.serve([listening]), name="http")
                     await server.ready.wait()
@@ -73,7 +73,7 @@ async def open_server(
                         app.closing.set()
                         server.should_exit = True
                         await serving
-                        cleaner.cancel()
+                        collector.cancel()
         finally:
             store.close()
 
@@ -91,7 +91,7 @@ def _config(app: Application) -> uvicorn.Config:
         log_level="critical",  # refusals are answers, and failures are logged by the application
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,
         timeout_keep_alive=3600,
     )
 
@@ -113,7 +113,7 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _alone_in(directory: Path) -> Iterator[None]:
+def _exclusive_lock(directory: Path) -> Iterator[None]:
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
@@ -126,22 +126,22 @@ def _alone_in(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _bound(directory: Path, port: int) -> Iterator[socket.socket]:
-    remembered = directory / "port"
+def _listening_socket(directory: Path, port: int) -> Iterator[socket.socket]:
+    port_file = directory / "port"
     listening = None
-    if port == 0 and remembered.exists():
+    if port == 0 and port_file.exists():
         try:
-            listening = _listen(int(remembered.read_text()))
+            listening = _bind(int(port_file.read_text()))
         except (OSError, ValueError):
             listening = None
     if listening is None:
-        listening = _listen(port)
+        listening = _bind(port)
     with listening:
-        remembered.write_text(str(listening.getsockname()[1]))
+        port_file.write_text(str(listening.getsockname()[1]))
         yield listening
 
 
-def _listen(port: int) -> socket.socket:
+def _bind(port: int) -> socket.socket:
     listening = socket.socket()
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -152,7 +152,7 @@ def _listen(port: int) -> socket.socket:
     return listening
 
 
-def _remembered_token(directory: Path) -> str:
+def _stored_token(directory: Path) -> str:
     path = directory / "token"
     if path.exists() and (token := path.read_text().strip()):
         return token
@@ -162,27 +162,27 @@ def _remembered_token(directory: Path) -> str:
     return token
 
 
-def _serve_custom_resources(store: Store, registry: Registry) -> None:
+def _register_custom_resources(store: Store, registry: Registry) -> None:
     for record in store.collection(crds.STORAGE).records.values():
-        crds.serve(registry, record.as_object())
+        crds.register(registry, record.as_object())
 
-    def follow(storage: str, change: Change) -> None:
+    def on_change(storage: str, change: Change) -> None:
         if storage != crds.STORAGE:
             return
         if change.new is not None:
-            crds.serve(registry, change.new.as_object())
+            crds.register(registry, change.new.as_object())
         elif change.old is not None:
-            crds.withdraw(registry, change.old.as_object())
+            crds.unregister(registry, change.old.as_object())
 
-    store.listen(follow)
+    store.subscribe(on_change)
 
 
-async def _create_first_namespaces(store: Store, registry: Registry) -> None:
-    resource = registry.at("", "v1", "namespaces")
+async def _create_initial_namespaces(store: Store, registry: Registry) -> None:
+    resource = registry.for_path("", "v1", "namespaces")
     if resource is None:
         return
     writer = Writer(store, registry)
-    for name in _FIRST_NAMESPACES:
+    for name in _INITIAL_NAMESPACES:
         if store.get(resource.storage, ("", name)) is None:
             writer.create(resource, None, {"metadata": {"name": name}}, Options(manager="pocketkube"))
     await store.committed()

@@ -56,12 +56,12 @@ def not_found(name: str, group: str, plural: str) -> ApiError:
     return ApiError(404, "NotFound", message, details_of(name, group, plural))
 
 
-def no_such_path() -> ApiError:
+def path_not_found() -> ApiError:
     """No such resource or path."""
     return ApiError(404, "NotFound", "the server could not find the requested resource", {})
 
 
-def no_such_page() -> ApiError:
+def group_not_found() -> ApiError:
     """No such group; the real server does not even send a Status."""
     return ApiError(404, "", "404 page not found\n")
 
@@ -125,7 +125,7 @@ def required(field: str, message: str = "") -> Cause:
     return ("FieldValueRequired", f"Required value: {message}" if message else "Required value", field)
 
 
-def bad_value(field: str, value: object, message: str) -> Cause:
+def invalid_value(field: str, value: object, message: str) -> Cause:
     """A field has a value it cannot have."""
     return ("FieldValueInvalid", f"Invalid value: {shown(value)}: {message}", field)
 

@@ -1,4 +1,4 @@
-"""Every test runs against the embedded API server, and against the real one of `KUBEBUILDER_ASSETS` if that is set."""
+"""Every test runs against pocketkube, and against the real one of `KUBEBUILDER_ASSETS` if that is set."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from .control_plane import open_control_plane
-from .differences import DIFFERENCES, WAITS_IN_VAIN
+from .differences import DIFFERENCES, SKIP_REASONS
 from .eventually import eventually
 from .widgets import a_definition
 
@@ -33,7 +33,7 @@ class Server:
     """A running API server."""
 
     name: str
-    """embedded, 1.36-libs, 1.20.2, or another version."""
+    """pocketkube, 1.36-libs, 1.20.2, or another version."""
     kubeconfig: Path
     url: str
     token: str
@@ -107,7 +107,7 @@ class Watch:
 
 
 @asynccontextmanager
-async def _embedded(directory: Path) -> AsyncIterator[Path]:
+async def _pocketkube(directory: Path) -> AsyncIterator[Path]:
     command = [sys.executable, "-m", "pocketkube", "run", "--output", "json", "--data", str(directory)]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
@@ -121,11 +121,11 @@ async def _embedded(directory: Path) -> AsyncIterator[Path]:
         await process.wait()
 
 
-@pytest.fixture(scope="session", params=["embedded", *_REAL])
+@pytest.fixture(scope="session", params=["pocketkube", *_REAL])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="kn-") as directory, contextlib.closing(asyncio.new_event_loop()) as loop:
-        if request.param == "embedded":
-            opening = _embedded(Path(directory))
+        if request.param == "pocketkube":
+            opening = _pocketkube(Path(directory))
         else:
             assets = Path(os.environ["KUBEBUILDER_ASSETS"])
             opening = open_control_plane(assets, Path(directory))
@@ -147,7 +147,7 @@ def _server_of(kind: str, kubeconfig: Path) -> Server:
         token=content["users"][0]["user"]["token"],
         authority=cluster.get("certificate-authority", ""),
     )
-    if kind == "embedded":
+    if kind == "pocketkube":
         return server
     with server.client() as client:
         version = client.get("/version").json()
@@ -165,7 +165,7 @@ def _known_difference(request: pytest.FixtureRequest) -> None:
     # "test_x[real-a-b]" is listed as "test_x[a-b]", or as "test_x" when all parameters differ.
     in_full = request.node.name.replace("[real-", "[", 1)
     reason = known.get(in_full) or known.get(request.node.originalname)
-    if reason in WAITS_IN_VAIN:
+    if reason in SKIP_REASONS:
         pytest.skip(f"{name}: {reason}")
     if reason is not None:
         request.applymarker(pytest.mark.xfail(reason=f"{name}: {reason}", strict=True))

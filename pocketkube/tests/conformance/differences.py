@@ -1,4 +1,4 @@
-"""Where the real servers we test with differ from the embedded one, and why.
+"""Where the real servers we test with differ from pocketkube, and why.
 
 `1.36-libs` is a small server made of Kubernetes' own libraries, `1.20.2` an old kube-apiserver; both run without
 controllers. A difference that is not listed here fails. A listed one that went away fails too, unless the test would
@@ -11,8 +11,8 @@ _NO_CONTROLLERS = "no controllers run beside it: owners collect nothing, and a n
 _LATE_OPENAPI = (
     "it describes a custom resource in OpenAPI some time after it is established, and kubectl reads it there"
 )
-WAITS_IN_VAIN = frozenset({_NO_CONTROLLERS, _LATE_OPENAPI})
-"""Reasons for which a test is skipped: it would wait in vain, or pass or fail by chance."""
+SKIP_REASONS = frozenset({_NO_CONTROLLERS, _LATE_OPENAPI})
+"""Reasons for which a test is skipped: what it waits for never happens there, or only sometimes."""
 
 _NO_KIND_RULES = "it validates and defaults no single built-in kinds"
 _NO_WATCH_LIST = "its etcd 3.5.1 cannot report progress, which streaming lists need"

@@ -10,13 +10,13 @@ T = TypeVar("T")
 
 
 async def eventually(
-    probe: Callable[[], T | Awaitable[T]], *, within: float = 10.0, every: float = 0.01, what: str = ""
+    probe: Callable[[], T | Awaitable[T]], *, timeout: float = 10.0, interval: float = 0.01, description: str = ""
 ) -> T:
     """Call `probe` until its answer is true, and return that answer.
 
-    An `AssertionError` raised by the probe counts as "not yet"; after `within` seconds the last one is raised.
+    An `AssertionError` raised by the probe counts as "not yet"; after `timeout` seconds the last one is raised.
     """
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + timeout
     last: AssertionError | None = None
     while True:
         try:
@@ -29,5 +29,5 @@ async def eventually(
         except AssertionError as error:
             last = error
         if time.monotonic() > deadline:
-            raise last or AssertionError(f"not so within {within:g} s: {what or probe}")
-        await asyncio.sleep(every)
+            raise last or AssertionError(f"not true after {timeout:g} s: {description or probe}")
+        await asyncio.sleep(interval)

@@ -1,4 +1,4 @@
-"""The embedded server's own promises: what it keeps over a restart and a kill, and how it shares a machine."""
+"""pocketkube's own promises: what it keeps over a restart and a kill, and how it shares a machine."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-m", "pocketkube", "run", "--output", "json"]
 MAPS = "/api/v1/namespaces/default/configmaps"
 
 
-class Running:
+class ServerProcess:
     """One process of the server."""
 
     def __init__(self, process: asyncio.subprocess.Process, directory: Path) -> None:
@@ -41,14 +41,14 @@ class Running:
 
 
 @asynccontextmanager
-async def running(directory: Path, *more: str) -> AsyncIterator[Running]:
+async def running(directory: Path, *more: str) -> AsyncIterator[ServerProcess]:
     command = [*COMMAND, "--data", str(directory), *more]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), timeout=20)
         assert json.loads(line)["url"].startswith("http://127.0.0.1:")
-        server = Running(process, directory)
+        server = ServerProcess(process, directory)
         async with server.client:
             yield server
     finally:
@@ -95,7 +95,7 @@ async def test_restart_ends_old_pages_with_gone(tmp_path):
 async def test_kill_loses_nothing_that_was_acknowledged(tmp_path):
     acknowledged: dict[str, int] = {}
 
-    async def write(server: Running, worker: int) -> None:
+    async def write(server: ServerProcess, worker: int) -> None:
         with contextlib.suppress(httpx2.TransportError):
             for number in range(10_000):
                 made = await server.create(f"m-{worker}-{number}")

@@ -8,13 +8,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from pocketkube import reading, store
-from pocketkube.builtin import builtin_resources
-from pocketkube.journal import Journal
-from pocketkube.reading import WatchRequest
-from pocketkube.selectors import EVERYTHING
+from pocketkube.codec import decode
+from pocketkube.operations import reader
+from pocketkube.operations.reader import WatchRequest
+from pocketkube.operations.selectors import EVERYTHING
+from pocketkube.resources.builtin import builtin_resources
 from pocketkube.status import ApiError
-from pocketkube.store import Store, decode, open_store
+from pocketkube.storage import store
+from pocketkube.storage.persistence import SqliteBackend
+from pocketkube.storage.store import Store, open_store
 
 CONFIG_MAPS = next(resource for resource in builtin_resources() if resource.kind == "ConfigMap")
 
@@ -41,16 +43,16 @@ class Watcher:
             selection=EVERYTHING,
             after=self.after,
             initial=[],
-            announces=False,
+            sends_initial_bookmark=False,
             bookmarks=False,
             timeout=1,
         )
 
     def read(self, opened: Store) -> None:
-        changes = opened.collection("configmaps").since(self.position)
+        changes = opened.collection("configmaps").changes_from(self.position)
         assert changes is not None
         self.position += len(changes)
-        for line in reading._lines(self.request, changes, reading.presented):
+        for line in reader._lines(self.request, changes, reader.encode_served):
             event = decode(line)
             content = event["object"]["metadata"]
             revision, key = int(content["resourceVersion"]), ("n", content["name"])
@@ -75,7 +77,7 @@ class Revisions(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.store = Store(Journal(":memory:"))
+        self.store = Store(SqliteBackend(":memory:"))
         self.seen = [0]
         self.model = {}
         self.watchers = [Watcher(self.store)]
@@ -106,13 +108,13 @@ class Revisions(RuleBasedStateMachine):
 
     @rule()
     def watch(self) -> None:
-        self.in_loop(self.store.settle)
+        self.in_loop(self.store.commit)
         if len(self.watchers) < 4:
             self.watchers.append(Watcher(self.store))
 
     @rule(which=st.integers(0, 3))
     def read(self, which) -> None:
-        self.in_loop(self.store.settle)
+        self.in_loop(self.store.commit)
         watcher = self.watchers[which % len(self.watchers)]
         watcher.read(self.store)
 
@@ -120,7 +122,7 @@ class Revisions(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 20))
     def look_back(self, which) -> None:
-        self.in_loop(self.store.settle)
+        self.in_loop(self.store.commit)
         collection = self.store.collection("configmaps")
         revision = self.seen[which % len(self.seen)]
         past = collection.sorted_at(revision, "n")
@@ -165,31 +167,31 @@ async def test_history_begins_at_the_restart(tmp_path):
 
     again = open_store(tmp_path)
 
-    assert again.collection("configmaps").floor > record.revision
+    assert again.collection("configmaps").compacted_revision > record.revision
     assert again.collection("configmaps").sorted_at(record.revision, "n") is None
     again.close()
 
 
 async def test_history_forgets_its_oldest_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "HISTORY", 4)
+    monkeypatch.setattr(store, "MAX_HISTORY", 4)
     opened = open_store(tmp_path)
     collection = opened.collection("configmaps")
     start = opened.revision
     for value in range(20):
         opened.put("configmaps", ("n", "a"), an_object("a", value))
-    opened.settle()
+    opened.commit()
 
     assert len(collection.changes) < 8
-    assert collection.floor > start
-    assert collection.since(0) is None
-    assert [c.revision for c in collection.since(collection.position_after(opened.revision - 2))] == [
+    assert collection.compacted_revision > start
+    assert collection.changes_from(0) is None
+    assert [c.revision for c in collection.changes_from(collection.position_after(opened.revision - 2))] == [
         opened.revision - 1,
         opened.revision,
     ]
     opened.close()
 
 
-class FullDisk(Journal):
+class FullDisk(SqliteBackend):
     """A disk that takes nothing from some moment on."""
 
     full = False

@@ -1,0 +1,1 @@
+"""What requests do: get, list, watch, create, update, patch, apply, delete, and garbage collection."""
