@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from benchmarks.__main__ import machine
 from kubernaut.embedded.demo.scenario import SIGNALS
 from kubernaut.embedded.stack import StackConfig, open_stack
-from kubernaut.kube.client import Client, ClientConfig, Selection, open_client
-from kubernaut.kube.objects import Kind, Raw
+from kubernaut.kube.client import Client, ClientConfig, ListOptions, open_client
+from kubernaut.kube.objects import Kind, Unstructured
 from kubernaut.ops import logs
 
 SIGNALS_MEASURED = 200
@@ -28,7 +28,7 @@ BASELINE = 50
 Watched = asyncio.Queue[tuple[str, float]]
 
 
-def spec(name: str, target: Raw) -> Raw:
+def spec(name: str, target: Unstructured) -> Unstructured:
     """A signal about an object of the shop."""
     return {
         "metadata": {"name": name},
@@ -51,10 +51,10 @@ def spec(name: str, target: Raw) -> Raw:
 async def completions(client: Client, namespace: str) -> AsyncIterator[Watched]:
     """Names of objects as soon as a watch sees them Completed, with the time."""
     seen: Watched = asyncio.Queue()
-    began = await client.list(SIGNALS, Selection(namespace=namespace))
+    began = await client.list(SIGNALS, ListOptions(namespace=namespace))
 
     async def follow() -> None:
-        watching = client.watch(SIGNALS, began.resource_version, Selection(namespace=namespace))
+        watching = client.watch(SIGNALS, began.resource_version, ListOptions(namespace=namespace))
         async with aclosing(watching) as events:
             async for event in events:
                 signal = event.object
@@ -96,14 +96,14 @@ async def measure(client: Client, namespace: str, count: int, prefix: str, *, pa
 
 async def revision(client: Client, namespace: str) -> int:
     """How many writes the API server has seen so far."""
-    return int((await client.list(SIGNALS, Selection(namespace=namespace))).resource_version)
+    return int((await client.list(SIGNALS, ListOptions(namespace=namespace))).resource_version)
 
 
 async def run() -> None:
     async with open_stack(StackConfig(temporary=True)) as stack:
         config = ClientConfig(kubeconfig=stack.kubeconfig, field_manager="benchmark")
         async with open_client(config) as client:
-            elsewhere: Kind[Raw] = Kind(
+            elsewhere: Kind[Unstructured] = Kind(
                 group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=dict
             )
             await client.create(elsewhere, {"metadata": {"name": "baseline"}})

@@ -27,7 +27,7 @@ from kubernaut.audit import ClientConfig as StoreConfig
 from kubernaut.audit import open_client as open_store_client
 from kubernaut.datastorage import intake
 from kubernaut.gateway.requests import REQUESTS
-from kubernaut.kube.client import Selection
+from kubernaut.kube.client import ListOptions
 from kubernaut.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
 from kubernaut.kube.objects import Key
 from kubernaut.signalprocessing import trail
@@ -52,7 +52,7 @@ SPECS = {
     "Service": {"ports": [{"port": 80}]},
     "Pod": _POD,
 }
-RAW = {kind.kind: kind.narrowed(dict) for kind in CACHED}
+RAW = {kind.kind: kind.with_type(dict) for kind in CACHED}
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ async def all_final(rig: Rig, count: int) -> list[SignalProcessing]:
 
     async def probe():
         try:
-            there = (await rig.client.list(SIGNAL, Selection(namespace=HOME))).items
+            there = (await rig.client.list(SIGNAL, ListOptions(namespace=HOME))).items
         except KubeError:
             return None
         waiting = [each.metadata.name for each in there if not each.status.completion_time]
@@ -208,7 +208,7 @@ async def _verified(store):
 
 async def check_alerts(rig: Rig, load: Load) -> None:
     """Every alert that was acknowledged is counted on a request, which has its one signal."""
-    requests = (await rig.client.list(REQUESTS, Selection(namespace=HOME))).items
+    requests = (await rig.client.list(REQUESTS, ListOptions(namespace=HOME))).items
     counts = {each.metadata.name: each.status.deduplication.occurrence_count for each in requests}
     lost = {name: count for name, count in load.acknowledged.items() if counts.get(name, 0) < count}
     assert lost == {}

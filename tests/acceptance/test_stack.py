@@ -16,7 +16,7 @@ from kubernaut.embedded.demo import scenario
 from kubernaut.embedded.directory import DirectoryInUse
 from kubernaut.embedded.errors import ProcessDied
 from kubernaut.embedded.stack import StackConfig, open_stack
-from kubernaut.kube.client import ClientConfig, Selection, open_client
+from kubernaut.kube.client import ClientConfig, ListOptions, open_client
 from support.eventually import eventually
 from support.processes import descendants, is_gone, script
 
@@ -113,7 +113,7 @@ async def ended_signals(where):
 
 async def signals(kubeconfig, namespace):
     async with open_client(ClientConfig(kubeconfig=kubeconfig)) as client:
-        return (await client.list(scenario.SIGNALS, Selection(namespace=namespace))).items
+        return (await client.list(scenario.SIGNALS, ListOptions(namespace=namespace))).items
 
 
 async def ledger_length(where):

@@ -3,13 +3,13 @@
 from typing import Any
 
 from kubernaut.gateway.owners import CACHED, Manifests
-from kubernaut.kube.objects import Kind, PartialObject
+from kubernaut.kube.objects import Kind, PartialObjectMetadata
 
-NODE = Kind(version="v1", kind="Node", plural="nodes", namespaced=False, type=PartialObject)
-NAMESPACE = Kind(version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=PartialObject)
-CLAIM = Kind(version="v1", kind="PersistentVolumeClaim", plural="persistentvolumeclaims", type=PartialObject)
-SERVICE = Kind(version="v1", kind="Service", plural="services", type=PartialObject)
-CRON_JOB = Kind(group="batch", version="v1", kind="CronJob", plural="cronjobs", type=PartialObject)
+NODE = Kind(version="v1", kind="Node", plural="nodes", namespaced=False, type=PartialObjectMetadata)
+NAMESPACE = Kind(version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=PartialObjectMetadata)
+CLAIM = Kind(version="v1", kind="PersistentVolumeClaim", plural="persistentvolumeclaims", type=PartialObjectMetadata)
+SERVICE = Kind(version="v1", kind="Service", plural="services", type=PartialObjectMetadata)
+CRON_JOB = Kind(group="batch", version="v1", kind="CronJob", plural="cronjobs", type=PartialObjectMetadata)
 KINDS = {kind.kind.lower(): kind for kind in (*CACHED, CRON_JOB, NODE, NAMESPACE, CLAIM, SERVICE)}
 
 

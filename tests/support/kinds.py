@@ -3,7 +3,7 @@
 from typing import Any
 
 from kubernaut.api.meta import ObjectMeta, Wire
-from kubernaut.kube.objects import Kind, PartialObject, Raw
+from kubernaut.kube.objects import Kind, PartialObjectMetadata, Unstructured
 
 
 class ConfigMap(Wire, frozen=True):
@@ -11,18 +11,18 @@ class ConfigMap(Wire, frozen=True):
     data: dict[str, str] = {}
 
 
-NAMESPACE = Kind(version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=PartialObject)
+NAMESPACE = Kind(version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=PartialObjectMetadata)
 CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=ConfigMap)
-EVENT = Kind(version="v1", kind="Event", plural="events", type=Raw)
-POD = Kind(version="v1", kind="Pod", plural="pods", type=Raw)
-WIDGET = Kind(group="kube.example.com", version="v1", kind="Widget", plural="widgets", type=PartialObject)
+EVENT = Kind(version="v1", kind="Event", plural="events", type=Unstructured)
+POD = Kind(version="v1", kind="Pod", plural="pods", type=Unstructured)
+WIDGET = Kind(group="kube.example.com", version="v1", kind="Widget", plural="widgets", type=PartialObjectMetadata)
 
 
 def a_configmap(namespace: str, name: str, labels: dict[str, str] | None = None, **data: str) -> ConfigMap:
     return ConfigMap(metadata=ObjectMeta(name=name, namespace=namespace, labels=labels or {}), data=data)
 
 
-def a_pod(namespace: str, name: str) -> Raw:
+def a_pod(namespace: str, name: str) -> Unstructured:
     spec = {"containers": [{"name": "main", "image": "registry.example.com/shop/api:1"}]}
     return {"metadata": {"name": name, "namespace": namespace}, "spec": spec}
 

@@ -83,7 +83,7 @@ async def _signals(path: Path, cluster: Path) -> list[SignalProcessing]:
 
 async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path) -> list[SignalProcessing]:
     from kubernaut.gateway import alertmanager, owners
-    from kubernaut.kube.objects import PartialObject
+    from kubernaut.kube.objects import PartialObjectMetadata
     from kubernaut.signalprocessing.kinds import CACHED
     from kubernaut.signalprocessing.offline import documents
 
@@ -92,7 +92,7 @@ async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path)
         webhook = alertmanager.decode(msgspec.json.encode(content))
     except alertmanager.Malformed as error:
         raise Failed(f"{path}: {error.path}: {error}", code=2) from error
-    known = [kind.narrowed(PartialObject) for kind in CACHED]
+    known = [kind.with_type(PartialObjectMetadata) for kind in CACHED]
     objects = owners.Manifests(known, (manifest for _, manifest in documents(cluster)))
     made = []
     for alert in webhook.alerts:

@@ -79,12 +79,12 @@ async def show(
 
 
 async def _read_all(kubeconfig: Path | None, namespace: str | None) -> list[SignalProcessing]:
-    from kubernaut.kube.client import ClientConfig, Selection, open_client
+    from kubernaut.kube.client import ClientConfig, ListOptions, open_client
     from kubernaut.kube.objects import Kind
 
     kind = Kind(group=GROUP, version=VERSION, kind=KIND, plural=PLURAL, type=SignalProcessing)
     async with open_client(ClientConfig(kubeconfig=kubeconfig or default_kubeconfig())) as client:
-        return list((await client.list(kind, Selection(namespace=namespace or ""))).items)
+        return list((await client.list(kind, ListOptions(namespace=namespace or ""))).items)
 
 
 def default_kubeconfig() -> Path | None:

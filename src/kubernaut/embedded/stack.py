@@ -38,13 +38,13 @@ from kubernaut.embedded.valkey import Valkey, ValkeyConfig, open_valkey
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
 from kubernaut.kube.errors import AlreadyExists
-from kubernaut.kube.objects import Kind, Raw
+from kubernaut.kube.objects import Kind, Unstructured
 from kubernaut.signalprocessing import default_policy, signal_mode
 
 NAMESPACE = "kubernaut-system"
 _DATABASE = "kubernaut"
 _WEBHOOK = "/api/v1/signals/prometheus"
-_NAMESPACES = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=Raw)
+_NAMESPACES = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=Unstructured)
 
 Progress = Callable[[str], None]
 

@@ -19,7 +19,7 @@ from msgspec import Meta, field
 from kubernaut.api.meta import Time
 from kubernaut.api.signals import Signal, Target
 from kubernaut.api.vocabulary import TargetType
-from kubernaut.kube.objects import Key, Kind, PartialObject
+from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
 
 VERSION = "4"
 SOURCE = "prometheus"
@@ -34,7 +34,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _LONGEST_NAME = 253
 _LONGEST_DATA = 4096
 
-Kinds = Mapping[str, Kind[PartialObject]]
+Kinds = Mapping[str, Kind[PartialObjectMetadata]]
 """Kinds of the cluster by their singular lower-case names."""
 
 
@@ -95,7 +95,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Candidate:
     """An object that an alert may be about; `namespace` is empty when it is cluster-scoped, or when nobody said."""
 
-    kind: Kind[PartialObject]
+    kind: Kind[PartialObjectMetadata]
     name: str
     namespace: str = ""
 

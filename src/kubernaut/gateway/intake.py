@@ -27,9 +27,9 @@ from kubernaut.gateway.answers import Result, ResultStatus
 from kubernaut.gateway.config import IntakeConfig
 from kubernaut.gateway.owners import Objects, find
 from kubernaut.gateway.requests import REQUESTS, SIGNALS
-from kubernaut.kube.client import Client, Selection
+from kubernaut.kube.client import Client, ListOptions
 from kubernaut.kube.discovery import Discovery
-from kubernaut.kube.errors import AlreadyExists, Conflict, KubeError, NotFound, Throttled
+from kubernaut.kube.errors import AlreadyExists, Conflict, KubeError, NotFound, TooManyRequests
 from kubernaut.kube.informer import Informer
 from kubernaut.kube.objects import Key
 
@@ -122,12 +122,12 @@ class Intake:
             self._record_state(request)
 
     async def _place(self, index: int, alert: Alert, webhook: Webhook) -> _Placed | None:
-        named = candidates(alert, webhook, await self._discovery.singular_names())
+        named = candidates(alert, webhook, await self._discovery.kinds_by_singular_name())
         if not named or named[0].kind.kind == "Namespace":
             # Perhaps it names a kind that was installed lately. Asked for a name that is none, discovery looks again,
             # but not more often than every half minute.
-            await self._discovery.singular("alertname")
-            named = candidates(alert, webhook, await self._discovery.singular_names())
+            await self._discovery.kind_by_singular_name("alertname")
+            named = candidates(alert, webhook, await self._discovery.kinds_by_singular_name())
         if not named:
             return None
         now = datetime.now(UTC)
@@ -186,7 +186,7 @@ class Intake:
         while True:
             name = requests.name_of(signal.fingerprint, previous, datetime.now(UTC))
             key = Key(self._config.namespace, name)
-            deleted = self._cache.deleted(key)
+            deleted = self._cache.tombstone(key)
             if deleted is not None:
                 previous = deleted
                 continue
@@ -209,7 +209,7 @@ class Intake:
         return self._open([request])
 
     async def _ask(self, fingerprint: str) -> list[RemediationRequest]:
-        selection = Selection(namespace=self._config.namespace, labels=requests.selector(fingerprint))
+        selection = ListOptions(namespace=self._config.namespace, label_selector=requests.selector(fingerprint))
         listing = await self._client.list(REQUESTS, selection)
         for request in listing.items:
             self._cache.observe(request)
@@ -344,7 +344,7 @@ def _ended_at(alert: Alert) -> datetime:
 
 def _failed(alert: Alert, error: KubeError) -> Result:
     log.error("alert not stored", alert=alert.name, error=str(error))
-    after = error.retry_after if isinstance(error, Throttled) and error.retry_after else 0.0
+    after = error.retry_after if isinstance(error, TooManyRequests) and error.retry_after else 0.0
     return Result(status=ResultStatus.FAILED, name=alert.name, message=str(error), retry_after=after)
 
 

@@ -18,18 +18,18 @@ from kubernaut.kube.client import Client
 from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.errors import Forbidden, NotFound
 from kubernaut.kube.informer import Informer
-from kubernaut.kube.objects import Key, Kind, PartialObject, Raw
+from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata, Unstructured
 
 DEEPEST = 10
 """Owners followed upwards at most; real chains have three."""
 
-CACHED: tuple[Kind[PartialObject], ...] = (
-    Kind(version="v1", kind="Pod", plural="pods", type=PartialObject),
-    Kind(group="apps", version="v1", kind="ReplicaSet", plural="replicasets", type=PartialObject),
-    Kind(group="apps", version="v1", kind="Deployment", plural="deployments", type=PartialObject),
-    Kind(group="apps", version="v1", kind="StatefulSet", plural="statefulsets", type=PartialObject),
-    Kind(group="apps", version="v1", kind="DaemonSet", plural="daemonsets", type=PartialObject),
-    Kind(group="batch", version="v1", kind="Job", plural="jobs", type=PartialObject),
+CACHED: tuple[Kind[PartialObjectMetadata], ...] = (
+    Kind(version="v1", kind="Pod", plural="pods", type=PartialObjectMetadata),
+    Kind(group="apps", version="v1", kind="ReplicaSet", plural="replicasets", type=PartialObjectMetadata),
+    Kind(group="apps", version="v1", kind="Deployment", plural="deployments", type=PartialObjectMetadata),
+    Kind(group="apps", version="v1", kind="StatefulSet", plural="statefulsets", type=PartialObjectMetadata),
+    Kind(group="apps", version="v1", kind="DaemonSet", plural="daemonsets", type=PartialObjectMetadata),
+    Kind(group="batch", version="v1", kind="Job", plural="jobs", type=PartialObjectMetadata),
 )
 """Kinds of which the gateway keeps the metadata of every object; every server since Kubernetes 1.16 has them.
 
@@ -42,27 +42,27 @@ BY_NAME = "name"
 class Objects(Protocol):
     """What is known of a cluster: a live one, or a folder of manifests."""
 
-    async def get(self, kind: Kind[PartialObject], key: Key) -> PartialObject | None: ...
+    async def get(self, kind: Kind[PartialObjectMetadata], key: Key) -> PartialObjectMetadata | None: ...
 
-    def remembered(self, kind: Kind[PartialObject], key: Key) -> PartialObject | None:
+    def remembered(self, kind: Kind[PartialObjectMetadata], key: Key) -> PartialObjectMetadata | None:
         """The last state of an object that was deleted a short while ago."""
 
-    def named(self, kind: Kind[PartialObject], name: str) -> list[PartialObject]:
+    def named(self, kind: Kind[PartialObjectMetadata], name: str) -> list[PartialObjectMetadata]:
         """The objects of that name in all namespaces, as far as they are in memory."""
 
-    async def kind(self, api_version: str, kind: str) -> Kind[PartialObject] | None: ...
+    async def kind(self, api_version: str, kind: str) -> Kind[PartialObjectMetadata] | None: ...
 
 
 class Cluster:
     """A live cluster: caches first, then the API server."""
 
-    def __init__(self, client: Client, discovery: Discovery, caches: Sequence[Informer[PartialObject]]) -> None:
+    def __init__(self, client: Client, discovery: Discovery, caches: Sequence[Informer[PartialObjectMetadata]]) -> None:
         self._client = client
         self._discovery = discovery
         # Compare them with None: an empty cache is as false as an empty list.
         self._caches = {(cache.kind.group, cache.kind.kind): cache for cache in caches}
 
-    async def get(self, kind: Kind[PartialObject], key: Key) -> PartialObject | None:
+    async def get(self, kind: Kind[PartialObjectMetadata], key: Key) -> PartialObjectMetadata | None:
         cache = self._caches.get((kind.group, kind.kind))
         cached = cache.get(key) if cache is not None else None
         if cached is not None:
@@ -76,41 +76,41 @@ class Cluster:
             cache.observe(found)  # so that it is remembered, should it be deleted before the cache hears of it
         return found
 
-    def remembered(self, kind: Kind[PartialObject], key: Key) -> PartialObject | None:
+    def remembered(self, kind: Kind[PartialObjectMetadata], key: Key) -> PartialObjectMetadata | None:
         cache = self._caches.get((kind.group, kind.kind))
-        return cache.deleted(key) if cache is not None else None
+        return cache.tombstone(key) if cache is not None else None
 
-    def named(self, kind: Kind[PartialObject], name: str) -> list[PartialObject]:
+    def named(self, kind: Kind[PartialObjectMetadata], name: str) -> list[PartialObjectMetadata]:
         cache = self._caches.get((kind.group, kind.kind))
         return cache.by_index(BY_NAME, name) if cache is not None else []
 
-    async def kind(self, api_version: str, kind: str) -> Kind[PartialObject] | None:
+    async def kind(self, api_version: str, kind: str) -> Kind[PartialObjectMetadata] | None:
         return await self._discovery.kind(api_version, kind)
 
 
 class Manifests:
     """A cluster that is a list of manifests, for work without one."""
 
-    def __init__(self, kinds: Iterable[Kind[PartialObject]], manifests: Iterable[Raw]) -> None:
+    def __init__(self, kinds: Iterable[Kind[PartialObjectMetadata]], manifests: Iterable[Unstructured]) -> None:
         self._kinds = {(kind.api_version, kind.kind): kind for kind in kinds}
-        self._objects: dict[tuple[str, str], dict[Key, PartialObject]] = {}
+        self._objects: dict[tuple[str, str], dict[Key, PartialObjectMetadata]] = {}
         for manifest in manifests:
             place = (manifest.get("apiVersion", ""), manifest.get("kind", ""))
             metadata = manifest.get("metadata", {})
             key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
-            self._objects.setdefault(place, {})[key] = msgspec.convert(manifest, PartialObject)
+            self._objects.setdefault(place, {})[key] = msgspec.convert(manifest, PartialObjectMetadata)
 
-    async def get(self, kind: Kind[PartialObject], key: Key) -> PartialObject | None:
+    async def get(self, kind: Kind[PartialObjectMetadata], key: Key) -> PartialObjectMetadata | None:
         return self._objects.get((kind.api_version, kind.kind), {}).get(key)
 
-    def remembered(self, kind: Kind[PartialObject], key: Key) -> PartialObject | None:
+    def remembered(self, kind: Kind[PartialObjectMetadata], key: Key) -> PartialObjectMetadata | None:
         return None
 
-    def named(self, kind: Kind[PartialObject], name: str) -> list[PartialObject]:
+    def named(self, kind: Kind[PartialObjectMetadata], name: str) -> list[PartialObjectMetadata]:
         objects = self._objects.get((kind.api_version, kind.kind), {})
         return [obj for key, obj in objects.items() if key.name == name]
 
-    async def kind(self, api_version: str, kind: str) -> Kind[PartialObject] | None:
+    async def kind(self, api_version: str, kind: str) -> Kind[PartialObjectMetadata] | None:
         return self._kinds.get((api_version, kind))
 
 
@@ -141,7 +141,7 @@ def _placed(candidate: Candidate, objects: Objects) -> Candidate:
     return replace(candidate, namespace=namesakes[0].metadata.namespace) if len(namesakes) == 1 else candidate
 
 
-async def _top(candidate: Candidate, obj: PartialObject, objects: Objects) -> Target:
+async def _top(candidate: Candidate, obj: PartialObjectMetadata, objects: Objects) -> Target:
     """The last owner that can be followed to."""
     here, seen = candidate.target, {obj.metadata.uid}
     for _ in range(DEEPEST):
@@ -161,6 +161,6 @@ async def _top(candidate: Candidate, obj: PartialObject, objects: Objects) -> Ta
     return here
 
 
-def _controller(obj: PartialObject) -> OwnerReference | None:
+def _controller(obj: PartialObjectMetadata) -> OwnerReference | None:
     owners = obj.metadata.owner_references
     return next((owner for owner in owners if owner.controller), owners[0] if owners else None)

@@ -17,11 +17,11 @@ from kubernaut.gateway.intake import INDEXES, Intake
 from kubernaut.gateway.metrics import GatewayMetrics
 from kubernaut.gateway.owners import BY_NAME, CACHED, Cluster
 from kubernaut.gateway.requests import REQUESTS
-from kubernaut.kube.client import ClientConfig, Selection, open_client
+from kubernaut.kube.client import ClientConfig, ListOptions, open_client
 from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.errors import KubeError
 from kubernaut.kube.informer import Informer, InformerConfig, open_informers
-from kubernaut.kube.objects import PartialObject
+from kubernaut.kube.objects import PartialObjectMetadata
 from kubernaut.ops.backoff import Backoff
 from kubernaut.ops.health import Health
 from kubernaut.ops.http.server import Server, open_server
@@ -58,8 +58,8 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
     ):
         caches = [Informer(client, kind, indexes={BY_NAME: _name_of}) for kind in CACHED]
         settings = replace(config.intake, namespace=config.intake.namespace or client.namespace)
-        selection = Selection(namespace=settings.namespace)
-        requests = Informer(client, REQUESTS, InformerConfig(selection=selection), indexes=INDEXES)
+        selection = ListOptions(namespace=settings.namespace)
+        requests = Informer(client, REQUESTS, InformerConfig(options=selection), indexes=INDEXES)
         everything: list[Informer[Any]] = [*caches, requests]
         discovery = Discovery(client)
         intake = Intake(client, discovery, Cluster(client, discovery, caches), requests, store, settings)
@@ -102,7 +102,7 @@ async def _prepare(
     attempt = 0
     while not is_known.is_set():
         try:
-            await discovery.singular_names()
+            await discovery.kinds_by_singular_name()
         except KubeError as error:
             attempt += 1
             log.warning("the kinds of the cluster are not known yet", error=str(error))
@@ -121,5 +121,5 @@ async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
             task.cancel()
 
 
-def _name_of(obj: PartialObject) -> list[str]:
+def _name_of(obj: PartialObjectMetadata) -> list[str]:
     return [obj.metadata.name]

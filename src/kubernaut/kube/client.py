@@ -1,11 +1,11 @@
-"""One request to an API server, as bytes in and narrow objects out.
+"""Requests to an API server, decoded by msgspec.
 
-lightkube finds the server and signs the requests. Its typed client is not used, because it decodes watch events five
-times slower than msgspec decodes them into a narrow type, and offers no bookmarks.
+lightkube reads the configuration and authenticates the requests. Its typed client is not used, because it decodes watch
+events five times slower than msgspec does, and offers no bookmarks.
 
-A call is one request: whoever calls knows whether its deadline allows another try, and a write that got no answer may
-have happened. Only reads repeat a request whose connection broke, for a kept-alive connection to a restarted server
-breaks on its next use, and that is nobody's outage.
+A call is one request: the caller knows whether its deadline allows a retry, and a write without a response may have
+happened. Only reads are retried when their connection breaks, because a kept-alive connection to a restarted server
+breaks on its next use, which is no outage.
 
 Watches have connections of their own. Each holds one for minutes, and in a shared pool a few dozen would starve the
 calls.
@@ -25,19 +25,19 @@ import msgspec
 import stamina
 from lightkube.core.exceptions import ConfigError
 
-from kubernaut.kube.credentials import connection, read_config
+from kubernaut.kube.credentials import client_arguments, read_config
 from kubernaut.kube.errors import (
+    ApiServerUnreachable,
     Gone,
+    IdleTimeout,
     KubeError,
-    Silent,
     TimedOut,
     Unauthorized,
-    Unreachable,
     from_response,
     from_transport,
 )
-from kubernaut.kube.objects import Key, Kind, KubeObject, Raw, key_of, to_body
-from kubernaut.kube.wire import Listing, WatchEvent, decode_items, page, watch_event, watch_lines
+from kubernaut.kube.objects import Key, Kind, KubeObject, Unstructured, key_of, to_body
+from kubernaut.kube.wire import ObjectList, WatchEvent, decode_items, decode_page, decode_watch_event, split_lines
 
 T = TypeVar("T")
 
@@ -45,33 +45,33 @@ T = TypeVar("T")
 @dataclass(frozen=True, kw_only=True)
 class ClientConfig:
     kubeconfig: Path | None = None
-    """None: the service account of the pod we run in."""
+    """None: the service account of the pod."""
     context: str | None = None
     """None: the current context of the file."""
     field_manager: str = "kubernaut"
-    """The name under which the server records what we wrote."""
+    """The name under which the server records our writes."""
     timeout: float = 10.0  # seconds
     """For one call, except a watch."""
-    connections: int = 32
+    max_connections: int = 32
     """Calls in flight at a time; more wait for up to `timeout`. Watches are not counted."""
-    page: int = 500
-    """Objects fetched at a time by a list."""
+    page_size: int = 500
+    """Objects per page of a list."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
-    """Which objects of a kind: all, those of one namespace, those with certain labels or fields."""
+class ListOptions:
+    """Which objects of a kind to list or watch: all, those of a namespace, those that selectors match."""
 
     namespace: str = ""
-    labels: str = ""
-    fields: str = ""
+    label_selector: str = ""
+    field_selector: str = ""
 
     def query(self) -> dict[str, str]:
-        query = {"labelSelector": self.labels, "fieldSelector": self.fields}
+        query = {"labelSelector": self.label_selector, "fieldSelector": self.field_selector}
         return {name: value for name, value in query.items() if value}
 
 
-EVERYTHING = Selection()
+EVERYTHING = ListOptions()
 
 
 class PatchType(StrEnum):
@@ -88,56 +88,56 @@ class Client:
     ) -> None:
         self._calls = calls
         self._watches = watches
-        self._root = str(calls.base_url).rstrip("/")
+        self._url = str(calls.base_url).rstrip("/")
         self.config = config
         self.namespace = namespace
         """The namespace of the kubeconfig's context."""
 
     @property
     def url(self) -> str:
-        return self._root
+        return self._url
 
     async def get(self, kind: Kind[T], key: Key) -> T:
-        return _fit(kind, await self.read(kind.path(key)))
+        return _decode(kind, await self.get_raw(kind.path(key)))
 
-    async def list(self, kind: Kind[T], selection: Selection = EVERYTHING) -> Listing[T]:
-        """All selected objects at one resourceVersion, fetched page by page; an undecodable one is left out, logged."""
-        path = kind.collection(selection.namespace)
-        query = selection.query()
+    async def list(self, kind: Kind[T], options: ListOptions = EVERYTHING) -> ObjectList[T]:
+        """All selected objects at one resourceVersion, fetched in pages; undecodable ones are logged and skipped."""
+        path = kind.collection(options.namespace)
+        query = options.query()
         try:
-            return await self._paged(kind, path, query | {"limit": str(self.config.page)})
+            return await self._list_pages(kind, path, query | {"limit": str(self.config.page_size)})
         except Gone:
-            # The server forgot the state we were paging through. In one piece it cannot happen again.
-            return await self._paged(kind, path, query)
+            # The continue token has expired. In one piece it cannot happen again.
+            return await self._list_pages(kind, path, query)
 
-    async def create(self, kind: Kind[T], obj: KubeObject | Raw) -> T:
+    async def create(self, kind: Kind[T], obj: KubeObject | Unstructured) -> T:
         """Raises `AlreadyExists`. The namespace is that of the object's metadata."""
         path = kind.collection(key_of(obj).namespace)
         if kind.namespaced and not key_of(obj).namespace:
             raise ValueError(f"{kind.kind} {key_of(obj).name!r} needs a namespace")
-        return _fit(kind, await self._send("POST", path, to_body(kind, obj), self._as_manager()))
+        return _decode(kind, await self._send("POST", path, to_body(kind, obj), self._field_manager()))
 
-    async def replace(self, kind: Kind[T], obj: KubeObject | Raw) -> T:
-        """Writes the whole object: give it whole, never a narrow one. `Conflict` when its resourceVersion is old."""
+    async def replace(self, kind: Kind[T], obj: KubeObject | Unstructured) -> T:
+        """Writes the whole object, so it must be complete. `Conflict` when its resourceVersion is not the newest."""
         path = kind.path(key_of(obj))
-        return _fit(kind, await self._send("PUT", path, to_body(kind, obj), self._as_manager()))
+        return _decode(kind, await self._send("PUT", path, to_body(kind, obj), self._field_manager()))
 
     async def patch(
         self,
         kind: Kind[T],
         key: Key,
         body: Mapping[str, Any] | Sequence[Any],
-        how: PatchType = PatchType.MERGE,
+        patch_type: PatchType = PatchType.MERGE,
         subresource: str = "",
     ) -> T:
         """Change part of an object; a `metadata.resourceVersion` in the body makes a stale change a `Conflict`."""
-        query = self._as_manager()
+        query = self._field_manager()
         content: object = body
-        if how is PatchType.APPLY:
+        if patch_type is PatchType.APPLY:
             query["force"] = "true"
             content = to_body(kind, body)
         path = kind.path(key, subresource)
-        return _fit(kind, await self._send("PATCH", path, content, query, how))
+        return _decode(kind, await self._send("PATCH", path, content, query, patch_type))
 
     async def patch_status(self, kind: Kind[T], obj: KubeObject, status: object) -> T:
         """Merge `status` into the object's status; `Conflict` unless `obj` is its newest state.
@@ -146,41 +146,41 @@ class Client:
         """
         body = {"metadata": {"resourceVersion": obj.metadata.resource_version}, "status": status}
         path = kind.path(key_of(obj), "status")
-        return _fit(kind, await self._send("PATCH", path, body, self._as_manager(), PatchType.MERGE))
+        return _decode(kind, await self._send("PATCH", path, body, self._field_manager(), PatchType.MERGE))
 
-    async def delete(self, kind: Kind[Any], key: Key, *, only: KubeObject | None = None) -> None:
-        """Ask for the object's deletion; with `only`, `Conflict` unless it is still that very object and unchanged."""
-        options: Raw = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
-        if only is not None:
-            metadata = only.metadata
+    async def delete(self, kind: Kind[Any], key: Key, *, precondition: KubeObject | None = None) -> None:
+        """Delete the object; with `precondition`, `Conflict` unless it is still that object, and unchanged."""
+        options: Unstructured = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if precondition is not None:
+            metadata = precondition.metadata
             options["preconditions"] = {"uid": metadata.uid, "resourceVersion": metadata.resource_version}
         await self._send("DELETE", kind.path(key), options)
 
     async def watch(
         self,
         kind: Kind[T],
-        since: str,
-        selection: Selection = EVERYTHING,
+        resource_version: str,
+        options: ListOptions = EVERYTHING,
         *,
-        lasts: float = 300.0,
-        silence: float = 75.0,
+        timeout: float = 300.0,
+        idle_timeout: float = 75.0,
     ) -> AsyncGenerator[WatchEvent[T], None]:
-        """What happened since a resourceVersion, until the server ends the watch after `lasts` seconds.
+        """The changes after a resourceVersion, until the server ends the watch after `timeout` seconds.
 
-        Begins with a bookmark of our own once the server has agreed. Raises `Gone` when that far back is not kept,
-        `Silent` after `silence` seconds without a word (bookmarks come each minute while anything moves), `Unreachable`
-        when the connection breaks. Close it with `aclosing`.
+        Begins with a bookmark of our own once the server has accepted it. Raises `Gone` when the resourceVersion has
+        expired, `IdleTimeout` when nothing arrived for `idle_timeout` seconds (servers send a bookmark each minute
+        while anything changes), `ApiServerUnreachable` when the connection breaks. Close it with `aclosing`.
         """
-        query = selection.query() | {
+        query = options.query() | {
             "watch": "true",
             "allowWatchBookmarks": "true",
-            "resourceVersion": since,
-            "timeoutSeconds": str(max(1, round(lasts))),
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(max(1, round(timeout))),
         }
-        path = kind.collection(selection.namespace)
-        what = f"WATCH {path}"
+        path = kind.collection(options.namespace)
+        operation = f"WATCH {path}"
         # Connecting gives up before the limit around it does: a cancelled TLS handshake leaves its socket open.
-        limits = httpx2.Timeout(self.config.timeout / 2, read=silence)
+        limits = httpx2.Timeout(self.config.timeout / 2, read=idle_timeout)
         request = self._watches.build_request("GET", path, params=query, timeout=limits)
         response: httpx2.Response | None = None
         try:
@@ -189,40 +189,42 @@ class Client:
                 if response.is_error:
                     await response.aread()
                     raise from_response(response)
-            yield WatchEvent("BOOKMARK", None, since)
-            async with aclosing(watch_lines(response.aiter_bytes())) as lines:
+            yield WatchEvent("BOOKMARK", None, resource_version)
+            async with aclosing(split_lines(response.aiter_bytes())) as lines:
                 async for line in lines:
-                    yield watch_event(kind, line, what)
+                    yield decode_watch_event(kind, line, operation)
         except httpx2.ReadTimeout as error:
-            raise Silent(f"{what}: silent for {silence:g} s") from error
+            raise IdleTimeout(f"{operation}: nothing received for {idle_timeout:g} s") from error
         except TimeoutError as error:
-            raise TimedOut(f"{what}: no answer in {self.config.timeout:g} s") from error
+            raise TimedOut(f"{operation}: no response in {self.config.timeout:g} s") from error
         except httpx2.TransportError as error:
-            raise from_transport(error, what) from error
+            raise from_transport(error, operation) from error
         except ConfigError as error:
-            raise Unauthorized(f"{what}: {error}") from error
+            raise Unauthorized(f"{operation}: {error}") from error
         finally:
             if response is not None:
                 await response.aclose()
 
-    async def read(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
-        """GET any path of the server; a connection that breaks is tried again, twice at most."""
-        async for attempt in stamina.retry_context(on=_broke, attempts=3, wait_initial=0.05, wait_jitter=0.05):
+    async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
+        """GET any path of the server; retried at most twice when the connection breaks."""
+        async for attempt in stamina.retry_context(
+            on=_is_broken_connection, attempts=3, wait_initial=0.05, wait_jitter=0.05
+        ):
             with attempt:
                 return await self._request("GET", path, query)
         raise AssertionError("unreachable")
 
-    async def post(self, path: str, body: object) -> bytes:
-        """POST to any path of the server, for reviews and the like; never repeated."""
+    async def post_raw(self, path: str, body: object) -> bytes:
+        """POST to any path of the server, for reviews and the like; never retried."""
         return await self._send("POST", path, body)
 
-    async def _paged(self, kind: Kind[T], path: str, query: Mapping[str, str]) -> Listing[T]:
-        read = page(await self.read(path, query))
-        items = decode_items(kind, read)
-        while read.token:
-            read = page(await self.read(path, {**query, "continue": read.token}))
-            items += decode_items(kind, read)
-        return Listing(items=items, resource_version=read.metadata.resource_version)
+    async def _list_pages(self, kind: Kind[T], path: str, query: Mapping[str, str]) -> ObjectList[T]:
+        page = decode_page(await self.get_raw(path, query))
+        items = decode_items(kind, page)
+        while page.continue_token:
+            page = decode_page(await self.get_raw(path, {**query, "continue": page.continue_token}))
+            items += decode_items(kind, page)
+        return ObjectList(items=items, resource_version=page.metadata.resource_version)
 
     async def _send(
         self,
@@ -244,7 +246,7 @@ class Client:
         content_type: str = "",
     ) -> bytes:
         # A whole URL spares httpx2 from joining one, which costs a tenth of a call.
-        url = f"{self._root}{path}?{urlencode(query)}" if query else f"{self._root}{path}"
+        url = f"{self._url}{path}?{urlencode(query)}" if query else f"{self._url}{path}"
         headers = {"content-type": content_type} if content_type else None
         try:
             response = await self._calls.request(method, url, content=content, headers=headers)
@@ -256,7 +258,7 @@ class Client:
             raise from_response(response)
         return response.content
 
-    def _as_manager(self) -> dict[str, str]:
+    def _field_manager(self) -> dict[str, str]:
         return {"fieldManager": self.config.field_manager}
 
 
@@ -264,7 +266,7 @@ class Client:
 async def open_client(config: ClientConfig) -> AsyncIterator[Client]:
     """A client for the cluster that the configuration names; raises `Misconfigured`. It does not connect yet."""
     single = read_config(config.kubeconfig, config.context)
-    arguments = connection(single, config.timeout)
+    arguments = client_arguments(single, config.timeout)
     arguments["timeout"] = httpx2.Timeout(config.timeout)
     arguments["headers"] = {
         "accept": "application/json",
@@ -273,7 +275,7 @@ async def open_client(config: ClientConfig) -> AsyncIterator[Client]:
         "user-agent": config.field_manager,
     }
     limits = httpx2.Limits(
-        max_connections=config.connections, max_keepalive_connections=config.connections, keepalive_expiry=60.0
+        max_connections=config.max_connections, max_keepalive_connections=config.max_connections, keepalive_expiry=60.0
     )
     unlimited = httpx2.Limits(max_connections=None, max_keepalive_connections=2, keepalive_expiry=5.0)
     async with (
@@ -283,13 +285,13 @@ async def open_client(config: ClientConfig) -> AsyncIterator[Client]:
         yield Client(calls, watches, config, single.namespace)
 
 
-def _broke(error: Exception) -> bool:
-    # Not after a timeout: the caller has waited long enough. Not when a server asked to be left alone for a while.
-    return isinstance(error, Unreachable) and not isinstance(error, TimedOut) and not error.code
+def _is_broken_connection(error: Exception) -> bool:
+    # Not after a timeout: the caller has waited long enough. Not for a response, which may ask for a delay.
+    return isinstance(error, ApiServerUnreachable) and not isinstance(error, TimedOut) and not error.code
 
 
-def _fit(kind: Kind[T], data: bytes) -> T:
+def _decode(kind: Kind[T], data: bytes) -> T:
     try:
         return kind.decode(data)
     except msgspec.DecodeError as error:
-        raise KubeError(f"{kind}: the server's object does not fit {kind.type.__name__}: {error}") from error
+        raise KubeError(f"{kind}: the server's object cannot be decoded as {kind.type.__name__}: {error}") from error

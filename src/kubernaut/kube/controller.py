@@ -2,13 +2,13 @@
 
 ```python
 queue = WorkQueue[Key]("signals")
-signals.listen(enqueue(queue))
-await Controller("signals", queue, reconcile, workers=4, caches=[signals, pods]).run()
+signals.add_event_handler(enqueue(queue))
+await Controller(queue, reconcile, workers=4, caches=[signals, pods]).run()
 ```
 
-`reconcile(key)` makes the world fit the object's present state and says what comes next: nothing (None) or
-`RequeueAfter`. An exception means "try again, later each time"; `Terminal` means "trying again does not help".
-No worker starts before every cache holds what existed at the start: on an empty cache every target has vanished.
+`reconcile(key)` makes the world fit the object's present state and returns None or `RequeueAfter`. A key whose
+reconcile raises is requeued with back-off; `TerminalError` means that a retry does not help.
+No worker starts before every cache has synced: on an empty cache every target has vanished.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ import structlog
 from kubernaut.kube.errors import Conflict, KubeError
 from kubernaut.kube.metrics import KubeMetrics
 from kubernaut.kube.objects import Key, KubeObject, key_of
-from kubernaut.kube.queue import QueueClosed, WorkQueue
+from kubernaut.kube.queue import QueueShutDown, WorkQueue
 
 K = TypeVar("K", bound=Hashable)
 log = structlog.get_logger("kube")
@@ -30,7 +30,7 @@ log = structlog.get_logger("kube")
 
 @dataclass(frozen=True)
 class RequeueAfter:
-    """All is well, look again then. For waiting, never for failing: what failed raises."""
+    """Reconcile the key again after so many seconds. For waiting, never for failing: a failure raises."""
 
     seconds: float
 
@@ -38,16 +38,16 @@ class RequeueAfter:
 Result: TypeAlias = RequeueAfter | None
 
 
-class Terminal(Exception):
-    """The work on this key failed, and repeating it cannot help: log it, count it, wait for the object to change."""
+class TerminalError(Exception):
+    """The reconcile failed and a retry cannot help: it is logged, counted, and not requeued."""
 
 
-class TryAgain(Exception):
-    """Something that the work needs is not to be had for now; an expected trouble, which needs no traceback."""
+class TransientError(Exception):
+    """Something that the reconcile needs is unavailable for now; it is requeued, and logged without a traceback."""
 
 
 class Cache(Protocol):
-    """What must be filled before work begins; an `Informer` is one."""
+    """What must have synced before workers start; an `Informer` is one."""
 
     @property
     def name(self) -> str: ...
@@ -57,36 +57,35 @@ class Cache(Protocol):
 
 
 def enqueue(queue: WorkQueue[Key]) -> Callable[[KubeObject | None, KubeObject | None], None]:
-    """A listener that has each object worked on that was added, changed or deleted."""
+    """An event handler that adds the key of each added, changed or deleted object to the queue."""
 
-    def listener(old: KubeObject | None, new: KubeObject | None) -> None:
+    def handler(old: KubeObject | None, new: KubeObject | None) -> None:
         obj = new if new is not None else old
         if obj is not None:
             queue.add(key_of(obj))
 
-    return listener
+    return handler
 
 
-async def wait_for_caches(caches: Sequence[Cache], remind: float = 5.0) -> None:
-    """Return when all are filled; until then log every `remind` seconds which are late."""
+async def wait_for_cache_sync(caches: Sequence[Cache], log_interval: float = 5.0) -> None:
+    """Return when all have synced; until then log every `log_interval` seconds which have not."""
     began = time.monotonic()
-    while late := [cache for cache in caches if not cache.synced.is_set()]:
+    while pending := [cache for cache in caches if not cache.synced.is_set()]:
         try:
-            async with asyncio.timeout(remind):
-                for cache in late:
+            async with asyncio.timeout(log_interval):
+                for cache in pending:
                     await cache.synced.wait()
         except TimeoutError:
             names = [cache.name for cache in caches if not cache.synced.is_set()]
             if names:
-                log.warning("waiting for caches", late=names, seconds=round(time.monotonic() - began, 1))
+                log.warning("waiting for caches to sync", pending=names, seconds=round(time.monotonic() - began, 1))
 
 
 class Controller(Generic[K]):
-    """Workers that take keys from a queue and reconcile them."""
+    """Workers that get keys from a queue and reconcile them; logs and metrics bear the queue's name."""
 
     def __init__(
         self,
-        name: str,
         queue: WorkQueue[K],
         reconcile: Callable[[K], Awaitable[Result]],
         *,
@@ -94,56 +93,56 @@ class Controller(Generic[K]):
         caches: Sequence[Cache] = (),
         metrics: KubeMetrics | None = None,
     ) -> None:
-        self.name = name
+        self.name = queue.name
         self.started = asyncio.Event()
-        """Set when the caches are filled and the workers run."""
+        """Set when the caches have synced and the workers run."""
         self._queue = queue
         self._reconcile = reconcile
         self._workers = workers
         self._caches = caches
         self._metrics = metrics or KubeMetrics()
-        self._log = log.bind(controller=name)
+        self._log = log.bind(controller=queue.name)
 
     async def run(self) -> None:
-        """Work until the queue is closed and empty, or until cancelled; an item's failure never ends it."""
-        await wait_for_caches(self._caches)
+        """Reconcile until the queue is shut down and empty, or until cancelled; one key's failure never ends it."""
+        await wait_for_cache_sync(self._caches)
         self._log.info("starting workers", workers=self._workers)
-        self._metrics.workers_most.labels(self.name).set(self._workers)
+        self._metrics.max_concurrent_reconciles.labels(self.name).set(self._workers)
         self.started.set()
         async with asyncio.TaskGroup() as tasks:
             for number in range(self._workers):
-                tasks.create_task(self._work(), name=f"{self.name} worker {number}")
+                tasks.create_task(self._run_worker(), name=f"{self.name} worker {number}")
 
-    async def _work(self) -> None:
+    async def _run_worker(self) -> None:
         active = self._metrics.workers_active.labels(self.name)
         while True:
             try:
-                key = await self._queue.take()
-            except QueueClosed:
+                key = await self._queue.get()
+            except QueueShutDown:
                 return
             active.inc()
             began = time.perf_counter()
             try:
-                result = await self._once(key)
+                result = await self._process(key)
             finally:
                 active.dec()
                 self._metrics.reconcile_time.labels(self.name).observe(time.perf_counter() - began)
                 self._queue.done(key)
             self._metrics.reconciles.labels(self.name, result).inc()
 
-    async def _once(self, key: K) -> str:
+    async def _process(self, key: K) -> str:
         try:
             result = await self._reconcile(key)
-        except Terminal as error:
+        except TerminalError as error:
             self._queue.forget(key)
             self._metrics.reconcile_errors.labels(self.name).inc()
             self._metrics.reconcile_terminal.labels(self.name).inc()
-            self._log.error("reconcile failed for good", key=str(key), error=str(error))
+            self._log.error("reconcile failed, not retrying", key=str(key), error=str(error))
             return "terminal_error"
-        except Exception as error:  # noqa: BLE001 - one object's trouble must not stop the others
-            delay = self._queue.add_failed(key, at_least=getattr(error, "retry_after", None) or 0.0)
+        except Exception as error:  # noqa: BLE001 - one object's failure must not stop the others
+            delay = self._queue.add_rate_limited(key, min_delay=getattr(error, "retry_after", None) or 0.0)
             self._metrics.reconcile_errors.labels(self.name).inc()
-            self._report(key, error, delay)
+            self._log_failure(key, error, delay)
             return "error"
         self._queue.forget(key)
         if result is None:
@@ -151,11 +150,15 @@ class Controller(Generic[K]):
         self._queue.add_after(key, result.seconds)
         return "requeue_after"
 
-    def _report(self, key: K, error: Exception, delay: float) -> None:
-        facts: dict[str, Any] = {"key": str(key), "again_in": round(delay, 3), "failures": self._queue.failures(key)}
+    def _log_failure(self, key: K, error: Exception, delay: float) -> None:
+        fields: dict[str, Any] = {
+            "key": str(key),
+            "requeue_after": round(delay, 3),
+            "failures": self._queue.num_requeues(key),
+        }
         if isinstance(error, Conflict):
-            self._log.info("somebody else wrote first, trying again", **facts)
-        elif isinstance(error, KubeError | TryAgain):
-            self._log.warning("reconcile failed", error=str(error), **facts)
+            self._log.info("reconcile conflicted, requeueing", **fields)
+        elif isinstance(error, KubeError | TransientError):
+            self._log.warning("reconcile failed", error=str(error), **fields)
         else:
-            self._log.exception("reconcile failed", **facts)
+            self._log.exception("reconcile failed", **fields)

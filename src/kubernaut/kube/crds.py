@@ -1,4 +1,4 @@
-"""Installing CustomResourceDefinitions, and knowing when they can be used."""
+"""Installing CustomResourceDefinitions, and waiting until they are served."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -8,10 +8,10 @@ from typing import Any
 import structlog
 
 from kubernaut.api.meta import ObjectMeta, Wire
-from kubernaut.kube.client import Client, Selection
+from kubernaut.kube.client import Client, ListOptions
 from kubernaut.kube.errors import AlreadyExists, Conflict, KubeError, NotFound, TimedOut
-from kubernaut.kube.objects import Key, Kind, Raw
-from kubernaut.kube.watch import changes
+from kubernaut.kube.objects import Key, Kind, Unstructured
+from kubernaut.kube.watch import list_and_watch
 
 log = structlog.get_logger("kube")
 
@@ -27,7 +27,7 @@ class _Status(Wire, frozen=True):
 
 
 class CustomResourceDefinition(Wire, frozen=True):
-    """Only what tells whether the definition is in use."""
+    """A definition's conditions, without its schema."""
 
     metadata: ObjectMeta = ObjectMeta()
     status: _Status = _Status()
@@ -44,64 +44,64 @@ CRD = Kind(
     namespaced=False,
     type=CustomResourceDefinition,
 )
-_WHOLE: Kind[Raw] = CRD.narrowed(Raw)
+_UNSTRUCTURED_CRD: Kind[Unstructured] = CRD.with_type(Unstructured)
 
 
-async def ensure_crds(client: Client, manifests: Iterable[Mapping[str, Any]], *, within: float = 30.0) -> None:
+async def ensure_crds(client: Client, manifests: Iterable[Mapping[str, Any]], *, timeout: float = 30.0) -> None:
     """Create each definition or bring it up to date, and return when objects of all of them can be written.
 
-    Safe to run from many processes at once. Raises `KubeError`, such as `Invalid` for a manifest the server refuses and
-    `TimedOut` when a definition is not established in time.
+    Safe to run from many processes at once. Raises `KubeError`, such as `Invalid` when the server rejects a manifest
+    and `TimedOut` when a definition is not established in time.
     """
-    all_of_them = [dict(manifest) for manifest in manifests]
+    definitions = [dict(manifest) for manifest in manifests]
     try:
-        async with asyncio.timeout(within):
-            for manifest in all_of_them:
-                await _write(client, manifest)
-            for manifest in all_of_them:
-                await _established(client, manifest)
+        async with asyncio.timeout(timeout):
+            for manifest in definitions:
+                await _apply(client, manifest)
+            for manifest in definitions:
+                await _wait_until_established(client, manifest)
     except TimeoutError as error:
-        names = ", ".join(manifest["metadata"]["name"] for manifest in all_of_them)
-        raise TimedOut(f"not established within {within:g} s: {names}") from error
+        names = ", ".join(manifest["metadata"]["name"] for manifest in definitions)
+        raise TimedOut(f"CRDs not established after {timeout:g} s: {names}") from error
 
 
-async def _write(client: Client, manifest: Raw) -> None:
+async def _apply(client: Client, manifest: Unstructured) -> None:
     key = Key("", manifest["metadata"]["name"])
     while True:
         try:
-            there = await client.get(_WHOLE, key)
+            stored = await client.get(_UNSTRUCTURED_CRD, key)
         except NotFound:
             try:
-                await client.create(_WHOLE, manifest)
+                await client.create(_UNSTRUCTURED_CRD, manifest)
             except AlreadyExists:
-                continue  # another process was faster; ours may be the newer manifest all the same
-            log.info("definition created", crd=key.name)
+                continue  # another process created it; ours may be the newer manifest all the same
+            log.info("CRD created", crd=key.name)
             return
-        metadata = there["metadata"] | {
-            name: there["metadata"].get(name, {}) | manifest["metadata"].get(name, {})
+        metadata = stored["metadata"] | {
+            name: stored["metadata"].get(name, {}) | manifest["metadata"].get(name, {})
             for name in ("labels", "annotations")
         }
         try:
-            await client.replace(_WHOLE, there | {"metadata": metadata, "spec": manifest["spec"]})
+            await client.replace(_UNSTRUCTURED_CRD, stored | {"metadata": metadata, "spec": manifest["spec"]})
         except Conflict:
             continue
         return
 
 
-async def _established(client: Client, manifest: Raw) -> None:
+async def _wait_until_established(client: Client, manifest: Unstructured) -> None:
     name = manifest["metadata"]["name"]
-    following = changes(client, CRD, Selection(fields=f"metadata.name={name}"))
-    async with aclosing(following) as states:
-        async for change in states:
-            if change.object is None:
+    source = list_and_watch(client, CRD, ListOptions(field_selector=f"metadata.name={name}"))
+    async with aclosing(source) as deltas:
+        async for delta in deltas:
+            if delta.object is None:
                 continue
-            refused = change.object.condition("NamesAccepted")
-            if refused is not None and refused.status == "False":
-                raise KubeError(f"{name}: {refused.message}")
-            established = change.object.condition("Established")
+            names_accepted = delta.object.condition("NamesAccepted")
+            if names_accepted is not None and names_accepted.status == "False":
+                raise KubeError(f"{name}: {names_accepted.message}")
+            established = delta.object.condition("Established")
             if established is not None and established.status == "True":
                 break
-    # Established is said a moment before the paths are served.
+    # The condition is set a moment before the paths are served.
     spec = manifest["spec"]
     version = next(version["name"] for version in spec["versions"] if version["served"])
     kind = Kind(
@@ -110,11 +110,11 @@ async def _established(client: Client, manifest: Raw) -> None:
         kind=spec["names"]["kind"],
         plural=spec["names"]["plural"],
         namespaced=spec["scope"] == "Namespaced",
-        type=Raw,
+        type=Unstructured,
     )
     while True:
         try:
-            await client.read(kind.collection(), {"limit": "1"})
+            await client.get_raw(kind.collection(), {"limit": "1"})
         except NotFound:
             await asyncio.sleep(0.02)
         else:

@@ -1,8 +1,7 @@
-"""From a kubeconfig or a pod's service account to an authenticated HTTP client.
+"""Authentication of the HTTP client, from a kubeconfig or a pod's service account.
 
-lightkube reads the configuration and signs requests with tokens, token files and client certificates.
-Credential plugins are run here, because lightkube knows only the beta versions of their protocol and sets no time
-limit.
+lightkube reads the configuration and authenticates with tokens, token files and client certificates.
+Exec credential plugins are run here, because lightkube supports only the beta versions of their API and has no timeout.
 """
 
 import asyncio
@@ -22,28 +21,29 @@ from lightkube.core.exceptions import ConfigError
 
 from kubernaut.kube.errors import Misconfigured, Unauthorized
 
-_PLUGIN_VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1", "v1alpha1"))
+_EXPIRY_MARGIN = timedelta(seconds=30)
+_EXEC_VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1", "v1alpha1"))
 
 
 def read_config(kubeconfig: Path | None, context: str | None = None) -> SingleConfig:
-    """The cluster and user of one context, or of the pod we run in when no file is given; else `Misconfigured`."""
+    """The cluster and user of one context, or of the pod when no file is given; else `Misconfigured`."""
     try:
         if kubeconfig is None:
             chosen = KubeConfig.from_service_account().get()
         else:
             chosen = KubeConfig.from_file(kubeconfig).get(context)
     except (ConfigError, OSError) as error:
-        where = f"kubeconfig {kubeconfig}" if kubeconfig else "no kubeconfig was given, and not in a pod"
+        where = f"kubeconfig {kubeconfig}" if kubeconfig else "no kubeconfig given, and not running in a pod"
         raise Misconfigured(f"{where}: {error}") from error
     except (msgspec.ValidationError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        # Its own words would quote the file, and the file holds secrets.
+        # The message would quote the file, and the file holds secrets.
         raise Misconfigured(f"{kubeconfig} is not a kubeconfig ({type(error).__name__})") from None
     if chosen is None:
         raise Misconfigured(f"kubeconfig {kubeconfig} has no current context")
     return chosen
 
 
-def connection(config: SingleConfig, plugin_timeout: float) -> dict[str, Any]:
+def client_arguments(config: SingleConfig, plugin_timeout: float) -> dict[str, Any]:
     """Arguments for `httpx2.AsyncClient`: address, certificates and authentication."""
     user = config.user or User()
     plugin = user.exec
@@ -54,7 +54,7 @@ def connection(config: SingleConfig, plugin_timeout: float) -> dict[str, Any]:
     except (ConfigError, OSError, ValueError) as error:
         raise Misconfigured(f"context {config.context_name}: {error}") from error
     if plugin is not None:
-        arguments["auth"] = PluginAuth(plugin, plugin_timeout)
+        arguments["auth"] = ExecCredentialAuth(plugin, plugin_timeout)
     return arguments
 
 
@@ -63,45 +63,43 @@ class _Credential(msgspec.Struct, rename="camel"):
     expiration_timestamp: datetime | None = None
 
 
-class _PluginAnswer(msgspec.Struct):
+class _ExecCredential(msgspec.Struct):
     status: _Credential
 
 
-class PluginAuth(httpx2.Auth):
-    """A bearer token from a credential plugin: kept until it expires or is refused, then asked for again."""
-
-    _spare = timedelta(seconds=30)
+class ExecCredentialAuth(httpx2.Auth):
+    """A bearer token from an exec credential plugin: cached until it expires or is rejected with 401."""
 
     def __init__(self, plugin: UserExec, timeout: float) -> None:
-        if plugin.apiVersion not in _PLUGIN_VERSIONS:
+        if plugin.apiVersion not in _EXEC_VERSIONS:
             raise Misconfigured(f"credential plugin {plugin.command}: {plugin.apiVersion} is not supported")
         self._plugin = plugin
         self._timeout = timeout
         self._credential: _Credential | None = None
-        self._asking = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        credential = await self._fresh(refused=None)
+        credential = await self._get(rejected=None)
         request.headers["Authorization"] = f"Bearer {credential.token}"
         response = yield request
         if response.status_code == 401:
-            credential = await self._fresh(refused=credential)
+            credential = await self._get(rejected=credential)
             request.headers["Authorization"] = f"Bearer {credential.token}"
             yield request
 
-    async def _fresh(self, refused: _Credential | None) -> _Credential:
-        async with self._asking:  # one plugin process, however many requests wait for its answer
+    async def _get(self, rejected: _Credential | None) -> _Credential:
+        async with self._lock:  # one plugin process, however many requests wait for the credential
             known = self._credential
-            if known is None or known is refused or self._expires_soon(known):
-                self._credential = await self._ask()
+            if known is None or known is rejected or self._expires_soon(known):
+                self._credential = await self._run_plugin()
             assert self._credential is not None  # noqa: S101 - for the type checker
             return self._credential
 
     def _expires_soon(self, credential: _Credential) -> bool:
         expires = credential.expiration_timestamp
-        return expires is not None and expires - self._spare < datetime.now(UTC)
+        return expires is not None and expires - _EXPIRY_MARGIN < datetime.now(UTC)
 
-    async def _ask(self) -> _Credential:
+    async def _run_plugin(self) -> _Credential:
         plugin = self._plugin
         request = {"apiVersion": plugin.apiVersion, "kind": "ExecCredential", "spec": {"interactive": False}}
         environment = dict(os.environ)  # the plugin's, not ours: clouds configure their plugins by it
@@ -120,9 +118,9 @@ class PluginAuth(httpx2.Auth):
             raise Unauthorized(f"credential plugin {plugin.command}: {error}") from error
         try:
             async with asyncio.timeout(self._timeout):
-                answer, _ = await process.communicate()
+                output, _ = await process.communicate()
         except TimeoutError as error:
-            raise Unauthorized(f"credential plugin {plugin.command}: no answer in {self._timeout:g} s") from error
+            raise Unauthorized(f"credential plugin {plugin.command}: no output after {self._timeout:g} s") from error
         finally:
             if process.returncode is None:
                 process.kill()
@@ -130,6 +128,6 @@ class PluginAuth(httpx2.Auth):
         if process.returncode != 0:
             raise Unauthorized(f"credential plugin {plugin.command} exited with {process.returncode}")
         try:
-            return msgspec.json.decode(answer, type=_PluginAnswer).status
+            return msgspec.json.decode(output, type=_ExecCredential).status
         except msgspec.DecodeError as error:
             raise Unauthorized(f"credential plugin {plugin.command}: not an ExecCredential") from error

@@ -1,13 +1,13 @@
 """Which kinds a server has, and where: `apps/v1` and `Deployment` become a `Kind`.
 
-It asks for one group at a time in the form that every server since 1.7 understands. What was found is believed for
-good; what was not found is asked for again, but not more often than once per `again_after` seconds, for a CRD may have
-been installed meanwhile, and any stranger's owner reference can name a kind that never existed.
+It fetches one group version at a time, in the form that every server since 1.7 understands. A kind that was found is
+cached for good; one that was not is looked up again, because a CRD may have been installed meanwhile, but not more
+often than once per `refresh_interval`, because any owner reference can name a kind that never existed.
 """
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeVar
@@ -17,7 +17,7 @@ import structlog
 
 from kubernaut.kube.client import Client
 from kubernaut.kube.errors import KubeError, NotFound
-from kubernaut.kube.objects import Kind, PartialObject
+from kubernaut.kube.objects import Kind, PartialObjectMetadata
 
 T = TypeVar("T")
 log = structlog.get_logger("kube")
@@ -50,76 +50,70 @@ class _GroupList(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class _Read:
-    when: float
-    kinds: Mapping[str, Kind[PartialObject]]
+class _GroupVersion:
+    fetched_at: float
+    kinds: Mapping[str, Kind[PartialObjectMetadata]]
     """By name of the kind."""
-    singular: Mapping[str, Kind[PartialObject]]
+    by_singular_name: Mapping[str, Kind[PartialObjectMetadata]]
 
 
 @dataclass(frozen=True)
-class _Names:
-    when: float
-    names: Mapping[str, Kind[PartialObject]]
+class _SingularNames:
+    fetched_at: float
+    kinds: Mapping[str, Kind[PartialObjectMetadata]]
 
 
 class Discovery:
-    """What one server has. Raises a `KubeError` only when the server could not be asked."""
+    """The kinds of one server. Raises a `KubeError` only when the server did not answer."""
 
-    def __init__(self, client: Client, again_after: float = 30.0) -> None:
+    def __init__(self, client: Client, refresh_interval: float = 30.0) -> None:
         self._client = client
-        self._again_after = again_after
-        self._read: dict[str, _Read] = {}
+        self._refresh_interval = refresh_interval
+        self._versions: dict[str, _GroupVersion] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self._names: _Names | None = None
-        self._naming = asyncio.Lock()
+        self._singular_names: _SingularNames | None = None
+        self._singular_names_lock = asyncio.Lock()
 
-    async def kind(self, api_version: str, kind: str) -> Kind[PartialObject] | None:
+    async def kind(self, api_version: str, kind: str) -> Kind[PartialObjectMetadata] | None:
         """The kind as the server serves it, with its plural and scope; None when it has none of that name."""
         async with self._locks.setdefault(api_version, asyncio.Lock()):
-            read = self._read.get(api_version)
-            if read is None or (kind not in read.kinds and self._is_old(read.when)):
-                read = self._read[api_version] = await self._ask(api_version)
-            return read.kinds.get(kind)
+            known = self._versions.get(api_version)
+            if known is None or (kind not in known.kinds and self._is_stale(known.fetched_at)):
+                known = self._versions[api_version] = await self._fetch(api_version)
+            return known.kinds.get(kind)
 
-    async def first_served(self, kinds: Sequence[Kind[T]]) -> Kind[T] | None:
-        """The first of several versions of a kind that the server has; None when it has none of them."""
-        for wanted in kinds:
-            if await self.kind(wanted.api_version, wanted.kind) is not None:
-                return wanted
-        return None
-
-    async def singular_names(self) -> Mapping[str, Kind[PartialObject]]:
+    async def kinds_by_singular_name(self) -> Mapping[str, Kind[PartialObjectMetadata]]:
         """Every kind that can be read, by its singular lower-case name such as `deployment`.
 
-        Where two groups use one name, the core group has it, then the group that the server lists first.
+        Where two groups use one name, the core group wins, then the group that the server lists first.
         """
-        async with self._naming:
-            if self._names is None:
-                self._names = await self._name()
-            return self._names.names
+        async with self._singular_names_lock:
+            if self._singular_names is None:
+                self._singular_names = await self._fetch_all()
+            return self._singular_names.kinds
 
-    async def singular(self, name: str) -> Kind[PartialObject] | None:
-        """The kind of that singular name; asks the server again when it was unknown so far."""
-        async with self._naming:
-            if self._names is None or (name not in self._names.names and self._is_old(self._names.when)):
-                self._names = await self._name()
-            return self._names.names.get(name)
+    async def kind_by_singular_name(self, name: str) -> Kind[PartialObjectMetadata] | None:
+        """The kind of that singular name; fetches again when it was unknown so far."""
+        async with self._singular_names_lock:
+            known = self._singular_names
+            if known is None or (name not in known.kinds and self._is_stale(known.fetched_at)):
+                known = self._singular_names = await self._fetch_all()
+            return known.kinds.get(name)
 
-    def _is_old(self, when: float) -> bool:
-        return time.monotonic() - when >= self._again_after
+    def _is_stale(self, fetched_at: float) -> bool:
+        return time.monotonic() - fetched_at >= self._refresh_interval
 
-    async def _ask(self, api_version: str) -> _Read:
+    async def _fetch(self, api_version: str) -> _GroupVersion:
         group, _, version = api_version.rpartition("/")
         path = f"/apis/{api_version}" if group else f"/api/{version}"
         try:
-            answer = _decode(await self._client.read(path), _ResourceList, path)
+            fetched = _decode(await self._client.get_raw(path), _ResourceList, path)
         except NotFound:
-            answer = _ResourceList()
-        kinds: dict[str, Kind[PartialObject]] = {}
-        singular: dict[str, Kind[PartialObject]] = {}
-        for resource in answer.resources or ():
-            # Subresources, and things such as reviews, which are asked for but do not exist.
+            fetched = _ResourceList()
+        kinds: dict[str, Kind[PartialObjectMetadata]] = {}
+        by_singular_name: dict[str, Kind[PartialObjectMetadata]] = {}
+        for resource in fetched.resources or ():
+            # Neither subresources nor virtual resources such as reviews.
             if "/" in resource.name or "get" not in resource.verbs:
                 continue
             found = Kind(
@@ -128,37 +122,37 @@ class Discovery:
                 kind=resource.kind,
                 plural=resource.name,
                 namespaced=resource.namespaced,
-                type=PartialObject,
+                type=PartialObjectMetadata,
             )
             kinds.setdefault(resource.kind, found)
             # Built-in kinds of servers before 1.27 have no singular name.
-            singular.setdefault(resource.singular_name or resource.kind.lower(), found)
-        return _Read(time.monotonic(), kinds, singular)
+            by_singular_name.setdefault(resource.singular_name or resource.kind.lower(), found)
+        return _GroupVersion(time.monotonic(), kinds, by_singular_name)
 
-    async def _name(self) -> _Names:
-        groups = _decode(await self._client.read("/apis"), _GroupList, "/apis").groups or []
+    async def _fetch_all(self) -> _SingularNames:
+        groups = _decode(await self._client.get_raw("/apis"), _GroupList, "/apis").groups or []
         # `extensions` holds old copies of kinds that live elsewhere now.
         groups.sort(key=lambda group: group.name == "extensions")
         preferred = ["v1", *(group.preferred_version.group_version for group in groups)]
         rest = [version.group_version for group in groups for version in group.versions]
         versions = list(dict.fromkeys(preferred + rest))
         async with asyncio.TaskGroup() as tasks:
-            reads = [tasks.create_task(self._ask_if_it_answers(version)) for version in versions]
-        names: dict[str, Kind[PartialObject]] = {}
-        for version, read in zip(versions, (task.result() for task in reads), strict=True):
-            if read is not None:
-                self._read[version] = read
-                names = dict(read.singular) | names
-        return _Names(time.monotonic(), MappingProxyType(names))
+            fetches = [tasks.create_task(self._fetch_if_available(version)) for version in versions]
+        kinds: dict[str, Kind[PartialObjectMetadata]] = {}
+        for version, fetched in zip(versions, (task.result() for task in fetches), strict=True):
+            if fetched is not None:
+                self._versions[version] = fetched
+                kinds = dict(fetched.by_singular_name) | kinds
+        return _SingularNames(time.monotonic(), MappingProxyType(kinds))
 
-    async def _ask_if_it_answers(self, api_version: str) -> _Read | None:
+    async def _fetch_if_available(self, api_version: str) -> _GroupVersion | None:
         try:
-            return await self._ask(api_version)
+            return await self._fetch(api_version)
         except KubeError as error:
             if api_version == "v1":
                 raise
-            # Somebody's extension server is down; that must not hide all other kinds.
-            log.warning("a group of the API does not answer", api_version=api_version, error=str(error))
+            # An aggregated API server is down; that must not hide all other kinds.
+            log.warning("API group discovery failed", api_version=api_version, error=str(error))
             return None
 
 

@@ -1,11 +1,11 @@
-"""What can go wrong at an API server; the only place that knows status codes."""
+"""The errors of an API server; the only module that knows status codes."""
 
 import httpx2
 import msgspec
 
 
 class KubeError(Exception):
-    """The API server refused, failed, or could not be asked. The text carries the server's own words."""
+    """The API server rejected a request, failed, or was unreachable. The text includes the server's own message."""
 
     def __init__(self, message: str, *, code: int = 0, reason: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -17,7 +17,7 @@ class KubeError(Exception):
 
 
 class Misconfigured(KubeError):
-    """There is no usable kubeconfig; asking again does not help."""
+    """There is no usable kubeconfig; a retry does not help."""
 
 
 class BadRequest(KubeError):
@@ -25,11 +25,11 @@ class BadRequest(KubeError):
 
 
 class Unauthorized(KubeError):
-    """The server does not know who asks."""
+    """The server did not accept the credentials."""
 
 
 class Forbidden(KubeError):
-    """The server knows who asks, and does not allow it."""
+    """The user may not do that."""
 
 
 class NotFound(KubeError):
@@ -41,18 +41,18 @@ class AlreadyExists(KubeError):
 
 
 class Conflict(KubeError):
-    """Somebody else wrote the object first; read it again."""
+    """The object was changed meanwhile; read it again."""
 
 
 class Gone(KubeError):
-    """The history asked for is no longer kept; list again."""
+    """The resourceVersion or the continue token has expired; list again."""
 
 
 class Invalid(KubeError):
-    """The object breaks its schema or a rule; the text names the fields."""
+    """The object violates its schema or a validation rule; the text names the fields."""
 
 
-class Throttled(KubeError):
+class TooManyRequests(KubeError):
     """Too many requests; wait `retry_after` seconds."""
 
 
@@ -60,16 +60,16 @@ class ServerError(KubeError):
     """The server failed while it worked on the request."""
 
 
-class Unreachable(KubeError):
-    """No server answered, or the one in front of it could not reach it."""
+class ApiServerUnreachable(KubeError):
+    """No API server answered, or a proxy in front of it could not reach it."""
 
 
-class TimedOut(Unreachable):
-    """No answer in time; a write may have happened all the same."""
+class TimedOut(ApiServerUnreachable):
+    """No response in time; a write may have happened all the same."""
 
 
-class Silent(TimedOut):
-    """A watch on which nothing came for too long; it may be quiet or dead, and only a new one can tell."""
+class IdleTimeout(TimedOut):
+    """Nothing arrived on a watch for too long; it may be idle or dead, and only a new one can tell."""
 
 
 _BY_STATUS: dict[int, type[KubeError]] = {
@@ -80,10 +80,10 @@ _BY_STATUS: dict[int, type[KubeError]] = {
     409: Conflict,
     410: Gone,
     422: Invalid,
-    429: Throttled,
+    429: TooManyRequests,
     500: ServerError,
-    502: Unreachable,
-    503: Unreachable,
+    502: ApiServerUnreachable,
+    503: ApiServerUnreachable,
     504: TimedOut,
 }
 
@@ -93,7 +93,7 @@ class StatusDetails(msgspec.Struct, rename="camel"):
 
 
 class Status(msgspec.Struct, rename="camel"):
-    """The server's own account of a failure."""
+    """The server's description of a failure."""
 
     code: int = 0
     reason: str = ""
@@ -104,8 +104,11 @@ class Status(msgspec.Struct, rename="camel"):
 _decoder = msgspec.json.Decoder(Status)
 
 
-def from_status(status: Status, what: str, retry_after: float | None = None) -> KubeError:
-    """The error for a Status, of an answer or of a watch's ERROR event; `what` says what was being done."""
+def from_status(status: Status, operation: str, retry_after: float | None = None) -> KubeError:
+    """The error for a Status, of a response or of a watch's ERROR event.
+
+    `operation` names the request, as in `GET /api/v1/pods`.
+    """
     kind = _BY_STATUS.get(status.code, KubeError)
     if kind is Conflict and status.reason == "AlreadyExists":
         kind = AlreadyExists
@@ -113,13 +116,13 @@ def from_status(status: Status, what: str, retry_after: float | None = None) -> 
         kind = Gone
     if retry_after is None and status.details is not None:
         retry_after = status.details.retry_after_seconds
-    message = f"{what}: {status.message or status.reason or 'no reason given'} ({status.code})"
+    message = f"{operation}: {status.message or status.reason or 'no reason given'} ({status.code})"
     return kind(message, code=status.code, reason=status.reason, retry_after=retry_after)
 
 
 def from_response(response: httpx2.Response) -> KubeError:
-    """The error for an answer that is none; its body must have been read."""
-    what = f"{response.request.method} {response.request.url.path}"
+    """The error for a response with an error status; its body must have been read."""
+    operation = f"{response.request.method} {response.request.url.path}"
     try:
         status = _decoder.decode(response.content)
     except msgspec.DecodeError:
@@ -127,12 +130,12 @@ def from_response(response: httpx2.Response) -> KubeError:
         status = Status(message=response.content[:200].decode("utf-8", "replace").strip())
     status.code = response.status_code
     after = response.headers.get("retry-after", "")
-    return from_status(status, what, float(after) if after.isdecimal() else None)
+    return from_status(status, operation, float(after) if after.isdecimal() else None)
 
 
-def from_transport(error: httpx2.TransportError, what: str) -> KubeError:
-    """The error for a request that got no answer."""
-    text = f"{what}: {str(error) or type(error).__name__}"
+def from_transport(error: httpx2.TransportError, operation: str) -> KubeError:
+    """The error for a request that got no response."""
+    text = f"{operation}: {str(error) or type(error).__name__}"
     if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout | httpx2.PoolTimeout):
-        return TimedOut(f"{what}: no answer in time ({type(error).__name__})")
-    return Unreachable(text)
+        return TimedOut(f"{operation}: no response in time ({type(error).__name__})")
+    return ApiServerUnreachable(text)

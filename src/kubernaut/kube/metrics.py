@@ -1,8 +1,8 @@
-"""What a Kubernetes controller exposes, under the names that dashboards made for controller-runtime look for."""
+"""The metrics of a controller, under the names of controller-runtime, so that its dashboards work."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-_WAITS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class KubeMetrics:
@@ -11,20 +11,28 @@ class KubeMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         at = registry if registry is not None else CollectorRegistry()
         queue = ["name"]
-        self.queue_depth = Gauge("workqueue_depth", "Items that wait.", queue, registry=at)
+        self.queue_depth = Gauge("workqueue_depth", "Items in the queue.", queue, registry=at)
         self.queue_adds = Counter("workqueue_adds", "Items added.", queue, registry=at)
-        self.queue_retries = Counter("workqueue_retries", "Items added again after a failure.", queue, registry=at)
+        self.queue_retries = Counter("workqueue_retries", "Items requeued after a failure.", queue, registry=at)
         self.queue_wait = Histogram(
-            "workqueue_queue_duration_seconds", "How long items waited.", queue, registry=at, buckets=_WAITS
+            "workqueue_queue_duration_seconds",
+            "How long items waited in the queue.",
+            queue,
+            registry=at,
+            buckets=_BUCKETS,
         )
         self.queue_work = Histogram(
-            "workqueue_work_duration_seconds", "How long items were worked on.", queue, registry=at, buckets=_WAITS
+            "workqueue_work_duration_seconds",
+            "How long processing of items took.",
+            queue,
+            registry=at,
+            buckets=_BUCKETS,
         )
         self.queue_unfinished = Gauge(
-            "workqueue_unfinished_work_seconds", "Sum of the ages of all work in progress.", queue, registry=at
+            "workqueue_unfinished_work_seconds", "Total age of the items in processing.", queue, registry=at
         )
         self.queue_longest = Gauge(
-            "workqueue_longest_running_processor_seconds", "Age of the oldest work in progress.", queue, registry=at
+            "workqueue_longest_running_processor_seconds", "Age of the oldest item in processing.", queue, registry=at
         )
         controller = ["controller"]
         self.reconciles = Counter(
@@ -38,7 +46,7 @@ class KubeMetrics:
         )
         self.reconcile_terminal = Counter(
             "controller_runtime_terminal_reconcile_errors",
-            "Reconciles that failed and are not tried again.",
+            "Reconciles that failed and are not retried.",
             controller,
             registry=at,
         )
@@ -47,20 +55,20 @@ class KubeMetrics:
             "How long reconciles took.",
             controller,
             registry=at,
-            buckets=_WAITS,
+            buckets=_BUCKETS,
         )
-        self.workers_most = Gauge(
-            "controller_runtime_max_concurrent_reconciles", "Workers there are.", controller, registry=at
+        self.max_concurrent_reconciles = Gauge(
+            "controller_runtime_max_concurrent_reconciles", "Configured workers.", controller, registry=at
         )
         self.workers_active = Gauge(
-            "controller_runtime_active_workers", "Workers that are busy.", controller, registry=at
+            "controller_runtime_active_workers", "Workers that are reconciling.", controller, registry=at
         )
         self.events_written = Counter(
-            "kubernaut_kubernetes_events_written", "Kubernetes Events written, folded ones too.", registry=at
+            "kubernaut_kubernetes_events_written", "Kubernetes Events created or updated.", registry=at
         )
         self.events_dropped = Counter(
             "kubernaut_kubernetes_events_dropped",
-            "Kubernetes Events not written: limited, full, refused, failed or closed.",
+            "Kubernetes Events not written: rate_limited, queue_full, rejected, failed or shutdown.",
             ["reason"],
             registry=at,
         )

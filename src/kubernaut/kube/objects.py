@@ -1,10 +1,9 @@
-"""What every Kubernetes object has, and how a kind is addressed.
+"""Keys, kinds and metadata: what every Kubernetes object has, and its path.
 
-A `Kind` couples a kind's place in the API with the Python type its objects are decoded into.
-The type is narrow on purpose: msgspec skips whatever the type does not name, so decoding is the pruning,
-and a cache of 10,000 pods holds only the fields somebody reads.
-Because of that a narrow object must never be written back whole (`Client.replace`): what it does not know would be
-lost. Change objects with patches.
+A `Kind` is a kind's group, version and plural, and the Python type that its objects are decoded into.
+The type names only the fields that somebody reads: msgspec skips all others, so decoding is the pruning, and a cache of
+10,000 pods stays small. Because of that such an object must never be written back whole (`Client.replace`): the fields
+that it lacks would be lost. Change objects with patches.
 """
 
 import builtins
@@ -17,12 +16,12 @@ import msgspec
 from kubernaut.api.meta import ObjectMeta, OwnerReference, Wire
 
 T = TypeVar("T")
-Raw: TypeAlias = dict[str, Any]
-"""An object of which nothing is known; `Kind(..., type=Raw)` reads and writes such."""
+Unstructured: TypeAlias = dict[str, Any]
+"""An object as a dictionary; `Kind(..., type=Unstructured)` reads and writes such."""
 
 
 class Key(NamedTuple):
-    """Where an object lives; `namespace` is empty for cluster-scoped kinds. As text: `shop/api` or `node-1`."""
+    """Namespace and name of an object; `namespace` is empty for cluster-scoped kinds. As text: `shop/api`, `node-1`."""
 
     namespace: str
     name: str
@@ -37,14 +36,14 @@ class Key(NamedTuple):
 
 
 class KubeObject(Protocol):
-    """Anything with metadata; all that caches and controllers ask of a type."""
+    """Anything with metadata; all that caches and controllers need of a type."""
 
     @property
     def metadata(self) -> ObjectMeta: ...
 
 
-class PartialObject(Wire, frozen=True):
-    """The part that objects of every kind share; what discovery decodes unknown kinds into."""
+class PartialObjectMetadata(Wire, frozen=True):
+    """What objects of every kind share, as `PartialObjectMetadata` of meta/v1."""
 
     api_version: str = ""
     kind: str = ""
@@ -78,7 +77,7 @@ class Kind(Generic[T]):
         """Raises `msgspec.ValidationError` when the object does not fit the type."""
         return self._decoder.decode(data)
 
-    def narrowed(self, to: "builtins.type[U]") -> "Kind[U]":
+    def with_type(self, type: "builtins.type[U]") -> "Kind[U]":
         """The same kind, decoded into another type."""
         return Kind(
             group=self.group,
@@ -86,7 +85,7 @@ class Kind(Generic[T]):
             kind=self.kind,
             plural=self.plural,
             namespaced=self.namespaced,
-            type=to,
+            type=type,
         )
 
     def collection(self, namespace: str = "") -> str:
@@ -108,13 +107,13 @@ U = TypeVar("U")
 
 
 def _segment(name: str) -> str:
-    # A name with a slash, a query or nothing at all would address something else.
+    # A name with a slash, a query or nothing at all would be another path.
     if not name or name in {".", ".."} or any(sign in name for sign in "/%?#\\ \r\n\t"):
         raise ValueError(f"not a name of a Kubernetes object: {name!r}")
     return name
 
 
-def key_of(obj: KubeObject | Raw) -> Key:
+def key_of(obj: KubeObject | Unstructured) -> Key:
     if isinstance(obj, dict):
         metadata = obj.get("metadata", {})
         return Key(metadata.get("namespace", ""), metadata.get("name", ""))
@@ -122,11 +121,11 @@ def key_of(obj: KubeObject | Raw) -> Key:
 
 
 def controller_of(obj: KubeObject) -> OwnerReference | None:
-    """The owner that manages the object, if one does."""
+    """The owner reference with `controller: true`, as `metav1.GetControllerOf`."""
     return next((owner for owner in obj.metadata.owner_references if owner.controller), None)
 
 
-def version_of(obj: KubeObject | Raw) -> str:
+def resource_version_of(obj: KubeObject | Unstructured) -> str:
     if isinstance(obj, dict):
         return str(obj.get("metadata", {}).get("resourceVersion", ""))
     return obj.metadata.resource_version
@@ -139,7 +138,7 @@ def is_older(version: str, than: str) -> bool:
     return int(version) < int(than)
 
 
-def to_body(kind: Kind[Any], obj: object) -> Raw:
+def to_body(kind: Kind[Any], obj: object) -> Unstructured:
     """The object as the server wants it, with apiVersion and kind whether or not the type names them."""
     body = dict(obj) if isinstance(obj, Mapping) else msgspec.to_builtins(obj)
     body["apiVersion"] = kind.api_version

@@ -1,11 +1,11 @@
-"""All changes of a kind, for ever: list once, then watch from there.
+"""List and watch of one kind, for ever: a reflector in the words of client-go.
 
-A watch ends often, and mostly that means nothing. When it ends by itself or its connection breaks, it goes on from the
-last resourceVersion it saw; bookmarks keep that fresh while nothing happens. When the server no longer keeps that much
-history (410 Gone), everything is listed again and compared with what was known, so that whatever vanished meanwhile is
-reported as deleted; a watch begun anew would never tell.
+A watch ends often, and mostly that means nothing. When it ends by itself or its connection breaks, it is resumed from
+the last resourceVersion; bookmarks keep that fresh while nothing changes. When that resourceVersion has expired
+(410 Gone), everything is listed again and compared with the store, so that whatever vanished meanwhile is reported as
+deleted; a watch begun anew would never tell.
 
-A watch that says nothing at all may be a connection that died without a word, so silence has a limit too.
+A watch on which nothing arrives may be a dead connection, hence the idle timeout.
 
 An outage is logged once when it begins and once when it ends, however many attempts lie between.
 """
@@ -21,197 +21,199 @@ from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 
-from kubernaut.kube.client import EVERYTHING, Client, Selection
-from kubernaut.kube.errors import Gone, KubeError, Silent, Throttled, Unreachable
+from kubernaut.kube.client import EVERYTHING, Client, ListOptions
+from kubernaut.kube.errors import ApiServerUnreachable, Gone, IdleTimeout, KubeError, TooManyRequests
 from kubernaut.kube.objects import Key, Kind, KubeObject, is_older, key_of
-from kubernaut.kube.wire import Listing
+from kubernaut.kube.wire import ObjectList
 from kubernaut.ops.backoff import Backoff
 
 O = TypeVar("O", bound=KubeObject)  # noqa: E741 - an object
 log = structlog.get_logger("kube")
 
 
-class ChangeType(StrEnum):
+class DeltaType(StrEnum):
     ADDED = "ADDED"
     MODIFIED = "MODIFIED"
     DELETED = "DELETED"
     SYNCED = "SYNCED"
-    """Everything that existed when we began has been reported; comes once."""
+    """Everything in the first list has been reported; comes once."""
 
 
-class Change(NamedTuple, Generic[O]):
-    type: ChangeType
+class Delta(NamedTuple, Generic[O]):
+    """One change of one object."""
+
+    type: DeltaType
     object: O | None
-    """The new state, or the last known one of what was deleted; None only for SYNCED."""
+    """The new state, or the last known one of a deleted object; None only for SYNCED."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WatchConfig:
-    lasts: float = 300.0  # seconds
-    """How long one watch request may last; the server ends it then, and the next one goes on."""
-    silence: float = 75.0  # seconds
-    """Without a word for that long a watch counts as broken. Servers send bookmarks each minute."""
+    timeout: float = 300.0  # seconds
+    """For one watch request: the server ends it then, and the next one resumes."""
+    idle_timeout: float = 75.0  # seconds
+    """A watch on which nothing arrives for so long counts as broken. Servers send a bookmark each minute."""
     backoff: Backoff = Backoff(initial_delay=0.5, max_delay=30.0, jitter=0.25)  # noqa: RUF009 - it is frozen
 
 
-async def changes(
+async def list_and_watch(
     client: Client,
     kind: Kind[O],
-    selection: Selection = EVERYTHING,
+    options: ListOptions = EVERYTHING,
     config: WatchConfig = WatchConfig(),
-    narrow: Callable[[O], O] | None = None,
-) -> AsyncGenerator[Change[O], None]:
+    transform: Callable[[O], O] | None = None,
+) -> AsyncGenerator[Delta[O], None]:
     """Every change of the selected objects, none lost and none out of order; never ends and never raises `KubeError`.
 
-    The last state of each object, after `narrow`, is held as long as the generator lives. Close it with `aclosing`.
+    The last state of each object, after `transform`, is held as long as the generator lives. Close it with `aclosing`.
     """
-    follower = _Follower(client, kind, selection, config, narrow)
+    reflector = Reflector(client, kind, options, config, transform)
     while True:
         try:
-            async with aclosing(follower.advance()) as found:
-                async for change in found:
-                    yield change
+            async with aclosing(reflector.run_once()) as deltas:
+                async for delta in deltas:
+                    yield delta
         except Gone:
-            follower.start_over()
-        except Silent:
-            follower.silent()
+            reflector.expire()
+        except IdleTimeout:
+            reflector.idle_timed_out()
         except KubeError as error:
-            follower.failed(error)
-        await follower.pause()
+            reflector.fail(error)
+        await reflector.back_off()
 
 
-class _Follower(Generic[O]):
-    """How far the changes of one kind were followed."""
+class Reflector(Generic[O]):
+    """The state of one list-and-watch: last known objects, resourceVersion and failures in a row."""
 
     def __init__(
         self,
         client: Client,
         kind: Kind[O],
-        selection: Selection,
+        options: ListOptions,
         config: WatchConfig,
-        narrow: Callable[[O], O] | None,
+        transform: Callable[[O], O] | None,
     ) -> None:
         self._client = client
         self._kind = kind
-        self._selection = selection
+        self._options = options
         self._config = config
-        self._narrow = narrow or (lambda obj: obj)
-        self._known: dict[Key, O] = {}
-        self._since = ""
-        """Where to go on; empty when everything must be listed."""
-        self._newest = ""
+        self._transform = transform or (lambda obj: obj)
+        self._store: dict[Key, O] = {}
+        self._resume_from = ""
+        """The resourceVersion to watch from; empty when everything must be listed."""
+        self._last_resource_version = ""
         self._synced = False
         self._failures = 0
         self._retry_after = 0.0
-        self._log = log.bind(kind=str(kind), namespace=selection.namespace or None)
-        self._out_since: float | None = None
-        self._began: float | None = None
-        """When the current watch was agreed to."""
+        self._log = log.bind(kind=str(kind), namespace=options.namespace or None)
+        self._unreachable_since: float | None = None
+        self._watch_opened_at: float | None = None
 
-    async def advance(self) -> AsyncGenerator[Change[O], None]:
+    async def run_once(self) -> AsyncGenerator[Delta[O], None]:
         """One list if need be, then one watch until it ends."""
-        if not self._since:
-            listing = await self._client.list(self._kind, self._selection)
-            for change in self._compare(listing):
-                yield change
-            self._since = listing.resource_version
+        if not self._resume_from:
+            listed = await self._client.list(self._kind, self._options)
+            for delta in self._replace(listed):
+                yield delta
+            self._resume_from = listed.resource_version
             if not self._synced:
                 self._synced = True
-                yield Change(ChangeType.SYNCED, None)
+                yield Delta(DeltaType.SYNCED, None)
         # Spread, so that the watches of many processes do not all end at once.
-        lasts = self._config.lasts * random.uniform(0.8, 1.0)  # noqa: S311
-        watch = self._client.watch(self._kind, self._since, self._selection, lasts=lasts, silence=self._config.silence)
+        timeout = self._config.timeout * random.uniform(0.8, 1.0)  # noqa: S311
+        watch = self._client.watch(
+            self._kind, self._resume_from, self._options, timeout=timeout, idle_timeout=self._config.idle_timeout
+        )
         async with aclosing(watch) as events:
             async for event in events:
-                if self._began is None:
-                    self._connected()
+                if self._watch_opened_at is None:
+                    self._watch_opened()
                 else:
                     self._failures = 0
                 if event.object is not None:
                     yield self._apply(event.type, event.object)
                 if event.resource_version:
-                    self._since = self._newest = event.resource_version
-        if not self._was_healthy(for_at_least=min(1.0, lasts / 2)):
-            raise Unreachable(f"WATCH {self._kind.collection(self._selection.namespace)}: ended at once")
-        self._began = None
+                    self._resume_from = self._last_resource_version = event.resource_version
+        if not self._was_open(for_at_least=min(1.0, timeout / 2)):
+            raise ApiServerUnreachable(f"WATCH {self._kind.collection(self._options.namespace)}: closed immediately")
+        self._watch_opened_at = None
         self._failures = 0
 
-    def start_over(self) -> None:
-        """History is gone: list again, at once if that is the first time."""
-        self._log.info("history is gone, listing again", since=self._since or None)
-        self._since = ""
-        self._count(0.0)
+    def expire(self) -> None:
+        """The resourceVersion has expired: list again, at once if that is the first time."""
+        self._log.info("resourceVersion expired, relisting", resource_version=self._resume_from or None)
+        self._resume_from = ""
+        self._count_failure(0.0)
 
-    def silent(self) -> None:
-        """Nothing was heard for long. A quiet cluster looks the same as a dead connection: ask again, at once."""
-        self._log.debug("watch was silent, going on with a new one", since=self._since)
-        self._began = None
+    def idle_timed_out(self) -> None:
+        """Nothing arrived. An idle cluster looks the same as a dead connection: open a new watch, at once."""
+        self._log.debug("watch idle timeout, reconnecting", resource_version=self._resume_from)
+        self._watch_opened_at = None
 
-    def failed(self, error: KubeError) -> None:
-        if self._out_since is None:
-            self._out_since = time.monotonic()
-            self._log.warning("lost the API server", error=str(error), synced=self._synced)
+    def fail(self, error: KubeError) -> None:
+        if self._unreachable_since is None:
+            self._unreachable_since = time.monotonic()
+            self._log.warning("API server unreachable", error=str(error), synced=self._synced)
         else:
-            self._log.debug("still without the API server", error=str(error))
-        if not isinstance(error, Unreachable | Throttled):
-            self._since = ""  # The server refuses to go on from here, so a fresh list is the only way forward.
-        self._count(error.retry_after or 0.0)
+            self._log.debug("API server still unreachable", error=str(error))
+        if not isinstance(error, ApiServerUnreachable | TooManyRequests):
+            self._resume_from = ""  # The server rejects this watch, so a fresh list is the only way forward.
+        self._count_failure(error.retry_after or 0.0)
 
-    async def pause(self) -> None:
-        if self._failures == 0 or (self._failures == 1 and self._out_since is None):
+    async def back_off(self) -> None:
+        if self._failures == 0 or (self._failures == 1 and self._unreachable_since is None):
             return
         delay = self._config.backoff.delay(self._failures)
         await asyncio.sleep(max(delay, min(self._retry_after, self._config.backoff.max_delay)))
 
-    def _connected(self) -> None:
-        self._began = time.monotonic()
-        if self._out_since is not None:
-            seconds = round(time.monotonic() - self._out_since, 3)
-            self._log.info("the API server is back", seconds=seconds, attempts=self._failures)
-            self._out_since = None
+    def _watch_opened(self) -> None:
+        self._watch_opened_at = time.monotonic()
+        if self._unreachable_since is not None:
+            seconds = round(time.monotonic() - self._unreachable_since, 3)
+            self._log.info("API server reachable again", seconds=seconds, attempts=self._failures)
+            self._unreachable_since = None
 
-    def _was_healthy(self, for_at_least: float) -> bool:
-        # A watch that is agreed to and ends at once is a failure in disguise; without this it were a hot loop.
-        return self._began is not None and time.monotonic() - self._began >= for_at_least
+    def _was_open(self, for_at_least: float) -> bool:
+        # A watch that is accepted and closed at once is a failure in disguise; without this it were a hot loop.
+        return self._watch_opened_at is not None and time.monotonic() - self._watch_opened_at >= for_at_least
 
-    def _count(self, retry_after: float) -> None:
-        self._failures = 1 if self._was_healthy(for_at_least=10.0) else self._failures + 1
-        self._began = None
+    def _count_failure(self, retry_after: float) -> None:
+        self._failures = 1 if self._was_open(for_at_least=10.0) else self._failures + 1
+        self._watch_opened_at = None
         self._retry_after = retry_after
 
-    def _apply(self, event_type: str, found: O) -> Change[O]:
-        obj = self._narrow(found)
+    def _apply(self, event_type: str, received: O) -> Delta[O]:
+        obj = self._transform(received)
         key = key_of(obj)
         if event_type == "DELETED":
-            self._known.pop(key, None)
-            return Change(ChangeType.DELETED, obj)
-        known = key in self._known
-        self._known[key] = obj
-        return Change(ChangeType.MODIFIED if known else ChangeType.ADDED, obj)
+            self._store.pop(key, None)
+            return Delta(DeltaType.DELETED, obj)
+        is_known = key in self._store
+        self._store[key] = obj
+        return Delta(DeltaType.MODIFIED if is_known else DeltaType.ADDED, obj)
 
-    def _compare(self, listing: Listing[O]) -> list[Change[O]]:
-        """What must have happened between what is known and what is there now."""
-        if self._newest and is_older(listing.resource_version, self._newest):
+    def _replace(self, listed: ObjectList[O]) -> list[Delta[O]]:
+        """Replace the store by a list; returns what must have changed in between."""
+        deltas: list[Delta[O]] = []
+        if self._last_resource_version and is_older(listed.resource_version, self._last_resource_version):
             # Only a server restored from a backup goes back; nothing that was known about it holds.
             self._log.error(
-                "the API server went back in time, starting from nothing",
-                known=self._newest,
-                now=listing.resource_version,
+                "resourceVersion went backwards, dropping all known objects",
+                last=self._last_resource_version,
+                listed=listed.resource_version,
             )
-            found: list[Change[O]] = [Change(ChangeType.DELETED, obj) for obj in self._known.values()]
-            self._known.clear()
-        else:
-            found = []
-        present = {key_of(obj): obj for obj in map(self._narrow, listing.items)}
-        found += [Change(ChangeType.DELETED, old) for key, old in self._known.items() if key not in present]
+            deltas += [Delta(DeltaType.DELETED, obj) for obj in self._store.values()]
+            self._store.clear()
+        present = {key_of(obj): obj for obj in map(self._transform, listed.items)}
+        deltas += [Delta(DeltaType.DELETED, old) for key, old in self._store.items() if key not in present]
         for key, new in present.items():
-            old = self._known.get(key)
+            old = self._store.get(key)
             if old is None:
-                found.append(Change(ChangeType.ADDED, new))
+                deltas.append(Delta(DeltaType.ADDED, new))
             elif old.metadata.uid != new.metadata.uid:
-                found += [Change(ChangeType.DELETED, old), Change(ChangeType.ADDED, new)]
+                deltas += [Delta(DeltaType.DELETED, old), Delta(DeltaType.ADDED, new)]
             elif old.metadata.resource_version != new.metadata.resource_version:
-                found.append(Change(ChangeType.MODIFIED, new))
-        self._known = present
-        self._newest = listing.resource_version
-        return found
+                deltas.append(Delta(DeltaType.MODIFIED, new))
+        self._store = present
+        self._last_resource_version = listed.resource_version
+        return deltas

@@ -1,6 +1,6 @@
 """Lists and watches as they stand on the wire, decoded without a detour through dictionaries.
 
-One object that does not fit its type must not blind us to all others: it is logged and left out.
+One object that cannot be decoded must not hide all others: it is logged and skipped.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -11,45 +11,45 @@ import msgspec
 import structlog
 
 from kubernaut.kube.errors import KubeError, Status, from_status
-from kubernaut.kube.objects import Kind, version_of
+from kubernaut.kube.objects import Kind, resource_version_of
 
 T = TypeVar("T")
 log = structlog.get_logger("kube")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing(Generic[T]):
-    """Objects as they all were at one resourceVersion, from which a watch can go on."""
+class ObjectList(Generic[T]):
+    """Objects as they all were at one resourceVersion, from which a watch can start."""
 
     items: list[T]
     resource_version: str
 
 
 class WatchEvent(NamedTuple, Generic[T]):
-    """One line of a watch. A bookmark has no object, only the resourceVersion up to which all was seen."""
+    """One line of a watch. A bookmark has no object, only the resourceVersion up to which all was sent."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
     object: T | None
     resource_version: str
 
 
-class _Position(msgspec.Struct, rename="camel"):
+class _Metadata(msgspec.Struct, rename="camel"):
     resource_version: str = ""
     token: str = msgspec.field(default="", name="continue")
     name: str = ""
     namespace: str = ""
 
 
-class _Versioned(msgspec.Struct):
-    metadata: _Position
+class _MetadataOnly(msgspec.Struct):
+    metadata: _Metadata
 
 
-class Page(msgspec.Struct):
-    metadata: _Position
+class ListPage(msgspec.Struct):
+    metadata: _Metadata
     items: list[msgspec.Raw] | None = None  # Go writes an empty list as null
 
     @property
-    def token(self) -> str:
+    def continue_token(self) -> str:
         """Where the next page begins; empty after the last one."""
         return self.metadata.token
 
@@ -59,26 +59,26 @@ class _Line(msgspec.Struct):
     object: msgspec.Raw
 
 
-_pages = msgspec.json.Decoder(Page)
-_lines = msgspec.json.Decoder(_Line)
-_statuses = msgspec.json.Decoder(Status)
-_versions = msgspec.json.Decoder(_Versioned)
+_page_decoder = msgspec.json.Decoder(ListPage)
+_line_decoder = msgspec.json.Decoder(_Line)
+_status_decoder = msgspec.json.Decoder(Status)
+_metadata_decoder = msgspec.json.Decoder(_MetadataOnly)
 
 
-def page(data: bytes) -> Page:
+def decode_page(data: bytes) -> ListPage:
     try:
-        return _pages.decode(data)
+        return _page_decoder.decode(data)
     except msgspec.DecodeError as error:
-        raise KubeError(f"not a list of a Kubernetes API: {error}") from error
+        raise KubeError(f"not a Kubernetes list: {error}") from error
 
 
-def decode_items(kind: Kind[T], page: Page) -> list[T]:
-    """The page's objects, without those that do not fit the type."""
-    decoded = [_decoded(kind, item) for item in page.items or ()]
+def decode_items(kind: Kind[T], page: ListPage) -> list[T]:
+    """The page's objects, without those that cannot be decoded."""
+    decoded = [_decode_or_skip(kind, item) for item in page.items or ()]
     return [item for item in decoded if item is not None]
 
 
-async def watch_lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     rest = b""
     async for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
@@ -87,29 +87,29 @@ async def watch_lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, Non
                 yield line
 
 
-def watch_event(kind: Kind[T], data: bytes, what: str) -> WatchEvent[T]:
-    """One line of a watch; an ERROR raises, as the status code of an answer would have.
+def decode_watch_event(kind: Kind[T], data: bytes, operation: str) -> WatchEvent[T]:
+    """One line of a watch; an ERROR raises, as the status code of a response would have.
 
-    An object that does not fit the type becomes a bookmark, so that the watch gets past it.
+    An object that cannot be decoded becomes a bookmark, so that the watch gets past it.
     """
     try:
-        line = _lines.decode(data)
+        line = _line_decoder.decode(data)
         if line.type == "ERROR":
-            raise from_status(_statuses.decode(line.object), what)
+            raise from_status(_status_decoder.decode(line.object), operation)
         if line.type != "BOOKMARK":
-            obj = _decoded(kind, line.object)
+            obj = _decode_or_skip(kind, line.object)
             if obj is not None:
-                return WatchEvent(line.type, obj, version_of(cast("Any", obj)))
-        return WatchEvent("BOOKMARK", None, _versions.decode(line.object).metadata.resource_version)
+                return WatchEvent(line.type, obj, resource_version_of(cast("Any", obj)))
+        return WatchEvent("BOOKMARK", None, _metadata_decoder.decode(line.object).metadata.resource_version)
     except msgspec.DecodeError as error:
-        raise KubeError(f"{what}: not a watch event: {error}") from error
+        raise KubeError(f"{operation}: not a watch event: {error}") from error
 
 
-def _decoded(kind: Kind[T], item: msgspec.Raw) -> T | None:
+def _decode_or_skip(kind: Kind[T], item: msgspec.Raw) -> T | None:
     try:
         return kind.decode(item)
     except msgspec.ValidationError as error:
-        metadata = _versions.decode(item).metadata
+        metadata = _metadata_decoder.decode(item).metadata
         name = f"{metadata.namespace}/{metadata.name}".lstrip("/")
-        log.error("object left out, it does not fit its type", kind=str(kind), object=name, error=str(error))
+        log.error("object skipped, decoding failed", kind=str(kind), object=name, error=str(error))
         return None

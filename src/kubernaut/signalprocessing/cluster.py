@@ -11,11 +11,11 @@ from typing import Any, TypeVar, cast
 import structlog
 
 from kubernaut.api.meta import ObjectMeta
-from kubernaut.kube.client import Client, Selection
+from kubernaut.kube.client import Client, ListOptions
 from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.errors import Forbidden, KubeError, NotFound
 from kubernaut.kube.informer import Informer, InformerConfig, open_informers
-from kubernaut.kube.objects import Key, Kind, PartialObject
+from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
 from kubernaut.signalprocessing import redaction
 from kubernaut.signalprocessing.enrichment import Found, Reference
 from kubernaut.signalprocessing.kinds import CACHED, LISTED, REMEDIATION, Workload
@@ -66,7 +66,7 @@ class ClusterReader:
         cache = self._cache(kind)
         if obj := cache.get(key):
             return found_of(kind, obj)
-        last = cache.deleted(key)
+        last = cache.tombstone(key)
         return found_of(kind, last, is_deleted=True) if last is not None else None
 
     async def get(self, kind: Kind[T], key: Key) -> T | None:
@@ -98,7 +98,7 @@ class ClusterReader:
         if wanted.api_version:
             kind = await self._discovery.kind(wanted.api_version, wanted.kind)
         else:
-            kind = await self._discovery.singular(wanted.kind.lower())
+            kind = await self._discovery.kind_by_singular_name(wanted.kind.lower())
         if kind is None or (kind.namespaced and not wanted.namespace):
             return None
         try:
@@ -116,7 +116,7 @@ def found_of(kind: Kind[Any], obj: Any, *, is_deleted: bool = False) -> Found:
     pod_labels = metadata.labels if kind.kind == "Pod" else {}
     if isinstance(obj, Workload):
         pod_labels = obj.spec.template.metadata.labels
-    if isinstance(obj, PartialObject):
+    if isinstance(obj, PartialObjectMetadata):
         for key in redaction.DROPPED & metadata.annotations.keys():
             del metadata.annotations[key]
     return Found(
@@ -135,8 +135,8 @@ async def open_cluster(client: Client, namespace: str, ttl: float) -> AsyncItera
 
     A kind that we may not list, or that the cluster does not have, is left out; what depends on it counts as unknown.
     """
-    wanted: list[tuple[Kind[Any], Selection]] = [(kind, Selection()) for kind in CACHED]
-    wanted.append((REMEDIATION, Selection(namespace=namespace)))
+    wanted: list[tuple[Kind[Any], ListOptions]] = [(kind, ListOptions()) for kind in CACHED]
+    wanted.append((REMEDIATION, ListOptions(namespace=namespace)))
     async with asyncio.TaskGroup() as tasks:
         asked = [(kind, where, tasks.create_task(_may_list(client, kind, where))) for kind, where in wanted]
     caches = {kind: _cache(client, kind, where) for kind, where, may in asked if may.result()}
@@ -147,14 +147,14 @@ async def open_cluster(client: Client, namespace: str, ttl: float) -> AsyncItera
         yield ClusterReader(client, caches, denied, ttl)
 
 
-def _cache(client: Client, kind: Kind[Any], where: Selection) -> Informer[Any]:
+def _cache(client: Client, kind: Kind[Any], where: ListOptions) -> Informer[Any]:
     indexes = {BY_NAMESPACE: lambda obj: [obj.metadata.namespace]} if kind in LISTED else {}
-    return Informer(client, kind, InformerConfig(selection=where), indexes=indexes)
+    return Informer(client, kind, InformerConfig(options=where), indexes=indexes)
 
 
-async def _may_list(client: Client, kind: Kind[Any], where: Selection) -> bool:
+async def _may_list(client: Client, kind: Kind[Any], where: ListOptions) -> bool:
     try:
-        await client.read(kind.collection(where.namespace), {"limit": "1"})
+        await client.get_raw(kind.collection(where.namespace), {"limit": "1"})
     except (Forbidden, NotFound):
         return False
     except KubeError:

@@ -9,7 +9,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from kubernaut.api.signals import SignalProcessing
-from kubernaut.kube.objects import Key, Kind, PartialObject
+from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
 from kubernaut.signalprocessing import mapping
 from kubernaut.signalprocessing.cluster import found_of
 from kubernaut.signalprocessing.config import OnPolicyError
@@ -145,5 +145,10 @@ def _kind_of(manifest: dict[str, Any]) -> Kind[Any]:
     # Nobody tells whether an unknown kind has a namespace, but its manifest does.
     namespaced = bool(manifest["metadata"].get("namespace"))
     return Kind(
-        group=group, version=version, kind=name, plural=f"{name.lower()}s", namespaced=namespaced, type=PartialObject
+        group=group,
+        version=version,
+        kind=name,
+        plural=f"{name.lower()}s",
+        namespaced=namespaced,
+        type=PartialObjectMetadata,
     )

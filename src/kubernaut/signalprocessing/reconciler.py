@@ -18,7 +18,7 @@ from kubernaut.api.events import AuditEvent
 from kubernaut.api.signals import SignalProcessing, SignalStatus
 from kubernaut.api.vocabulary import EventReason, Phase
 from kubernaut.audit.errors import AuditError
-from kubernaut.kube.controller import RequeueAfter, Result, TryAgain
+from kubernaut.kube.controller import RequeueAfter, Result, TransientError
 from kubernaut.kube.errors import Conflict, NotFound
 from kubernaut.kube.objects import Key
 from kubernaut.signalprocessing import trail
@@ -162,7 +162,7 @@ class Reconciler:
         try:
             self._recorder.record([event for event in events if event.event_id not in recorded])
         except AuditError as error:  # the spool is full, or its disk is; the events are derived again
-            raise TryAgain(str(error)) from error
+            raise TransientError(str(error)) from error
         # After the last event of a signal none follows, so that one id says it all.
         keep = events[-1:] if signal.status.completion_time else events
         self._recorded[key] = (signal.metadata.uid, frozenset(event.event_id for event in keep))

@@ -21,7 +21,7 @@ from kubernaut.api.signals import SignalProcessing
 from kubernaut.audit.config import AuditConfig, SpoolConfig
 from kubernaut.audit.config import ClientConfig as StoreConfig
 from kubernaut.audit.store import AuditStore, open_store
-from kubernaut.kube.client import Client, ClientConfig, Selection, open_client
+from kubernaut.kube.client import Client, ClientConfig, ListOptions, open_client
 from kubernaut.kube.controller import Controller, enqueue
 from kubernaut.kube.events import EventRecorder, RecorderConfig, open_recorder
 from kubernaut.kube.informer import Informer, InformerConfig, open_informers
@@ -91,7 +91,7 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
         modes = await enter(_open_modes(config.classifier.signal_modes))
         client = await enter(open_client(ClientConfig(kubeconfig=config.kubeconfig, field_manager=ACTOR)))
         namespace = _namespace(config, client)
-        signals = Informer(client, SIGNAL, InformerConfig(selection=Selection(namespace=namespace)))
+        signals = Informer(client, SIGNAL, InformerConfig(options=ListOptions(namespace=namespace)))
         mapping, mappings = _mapping(client, namespace, config.classifier.environment_config_map)
         recorder = await enter(open_recorder(client, RecorderConfig(component=ACTOR), kube_metrics))
         gate = await enter(_open_gate(config.datastorage.health_url or f"{config.datastorage.url}/readyz"))
@@ -109,9 +109,8 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
             events=config.controller.events,
         )
         queue = WorkQueue[Key]("signals", metrics=kube_metrics)
-        signals.listen(enqueue(queue))
+        signals.add_event_handler(enqueue(queue))
         controller = Controller(
-            "signals",
             queue,
             reconciler.reconcile,
             workers=config.controller.workers,
@@ -239,7 +238,7 @@ async def _running(controller: Controller[Key], queue: WorkQueue[Key]) -> AsyncI
         try:
             yield
         finally:
-            queue.close()
+            queue.shutdown()
             if controller.started.is_set():
                 await asyncio.wait([working], timeout=DRAIN)
             working.cancel()
@@ -269,9 +268,9 @@ def _phases(
 
 def _mapping(client: Client, namespace: str, name: str) -> tuple[WatchedMapping, Informer[ConfigMap]]:
     mapping = WatchedMapping()
-    only = Selection(namespace=namespace, fields=f"metadata.name={name}")
-    cache = Informer(client, CONFIG_MAP, InformerConfig(selection=only))
-    cache.listen(mapping.changed)
+    only = ListOptions(namespace=namespace, field_selector=f"metadata.name={name}")
+    cache = Informer(client, CONFIG_MAP, InformerConfig(options=only))
+    cache.add_event_handler(mapping.changed)
     return mapping, cache
 
 

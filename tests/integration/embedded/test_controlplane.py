@@ -8,10 +8,10 @@ import pytest
 
 from kubernaut.embedded.controlplane import open_servers
 from kubernaut.kube.client import ClientConfig, open_client
-from kubernaut.kube.objects import Key, Kind, Raw
+from kubernaut.kube.objects import Key, Kind, Unstructured
 from support.processes import is_gone
 
-NAMESPACE = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=Raw)
+NAMESPACE = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=Unstructured)
 
 pytestmark = [
     pytest.mark.kubernetes,

@@ -16,9 +16,9 @@ from kubernaut.api.signals import SignalProcessing
 from kubernaut.gateway.config import DataStorageConfig, GatewayConfig, IntakeConfig, ServerConfig
 from kubernaut.gateway.requests import REQUESTS, SIGNALS
 from kubernaut.gateway.service import open_service
-from kubernaut.kube.client import Client, ClientConfig, Selection, open_client
+from kubernaut.kube.client import Client, ClientConfig, ListOptions, open_client
 from kubernaut.kube.errors import AlreadyExists
-from kubernaut.kube.objects import Key, Kind, PartialObject, Raw
+from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata, Unstructured
 from support.alerts import a_webhook
 from support.audit import Double, open_double
 from support.eventually import eventually
@@ -68,7 +68,7 @@ class Cluster:
         metadata = {"name": name, "namespace": self.shop, "ownerReferences": owners}
         await self.client.create(kind_of("Pod"), {"metadata": metadata, "spec": spec})
 
-    def _workload(self, api_version: str, kind: str, name: str) -> Raw:
+    def _workload(self, api_version: str, kind: str, name: str) -> Unstructured:
         labels = {"app": name}
         template = {
             "metadata": {"labels": labels},
@@ -85,21 +85,21 @@ class Cluster:
         await self.client.delete(kind_of(kind), Key(self.shop, name))
 
     async def gone(self, kind: str, name: str) -> None:
-        listing = await self.client.list(kind_of(kind, PartialObject), Selection(namespace=self.shop))
+        listing = await self.client.list(kind_of(kind, PartialObjectMetadata), ListOptions(namespace=self.shop))
         assert name not in [obj.metadata.name for obj in listing.items]
 
     async def requests(self) -> list[RemediationRequest]:
-        return (await self.client.list(REQUESTS, Selection(namespace=self.home))).items
+        return (await self.client.list(REQUESTS, ListOptions(namespace=self.home))).items
 
     async def signals(self) -> list[SignalProcessing]:
-        return (await self.client.list(SIGNALS, Selection(namespace=self.home))).items
+        return (await self.client.list(SIGNALS, ListOptions(namespace=self.home))).items
 
     async def only(self) -> RemediationRequest:
         (request,) = await self.requests()
         return request
 
 
-def _reference(kind: str, owner: Raw) -> Raw:
+def _reference(kind: str, owner: Unstructured) -> Unstructured:
     return {
         "apiVersion": "apps/v1",
         "kind": kind,
@@ -139,7 +139,7 @@ class Gateway:
 
     http: httpx2.AsyncClient
 
-    async def post(self, *alerts: Raw, **changes: Any) -> httpx2.Response:
+    async def post(self, *alerts: Unstructured, **changes: Any) -> httpx2.Response:
         return await self.http.post(WEBHOOK, json=a_webhook(*alerts, **changes))
 
     async def is_ready(self) -> bool:

@@ -13,7 +13,7 @@ from support.kinds import NAMESPACE
 @pytest.fixture
 async def client(kubernetes: Path) -> AsyncIterator[Client]:
     # Pages of three: every list of more than that is paged.
-    async with open_client(ClientConfig(kubeconfig=kubernetes, field_manager="kubernaut-test", page=3)) as opened:
+    async with open_client(ClientConfig(kubeconfig=kubernetes, field_manager="kubernaut-test", page_size=3)) as opened:
         yield opened
 
 

@@ -6,9 +6,9 @@ from contextlib import aclosing
 import pytest
 
 from kubernaut.api.meta import ObjectMeta, Wire
-from kubernaut.kube.client import Client, ClientConfig, PatchType, Selection, open_client
+from kubernaut.kube.client import Client, ClientConfig, ListOptions, PatchType, open_client
 from kubernaut.kube.errors import AlreadyExists, Conflict, Invalid, KubeError, NotFound
-from kubernaut.kube.objects import Key, Kind, Raw
+from kubernaut.kube.objects import Key, Kind, Unstructured
 from support.kinds import CONFIGMAP, NAMESPACE, POD, a_configmap, a_pod
 
 pytestmark = pytest.mark.kubernetes
@@ -24,7 +24,7 @@ class Pod(Wire, frozen=True):
     status: PodStatus = PodStatus()
 
 
-NARROW_POD: Kind[Pod] = POD.narrowed(Pod)
+NARROW_POD: Kind[Pod] = POD.with_type(Pod)
 
 
 async def test_object_is_read_as_it_was_created(client: Client, namespace: str):
@@ -44,7 +44,7 @@ async def test_second_object_of_a_name_is_refused(client: Client, namespace: str
 
 
 async def test_missing_object_and_missing_kind_are_not_found(client: Client, namespace: str):
-    nowhere = Kind(group="nowhere.example.com", version="v1", kind="Thing", plural="things", type=Raw)
+    nowhere = Kind(group="nowhere.example.com", version="v1", kind="Thing", plural="things", type=Unstructured)
 
     with pytest.raises(NotFound):
         await client.get(CONFIGMAP, Key(namespace, "none"))
@@ -63,9 +63,9 @@ async def test_list_comes_in_pages_and_whole(client: Client, namespace: str):
     for number in range(8):
         await client.create(CONFIGMAP, a_configmap(namespace, f"m{number}", {"odd": str(number % 2)}))
 
-    everything = await client.list(CONFIGMAP, Selection(namespace=namespace, labels="odd"))
-    odd = await client.list(CONFIGMAP, Selection(namespace=namespace, labels="odd=1"))
-    one = await client.list(CONFIGMAP, Selection(namespace=namespace, fields="metadata.name=m3"))
+    everything = await client.list(CONFIGMAP, ListOptions(namespace=namespace, label_selector="odd"))
+    odd = await client.list(CONFIGMAP, ListOptions(namespace=namespace, label_selector="odd=1"))
+    one = await client.list(CONFIGMAP, ListOptions(namespace=namespace, field_selector="metadata.name=m3"))
 
     assert sorted(item.metadata.name for item in everything.items) == [f"m{number}" for number in range(8)]
     assert len(odd.items) == 4
@@ -122,15 +122,15 @@ async def test_deletion_of_a_changed_object_is_a_conflict(client: Client, namesp
     newer = await client.patch(CONFIGMAP, key, {"data": {"x": "y"}})
 
     with pytest.raises(Conflict):
-        await client.delete(CONFIGMAP, key, only=first)
-    await client.delete(CONFIGMAP, key, only=newer)
+        await client.delete(CONFIGMAP, key, precondition=first)
+    await client.delete(CONFIGMAP, key, precondition=newer)
 
     with pytest.raises(NotFound):
         await client.get(CONFIGMAP, key)
 
 
 async def test_watch_begins_where_it_is_told(client: Client, namespace: str):
-    selection = Selection(namespace=namespace, labels="seen")
+    selection = ListOptions(namespace=namespace, label_selector="seen")
     since = (await client.list(CONFIGMAP, selection)).resource_version
     await client.create(CONFIGMAP, a_configmap(namespace, "a", {"seen": "1"}))
     await client.create(CONFIGMAP, a_configmap(namespace, "other"))
@@ -149,19 +149,19 @@ async def test_watch_begins_where_it_is_told(client: Client, namespace: str):
 
 
 async def test_server_ends_the_watch_when_its_time_is_over(client: Client, namespace: str):
-    selection = Selection(namespace=namespace)
+    selection = ListOptions(namespace=namespace)
     since = (await client.list(CONFIGMAP, selection)).resource_version
 
-    async with asyncio.timeout(10), aclosing(client.watch(CONFIGMAP, since, selection, lasts=1)) as events:
+    async with asyncio.timeout(10), aclosing(client.watch(CONFIGMAP, since, selection, timeout=1)) as events:
         ended = [event.type async for event in events]
 
     assert set(ended) == {"BOOKMARK"}
 
 
 async def test_many_watches_leave_room_for_calls(client: Client, namespace: str):
-    config = ClientConfig(kubeconfig=client.config.kubeconfig, connections=1, timeout=5)
+    config = ClientConfig(kubeconfig=client.config.kubeconfig, max_connections=1, timeout=5)
     async with open_client(config) as narrow:
-        selection = Selection(namespace=namespace)
+        selection = ListOptions(namespace=namespace)
         since = (await narrow.list(CONFIGMAP, selection)).resource_version
         watches = [narrow.watch(CONFIGMAP, since, selection) for _ in range(20)]
         for watch in watches:

@@ -9,7 +9,7 @@ from kubernaut.kube.client import Client
 from kubernaut.kube.crds import CRD, ensure_crds
 from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.errors import Invalid
-from kubernaut.kube.objects import Key, Kind, PartialObject, Raw
+from kubernaut.kube.objects import Key, Kind, Unstructured
 from support.kinds import a_definition
 
 pytestmark = pytest.mark.kubernetes
@@ -41,7 +41,7 @@ async def test_unknown_kind_and_unknown_group_are_none(client: Client):
 
 
 async def test_singular_names_prefer_the_core_group(client: Client):
-    names = await Discovery(client).singular_names()
+    names = await Discovery(client).kinds_by_singular_name()
 
     assert {name: names[name].api_version for name in ("pod", "event", "deployment", "ingress", "service")} == {
         "pod": "v1",
@@ -55,7 +55,7 @@ async def test_singular_names_prefer_the_core_group(client: Client):
 async def test_definition_is_installed_once_by_many_and_discovered(client: Client, namespace: str):
     group = f"g{uuid.uuid4().hex[:8]}.example.com"
     manifest = a_definition(group)
-    discovery = Discovery(client, again_after=0.0)
+    discovery = Discovery(client, refresh_interval=0.0)
     assert await discovery.kind(f"{group}/v1", "Widget") is None
 
     await asyncio.gather(*(ensure_crds(client, [manifest]) for _ in range(4)))
@@ -64,7 +64,7 @@ async def test_definition_is_installed_once_by_many_and_discovered(client: Clien
         assert found is not None
         widget = await client.create(found, {"metadata": {"name": "a", "namespace": namespace}, "spec": {"size": 1}})
         assert (await client.patch_status(found, widget, {"phase": "Done"})).metadata.uid == widget.metadata.uid
-        assert (await discovery.singular("widget")) is not None
+        assert (await discovery.kind_by_singular_name("widget")) is not None
         with pytest.raises(Invalid, match="size"):
             await client.create(found, {"metadata": {"name": "b", "namespace": namespace}, "spec": {"size": 0}})
     finally:
@@ -74,7 +74,7 @@ async def test_definition_is_installed_once_by_many_and_discovered(client: Clien
 async def test_definition_is_brought_up_to_date(client: Client):
     group = f"g{uuid.uuid4().hex[:8]}.example.com"
     manifest = a_definition(group)
-    whole: Kind[Raw] = CRD.narrowed(Raw)
+    whole: Kind[Unstructured] = CRD.with_type(Unstructured)
     key = Key("", manifest["metadata"]["name"])
     await ensure_crds(client, [manifest])
     try:
@@ -90,10 +90,8 @@ async def test_definition_is_brought_up_to_date(client: Client):
         await client.delete(CRD, key)
 
 
-async def test_first_served_version_is_chosen(client: Client):
-    newer = Kind(group="apps", version="v9", kind="Deployment", plural="deployments", type=PartialObject)
-    older = Kind(group="apps", version="v1", kind="Deployment", plural="deployments", type=PartialObject)
+async def test_kind_of_a_version_that_is_not_served_is_none(client: Client):
     discovery = Discovery(client)
 
-    assert await discovery.first_served([newer, older]) is older
-    assert await discovery.first_served([newer]) is None
+    assert await discovery.kind("apps/v1", "Deployment") is not None
+    assert await discovery.kind("apps/v9", "Deployment") is None

@@ -3,17 +3,17 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from kubernaut.kube.client import Client, Selection
+from kubernaut.kube.client import Client, ListOptions
 from kubernaut.kube.events import RecorderConfig, open_recorder
 from kubernaut.kube.metrics import KubeMetrics
-from kubernaut.kube.objects import Key, Raw
+from kubernaut.kube.objects import Key, Unstructured
 from support.kinds import CONFIGMAP, EVENT, a_configmap
 
 pytestmark = pytest.mark.kubernetes
 
 
-async def events_in(client: Client, namespace: str) -> list[Raw]:
-    return (await client.list(EVENT, Selection(namespace=namespace))).items
+async def events_in(client: Client, namespace: str) -> list[Unstructured]:
+    return (await client.list(EVENT, ListOptions(namespace=namespace))).items
 
 
 async def test_same_event_again_raises_its_count(client: Client, namespace: str):
@@ -50,7 +50,7 @@ async def test_event_that_expired_begins_anew(client: Client, namespace: str):
     assert again["metadata"]["name"] != event["metadata"]["name"]
 
 
-async def test_one_object_cannot_write_without_end(client: Client, namespace: str):
+async def test_writes_per_object_are_rate_limited(client: Client, namespace: str):
     registry = CollectorRegistry()
     target = await client.create(CONFIGMAP, a_configmap(namespace, "a"))
     config = RecorderConfig(component="tester", burst=5)
@@ -59,5 +59,5 @@ async def test_one_object_cannot_write_without_end(client: Client, namespace: st
             recorder.record(CONFIGMAP, target, "Seen", f"number {number}")
 
     assert len(await events_in(client, namespace)) == 5
-    dropped = registry.get_sample_value("kubernaut_kubernetes_events_dropped_total", {"reason": "limited"})
+    dropped = registry.get_sample_value("kubernaut_kubernetes_events_dropped_total", {"reason": "rate_limited"})
     assert dropped == 15

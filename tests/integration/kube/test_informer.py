@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from kubernaut.kube.client import Client, Selection
+from kubernaut.kube.client import Client, ListOptions
 from kubernaut.kube.controller import Controller, RequeueAfter, Result, enqueue
 from kubernaut.kube.informer import Informer, InformerConfig, open_informers
 from kubernaut.kube.objects import Key
@@ -18,12 +18,12 @@ from support.kinds import CONFIGMAP, ConfigMap, a_configmap
 pytestmark = pytest.mark.kubernetes
 
 
-def an_informer(client: Client, namespace: str, labels: str = "kube-test") -> Informer[ConfigMap]:
-    config = InformerConfig(selection=Selection(namespace=namespace, labels=labels))
+def an_informer(client: Client, namespace: str, label_selector: str = "kube-test") -> Informer[ConfigMap]:
+    config = InformerConfig(options=ListOptions(namespace=namespace, label_selector=label_selector))
     return Informer(client, CONFIGMAP, config, indexes={"colour": lambda obj: [obj.data.get("colour", "none")]})
 
 
-async def test_cache_holds_what_was_there_and_what_comes(client: Client, namespace: str):
+async def test_cache_holds_existing_and_new_objects(client: Client, namespace: str):
     mine = {"kube-test": "1"}
     for number in range(5):
         await client.create(CONFIGMAP, a_configmap(namespace, f"old{number}", mine, colour="red"))
@@ -39,14 +39,14 @@ async def test_cache_holds_what_was_there_and_what_comes(client: Client, namespa
 
         await eventually(lambda: len(informer.by_index("colour", "blue")) == 2)
         await eventually(lambda: informer.get(Key(namespace, "old1")) is None)
-        deleted = informer.deleted(Key(namespace, "old1"))
+        deleted = informer.tombstone(Key(namespace, "old1"))
 
     assert len(informer) == 5
     assert deleted is not None
     assert deleted.data == {"colour": "red"}
 
 
-async def test_object_that_no_longer_fits_the_selection_leaves_the_cache(client: Client, namespace: str):
+async def test_object_that_no_longer_matches_the_selector_leaves_the_cache(client: Client, namespace: str):
     await client.create(CONFIGMAP, a_configmap(namespace, "a", {"kube-test": "1"}))
     informer = an_informer(client, namespace)
 
@@ -58,12 +58,14 @@ async def test_object_that_no_longer_fits_the_selection_leaves_the_cache(client:
 
 async def test_watches_that_end_every_second_lose_nothing(client: Client, namespace: str):
     config = InformerConfig(
-        selection=Selection(namespace=namespace, labels="kube-test"),
-        watch=WatchConfig(lasts=1.0, backoff=Backoff(initial_delay=0.01, max_delay=0.1)),
+        options=ListOptions(namespace=namespace, label_selector="kube-test"),
+        watch=WatchConfig(timeout=1.0, backoff=Backoff(initial_delay=0.01, max_delay=0.1)),
     )
     informer = Informer(client, CONFIGMAP, config)
-    heard: Counter[str] = Counter()
-    informer.listen(lambda old, new: heard.update(["added" if old is None else "changed" if new else "deleted"]))
+    observed: Counter[str] = Counter()
+    informer.add_event_handler(
+        lambda old, new: observed.update(["added" if old is None else "changed" if new else "deleted"])
+    )
 
     async with open_informers(informer):
         await asyncio.wait_for(informer.synced.wait(), 10)
@@ -75,13 +77,13 @@ async def test_watches_that_end_every_second_lose_nothing(client: Client, namesp
             made += 1
         await eventually(lambda: len(informer) == made)
 
-    assert heard == {"added": made}
+    assert observed == {"added": made}
 
 
-async def test_every_object_is_worked_on_by_two_controllers_workers(client: Client, namespace: str):
+async def test_every_object_is_reconciled_and_none_by_two_workers_at_once(client: Client, namespace: str):
     informer = an_informer(client, namespace)
     queue: WorkQueue[Key] = WorkQueue("configmaps", Backoff(initial_delay=0.01, max_delay=0.1))
-    informer.listen(enqueue(queue))
+    informer.add_event_handler(enqueue(queue))
     held: set[Key] = set()
 
     async def reconcile(key: Key) -> Result:
@@ -91,8 +93,8 @@ async def test_every_object_is_worked_on_by_two_controllers_workers(client: Clie
             found = informer.get(key)
             if found is None or "seen" in found.data:
                 return None
-            # A failure and a conflict on the way: both are tried again.
-            if queue.failures(key) == 0:
+            # A failure and a conflict on the way: both are retried.
+            if queue.num_requeues(key) == 0:
                 raise RuntimeError("first time always fails")
             change = {"metadata": {"resourceVersion": found.metadata.resource_version}, "data": {"seen": "yes"}}
             informer.observe(await client.patch(CONFIGMAP, key, change))
@@ -100,7 +102,7 @@ async def test_every_object_is_worked_on_by_two_controllers_workers(client: Clie
         finally:
             held.discard(key)
 
-    controller = Controller("configmaps", queue, reconcile, workers=4, caches=[informer])
+    controller = Controller(queue, reconcile, workers=4, caches=[informer])
     async with open_informers(informer), asyncio.TaskGroup() as tasks:
         working = tasks.create_task(controller.run())
         for number in range(20):
@@ -108,5 +110,5 @@ async def test_every_object_is_worked_on_by_two_controllers_workers(client: Clie
         await eventually(lambda: len(informer) == 20 and all("seen" in obj.data for obj in informer.list()), timeout=20)
         working.cancel()
 
-    left = await client.list(CONFIGMAP, Selection(namespace=namespace, labels="kube-test"))
+    left = await client.list(CONFIGMAP, ListOptions(namespace=namespace, label_selector="kube-test"))
     assert all(item.data["seen"] == "yes" for item in left.items)

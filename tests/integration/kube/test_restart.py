@@ -13,7 +13,7 @@ import pytest
 
 from kubernaut.embedded.controlplane import find_assets, open_servers
 from kubernaut.embedded.process import Process, ProcessSpec, open_process
-from kubernaut.kube.client import Client, ClientConfig, Selection, open_client
+from kubernaut.kube.client import Client, ClientConfig, ListOptions, open_client
 from kubernaut.kube.errors import AlreadyExists, KubeError, NotFound
 from kubernaut.kube.informer import Informer, InformerConfig, open_informers
 from kubernaut.kube.objects import Key
@@ -24,7 +24,7 @@ from support.kinds import CONFIGMAP, ConfigMap, a_configmap
 
 pytestmark = pytest.mark.kubernetes
 
-SELECTION = Selection(namespace="default", labels="kube-test")
+SELECTION = ListOptions(namespace="default", label_selector="kube-test")
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ async def open_api(directory: Path, port: int = 0) -> AsyncIterator[Api]:
         return
 
     async def ready(process: Process) -> bool:
-        return "{" in process.output()
+        return "ready " in process.output()
 
-    command = [sys.executable, "-m", "pocketkube", "run", "--output", "json", "--data", directory]
+    command = [sys.executable, "-m", "kubernaut.embedded.apiserver", "--data", directory]
     spec = ProcessSpec(name="api server", command=command, log=directory.parent / "api.log", ready=ready)
     async with open_process(spec) as process:
         yield Api(directory / "kubeconfig", 0, (process,))
@@ -74,7 +74,7 @@ async def insist(client: Client, name: str) -> None:
 
 def an_informer(client: Client) -> Informer[ConfigMap]:
     quick = WatchConfig(backoff=Backoff(initial_delay=0.02, max_delay=0.2))
-    return Informer(client, CONFIGMAP, InformerConfig(selection=SELECTION, watch=quick))
+    return Informer(client, CONFIGMAP, InformerConfig(options=SELECTION, watch=quick))
 
 
 async def test_nothing_is_lost_across_kill_9_of_the_server(own_directory: Path):
@@ -99,7 +99,7 @@ async def test_nothing_is_lost_across_kill_9_of_the_server(own_directory: Path):
         config = ClientConfig(kubeconfig=first.kubeconfig, timeout=5.0)
         async with open_client(config) as client, asyncio.TaskGroup() as tasks:
             informer = an_informer(client)
-            informer.listen(replay)
+            informer.add_event_handler(replay)
             async with open_informers(informer):
                 await asyncio.wait_for(informer.synced.wait(), 10)
                 writing = tasks.create_task(write(client))
@@ -124,7 +124,7 @@ async def test_what_vanished_while_nobody_watched_is_reported_deleted(own_direct
         async with open_client(config) as client:
             informer = an_informer(client)
             deleted: list[str] = []
-            informer.listen(lambda old, new: deleted.append(old.metadata.name) if new is None else None)
+            informer.add_event_handler(lambda old, new: deleted.append(old.metadata.name) if new is None else None)
             await insist(client, "stays")
             await insist(client, "goes")
             async with open_informers(informer):

@@ -19,8 +19,8 @@ from kubernaut.audit.config import ClientConfig as StoreClientConfig
 from kubernaut.datastorage.config import DatabaseConfig, ServerConfig
 from kubernaut.datastorage.config import DataStorageConfig as StoreConfig
 from kubernaut.datastorage.service import open_service as open_datastorage
-from kubernaut.kube.client import Client, ClientConfig, Selection, open_client
-from kubernaut.kube.objects import Key, Kind, Raw
+from kubernaut.kube.client import Client, ClientConfig, ListOptions, open_client
+from kubernaut.kube.objects import Key, Kind, Unstructured
 from kubernaut.signalprocessing.config import (
     ClassifierConfig,
     ControllerConfig,
@@ -48,7 +48,7 @@ class Cluster:
         """A name that no other test uses."""
         return f"{of}-{self.home}"
 
-    async def create(self, *manifests: Raw) -> list[Raw]:
+    async def create(self, *manifests: Unstructured) -> list[Unstructured]:
         """Create objects of any kind the controller knows, with their status."""
         created = []
         for manifest in manifests:
@@ -60,7 +60,7 @@ class Cluster:
             created.append(obj)
         return created
 
-    async def patch(self, kind: str, where: Key, change: Raw, subresource: str = "") -> Raw:
+    async def patch(self, kind: str, where: Key, change: Unstructured, subresource: str = "") -> Unstructured:
         return await self.client.patch(_RAW[kind], where, change, subresource=subresource)
 
     async def delete(self, kind: str, where: Key) -> None:
@@ -93,7 +93,7 @@ class Cluster:
         return done
 
 
-_RAW: dict[str, Kind[Any]] = {kind.kind: kind.narrowed(dict) for kind in (*CACHED, CONFIG_MAP, REMEDIATION, SIGNAL)}
+_RAW: dict[str, Kind[Any]] = {kind.kind: kind.with_type(dict) for kind in (*CACHED, CONFIG_MAP, REMEDIATION, SIGNAL)}
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ async def controller(open_controller: Opened) -> AsyncIterator[Service]:
         yield service
 
 
-ReadEvents = Callable[[Key], Awaitable[list[Raw]]]
+ReadEvents = Callable[[Key], Awaitable[list[Unstructured]]]
 
 
 @pytest.fixture
@@ -192,8 +192,8 @@ def kubernetes_events(cluster: Cluster) -> ReadEvents:
     """The Kubernetes Events about a signal, oldest first."""
     kind: Kind[Any] = Kind(version="v1", kind="Event", plural="events", type=dict)
 
-    async def read(key: Key) -> list[Raw]:
-        listing = await cluster.client.list(kind, Selection(namespace=key.namespace))
+    async def read(key: Key) -> list[Unstructured]:
+        listing = await cluster.client.list(kind, ListOptions(namespace=key.namespace))
         about = [event for event in listing.items if event["involvedObject"]["name"] == key.name]
         return sorted(about, key=lambda event: int(event["metadata"]["resourceVersion"]))
 

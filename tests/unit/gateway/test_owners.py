@@ -1,7 +1,7 @@
 from kubernaut.api.signals import Target
 from kubernaut.gateway.alertmanager import Candidate
 from kubernaut.gateway.owners import Manifests, find
-from kubernaut.kube.objects import Key, PartialObject
+from kubernaut.kube.objects import Key, PartialObjectMetadata
 from support.gateway import KINDS, a_cluster, an_object
 
 POD = an_object("Pod", "cart-7d4b-x", owner=("ReplicaSet", "cart-7d4b"))
@@ -23,7 +23,7 @@ class WithMemory(Manifests):
     async def get(self, kind, key):
         return None
 
-    def remembered(self, kind, key) -> PartialObject | None:
+    def remembered(self, kind, key) -> PartialObjectMetadata | None:
         return self._objects.get((kind.api_version, kind.kind), {}).get(key)
 
 

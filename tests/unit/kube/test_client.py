@@ -1,4 +1,4 @@
-"""What the client does on a bad network and with slow or odd servers."""
+"""The client on a bad network and with slow or odd servers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from kubernaut.kube.client import Client, ClientConfig, open_client
-from kubernaut.kube.errors import KubeError, Silent, Throttled, TimedOut, Unreachable
-from kubernaut.kube.objects import Key, Kind, PartialObject
+from kubernaut.kube.errors import ApiServerUnreachable, IdleTimeout, KubeError, TimedOut, TooManyRequests
+from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
 from support.scripted_api import Call, Script, a_listing, an_object, open_scripted_api
 
-CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObject)
+CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObjectMetadata)
 KEY = Key("shop", "a")
 
 
@@ -25,7 +25,7 @@ async def against(script: Script, directory: Path) -> AsyncIterator[Client]:
         yield client
 
 
-async def test_read_on_a_connection_that_broke_is_repeated(tmp_path: Path):
+async def test_read_on_a_broken_connection_is_retried(tmp_path: Path):
     calls = 0
 
     async def script(call: Call) -> None:
@@ -41,7 +41,7 @@ async def test_read_on_a_connection_that_broke_is_repeated(tmp_path: Path):
     assert calls == 3
 
 
-async def test_write_on_a_connection_that_broke_is_not_repeated(tmp_path: Path):
+async def test_write_on_a_broken_connection_is_not_retried(tmp_path: Path):
     calls = 0
 
     async def script(call: Call) -> None:
@@ -50,13 +50,13 @@ async def test_write_on_a_connection_that_broke_is_not_repeated(tmp_path: Path):
         call.hang_up()
 
     async with against(script, tmp_path) as client:
-        with pytest.raises(Unreachable):
+        with pytest.raises(ApiServerUnreachable):
             await client.patch(CONFIGMAP, KEY, {"data": {"x": "y"}})
 
     assert calls == 1
 
 
-async def test_refusal_is_not_repeated(tmp_path: Path):
+async def test_rejection_is_not_retried(tmp_path: Path):
     calls = 0
 
     async def script(call: Call) -> None:
@@ -65,13 +65,13 @@ async def test_refusal_is_not_repeated(tmp_path: Path):
         await call.refuse(429, "TooManyRequests", retry_after="2")
 
     async with against(script, tmp_path) as client:
-        with pytest.raises(Throttled) as raised:
+        with pytest.raises(TooManyRequests) as raised:
             await client.get(CONFIGMAP, KEY)
 
     assert (calls, raised.value.retry_after) == (1, 2)
 
 
-async def test_server_that_does_not_answer_is_given_up(tmp_path: Path):
+async def test_server_that_does_not_respond_times_out(tmp_path: Path):
     async def script(call: Call) -> None:
         await call.silence()
 
@@ -79,46 +79,46 @@ async def test_server_that_does_not_answer_is_given_up(tmp_path: Path):
         with pytest.raises(TimedOut):
             await client.get(CONFIGMAP, KEY)
         with pytest.raises(TimedOut) as raised:
-            async with aclosing(client.watch(CONFIGMAP, "1", silence=60)) as events:
+            async with aclosing(client.watch(CONFIGMAP, "1", idle_timeout=60)) as events:
                 await anext(events)
-        assert not isinstance(raised.value, Silent)
+        assert not isinstance(raised.value, IdleTimeout)
 
 
-async def test_watch_on_which_nothing_comes_is_silent(tmp_path: Path):
+async def test_watch_on_which_nothing_arrives_times_out(tmp_path: Path):
     async def script(call: Call) -> None:
         await call.open_watch()
         await call.send("ADDED", an_object())
         await call.silence()
 
-    async with against(script, tmp_path) as client, aclosing(client.watch(CONFIGMAP, "1", silence=0.1)) as events:
+    async with against(script, tmp_path) as client, aclosing(client.watch(CONFIGMAP, "1", idle_timeout=0.1)) as events:
         assert [(await anext(events)).type for _ in range(2)] == ["BOOKMARK", "ADDED"]
-        with pytest.raises(Silent, match=r"silent for 0\.1 s"):
+        with pytest.raises(IdleTimeout, match=r"nothing received for 0\.1 s"):
             await anext(events)
 
 
-async def test_nobody_listening_is_unreachable(tmp_path: Path):
+async def test_closed_port_is_unreachable(tmp_path: Path):
     async def script(call: Call) -> None:
         await call.silence()
 
     async with open_scripted_api(script, tmp_path) as kubeconfig:
         pass
     async with open_client(ClientConfig(kubeconfig=kubeconfig)) as client:
-        with pytest.raises(Unreachable, match="GET /api/v1/namespaces/shop/configmaps/a"):
+        with pytest.raises(ApiServerUnreachable, match="GET /api/v1/namespaces/shop/configmaps/a"):
             await client.get(CONFIGMAP, KEY)
-        with pytest.raises(Unreachable):
+        with pytest.raises(ApiServerUnreachable):
             async with aclosing(client.watch(CONFIGMAP, "1")) as events:
                 await anext(events)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"metadata":3}', b"[]"])
-async def test_answer_that_is_no_object_is_an_error_that_says_so(tmp_path: Path, body: bytes):
+async def test_response_that_is_no_object_raises(tmp_path: Path, body: bytes):
     async def script(call: Call) -> None:
         await call.answer(body)
 
     async with against(script, tmp_path) as client:
-        with pytest.raises(KubeError, match="does not fit"):
+        with pytest.raises(KubeError, match="cannot be decoded"):
             await client.get(CONFIGMAP, KEY)
-        with pytest.raises(KubeError, match="not a list"):
+        with pytest.raises(KubeError, match="not a Kubernetes list"):
             await client.list(CONFIGMAP)
 
 
@@ -132,7 +132,7 @@ async def test_empty_list_may_be_null(tmp_path: Path):
     assert (found.items, found.resource_version) == ([], "7")
 
 
-async def test_pages_are_put_together(tmp_path: Path):
+async def test_pages_are_joined(tmp_path: Path):
     asked: list[str] = []
 
     async def script(call: Call) -> None:
@@ -147,7 +147,7 @@ async def test_pages_are_put_together(tmp_path: Path):
     assert asked == ["", "t1", "t2"]
 
 
-async def test_calls_beyond_the_limit_wait_their_turn(tmp_path: Path):
+async def test_calls_beyond_the_limit_wait(tmp_path: Path):
     here = 0
     most = 0
 
@@ -162,14 +162,14 @@ async def test_calls_beyond_the_limit_wait_their_turn(tmp_path: Path):
 
     async with (
         open_scripted_api(script, tmp_path) as kubeconfig,
-        open_client(ClientConfig(kubeconfig=kubeconfig, connections=3)) as client,
+        open_client(ClientConfig(kubeconfig=kubeconfig, max_connections=3)) as client,
     ):
         await asyncio.gather(*(client.get(CONFIGMAP, KEY) for _ in range(30)))
 
     assert most <= 3
 
 
-async def test_write_says_who_writes_and_what(tmp_path: Path):
+async def test_write_sends_field_manager_and_content_type(tmp_path: Path):
     seen: list[tuple[str, str, str]] = []
 
     async def script(call: Call) -> None:
@@ -178,7 +178,9 @@ async def test_write_says_who_writes_and_what(tmp_path: Path):
 
     async with against(script, tmp_path) as client:
         await client.create(CONFIGMAP, an_object())
-        await client.patch_status(CONFIGMAP, PartialObject(metadata=(await client.get(CONFIGMAP, KEY)).metadata), {})
+        await client.patch_status(
+            CONFIGMAP, PartialObjectMetadata(metadata=(await client.get(CONFIGMAP, KEY)).metadata), {}
+        )
 
     assert seen[0] == ("POST", "kubernaut", "application/json")
     assert seen[2] == ("PATCH", "kubernaut", "application/merge-patch+json")

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from kubernaut.kube.controller import Controller, RequeueAfter, Result, Terminal, wait_for_caches
-from kubernaut.kube.errors import Conflict, Throttled
+from kubernaut.kube.controller import Controller, RequeueAfter, Result, TerminalError, wait_for_cache_sync
+from kubernaut.kube.errors import Conflict, TooManyRequests
 from kubernaut.kube.metrics import KubeMetrics
 from kubernaut.kube.queue import WorkQueue
 from kubernaut.ops.backoff import Backoff
@@ -43,7 +43,7 @@ async def running(
     registry = CollectorRegistry()
     metrics = KubeMetrics(registry)
     queue: WorkQueue[str] = WorkQueue("test", QUICK, metrics)
-    controller = Controller("test", queue, reconcile, workers=workers, caches=caches, metrics=metrics)
+    controller = Controller(queue, reconcile, workers=workers, caches=caches, metrics=metrics)
     async with asyncio.TaskGroup() as tasks:
         run = tasks.create_task(controller.run())
         yield Rig(queue, controller, registry)
@@ -71,17 +71,17 @@ async def test_no_worker_runs_before_every_cache_has_synced():
         await eventually(lambda: worked == ["a"])
 
 
-async def test_late_cache_is_named_in_the_log():
+async def test_cache_that_has_not_synced_is_named_in_the_log():
     signals, pods = FakeCache("signals"), FakeCache("pods")
     signals.synced.set()
 
     with capture_logs() as logs:
-        waiting = asyncio.ensure_future(wait_for_caches([signals, pods], remind=0.01))
+        waiting = asyncio.ensure_future(wait_for_cache_sync([signals, pods], log_interval=0.01))
         await eventually(lambda: len(logs) >= 2)
         pods.synced.set()
         await waiting
 
-    assert {tuple(line["late"]) for line in logs} == {("pods",)}
+    assert {tuple(line["pending"]) for line in logs} == {("pods",)}
 
 
 async def test_two_workers_never_hold_one_key():
@@ -135,7 +135,7 @@ async def test_failure_is_tried_again_until_it_succeeds():
             rig.queue.add("a")
             await eventually(lambda: rig.count("success") == 1)
 
-    assert (attempts, rig.queue.failures("a")) == (4, 0)
+    assert (attempts, rig.queue.num_requeues("a")) == (4, 0)
     assert [line["failures"] for line in logs if line["event"] == "reconcile failed"] == [1, 2, 3]
 
 
@@ -145,7 +145,7 @@ async def test_terminal_failure_is_not_tried_again():
     async def reconcile(key: str) -> None:
         nonlocal attempts
         attempts += 1
-        raise Terminal("the fingerprint is no hash")
+        raise TerminalError("the fingerprint is no hash")
 
     with capture_logs() as logs:
         async with running(reconcile) as rig:
@@ -192,14 +192,14 @@ async def test_conflict_is_no_alarm():
 
 async def test_throttled_key_waits_as_long_as_the_server_asked():
     async def reconcile(key: str) -> None:
-        raise Throttled("slow down", retry_after=60.0)
+        raise TooManyRequests("slow down", retry_after=60.0)
 
     with capture_logs() as logs:
         async with running(reconcile) as rig:
             rig.queue.add("a")
             await eventually(lambda: rig.count("error") == 1)
 
-    assert [line["again_in"] for line in logs if line["event"] == "reconcile failed"] == [60.0]
+    assert [line["requeue_after"] for line in logs if line["event"] == "reconcile failed"] == [60.0]
 
 
 async def test_cancellation_travels():
@@ -226,7 +226,7 @@ async def test_cancellation_travels():
 async def _run_one(reconcile: Callable[[str], Awaitable[Result]]) -> None:
     queue: WorkQueue[str] = WorkQueue("test", QUICK)
     queue.add("a")
-    await Controller("test", queue, reconcile).run()
+    await Controller(queue, reconcile).run()
 
 
 async def test_closed_queue_lets_the_workers_finish():
@@ -239,8 +239,8 @@ async def test_closed_queue_lets_the_workers_finish():
     queue: WorkQueue[str] = WorkQueue("test", QUICK)
     for key in "abc":
         queue.add(key)
-    queue.close()
+    queue.shutdown()
 
-    await asyncio.wait_for(Controller("test", queue, reconcile).run(), 5)
+    await asyncio.wait_for(Controller(queue, reconcile).run(), 5)
 
     assert sorted(worked) == ["a", "b", "c"]

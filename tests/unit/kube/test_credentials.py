@@ -14,10 +14,10 @@ import yaml
 
 from kubernaut.kube.client import Client, ClientConfig, open_client
 from kubernaut.kube.errors import Misconfigured, Unauthorized
-from kubernaut.kube.objects import Key, Kind, PartialObject
+from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
 from support.scripted_api import Call, an_object, open_scripted_api
 
-CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObject)
+CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObjectMetadata)
 KEY = Key("shop", "a")
 
 
@@ -180,6 +180,6 @@ async def test_missing_kubeconfig_is_named(tmp_path: Path):
 
 
 async def test_without_a_kubeconfig_a_pod_is_expected():
-    with pytest.raises(Misconfigured, match="no kubeconfig was given, and not in a pod"):
+    with pytest.raises(Misconfigured, match="no kubeconfig given, and not running in a pod"):
         async with open_client(ClientConfig()):
             pass

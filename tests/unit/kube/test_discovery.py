@@ -56,7 +56,7 @@ class Server:
 async def test_what_was_found_is_not_asked_for_again(tmp_path: Path):
     server = Server()
     async with open_scripted_api(server, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
-        discovery = Discovery(client, again_after=0.0)
+        discovery = Discovery(client, refresh_interval=0.0)
         for _ in range(3):
             assert await discovery.kind("apps/v1", "Deployment") is not None
 
@@ -66,11 +66,11 @@ async def test_what_was_found_is_not_asked_for_again(tmp_path: Path):
 async def test_unknown_kinds_are_not_asked_for_without_end(tmp_path: Path):
     server = Server()
     async with open_scripted_api(server, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
-        discovery = Discovery(client, again_after=60.0)
+        discovery = Discovery(client, refresh_interval=60.0)
         for number in range(5):
             assert await discovery.kind("apps/v1", f"Thing{number}") is None
             assert await discovery.kind("gone.example.com/v1", "Thing") is None
-            assert await discovery.singular(f"thing{number}") is None
+            assert await discovery.kind_by_singular_name(f"thing{number}") is None
 
     assert set(server.asked.values()) == {1, 2}
     assert server.asked["/apis/gone.example.com/v1"] == 1
@@ -79,11 +79,11 @@ async def test_unknown_kinds_are_not_asked_for_without_end(tmp_path: Path):
 async def test_kind_installed_later_is_found(tmp_path: Path):
     server = Server()
     async with open_scripted_api(server, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
-        discovery = Discovery(client, again_after=0.0)
-        assert await discovery.singular("rollout") is None
+        discovery = Discovery(client, refresh_interval=0.0)
+        assert await discovery.kind_by_singular_name("rollout") is None
         server.resources["/apis/argoproj.io/v1alpha1"] = [a_resource("rollouts", "Rollout", singularName="rollout")]
 
-        found = await discovery.singular("rollout")
+        found = await discovery.kind_by_singular_name("rollout")
 
     assert found is not None
     assert found.api_version == "argoproj.io/v1alpha1"
@@ -91,7 +91,7 @@ async def test_kind_installed_later_is_found(tmp_path: Path):
 
 async def test_names_leave_out_subresources_and_what_cannot_be_read(tmp_path: Path):
     async with open_scripted_api(Server(), tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
-        names = await Discovery(client).singular_names()
+        names = await Discovery(client).kinds_by_singular_name()
 
     assert {name: kind.api_version for name, kind in names.items()} == {
         "pod": "v1",
@@ -105,7 +105,7 @@ async def test_one_broken_group_hides_only_itself(tmp_path: Path):
     server.broken = {"/apis/serving.example.com/v1"}
     with capture_logs() as logs:
         async with open_scripted_api(server, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
-            names = await Discovery(client).singular_names()
+            names = await Discovery(client).kinds_by_singular_name()
 
     assert set(names) == {"pod", "service", "deployment"}
     assert [line["api_version"] for line in logs] == ["serving.example.com/v1"]

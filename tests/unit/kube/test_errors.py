@@ -5,6 +5,7 @@ import pytest
 
 from kubernaut.kube.errors import (
     AlreadyExists,
+    ApiServerUnreachable,
     BadRequest,
     Conflict,
     Forbidden,
@@ -14,10 +15,9 @@ from kubernaut.kube.errors import (
     NotFound,
     ServerError,
     Status,
-    Throttled,
     TimedOut,
+    TooManyRequests,
     Unauthorized,
-    Unreachable,
     from_response,
     from_status,
     from_transport,
@@ -115,7 +115,7 @@ BODIES = [
             b'value","code":500}\n'
         ),
     ),
-    (Unreachable, 503, b"upstream connect error"),
+    (ApiServerUnreachable, 503, b"upstream connect error"),
     (KubeError, 415, b'{"kind":"Status","message":"415: Unsupported Media Type","reason":"UnsupportedMediaType"}'),
 ]
 
@@ -139,7 +139,7 @@ def test_message_is_the_servers_own():
 def test_text_of_a_proxy_is_cut_short():
     error = from_response(an_answer(502, b"<html>" + b"x" * 10_000))
 
-    assert isinstance(error, Unreachable)
+    assert isinstance(error, ApiServerUnreachable)
     assert len(str(error)) < 300
 
 
@@ -148,7 +148,7 @@ def test_waiting_time_is_read_from_the_header_and_from_the_status():
     by_status = from_response(an_answer(429, b'{"kind":"Status","details":{"retryAfterSeconds":7}}'))
     by_nobody = from_response(an_answer(429, b"{}"))
 
-    assert isinstance(by_header, Throttled)
+    assert isinstance(by_header, TooManyRequests)
     assert (by_header.retry_after, by_status.retry_after, by_nobody.retry_after) == (3, 7, None)
 
 
@@ -163,6 +163,6 @@ def test_read_that_took_too_long_is_told_from_a_connection_that_broke():
     broken = from_transport(httpx2.RemoteProtocolError("server disconnected"), "GET /x")
 
     assert isinstance(slow, TimedOut)
-    assert isinstance(broken, Unreachable)
+    assert isinstance(broken, ApiServerUnreachable)
     assert not isinstance(broken, TimedOut)
     assert str(broken) == "GET /x: server disconnected"

@@ -1,4 +1,4 @@
-"""What the recorder does when it cannot write: it never waits, it drops, and it counts."""
+"""The recorder when it cannot write: it never waits, it drops, and it counts."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,14 +12,14 @@ from kubernaut.api.meta import ObjectMeta
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.events import EventRecorder, RecorderConfig, open_recorder
 from kubernaut.kube.metrics import KubeMetrics
-from kubernaut.kube.objects import Kind, PartialObject
+from kubernaut.kube.objects import Kind, PartialObjectMetadata
 from kubernaut.ops.backoff import Backoff
 from support.eventually import eventually
 from support.scripted_api import Call, Script, an_object, open_scripted_api
 
-CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObject)
+CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObjectMetadata)
 QUICK = Backoff(initial_delay=0.01, max_delay=0.02)
-TARGET = PartialObject(metadata=ObjectMeta(name="a", namespace="shop", uid="u1"))
+TARGET = PartialObjectMetadata(metadata=ObjectMeta(name="a", namespace="shop", uid="u1"))
 
 
 @asynccontextmanager
@@ -44,27 +44,27 @@ async def never(call: Call) -> None:
 
 
 async def test_full_recorder_drops_and_counts(tmp_path: Path):
-    config = RecorderConfig(component="t", capacity=3, flush_for=0)
+    config = RecorderConfig(component="t", max_pending=3, flush_timeout=0)
     async with recording(never, tmp_path, config) as (recorder, registry):
         for number in range(5):
             recorder.record(CONFIGMAP, TARGET, "Seen", f"number {number}")
 
-        assert dropped(registry, "full") == 2
+        assert dropped(registry, "queue_full") == 2
 
-    assert dropped(registry, "closed") == 3
+    assert dropped(registry, "shutdown") == 3
 
 
-async def test_closing_waits_for_no_longer_than_it_may(tmp_path: Path):
-    config = RecorderConfig(component="t", flush_for=0.05)
+async def test_closing_waits_at_most_the_flush_timeout(tmp_path: Path):
+    config = RecorderConfig(component="t", flush_timeout=0.05)
     async with asyncio.timeout(2), recording(never, tmp_path, config) as (recorder, registry):
         recorder.record(CONFIGMAP, TARGET, "Seen", "it is there")
 
-    assert dropped(registry, "closed") == 1
+    assert dropped(registry, "shutdown") == 1
     recorder.record(CONFIGMAP, TARGET, "Seen", "too late")
-    assert dropped(registry, "closed") == 2
+    assert dropped(registry, "shutdown") == 2
 
 
-async def test_refused_event_is_dropped_and_said_once(tmp_path: Path):
+async def test_rejected_event_is_dropped_and_logged_once(tmp_path: Path):
     async def script(call: Call) -> None:
         await call.refuse(403, "Forbidden", "events is forbidden")
 
@@ -74,8 +74,8 @@ async def test_refused_event_is_dropped_and_said_once(tmp_path: Path):
                 recorder.record(CONFIGMAP, TARGET, "Seen", f"number {number}")
             assert await recorder.flush(5)
 
-    assert dropped(registry, "refused") == 4
-    assert [line["event"] for line in logs] == ["Kubernetes Events are not written"]
+    assert dropped(registry, "rejected") == 4
+    assert [line["event"] for line in logs] == ["writing Kubernetes Events failed"]
 
 
 async def test_event_survives_a_short_outage(tmp_path: Path):
@@ -96,18 +96,18 @@ async def test_event_survives_a_short_outage(tmp_path: Path):
     assert calls == ["POST"] * 4
 
 
-async def test_event_is_given_up_after_its_attempts(tmp_path: Path):
+async def test_event_is_dropped_after_the_last_attempt(tmp_path: Path):
     async def script(call: Call) -> None:
         await call.refuse(503)
 
-    config = RecorderConfig(component="t", backoff=QUICK, attempts=2)
+    config = RecorderConfig(component="t", backoff=QUICK, max_attempts=2)
     with capture_logs():
         async with recording(script, tmp_path, config) as (recorder, registry):
             recorder.record(CONFIGMAP, TARGET, "Seen", "it is there")
             await eventually(lambda: dropped(registry, "failed") == 1)
 
 
-async def test_long_message_is_cut_to_what_a_server_takes(tmp_path: Path):
+async def test_long_message_is_truncated(tmp_path: Path):
     bodies: list[bytes] = []
 
     async def script(call: Call) -> None:

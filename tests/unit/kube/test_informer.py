@@ -1,4 +1,4 @@
-"""The store: newest state, indexes, listeners, and the memory of what was deleted."""
+"""The store: newest state, indexes, event handlers and tombstones."""
 
 from types import SimpleNamespace
 from typing import cast
@@ -9,29 +9,31 @@ from structlog.testing import capture_logs
 
 from kubernaut.kube.client import Client
 from kubernaut.kube.informer import Informer, InformerConfig
-from kubernaut.kube.objects import Key, Kind, PartialObject
-from kubernaut.kube.watch import Change, ChangeType
+from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
+from kubernaut.kube.watch import Delta, DeltaType
 
-CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObject)
+CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObjectMetadata)
 KEY = Key("shop", "a")
 
 
-def an_informer(config: InformerConfig = InformerConfig(), **more: object) -> Informer[PartialObject]:  # noqa: B008
+def an_informer(config: InformerConfig = InformerConfig(), **more: object) -> Informer[PartialObjectMetadata]:  # noqa: B008
     return Informer(cast("Client", SimpleNamespace()), CONFIGMAP, config, **more)
 
 
-def a_map(name: str = "a", version: int = 1, uid: str = "", namespace: str = "shop", **labels: str) -> PartialObject:
+def a_map(
+    name: str = "a", version: int = 1, uid: str = "", namespace: str = "shop", **labels: str
+) -> PartialObjectMetadata:
     metadata = {"name": name, "namespace": namespace, "uid": uid or f"uid-{name}", "resourceVersion": str(version)}
     return CONFIGMAP.decode(msgspec.json.encode({"metadata": metadata | {"labels": labels}}))
 
 
-def put(informer: Informer[PartialObject], *objects: PartialObject) -> None:
+def put(informer: Informer[PartialObjectMetadata], *objects: PartialObjectMetadata) -> None:
     for obj in objects:
-        informer._take(Change(ChangeType.MODIFIED, obj))
+        informer._process(Delta(DeltaType.MODIFIED, obj))
 
 
-def drop(informer: Informer[PartialObject], obj: PartialObject) -> None:
-    informer._take(Change(ChangeType.DELETED, obj))
+def drop(informer: Informer[PartialObjectMetadata], obj: PartialObjectMetadata) -> None:
+    informer._process(Delta(DeltaType.DELETED, obj))
 
 
 def test_newest_state_is_kept():
@@ -44,12 +46,12 @@ def test_newest_state_is_kept():
 
 def test_state_never_goes_back():
     informer = an_informer()
-    told: list[str] = []
-    informer.listen(lambda old, new: told.append(new.metadata.resource_version if new else "-"))
+    seen: list[str] = []
+    informer.add_event_handler(lambda old, new: seen.append(new.metadata.resource_version if new else "-"))
     put(informer, a_map(version=10), a_map(version=9), a_map(version=10))
 
     assert informer.get(KEY) == a_map(version=10)
-    assert told == ["10"]
+    assert seen == ["10"]
 
 
 def test_event_from_before_our_own_write_does_not_undo_it():
@@ -92,16 +94,16 @@ def test_index_follows_every_change():
     assert list(informer._indexes["app"]) == ["web"]
 
 
-def test_unknown_index_is_a_mistake():
+def test_unknown_index_raises():
     with pytest.raises(KeyError, match="nope"):
         an_informer().by_index("nope", "x")
 
 
-def test_listener_hears_additions_changes_and_deletions():
+def test_event_handler_is_called_for_additions_changes_and_deletions():
     informer = an_informer()
-    told: list[tuple[str | None, str | None]] = []
-    informer.listen(
-        lambda old, new: told.append(
+    seen: list[tuple[str | None, str | None]] = []
+    informer.add_event_handler(
+        lambda old, new: seen.append(
             (old.metadata.resource_version if old else None, new.metadata.resource_version if new else None)
         )
     )
@@ -109,35 +111,35 @@ def test_listener_hears_additions_changes_and_deletions():
     drop(informer, a_map(version=3))
     drop(informer, a_map(version=3))
 
-    assert told == [(None, "1"), ("1", "2"), ("2", None)]
+    assert seen == [(None, "1"), ("1", "2"), ("2", None)]
 
 
-def test_late_listener_is_told_what_there_is():
+def test_late_event_handler_is_called_for_stored_objects():
     informer = an_informer()
     put(informer, a_map("a"), a_map("b"))
-    told: list[str] = []
-    informer.listen(lambda old, new: told.append(new.metadata.name if new else "-"))
+    seen: list[str] = []
+    informer.add_event_handler(lambda old, new: seen.append(new.metadata.name if new else "-"))
 
-    assert told == ["a", "b"]
+    assert seen == ["a", "b"]
 
 
-def test_failing_listener_stops_nobody():
+def test_failing_event_handler_does_not_affect_others():
     informer = an_informer()
-    told: list[object] = []
+    seen: list[object] = []
 
     def fails(old: object, new: object) -> None:
         raise RuntimeError("mistake")
 
-    informer.listen(fails)
-    informer.listen(lambda old, new: told.append(new))
+    informer.add_event_handler(fails)
+    informer.add_event_handler(lambda old, new: seen.append(new))
     with capture_logs() as logs:
         put(informer, a_map())
 
-    assert told == [a_map()]
-    assert [line["event"] for line in logs] == ["a listener failed"]
+    assert seen == [a_map()]
+    assert [line["event"] for line in logs] == ["event handler failed"]
 
 
-def test_transform_is_applied_before_anything_is_kept():
+def test_transform_is_applied_before_anything_is_stored():
     bare = msgspec.structs.replace
     informer = an_informer(transform=lambda obj: bare(obj, metadata=bare(obj.metadata, labels={})))
     informer.observe(a_map(app="api"))
@@ -153,40 +155,40 @@ def test_list_can_be_limited_to_a_namespace():
     assert len(informer.list()) == 2
 
 
-def test_deleted_object_can_be_asked_for_until_it_exists_again():
+def test_tombstone_is_kept_until_the_object_exists_again():
     informer = an_informer()
     put(informer, a_map(version=1))
     drop(informer, a_map(version=2))
-    assert informer.deleted(KEY) == a_map(version=2)
+    assert informer.tombstone(KEY) == a_map(version=2)
 
     put(informer, a_map(version=3, uid="new"))
 
-    assert informer.deleted(KEY) is None
+    assert informer.tombstone(KEY) is None
 
 
-def test_deleted_objects_are_forgotten_after_their_time():
-    informer = an_informer(InformerConfig(deleted_for=0.0))
+def test_tombstones_expire():
+    informer = an_informer(InformerConfig(tombstone_ttl=0.0))
     put(informer, a_map())
     drop(informer, a_map(version=2))
 
-    assert informer.deleted(KEY) is None
+    assert informer.tombstone(KEY) is None
 
 
-def test_only_so_many_deleted_objects_are_held():
-    informer = an_informer(InformerConfig(deleted_most=3))
+def test_tombstones_are_bounded():
+    informer = an_informer(InformerConfig(max_tombstones=3))
     for number in range(10):
         put(informer, a_map(f"m{number}"))
         drop(informer, a_map(f"m{number}", 2))
 
-    assert [key.name for key in informer._deleted] == ["m7", "m8", "m9"]
+    assert [key.name for key in informer._tombstones] == ["m7", "m8", "m9"]
 
 
-def test_synced_is_said_once_everything_is_there():
+def test_synced_is_set_after_the_first_list():
     informer = an_informer()
     put(informer, a_map())
     assert not informer.synced.is_set()
 
     with capture_logs():
-        informer._take(Change(ChangeType.SYNCED, None))
+        informer._process(Delta(DeltaType.SYNCED, None))
 
     assert informer.synced.is_set()

@@ -8,18 +8,18 @@ from kubernaut.kube.objects import (
     Key,
     Kind,
     ObjectMeta,
-    PartialObject,
-    Raw,
+    PartialObjectMetadata,
+    Unstructured,
     controller_of,
     is_older,
     key_of,
+    resource_version_of,
     to_body,
-    version_of,
 )
 
-POD = Kind(version="v1", kind="Pod", plural="pods", type=PartialObject)
-NODE = Kind(version="v1", kind="Node", plural="nodes", namespaced=False, type=PartialObject)
-DEPLOYMENT = Kind(group="apps", version="v1", kind="Deployment", plural="deployments", type=PartialObject)
+POD = Kind(version="v1", kind="Pod", plural="pods", type=PartialObjectMetadata)
+NODE = Kind(version="v1", kind="Node", plural="nodes", namespaced=False, type=PartialObjectMetadata)
+DEPLOYMENT = Kind(group="apps", version="v1", kind="Deployment", plural="deployments", type=PartialObjectMetadata)
 
 
 def test_core_and_grouped_kinds_have_their_own_roots():
@@ -66,7 +66,7 @@ def test_decoding_keeps_only_what_the_type_names():
         metadata: ObjectMeta
         node_name: str = ""
 
-    kind = POD.narrowed(Narrow)
+    kind = POD.with_type(Narrow)
     pod = kind.decode(b'{"kind":"Pod","metadata":{"name":"a","managedFields":[1]},"nodeName":"n","spec":{"x":[1]}}')
 
     assert pod == Narrow(metadata=ObjectMeta(name="a"), node_name="n")
@@ -86,7 +86,7 @@ def test_versions_are_compared_as_numbers(version: str, than: str, older: bool):
 
 
 def test_body_names_its_kind_whether_or_not_the_type_does():
-    typed = to_body(DEPLOYMENT, PartialObject(metadata=ObjectMeta(name="a", namespace="shop")))
+    typed = to_body(DEPLOYMENT, PartialObjectMetadata(metadata=ObjectMeta(name="a", namespace="shop")))
     raw = to_body(DEPLOYMENT, {"metadata": {"name": "a"}})
 
     assert typed == {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "namespace": "shop"}}
@@ -94,10 +94,10 @@ def test_body_names_its_kind_whether_or_not_the_type_does():
 
 
 def test_key_and_version_are_read_from_raw_objects_too():
-    raw: Raw = {"metadata": {"name": "a", "namespace": "shop", "resourceVersion": "7"}}
+    raw: Unstructured = {"metadata": {"name": "a", "namespace": "shop", "resourceVersion": "7"}}
 
     assert key_of(raw) == key_of(POD.decode(msgspec.json.encode(raw))) == Key("shop", "a")
-    assert version_of(raw) == "7"
+    assert resource_version_of(raw) == "7"
 
 
 def test_controller_is_the_owner_that_manages():

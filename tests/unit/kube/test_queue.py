@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from prometheus_client import CollectorRegistry
 
 from kubernaut.kube.metrics import KubeMetrics
-from kubernaut.kube.queue import QueueClosed, WorkQueue
+from kubernaut.kube.queue import QueueShutDown, WorkQueue
 from kubernaut.ops.backoff import Backoff
 
 T = TypeVar("T")
@@ -34,10 +34,10 @@ class FakeClock(asyncio.SelectorEventLoop):
             self.run_until_complete(asyncio.sleep(0))
 
     def at_once(self, act: Callable[[], T]) -> T:
-        async def within() -> T:
+        async def call() -> T:
             return act()
 
-        return self.run_until_complete(within())
+        return self.run_until_complete(call())
 
 
 @pytest.fixture
@@ -51,48 +51,48 @@ def a_queue(**more: object) -> WorkQueue[str]:
     return WorkQueue("test", Backoff(jitter=0.0), **more)
 
 
-async def test_duplicates_fold():
+async def test_duplicates_are_queued_once():
     queue = a_queue()
     for key in ("a", "b", "a", "a"):
         queue.add(key)
 
     assert len(queue) == 2
-    assert [await queue.take(), await queue.take()] == ["a", "b"]
+    assert [await queue.get(), await queue.get()] == ["a", "b"]
 
 
-async def test_key_added_while_it_is_worked_on_waits_until_that_is_done():
+async def test_key_added_while_in_processing_is_queued_when_that_is_done():
     queue = a_queue()
     queue.add("a")
-    key = await queue.take()
+    key = await queue.get()
     queue.add("a")
     assert len(queue) == 0
 
     queue.done(key)
 
-    assert await queue.take() == "a"
+    assert await queue.get() == "a"
 
 
 async def test_key_that_was_not_added_again_does_not_come_back():
     queue = a_queue()
     queue.add("a")
-    queue.done(await queue.take())
+    queue.done(await queue.get())
 
     assert queue.is_idle
 
 
-async def test_taker_waits_for_a_key():
+async def test_get_waits_for_a_key():
     queue = a_queue()
-    taker = asyncio.ensure_future(queue.take())
+    getter = asyncio.ensure_future(queue.get())
     await asyncio.sleep(0)
     queue.add("a")
 
-    assert await taker == "a"
+    assert await getter == "a"
 
 
-async def test_taker_that_was_woken_and_cancelled_loses_no_key():
+async def test_getter_that_was_woken_and_cancelled_loses_no_key():
     queue = a_queue()
-    first = asyncio.ensure_future(queue.take())
-    second = asyncio.ensure_future(queue.take())
+    first = asyncio.ensure_future(queue.get())
+    second = asyncio.ensure_future(queue.get())
     await asyncio.sleep(0)
     queue.add("a")
     first.cancel()
@@ -100,50 +100,50 @@ async def test_taker_that_was_woken_and_cancelled_loses_no_key():
     assert await asyncio.wait_for(second, 1) == "a"
 
 
-async def test_closed_queue_gives_out_what_is_ready_and_then_ends():
+async def test_queue_that_was_shut_down_returns_what_is_queued_and_then_raises():
     queue = a_queue()
     queue.add("a")
     queue.add_after("b", 0.001)
-    queue.close()
+    queue.shutdown()
     queue.add("c")
 
-    assert await queue.take() == "a"
-    with pytest.raises(QueueClosed):
-        await queue.take()
+    assert await queue.get() == "a"
+    with pytest.raises(QueueShutDown):
+        await queue.get()
 
 
-async def test_closing_wakes_all_takers():
+async def test_shutdown_wakes_all_getters():
     queue = a_queue()
-    takers = [asyncio.ensure_future(queue.take()) for _ in range(3)]
+    getters = [asyncio.ensure_future(queue.get()) for _ in range(3)]
     await asyncio.sleep(0)
-    queue.close()
+    queue.shutdown()
 
-    answers = await asyncio.gather(*takers, return_exceptions=True)
+    answers = await asyncio.gather(*getters, return_exceptions=True)
 
-    assert [type(answer) for answer in answers] == [QueueClosed] * 3
+    assert [type(answer) for answer in answers] == [QueueShutDown] * 3
 
 
-def test_failures_are_delayed_twice_as_long_each_time_up_to_the_most(clock: FakeClock):
+def test_backoff_doubles_up_to_its_maximum(clock: FakeClock):
     queue = a_queue()
 
-    delays = [clock.at_once(lambda: queue.add_failed("a")) for _ in range(8)]
+    delays = [clock.at_once(lambda: queue.add_rate_limited("a")) for _ in range(8)]
 
     assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
 
 
-def test_forgotten_failures_start_anew(clock: FakeClock):
+def test_forget_resets_the_backoff(clock: FakeClock):
     queue = a_queue()
     for _ in range(3):
-        clock.at_once(lambda: queue.add_failed("a"))
+        clock.at_once(lambda: queue.add_rate_limited("a"))
     queue.forget("a")
 
-    assert clock.at_once(lambda: queue.add_failed("a")) == 1
+    assert clock.at_once(lambda: queue.add_rate_limited("a")) == 1
 
 
-def test_server_that_asks_for_more_time_gets_it(clock: FakeClock):
+def test_minimum_delay_overrides_a_shorter_backoff(clock: FakeClock):
     queue = a_queue()
 
-    assert clock.at_once(lambda: queue.add_failed("a", at_least=17)) == 17
+    assert clock.at_once(lambda: queue.add_rate_limited("a", min_delay=17)) == 17
     clock.pass_time(16)
     assert len(queue) == 0
     clock.pass_time(2)
@@ -156,7 +156,7 @@ def test_of_several_delays_the_first_to_end_counts(clock: FakeClock):
         clock.at_once(lambda seconds=seconds: queue.add_after("a", seconds))
     clock.pass_time(3)
     assert len(queue) == 1
-    assert clock.run_until_complete(queue.take()) == "a"
+    assert clock.run_until_complete(queue.get()) == "a"
     queue.done("a")
 
     clock.pass_time(20)
@@ -170,7 +170,7 @@ async def test_depth_adds_and_age_are_counted():
     queue.add("a")
     queue.add("b")
     queue.add("a")
-    await queue.take()
+    await queue.get()
 
     name = {"name": "test"}
     assert registry.get_sample_value("workqueue_depth", name) == 1
@@ -184,27 +184,27 @@ SECONDS = st.sampled_from([0.0, 0.5, 1.0, 3.0, 10.0])
 
 
 class QueueAgainstModel(RuleBasedStateMachine):
-    """The model: an ordered list of ready keys, two sets, and for each delayed key the time it ends."""
+    """The model: an ordered list of queued keys, two sets, and for each delayed key the time it ends."""
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock()
         self.queue = a_queue()
-        self.ready: list[str] = []
-        self.active: set[str] = set()
-        self.again: set[str] = set()
+        self.queued: list[str] = []
+        self.processing: set[str] = set()
+        self.dirty: set[str] = set()
         self.delayed: dict[str, float] = {}
         self.failures: dict[str, int] = {}
 
     def teardown(self) -> None:
-        self.queue.close()
+        self.queue.shutdown()
         self.clock.close()
 
     def model_add(self, key: str) -> None:
-        if key in self.active:
-            self.again.add(key)
-        elif key not in self.ready:
-            self.ready.append(key)
+        if key in self.processing:
+            self.dirty.add(key)
+        elif key not in self.queued:
+            self.queued.append(key)
 
     def model_delay(self, key: str, seconds: float) -> None:
         if seconds <= 0:
@@ -224,8 +224,8 @@ class QueueAgainstModel(RuleBasedStateMachine):
         self.model_delay(key, seconds)
 
     @rule(key=KEYS)
-    def add_failed(self, key: str) -> None:
-        delay = self.clock.at_once(lambda: self.queue.add_failed(key))
+    def add_rate_limited(self, key: str) -> None:
+        delay = self.clock.at_once(lambda: self.queue.add_rate_limited(key))
         self.failures[key] = self.failures.get(key, 0) + 1
         assert delay == min(60.0, 2.0 ** (self.failures[key] - 1))
         self.model_delay(key, delay)
@@ -235,23 +235,23 @@ class QueueAgainstModel(RuleBasedStateMachine):
         self.queue.forget(key)
         self.failures.pop(key, None)
 
-    @precondition(lambda self: self.ready)
+    @precondition(lambda self: self.queued)
     @rule()
-    def take(self) -> None:
-        key = self.clock.run_until_complete(self.queue.take())
-        assert key not in self.active
-        assert key == self.ready.pop(0)
-        self.active.add(key)
+    def get(self) -> None:
+        key = self.clock.run_until_complete(self.queue.get())
+        assert key not in self.processing
+        assert key == self.queued.pop(0)
+        self.processing.add(key)
 
-    @precondition(lambda self: self.active)
+    @precondition(lambda self: self.processing)
     @rule(data=st.data())
     def done(self, data: st.DataObject) -> None:
-        key = data.draw(st.sampled_from(sorted(self.active)))
+        key = data.draw(st.sampled_from(sorted(self.processing)))
         self.clock.at_once(lambda: self.queue.done(key))
-        self.active.discard(key)
-        if key in self.again:
-            self.again.discard(key)
-            self.ready.append(key)
+        self.processing.discard(key)
+        if key in self.dirty:
+            self.dirty.discard(key)
+            self.queued.append(key)
 
     @rule(seconds=SECONDS)
     def wait(self, seconds: float) -> None:
@@ -261,17 +261,19 @@ class QueueAgainstModel(RuleBasedStateMachine):
             del self.delayed[key]
             self.model_add(key)
         # Keys whose delays end at the same moment may come in any order.
-        assert sorted(self.queue._ready) == sorted(self.ready)
-        self.ready = list(self.queue._ready)
+        assert sorted(self.queue._queue) == sorted(self.queued)
+        self.queued = list(self.queue._queue)
 
     @invariant()
-    def same_keys_are_ready(self) -> None:
-        assert list(self.queue._ready) == self.ready
-        assert self.queue.is_idle == (not self.ready and not self.active)
+    def same_keys_are_queued(self) -> None:
+        assert list(self.queue._queue) == self.queued
+        assert self.queue.is_idle == (not self.queued and not self.processing)
 
     @invariant()
     def same_failures(self) -> None:
-        assert {key: self.queue.failures(key) for key in "abcd"} == {key: self.failures.get(key, 0) for key in "abcd"}
+        assert {key: self.queue.num_requeues(key) for key in "abcd"} == {
+            key: self.failures.get(key, 0) for key in "abcd"
+        }
 
 
 TestQueueAgainstModel = QueueAgainstModel.TestCase

@@ -1,4 +1,4 @@
-"""How changes are followed when the server is silent, forgets, refuses or talks nonsense."""
+"""List and watch when the server is idle, expires a resourceVersion, rejects a request or sends nonsense."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,33 +13,33 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from kubernaut.kube.client import EVERYTHING, Client, ClientConfig, open_client
-from kubernaut.kube.objects import Key, Kind, PartialObject, key_of
-from kubernaut.kube.watch import Change, ChangeType, WatchConfig, _Follower, changes
-from kubernaut.kube.wire import Listing
+from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata, key_of
+from kubernaut.kube.watch import Delta, DeltaType, Reflector, WatchConfig, list_and_watch
+from kubernaut.kube.wire import ObjectList
 from kubernaut.ops.backoff import Backoff
 from support.scripted_api import Call, Script, a_listing, an_object, open_scripted_api
 
-CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObject)
-QUICK = WatchConfig(silence=0.2, backoff=Backoff(initial_delay=0.01, max_delay=0.05))
+CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObjectMetadata)
+QUICK = WatchConfig(idle_timeout=0.2, backoff=Backoff(initial_delay=0.01, max_delay=0.05))
 
 
 @asynccontextmanager
-async def following(script: Script, directory: Path) -> AsyncIterator[AsyncIterator[Change[PartialObject]]]:
+async def watching(script: Script, directory: Path) -> AsyncIterator[AsyncIterator[Delta[PartialObjectMetadata]]]:
     async with (
         open_scripted_api(script, directory) as kubeconfig,
         open_client(ClientConfig(kubeconfig=kubeconfig, timeout=2.0)) as client,
-        aclosing(changes(client, CONFIGMAP, config=QUICK)) as found,
+        aclosing(list_and_watch(client, CONFIGMAP, config=QUICK)) as deltas,
     ):
-        yield found
+        yield deltas
 
 
-async def take(found: AsyncIterator[Change[PartialObject]], count: int) -> list[tuple[str, str]]:
+async def take(deltas: AsyncIterator[Delta[PartialObjectMetadata]], count: int) -> list[tuple[str, str]]:
     async with asyncio.timeout(10):
-        taken = [await anext(found) for _ in range(count)]
-    return [(change.type.value, change.object.metadata.name if change.object else "") for change in taken]
+        taken = [await anext(deltas) for _ in range(count)]
+    return [(delta.type.value, delta.object.metadata.name if delta.object else "") for delta in taken]
 
 
-async def test_silent_watch_is_noticed_and_goes_on_where_it_was(tmp_path: Path):
+async def test_idle_watch_is_resumed_from_the_last_resource_version(tmp_path: Path):
     asked: list[str] = []
 
     async def script(call: Call) -> None:
@@ -53,14 +53,14 @@ async def test_silent_watch_is_noticed_and_goes_on_where_it_was(tmp_path: Path):
         await call.send("ADDED", an_object("c", "9"))
         return await call.silence()
 
-    async with following(script, tmp_path) as found:
-        seen = await take(found, 4)
+    async with watching(script, tmp_path) as deltas:
+        seen = await take(deltas, 4)
 
     assert seen == [("ADDED", "a"), ("SYNCED", ""), ("ADDED", "b"), ("ADDED", "c")]
     assert asked == ["5", "8"]
 
 
-async def test_bookmark_moves_the_place_to_go_on_from(tmp_path: Path):
+async def test_bookmark_moves_the_resource_version_to_resume_from(tmp_path: Path):
     asked: list[str] = []
 
     async def script(call: Call) -> None:
@@ -75,13 +75,13 @@ async def test_bookmark_moves_the_place_to_go_on_from(tmp_path: Path):
         await call.send("ADDED", an_object("b", "78"))
         return await call.silence()
 
-    async with following(script, tmp_path) as found:
-        assert await take(found, 2) == [("SYNCED", ""), ("ADDED", "b")]
+    async with watching(script, tmp_path) as deltas:
+        assert await take(deltas, 2) == [("SYNCED", ""), ("ADDED", "b")]
 
     assert asked == ["5", "77"]
 
 
-async def test_history_gone_means_list_again_and_report_what_vanished(tmp_path: Path):
+async def test_expired_resource_version_means_relist_and_report_deletions(tmp_path: Path):
     lists = [
         a_listing(an_object("a", "1"), an_object("b", "2"), an_object("c", "3"), version="5"),
         a_listing(an_object("b", "2"), an_object("c", "7"), an_object("d", "8"), version="9"),
@@ -95,12 +95,12 @@ async def test_history_gone_means_list_again_and_report_what_vanished(tmp_path: 
             return await call.send("ERROR", {"code": 410, "reason": "Expired", "message": "too old"})
         return await call.silence()
 
-    async with following(script, tmp_path) as found:
-        assert await take(found, 4) == [("ADDED", "a"), ("ADDED", "b"), ("ADDED", "c"), ("SYNCED", "")]
-        assert sorted(await take(found, 3)) == [("ADDED", "d"), ("DELETED", "a"), ("MODIFIED", "c")]
+    async with watching(script, tmp_path) as deltas:
+        assert await take(deltas, 4) == [("ADDED", "a"), ("ADDED", "b"), ("ADDED", "c"), ("SYNCED", "")]
+        assert sorted(await take(deltas, 3)) == [("ADDED", "d"), ("DELETED", "a"), ("MODIFIED", "c")]
 
 
-async def test_gone_as_a_status_code_means_the_same(tmp_path: Path):
+async def test_status_code_410_means_the_same(tmp_path: Path):
     lists = [a_listing(an_object("a"), version="5"), a_listing(version="9")]
 
     async def script(call: Call) -> None:
@@ -111,11 +111,11 @@ async def test_gone_as_a_status_code_means_the_same(tmp_path: Path):
         await call.open_watch()
         return await call.silence()
 
-    async with following(script, tmp_path) as found:
-        assert await take(found, 3) == [("ADDED", "a"), ("SYNCED", ""), ("DELETED", "a")]
+    async with watching(script, tmp_path) as deltas:
+        assert await take(deltas, 3) == [("ADDED", "a"), ("SYNCED", ""), ("DELETED", "a")]
 
 
-async def test_list_whose_continuation_expired_is_read_in_one_piece(tmp_path: Path):
+async def test_list_whose_continue_token_expired_is_fetched_in_one_piece(tmp_path: Path):
     async def script(call: Call) -> None:
         if call.is_watch:
             await call.open_watch()
@@ -126,11 +126,11 @@ async def test_list_whose_continuation_expired_is_read_in_one_piece(tmp_path: Pa
             return await call.answer(a_listing(an_object("a"), version="5", token="next"))
         return await call.answer(a_listing(an_object("a"), an_object("b"), version="6"))
 
-    async with following(script, tmp_path) as found:
-        assert await take(found, 3) == [("ADDED", "a"), ("ADDED", "b"), ("SYNCED", "")]
+    async with watching(script, tmp_path) as deltas:
+        assert await take(deltas, 3) == [("ADDED", "a"), ("ADDED", "b"), ("SYNCED", "")]
 
 
-async def test_one_outage_is_one_warning_and_one_notice(tmp_path: Path):
+async def test_one_outage_is_logged_once_at_its_start_and_once_at_its_end(tmp_path: Path):
     refusals = 4
 
     async def script(call: Call) -> None:
@@ -145,15 +145,15 @@ async def test_one_outage_is_one_warning_and_one_notice(tmp_path: Path):
         return await call.silence()
 
     with capture_logs() as logs:
-        async with following(script, tmp_path) as found:
-            await take(found, 3)
+        async with watching(script, tmp_path) as deltas:
+            await take(deltas, 3)
 
     lines = [(line["log_level"], line["event"]) for line in logs if line["log_level"] != "debug"]
-    assert lines == [("warning", "lost the API server"), ("info", "the API server is back")]
+    assert lines == [("warning", "API server unreachable"), ("info", "API server reachable again")]
     assert "etcd is down" in logs[0]["error"]
 
 
-async def test_watch_that_may_not_be_opened_is_asked_for_ever_more_rarely(tmp_path: Path):
+async def test_watch_that_is_closed_immediately_is_retried_with_backoff(tmp_path: Path):
     asked = 0
     enough = asyncio.Event()
 
@@ -168,17 +168,17 @@ async def test_watch_that_may_not_be_opened_is_asked_for_ever_more_rarely(tmp_pa
         return await call.end_watch()
 
     with capture_logs() as logs:
-        async with following(script, tmp_path) as found:
-            await take(found, 1)
-            pending = asyncio.ensure_future(anext(found))
+        async with watching(script, tmp_path) as deltas:
+            await take(deltas, 1)
+            pending = asyncio.ensure_future(anext(deltas))
             await asyncio.wait_for(enough.wait(), 10)
             pending.cancel()
             await asyncio.gather(pending, return_exceptions=True)
 
-    assert "ended at once" in next(line["error"] for line in logs if line["log_level"] == "warning")
+    assert "closed immediately" in next(line["error"] for line in logs if line["log_level"] == "warning")
 
 
-async def test_object_that_does_not_fit_is_left_out_and_the_watch_goes_on(tmp_path: Path):
+async def test_undecodable_object_is_skipped_and_the_watch_goes_on(tmp_path: Path):
     async def script(call: Call) -> None:
         bad = {"metadata": {"name": "bad", "namespace": "shop", "resourceVersion": "6", "labels": [1]}}
         if not call.is_watch:
@@ -189,14 +189,14 @@ async def test_object_that_does_not_fit_is_left_out_and_the_watch_goes_on(tmp_pa
         return await call.silence()
 
     with capture_logs() as logs:
-        async with following(script, tmp_path) as found:
-            assert await take(found, 3) == [("ADDED", "a"), ("SYNCED", ""), ("ADDED", "b")]
+        async with watching(script, tmp_path) as deltas:
+            assert await take(deltas, 3) == [("ADDED", "a"), ("SYNCED", ""), ("ADDED", "b")]
 
-    left_out = [line for line in logs if line["log_level"] == "error"]
-    assert [line["object"] for line in left_out] == ["shop/bad", "shop/bad"]
+    skipped = [line for line in logs if line["log_level"] == "error"]
+    assert [line["object"] for line in skipped] == ["shop/bad", "shop/bad"]
 
 
-async def test_line_cut_anywhere_is_put_together(tmp_path: Path):
+async def test_line_split_over_chunks_is_reassembled(tmp_path: Path):
     line = msgspec.json.encode({"type": "ADDED", "object": an_object("a", "6")}) + b"\n"
 
     async def script(call: Call) -> None:
@@ -207,11 +207,11 @@ async def test_line_cut_anywhere_is_put_together(tmp_path: Path):
             await call.send_raw(line[cut : cut + 7])
         return await call.silence()
 
-    async with following(script, tmp_path) as found:
-        assert await take(found, 2) == [("SYNCED", ""), ("ADDED", "a")]
+    async with watching(script, tmp_path) as deltas:
+        assert await take(deltas, 2) == [("SYNCED", ""), ("ADDED", "a")]
 
 
-async def test_server_restored_from_a_backup_is_believed(tmp_path: Path):
+async def test_server_restored_from_a_backup_replaces_everything_known(tmp_path: Path):
     lists = [
         a_listing(an_object("a", "90"), an_object("b", "91"), version="100"),
         a_listing(an_object("a", "20"), version="30"),
@@ -226,9 +226,9 @@ async def test_server_restored_from_a_backup_is_believed(tmp_path: Path):
         return await call.silence()
 
     with capture_logs():
-        async with following(script, tmp_path) as found:
-            await take(found, 3)
-            assert await take(found, 3) == [("DELETED", "a"), ("DELETED", "b"), ("ADDED", "a")]
+        async with watching(script, tmp_path) as deltas:
+            await take(deltas, 3)
+            assert await take(deltas, 3) == [("DELETED", "a"), ("DELETED", "b"), ("ADDED", "a")]
 
 
 STATES = st.dictionaries(
@@ -237,27 +237,27 @@ STATES = st.dictionaries(
 
 
 @given(states=st.lists(STATES, min_size=1, max_size=6))
-def test_applying_the_changes_between_lists_gives_the_last_list(states: list[dict[str, tuple[str, int]]]):
+def test_applying_the_deltas_between_lists_gives_the_last_list(states: list[dict[str, tuple[str, int]]]):
     nowhere = cast("Client", SimpleNamespace())
-    follower = _Follower(nowhere, CONFIGMAP, EVERYTHING, QUICK, None)
-    copy: dict[Key, PartialObject] = {}
+    reflector = Reflector(nowhere, CONFIGMAP, EVERYTHING, QUICK, None)
+    copy: dict[Key, PartialObjectMetadata] = {}
 
     for number, state in enumerate(states):
         items = [
             CONFIGMAP.decode(msgspec.json.encode(an_object(name, str(version), uid)))
             for name, (uid, version) in state.items()
         ]
-        for change in follower._compare(Listing(items=items, resource_version=str(number + 1))):
-            assert change.object is not None
-            key = key_of(change.object)
-            match change.type:
-                case ChangeType.ADDED:
+        for delta in reflector._replace(ObjectList(items=items, resource_version=str(number + 1))):
+            assert delta.object is not None
+            key = key_of(delta.object)
+            match delta.type:
+                case DeltaType.ADDED:
                     assert key not in copy
-                    copy[key] = change.object
-                case ChangeType.MODIFIED:
-                    assert copy[key] != change.object
-                    copy[key] = change.object
-                case ChangeType.DELETED:
-                    assert copy.pop(key) == change.object
+                    copy[key] = delta.object
+                case DeltaType.MODIFIED:
+                    assert copy[key] != delta.object
+                    copy[key] = delta.object
+                case DeltaType.DELETED:
+                    assert copy.pop(key) == delta.object
 
         assert copy == {key_of(item): item for item in items}

@@ -7,7 +7,7 @@ import pytest
 
 from kubernaut.api.signals import KubernetesContext, SignalProcessing
 from kubernaut.api.vocabulary import TargetType
-from kubernaut.kube.errors import Forbidden, Unreachable
+from kubernaut.kube.errors import ApiServerUnreachable, Forbidden
 from kubernaut.kube.objects import Kind
 from kubernaut.signalprocessing import enrichment
 from kubernaut.signalprocessing.enrichment import Found, Reference
@@ -194,9 +194,9 @@ async def test_nothing_secret_gets_into_the_context():
 async def test_silent_api_server_raises_because_asking_again_helps():
     class Silent(Manifests):
         async def find(self, wanted: Reference) -> Found | None:
-            raise Unreachable("no answer")
+            raise ApiServerUnreachable("no answer")
 
-    with pytest.raises(Unreachable):
+    with pytest.raises(ApiServerUnreachable):
         await context_of(Silent(), a_signal())
 
 

@@ -12,8 +12,8 @@ from kubernaut.api.events import AuditEvent
 from kubernaut.api.signals import FailureInfo, SignalProcessing, SignalStatus
 from kubernaut.api.vocabulary import Environment, Phase
 from kubernaut.audit.errors import SpoolFull
-from kubernaut.kube.controller import RequeueAfter, TryAgain
-from kubernaut.kube.errors import Conflict, NotFound, Unreachable
+from kubernaut.kube.controller import RequeueAfter, TransientError
+from kubernaut.kube.errors import ApiServerUnreachable, Conflict, NotFound
 from kubernaut.kube.objects import Key, key_of
 from kubernaut.signalprocessing import trail
 from kubernaut.signalprocessing.config import OnPolicyError, RecordedEvents
@@ -121,7 +121,7 @@ class Unanswering(Manifests):
     async def find(self, wanted: Reference) -> Found | None:
         if self.failures:
             self.failures -= 1
-            raise Unreachable("GET pods: no answer, token=abc123")
+            raise ApiServerUnreachable("GET pods: no answer, token=abc123")
         return await super().find(wanted)
 
 
@@ -209,7 +209,7 @@ async def test_final_signal_is_left_alone():
 async def test_events_are_derived_again_after_a_crash_between_write_and_record():
     bench = Bench(a_signal())
     bench.book.is_full = True
-    with pytest.raises(TryAgain, match="full"):
+    with pytest.raises(TransientError, match="full"):
         await bench.reconcile()
     assert bench.status.phase is Phase.COMPLETED
     restarted = Bench(bench.signals.stored[bench.key])

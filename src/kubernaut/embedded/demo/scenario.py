@@ -19,11 +19,11 @@ import yaml
 from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
 from kubernaut.api.vocabulary import Environment, Priority, Severity, SignalMode
 from kubernaut.embedded.errors import EmbeddedError
-from kubernaut.kube.client import Client, Selection
+from kubernaut.kube.client import Client, ListOptions
 from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.errors import AlreadyExists, NotFound
-from kubernaut.kube.objects import Key, Kind, Raw
-from kubernaut.kube.watch import changes
+from kubernaut.kube.objects import Key, Kind, Unstructured
+from kubernaut.kube.watch import list_and_watch
 
 SIGNALS = Kind(group=GROUP, version=VERSION, kind=KIND, plural=PLURAL, type=SignalProcessing)
 
@@ -94,14 +94,14 @@ def payload(now: datetime) -> bytes:
     return json.dumps(body).encode()
 
 
-def shop() -> list[Raw]:
+def shop() -> list[Unstructured]:
     """The shop's objects, owners before what they own."""
     return [*yaml.load_all(_read("cluster/shop.yaml"), Loader=yaml.CSafeLoader)]
 
 
-def environments(namespace: str) -> Raw:
+def environments(namespace: str) -> Unstructured:
     """The ConfigMap that maps unlabelled namespaces to environments."""
-    manifest: Raw = yaml.load(_read("cluster/environments.yaml"), Loader=yaml.CSafeLoader)
+    manifest: Unstructured = yaml.load(_read("cluster/environments.yaml"), Loader=yaml.CSafeLoader)
     manifest["metadata"]["namespace"] = namespace
     return manifest
 
@@ -122,16 +122,18 @@ async def open_shop(client: Client, namespace: str) -> list[str]:
             continue
         for owner in manifest["metadata"].get("ownerReferences", ()):
             owner["uid"] = uids[owner["kind"], owner["name"]]
-        uids[manifest["kind"], manifest["metadata"]["name"]] = await _create(client, kind.narrowed(Raw), manifest)
+        uids[manifest["kind"], manifest["metadata"]["name"]] = await _create(
+            client, kind.with_type(Unstructured), manifest
+        )
     return skipped
 
 
-def namespace_manifest(name: str) -> Raw:
+def namespace_manifest(name: str) -> Unstructured:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
 async def _require_ours(client: Client) -> None:
-    namespaces: Kind[Raw] = Kind(
+    namespaces: Kind[Unstructured] = Kind(
         group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=dict
     )
     for manifest in shop():
@@ -146,7 +148,7 @@ async def _require_ours(client: Client) -> None:
             raise EmbeddedError(f"this cluster has a namespace {name!r} of its own; the demo leaves it alone")
 
 
-async def _create(client: Client, kind: Kind[Raw], manifest: Raw) -> str:
+async def _create(client: Client, kind: Kind[Unstructured], manifest: Unstructured) -> str:
     try:
         made = await client.create(kind, manifest)
     except AlreadyExists:
@@ -167,7 +169,7 @@ async def post(webhook: str, body: bytes) -> dict[str, Any]:
 async def states(client: Client, namespace: str) -> AsyncIterator[SignalProcessing]:
     """Every state of every signal of the demo as a watch sees it, until all of them have ended."""
     waiting = set(EXPECTED)
-    async with aclosing(changes(client, SIGNALS, Selection(namespace=namespace))) as following:
+    async with aclosing(list_and_watch(client, SIGNALS, ListOptions(namespace=namespace))) as following:
         async for change in following:
             signal = change.object
             if signal is None or signal.spec.signal.name not in EXPECTED:
