@@ -1,4 +1,4 @@
-"""Builders of audit events, and a DataStorage double that speaks HTTP and answers as it is told."""
+"""Builders of audit events, and a DataStorage server that speaks HTTP and answers as it is told."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,8 +16,8 @@ from kubernaut.api.problems import CONTENT_TYPE, Slug, problem
 from kubernaut.api.vocabulary import Outcome
 from kubernaut.ops.http.server import Listen, open_server
 
-Answer = Callable[[list[AuditEvent], bytes], Response | None]
-"""What to say to a batch; None stores it."""
+Respond = Callable[[list[AuditEvent], bytes], Response | None]
+"""The response to a batch; None stores it."""
 
 
 def an_event(
@@ -45,17 +45,17 @@ def number_of(event: AuditEvent) -> int:
     return msgspec.json.decode(event.event_data)["number"]
 
 
-def refuse(status: int, slug: Slug = Slug.VALIDATION, detail: str = "no", **headers: str) -> Response:
+def problem_response(status: int, slug: Slug = Slug.VALIDATION, detail: str = "no", **headers: str) -> Response:
     document = problem(slug, status, "No", detail)
     return Response(msgspec.json.encode(document), status, headers, media_type=CONTENT_TYPE)
 
 
-class Double:
-    """A store in memory. `answer` decides about each batch; ids are kept once, as in the real one."""
+class FakeDataStorage:
+    """A store in memory. `respond` decides about each batch; ids are kept once, as in the real one."""
 
     def __init__(self) -> None:
         self.url = ""
-        self.answer: Answer = lambda events, body: None
+        self.respond: Respond = lambda events, body: None
         self.stored: dict[UUID, AuditEvent] = {}
         self.batches: list[int] = []
 
@@ -67,9 +67,9 @@ class Double:
         body = await request.body()
         events = msgspec.json.decode(body, type=list[AuditEvent])
         self.batches.append(len(events))
-        said = self.answer(events, body)
-        if said is not None:
-            return said
+        response = self.respond(events, body)
+        if response is not None:
+            return response
         for event in events:
             self.stored.setdefault(event.event_id, event)
         return JSONResponse({"event_ids": [str(event.event_id) for event in events], "message": "stored"}, 201)
@@ -79,8 +79,8 @@ class Double:
 
 
 @asynccontextmanager
-async def open_double(port: int = 0) -> AsyncIterator[Double]:
-    double = Double()
-    async with open_server(double.app(), Listen(port=port), shutdown_timeout=1) as server:
-        double.url = server.url
-        yield double
+async def open_fake_datastorage(port: int = 0) -> AsyncIterator[FakeDataStorage]:
+    fake = FakeDataStorage()
+    async with open_server(fake.app(), Listen(port=port), shutdown_timeout=1) as server:
+        fake.url = server.url
+        yield fake

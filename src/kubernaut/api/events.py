@@ -12,7 +12,7 @@ from msgspec import Meta
 from kubernaut.api.meta import Time
 from kubernaut.api.vocabulary import EventType, Outcome, Phase
 
-MAX_BATCH = 1000
+MAX_BATCH_EVENTS = 1000
 """Events in one batch at most."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=50)]
@@ -204,7 +204,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     """There are further events behind the last one; ask with `after=<its sequence>`."""
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class LedgerFinding(msgspec.Struct, frozen=True, kw_only=True):
     """One row that does not verify, and why."""
 
     sequence: int
@@ -247,4 +247,4 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     heads: list[LedgerHead] = []
     """One per ledger, when everything was verified."""
 
-    findings: list[Finding] = []
+    findings: list[LedgerFinding] = []

@@ -2,43 +2,41 @@
 
 from kubernaut.audit.client import DataStorageClient, open_client
 from kubernaut.audit.config import AuditConfig, ClientConfig, RetryConfig, SpoolConfig
-from kubernaut.audit.delivery import Flushed
+from kubernaut.audit.delivery import FlushResult
 from kubernaut.audit.errors import (
     AuditError,
-    Busy,
-    NotFound,
-    Refused,
+    RequestRejected,
+    RequestTooLarge,
     SpoolError,
     SpoolFull,
     SpoolLocked,
+    StoreBusy,
     StoreClosed,
     StoreError,
-    TooLarge,
-    Unauthorized,
-    Unreachable,
+    StoreUnauthorized,
+    StoreUnreachable,
 )
-from kubernaut.audit.store import AuditStore, open_store
+from kubernaut.audit.store import AuditStore, open_audit
 
 __all__ = [
     "AuditConfig",
     "AuditError",
     "AuditStore",
-    "Busy",
     "ClientConfig",
     "DataStorageClient",
-    "Flushed",
-    "NotFound",
-    "Refused",
+    "FlushResult",
+    "RequestRejected",
+    "RequestTooLarge",
     "RetryConfig",
     "SpoolConfig",
     "SpoolError",
     "SpoolFull",
     "SpoolLocked",
+    "StoreBusy",
     "StoreClosed",
     "StoreError",
-    "TooLarge",
-    "Unauthorized",
-    "Unreachable",
+    "StoreUnauthorized",
+    "StoreUnreachable",
+    "open_audit",
     "open_client",
-    "open_store",
 ]

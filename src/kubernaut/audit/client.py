@@ -12,7 +12,7 @@ import msgspec
 
 from kubernaut.api.events import AuditEvent, EventPage, Timeline, Verification, VerifyRequest
 from kubernaut.audit.config import ClientConfig
-from kubernaut.audit.errors import StoreError, Unreachable, check
+from kubernaut.audit.errors import StoreError, StoreUnreachable, check
 
 EVENTS = "/api/v1/audit/events"
 BATCH = "/api/v1/audit/events/batch"
@@ -92,9 +92,11 @@ class DataStorageClient:
                     method, path, params=params, content=content, headers=headers, timeout=timeout
                 )
         except TimeoutError as error:
-            raise Unreachable(f"network error: {method} {self._url}{path}: no answer within {timeout:g} s") from error
+            raise StoreUnreachable(
+                f"network error: {method} {self._url}{path}: no answer within {timeout:g} s"
+            ) from error
         except (httpx2.TransportError, httpx2.DecodingError) as error:
-            raise Unreachable(
+            raise StoreUnreachable(
                 f"network error: {method} {self._url}{path}: {str(error) or type(error).__name__}"
             ) from error
         check(response)
@@ -115,7 +117,7 @@ class _Token:
             if changed_at != self._changed_at:
                 self._text, self._changed_at = self._path.read_text().strip(), changed_at
         except OSError as error:
-            raise Unreachable(f"the token file {self._path} cannot be read: {error.strerror}") from error
+            raise StoreUnreachable(f"the token file {self._path} cannot be read: {error.strerror}") from error
         return self._text
 
 

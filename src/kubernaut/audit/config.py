@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from kubernaut.api.events import MAX_BATCH
+from kubernaut.api.events import MAX_BATCH_EVENTS
 from kubernaut.ops.settings import Between, Bytes, Seconds
 
 
@@ -37,10 +37,10 @@ class SpoolConfig:
 class RetryConfig:
     """How long to wait after a request that failed; it is tried again for ever."""
 
-    first: Annotated[Seconds, Between(0.001, 60)] = 1.0
+    initial_delay: Annotated[Seconds, Between(0.001, 60)] = 1.0
     """Seconds after the first failure; doubles with each one that follows."""
 
-    most: Annotated[Seconds, Between(0.001, 3600)] = 30.0
+    max_delay: Annotated[Seconds, Between(0.001, 3600)] = 30.0
     """Seconds at most."""
 
 
@@ -54,14 +54,14 @@ class AuditConfig:
 
     retry: RetryConfig = field(default_factory=RetryConfig)
 
-    batch_size: Annotated[int, Between(1, MAX_BATCH)] = 500
+    batch_size: Annotated[int, Between(1, MAX_BATCH_EVENTS)] = 500
     """Events in one request at most."""
 
-    batch_bytes: Annotated[Bytes, Between(1024, 2**26)] = 4 * 2**20
+    max_batch_bytes: Annotated[Bytes, Between(1024, 2**26)] = 4 * 2**20
     """Bytes of events in one request at most, unless a single event is larger."""
 
     flush_interval: Annotated[Seconds, Between(0, 60)] = 0.2
     """Seconds that an event waits for company before it is sent; a full batch goes at once."""
 
-    drain_for: Annotated[Seconds, Between(0, 600)] = 10.0
+    drain_timeout: Annotated[Seconds, Between(0, 600)] = 10.0
     """Seconds to wait for the last batches at shutdown; what is left waits on disk for the next start."""

@@ -14,7 +14,7 @@ import structlog
 
 from kubernaut.audit.client import DataStorageClient
 from kubernaut.audit.config import AuditConfig
-from kubernaut.audit.errors import Busy, Refused, SpoolFull, StoreError, TooLarge, Unauthorized
+from kubernaut.audit.errors import RequestRejected, RequestTooLarge, SpoolFull, StoreBusy, StoreError, StoreUnauthorized
 from kubernaut.audit.metrics import AuditMetrics
 from kubernaut.audit.spool import Spool, Waiting
 from kubernaut.ops.backoff import Backoff
@@ -25,7 +25,7 @@ log = structlog.get_logger("audit-store")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flushed:
+class FlushResult:
     """What a flush came to."""
 
     delivered: int
@@ -50,9 +50,9 @@ class Delivery:
         self._client = client
         self._config = config
         self._metrics = metrics
-        self._backoff = Backoff(initial_delay=config.retry.first, max_delay=config.retry.most)
+        self._backoff = Backoff(initial_delay=config.retry.initial_delay, max_delay=config.retry.max_delay)
         self._most = config.batch_size
-        self._most_bytes = config.batch_bytes
+        self._most_bytes = config.max_batch_bytes
         self._plan: list[int] = []  # sizes of the next batches, while a refused one is taken apart
         self._attempt = 0
         self._hurried = 0
@@ -78,7 +78,7 @@ class Delivery:
                     continue
             await self._changed.wait()
 
-    async def flush(self, timeout: float) -> Flushed:
+    async def flush(self, timeout: float) -> FlushResult:
         """Deliver what was recorded so far without waiting for company, for at most `timeout` seconds."""
         target, before = self._spool.last, self.delivered
         self._hurried += 1
@@ -87,12 +87,12 @@ class Delivery:
             with contextlib.suppress(TimeoutError, SpoolFull):
                 async with asyncio.timeout(timeout):
                     await self._spool.committed(target)
-                    while self._spool.delivered_upto < target and self._spool.waiting:
+                    while self._spool.acked_seq < target and self._spool.waiting:
                         self._progress.clear()
                         await self._progress.wait()
         finally:
             self._hurried -= 1
-        return Flushed(
+        return FlushResult(
             delivered=self.delivered - before,
             waiting=await self._spool.undelivered(target),
             quarantined=self._spool.quarantined,
@@ -131,30 +131,30 @@ class Delivery:
             self._done_with(len(batch))
             self.delivered += len(batch)
             self._metrics.written.inc(len(batch))
-            self._spool.forget(batch[-1].seq, len(batch), sum(event.size for event in batch))
+            self._spool.ack(batch[-1].seq, len(batch), sum(event.size for event in batch))
         finally:
             self._metrics.duration.observe(time.perf_counter() - started)
             self._progress.set()
 
     async def _after(self, error: StoreError, batch: list[Waiting]) -> None:
         match error:
-            case TooLarge() | Refused() if len(batch) == 1:
+            case RequestTooLarge() | RequestRejected() if len(batch) == 1:
                 self._set_aside(batch[0], str(error))
-            case TooLarge(status=413):
+            case RequestTooLarge(status=413):
                 # Kept for good: a limit of the store does not go away, and asking again with each batch costs a trip.
                 self._most_bytes = sum(event.size for event in batch) // 2
                 self._attempt = 0
-            case TooLarge():
+            case RequestTooLarge():
                 self._most = len(batch) // 2
                 self._attempt = 0
-            case Refused():
+            case RequestRejected():
                 self._plan[:1] = _parts(len(batch), str(error))
                 self._attempt = 0
-            case Busy(retry_after=float(delay)):
+            case StoreBusy(retry_after=float(delay)):
                 # The store's word counts even when somebody is in a hurry.
                 await asyncio.sleep(delay)
             case _:
-                if isinstance(error, Unauthorized):
+                if isinstance(error, StoreUnauthorized):
                     log.error("Auth error writing audit batch (token expired or insufficient permissions, will retry)")
                 await self._pause(self._backoff.delay(self._attempt))
 

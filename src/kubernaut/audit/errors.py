@@ -36,40 +36,35 @@ class StoreError(AuditError):
         """Seconds that the store asked to wait, when it did."""
 
 
-class Unreachable(StoreError):
+class StoreUnreachable(StoreError):
     """No answer, or none in time; what was sent may have been stored all the same."""
 
 
-class Busy(StoreError):
+class StoreBusy(StoreError):
     """The store asked to come back later (429, 503)."""
 
 
-class Unauthorized(StoreError):
+class StoreUnauthorized(StoreError):
     """The store does not know who asks, or does not allow it (401, 403)."""
 
 
-class TooLarge(StoreError):
+class RequestTooLarge(StoreError):
     """The request was too large: too many bytes (413), or too many events."""
 
 
-class Refused(StoreError):
+class RequestRejected(StoreError):
     """The content of the request is wrong, and sending it again will not help (400, 409, 422)."""
 
 
-class NotFound(StoreError):
-    """The store knows no such thing (404)."""
-
-
 _BY_STATUS: dict[int, type[StoreError]] = {
-    400: Refused,
-    401: Unauthorized,
-    403: Unauthorized,
-    404: NotFound,
-    409: Refused,
-    413: TooLarge,
-    422: Refused,
-    429: Busy,
-    503: Busy,
+    400: RequestRejected,
+    401: StoreUnauthorized,
+    403: StoreUnauthorized,
+    409: RequestRejected,
+    413: RequestTooLarge,
+    422: RequestRejected,
+    429: StoreBusy,
+    503: StoreBusy,
 }
 
 _LONGEST_TEXT = 2000
@@ -88,7 +83,7 @@ def check(response: httpx2.Response) -> None:
         pass
     else:
         if problem.type == PREFIX + Slug.BATCH_SIZE:
-            error = TooLarge
+            error = RequestTooLarge
         fields = "; ".join(f"{name}: {reason}" for name, reason in problem.field_errors.items())
         text = "; ".join(part for part in (f"{text}: {problem.detail or problem.title}", fields) if part)
     raise error(text[:_LONGEST_TEXT], status=response.status_code, retry_after=_retry_after(response))

@@ -64,16 +64,16 @@ INSERT INTO quarantine (size, event_id, body, reason)
 SELECT ?, ?, ?, 'another event with this id and other content is waiting'
  WHERE EXISTS (SELECT 1 FROM waiting WHERE event_id = ? AND body <> ?)
 """
-_FORGET = "DELETE FROM waiting WHERE seq <= ?"
+_ACK = "DELETE FROM waiting WHERE seq <= ?"
 _QUARANTINE = """
 INSERT INTO quarantine (size, event_id, body, reason) SELECT size, event_id, body, ? FROM waiting WHERE seq = ?
 """
 _HEAD = """
 WITH few AS (SELECT seq, size FROM waiting WHERE seq > ? ORDER BY seq LIMIT ?),
-     fit AS (SELECT seq, size, sum(size) OVER (ORDER BY seq) AS upto FROM few)
+     fit AS (SELECT seq, size, sum(size) OVER (ORDER BY seq) AS up_to FROM few)
 SELECT CAST(group_concat(fit.seq || ' ' || fit.size || ' ' || waiting.body, char(10)) AS BLOB)
   FROM fit JOIN waiting USING (seq)
- WHERE fit.upto <= ? OR fit.upto = fit.size
+ WHERE fit.up_to <= ? OR fit.up_to = fit.size
 """
 _GROUP_BYTES = 16 * 2**20
 _AGAIN_AFTER = 1.0  # seconds between two tries to write, when the disk refuses
@@ -109,11 +109,11 @@ class _Work:
 
     rows: list[tuple[int, int, bytes, bytes]] = field(default_factory=list)
     poison: list[tuple[str, int]] = field(default_factory=list)
-    forget: int = 0
-    settled: list[asyncio.Future[None]] = field(default_factory=list)
+    ack: int = 0
+    synced: list[asyncio.Future[None]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.poison or self.forget or self.settled)
+        return bool(self.rows or self.poison or self.ack or self.synced)
 
 
 class Spool:
@@ -135,7 +135,7 @@ class Spool:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._is_closed = False
         self._is_waking = False
-        self.trouble = ""
+        self.disk_error = ""
         """Why the disk takes nothing at the moment; empty when it does."""
         self.waiting: int = file.waiting
         self.quarantined: int = file.quarantined
@@ -150,7 +150,7 @@ class Spool:
         return self._last
 
     @property
-    def delivered_upto(self) -> int:
+    def acked_seq(self) -> int:
         """Number of the newest event that was forgotten; everything after it waits."""
         return self._forgotten
 
@@ -163,8 +163,8 @@ class Spool:
             raise StoreClosed(
                 "the audit store is closed" if self._is_closed else "the audit store is another process's"
             )
-        if self.trouble:
-            raise SpoolFull(f"{self._file.path} cannot be written: {self.trouble}")
+        if self.disk_error:
+            raise SpoolFull(f"{self._file.path} cannot be written: {self.disk_error}")
         seq, total = self._last, 0
         rows = []
         for event_id, body in entries:
@@ -196,32 +196,32 @@ class Spool:
         self._is_waking = False
         self._wake.set()
 
-    async def committed(self, upto: int | None = None) -> None:
+    async def committed(self, up_to: int | None = None) -> None:
         """Wait until everything appended so far, or up to that number, is on disk.
 
         Raises SpoolFull when the disk refuses; the events are kept and written as soon as it takes them again.
         """
-        upto = self._last if upto is None else upto
-        if self._committed >= upto:
+        up_to = self._last if up_to is None else up_to
+        if self._committed >= up_to:
             return
         future: asyncio.Future[None] = self._loop.create_future()
-        self._waiters.append((upto, future))
+        self._waiters.append((up_to, future))
         await future
 
-    async def head(self, most: int, most_bytes: int) -> list[Waiting]:
+    async def head(self, most: int, max_bytes: int) -> list[Waiting]:
         """The oldest events that wait on disk, in order: at most so many, and so many bytes unless one is larger."""
-        return await asyncio.to_thread(self._file.head, self._forgotten, most, most_bytes)
+        return await asyncio.to_thread(self._file.head, self._forgotten, most, max_bytes)
 
-    def forget(self, upto: int, count: int, size: int) -> None:
+    def ack(self, up_to: int, count: int, size: int) -> None:
         """The store has every event up to that number: `count` events of `size` bytes. They leave with the next write.
 
         After a crash before that write they are sent once more, and the store keeps one.
         """
-        self._forgotten = upto
+        self._forgotten = up_to
         self.waiting -= count
         self.bytes -= size
         with self._lock:
-            self._work.forget = upto
+            self._work.ack = up_to
         self._wake.set()
 
     def quarantine(self, event: Waiting, reason: str) -> None:
@@ -229,25 +229,25 @@ class Spool:
         with self._lock:
             self._work.poison.append((reason, event.seq))
         self.quarantined += 1
-        self.forget(event.seq, 1, 0)
+        self.ack(event.seq, 1, 0)
 
-    async def undelivered(self, upto: int) -> int:
+    async def undelivered(self, up_to: int) -> int:
         """How many events up to that number wait."""
-        on_disk = await asyncio.to_thread(self._file.count, self._forgotten, upto)
-        return on_disk + max(0, upto - self._committed)
+        on_disk = await asyncio.to_thread(self._file.count, self._forgotten, up_to)
+        return on_disk + max(0, up_to - self._committed)
 
-    async def settled(self) -> None:
+    async def synced(self) -> None:
         """Wait until all of it is on disk, what was forgotten and set aside too."""
         future: asyncio.Future[None] = self._loop.create_future()
         with self._lock:
-            self._work.settled.append(future)
+            self._work.synced.append(future)
         self._wake.set()
         await future
 
-    async def in_quarantine(self) -> list[Quarantined]:
+    async def quarantined_events(self) -> list[Quarantined]:
         """Every event that was set aside, oldest first."""
-        await self.settled()
-        return await asyncio.to_thread(self._file.in_quarantine)
+        await self.synced()
+        return await asyncio.to_thread(self._file.quarantined_events)
 
     async def aclose(self) -> None:
         """Write what is left and end; raises SpoolError when the disk does not take it."""
@@ -261,7 +261,7 @@ class Spool:
             self._file.close()
         lost = len(self._work.rows)
         if lost:
-            raise SpoolError(f"{lost} audit events were lost, {self._file.path} cannot be written: {self.trouble}")
+            raise SpoolError(f"{lost} audit events were lost, {self._file.path} cannot be written: {self.disk_error}")
 
     # The writer thread
 
@@ -290,11 +290,11 @@ class Spool:
                 with self._lock:
                     self._work.rows[:0] = chain.from_iterable(groups[index:])
                     self._work.poison[:0] = work.poison
-                    self._work.forget = max(self._work.forget, work.forget)
-                    self._work.settled[:0] = work.settled
+                    self._work.ack = max(self._work.ack, work.ack)
+                    self._work.synced[:0] = work.synced
                 self._tell(self._failed, f"{error}")
                 return False
-            self._tell(self._done, rows[-1][0] if rows else 0, skipped, part.settled)
+            self._tell(self._done, rows[-1][0] if rows else 0, skipped, part.synced)
         return True
 
     def _tell(self, what: Callable[..., None], *arguments: object) -> None:
@@ -303,15 +303,15 @@ class Spool:
 
     # Its reports, on the event loop
 
-    def _done(self, upto: int, skipped: "_Skipped", settled: list[asyncio.Future[None]]) -> None:
-        if self.trouble:
-            log.info("Audit spool takes events again", path=str(self._file.path))
-        self.trouble = ""
-        self._committed = max(self._committed, upto)
+    def _done(self, up_to: int, skipped: "_Skipped", synced: list[asyncio.Future[None]]) -> None:
+        if self.disk_error:
+            log.info("Audit spool writable again", path=str(self._file.path))
+        self.disk_error = ""
+        self._committed = max(self._committed, up_to)
         self.waiting -= skipped.events
         self.bytes -= skipped.bytes
         self.quarantined += skipped.clashes
-        ready = [*settled, *(future for seq, future in self._waiters if seq <= self._committed)]
+        ready = [*synced, *(future for seq, future in self._waiters if seq <= self._committed)]
         self._waiters = [(seq, future) for seq, future in self._waiters if seq > self._committed]
         for future in ready:
             if not future.done():
@@ -319,9 +319,9 @@ class Spool:
         self.on_commit()
 
     def _failed(self, reason: str) -> None:
-        if not self.trouble:
-            log.error("Audit spool cannot be written", path=str(self._file.path), error=reason)
-        self.trouble = reason
+        if not self.disk_error:
+            log.error("Audit spool write failed", path=str(self._file.path), error=reason)
+        self.disk_error = reason
         waiters, self._waiters = self._waiters, []
         for _, future in waiters:
             if not future.done():
@@ -382,8 +382,8 @@ class _File:
                 if cursor.rowcount != len(rows):
                     skipped = self._skipped(rows, skipped)
             self._writer.executemany(_QUARANTINE, work.poison)
-            if work.forget:
-                self._writer.execute(_FORGET, (work.forget,))
+            if work.ack:
+                self._writer.execute(_ACK, (work.ack,))
             self._writer.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -404,23 +404,23 @@ class _File:
             events, size, clashes = events + 1, size + row_size * (1 - clashed), clashes + clashed
         return _Skipped(events, size, clashes)
 
-    def head(self, after: int, most: int, most_bytes: int) -> list[Waiting]:
+    def head(self, after: int, most: int, max_bytes: int) -> list[Waiting]:
         with self._reading:
-            (text,) = self._reader.execute(_HEAD, (after, most, most_bytes)).fetchone()
+            (text,) = self._reader.execute(_HEAD, (after, most, max_bytes)).fetchone()
         if text is None:
             return []
         parts = (line.split(b" ", 2) for line in text.split(b"\n"))
         # Sorted: SQLite does not promise the order of an aggregate.
         return sorted(Waiting(int(seq), int(size), body) for seq, size, body in parts)
 
-    def count(self, after: int, upto: int) -> int:
+    def count(self, after: int, up_to: int) -> int:
         with self._reading:
             (count,) = self._reader.execute(
-                "SELECT count(*) FROM waiting WHERE seq > ? AND seq <= ?", (after, upto)
+                "SELECT count(*) FROM waiting WHERE seq > ? AND seq <= ?", (after, up_to)
             ).fetchone()
         return int(count)
 
-    def in_quarantine(self) -> list[Quarantined]:
+    def quarantined_events(self) -> list[Quarantined]:
         with self._reading:
             rows = self._reader.execute("SELECT event_id, body, reason, quarantined_at FROM quarantine ORDER BY seq")
             return [Quarantined(*row) for row in rows]

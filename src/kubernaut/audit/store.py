@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from kubernaut.api.events import AuditEvent
 from kubernaut.audit.client import DataStorageClient, open_client
 from kubernaut.audit.config import AuditConfig
-from kubernaut.audit.delivery import Delivery, Flushed
+from kubernaut.audit.delivery import Delivery, FlushResult
 from kubernaut.audit.errors import SpoolFull, StoreClosed
 from kubernaut.audit.metrics import AuditMetrics
 from kubernaut.audit.spool import Entry, Spool, open_spool
@@ -62,7 +62,7 @@ class AuditStore:
         """Wait until everything recorded so far is on disk; SpoolFull when the disk does not take it."""
         await self._spool.committed()
 
-    async def flush(self, timeout: float) -> Flushed:
+    async def flush(self, timeout: float) -> FlushResult:
         """Deliver what was recorded so far, for at most `timeout` seconds, and say what came of it."""
         return await self._delivery.flush(timeout)
 
@@ -91,13 +91,13 @@ class AuditStore:
 
 
 @asynccontextmanager
-async def open_store(
+async def open_audit(
     config: AuditConfig, service: str, registry: CollectorRegistry | None = None
 ) -> AsyncIterator[AuditStore]:
     """The audit store of this process; what an earlier one left in the spool is delivered first.
 
-    DataStorage need not be there. At the end the last batches are delivered for at most `drain_for` seconds, and what
-    is left waits on disk. Raises SpoolLocked when another process uses the directory.
+    DataStorage need not be running. At the end the last batches are delivered for at most `drain_timeout` seconds, and
+    what is left waits on disk. Raises SpoolLocked when another process uses the directory.
     """
     failure: BaseException | None = None
     metrics = AuditMetrics(service, registry)
@@ -120,7 +120,7 @@ async def open_store(
                 failure = error
             finally:
                 if not sending.done():
-                    await store._drain(config.drain_for)  # noqa: SLF001
+                    await store._drain(config.drain_timeout)  # noqa: SLF001
                 sending.cancel()
     if failure:
         raise failure

@@ -40,7 +40,7 @@ class ServerConfig:
     max_body_size: Annotated[Bytes, Between(1024, 50 * 2**20)] = 5 * 2**20
     """Bytes of one request's body."""
 
-    max_waiting: Annotated[int, Between(1000, 1_000_000)] = 20_000
+    max_waiting_events: Annotated[int, Between(1000, 1_000_000)] = 20_000
     """Events admitted and not yet committed, over all requests; beyond it the answer is 503 with Retry-After."""
 
     shutdown_timeout: Annotated[Seconds, Between(0, 600)] = 60.0

@@ -9,20 +9,20 @@ import asyncpg
 import structlog
 
 from kubernaut.datastorage.config import DatabaseConfig
-from kubernaut.datastorage.errors import CannotStart, DataStorageError, Unreachable
+from kubernaut.datastorage.errors import CannotStart, DatabaseUnavailable, DataStorageError
 
 log = structlog.get_logger("datastorage")
 
 WRITERS = 2
 """Connections that are not for reading."""
 
-_REFUSED = (
+_REJECTED = (
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
 )
-_ABSENT = (
+_UNAVAILABLE = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -39,15 +39,17 @@ _ABSENT = (
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the driver's errors into ours: CannotStart where waiting does not help, Unreachable where it does."""
+    """Translate the driver's errors: CannotStart where retrying does not help, DatabaseUnavailable where it does."""
     try:
         yield
     except DataStorageError:
         raise
-    except _REFUSED as error:
-        raise CannotStart(f"PostgreSQL refuses us: {error}; check user, password and database name") from error
-    except _ABSENT as error:
-        raise Unreachable(f"PostgreSQL cannot be used: {str(error) or type(error).__name__}") from error
+    except _REJECTED as error:
+        raise CannotStart(
+            f"PostgreSQL rejected the connection: {error}; check user, password and database name"
+        ) from error
+    except _UNAVAILABLE as error:
+        raise DatabaseUnavailable(f"PostgreSQL unavailable: {str(error) or type(error).__name__}") from error
 
 
 def session(*, statement_timeout: float, lock_timeout: float, **more: str) -> dict[str, str]:
@@ -64,7 +66,7 @@ def session(*, statement_timeout: float, lock_timeout: float, **more: str) -> di
 
 
 async def connect(dsn: str, *, timeout: float, statement_timeout: float, lock_timeout: float) -> asyncpg.Connection:
-    """One connection. Raises CannotStart or Unreachable."""
+    """One connection. Raises CannotStart or DatabaseUnavailable."""
     with translated():
         return await asyncpg.connect(
             dsn,
@@ -90,12 +92,17 @@ async def connect_writer(config: DatabaseConfig) -> asyncpg.Connection:
 
 
 async def wait_for_database(config: DatabaseConfig) -> asyncpg.Connection:
-    """The first writing connection, after as many attempts as configured. Raises CannotStart at once when refused."""
+    """The first writing connection, retried up to `connect_attempts` times. CannotStart at once when rejected."""
     for attempt in range(1, config.connect_attempts + 1):
         try:
             return await connect_writer(config)
-        except Unreachable as error:
-            log.warning("PostgreSQL is not there yet", attempt=attempt, of=config.connect_attempts, error=str(error))
+        except DatabaseUnavailable as error:
+            log.warning(
+                "PostgreSQL not ready, retrying",
+                attempt=attempt,
+                max_attempts=config.connect_attempts,
+                error=str(error),
+            )
             if attempt == config.connect_attempts:
                 raise CannotStart(
                     f"{error}; gave up on {config.host}:{config.port} after {attempt} attempts"

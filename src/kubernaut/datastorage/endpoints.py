@@ -18,10 +18,10 @@ from kubernaut.api.events import BatchCreated, BatchResults, EventCreated, Event
 from kubernaut.api.problems import CONTENT_TYPE, Slug, problem
 from kubernaut.datastorage import intake, parameters
 from kubernaut.datastorage.config import ServerConfig
-from kubernaut.datastorage.errors import Busy, Conflict, DataStorageError, ParentMissing
+from kubernaut.datastorage.errors import DataStorageError, EventConflict, ParentMissing, QueueFull
 from kubernaut.datastorage.intake import Entry, Refused
 from kubernaut.datastorage.metrics import Metrics
-from kubernaut.datastorage.reading import BadCursor
+from kubernaut.datastorage.reader import InvalidCursor
 from kubernaut.datastorage.store import Store
 from kubernaut.ops.health import Health
 
@@ -91,7 +91,7 @@ class Endpoints:
             outcomes = await self._store.append(entries)
             for outcome in outcomes:
                 if outcome is not None:
-                    status = "conflict" if isinstance(outcome, Conflict) else "refused"
+                    status = "conflict" if isinstance(outcome, EventConflict) else "refused"
                     raise outcome
             status = "success"
         finally:
@@ -108,7 +108,7 @@ class Endpoints:
                 results.append(EventResult(index=index, status=400, detail=str(entry)))
                 continue
             outcome = next(outcomes)
-            status = 201 if outcome is None else 409 if isinstance(outcome, Conflict) else 400
+            status = 201 if outcome is None else 409 if isinstance(outcome, EventConflict) else 400
             detail = None if outcome is None else str(outcome)
             results.append(EventResult(index=index, status=status, event_id=entry.event.event_id, detail=detail))
             self._metrics.answered([entry], "success" if outcome is None else "refused")
@@ -121,7 +121,7 @@ class Endpoints:
         filters, page = parameters.query(request.query_params, datetime.now(UTC))
         try:
             return _json(await self._store.read.page(filters, page))
-        except BadCursor as error:
+        except InvalidCursor as error:
             raise Refused(Slug.VALIDATION, str(error), {"cursor": str(error)}) from error
 
     async def timeline(self, request: Request) -> Response:
@@ -134,7 +134,7 @@ class Endpoints:
         return _json(await self._store.read.timeline(correlation_id, after=after, limit=limit))
 
     async def verify(self, request: Request) -> Response:
-        """Walk one correlation or everything; 200 also when something is wrong, which the answer says."""
+        """Verifier one correlation or everything; 200 also when something is wrong, which the answer says."""
         body = await self._body(request)
         try:
             wanted = _decode_verify(body or b"{}")
@@ -178,9 +178,9 @@ def application(
     endpoints = Endpoints(store, config, metrics)
     handlers: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
         Refused: _refused(metrics),
-        Conflict: _conflict,
+        EventConflict: _conflict,
         ParentMissing: _parent_missing,
-        Busy: _unavailable,
+        QueueFull: _unavailable,
         DataStorageError: _unavailable,
         HTTPException: _http,
         ClientDisconnect: _disconnected,
@@ -229,7 +229,7 @@ def _refused(metrics: Metrics) -> Callable[[Request, Any], Awaitable[Response]]:
     return answer
 
 
-async def _conflict(request: Request, error: Conflict) -> Response:
+async def _conflict(request: Request, error: EventConflict) -> Response:
     errors = {f"[{error.index}].event_id": "stored with other content"}
     return _problem(request, Slug.CONFLICT, 409, "Conflict", str(error), field_errors=errors)
 

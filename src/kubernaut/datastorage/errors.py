@@ -19,15 +19,15 @@ class EditedMigration(CannotStart):
     """An applied migration no longer has the text it was applied with."""
 
 
-class Unreachable(DataStorageError):
+class DatabaseUnavailable(DataStorageError):
     """PostgreSQL does not answer; nothing was stored as far as we know, and trying again is right."""
 
 
-class Busy(DataStorageError):
+class QueueFull(DataStorageError):
     """Too much is waiting to be written; nothing was stored."""
 
 
-class Conflict(DataStorageError):
+class EventConflict(DataStorageError):
     """An event with this id and other content is in the ledger; the attempt is kept as evidence."""
 
     def __init__(self, index: int, event_id: UUID) -> None:

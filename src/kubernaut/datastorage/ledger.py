@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from kubernaut.datastorage import chain
-from kubernaut.datastorage.errors import Conflict, ParentMissing
+from kubernaut.datastorage.errors import EventConflict, ParentMissing
 from kubernaut.datastorage.intake import Entry
 
 
@@ -30,7 +30,7 @@ class Evidence:
     stored_content_hash: bytes
 
 
-Outcome = Conflict | ParentMissing | None
+Outcome = EventConflict | ParentMissing | None
 """What became of one event: None when it is stored."""
 
 
@@ -80,7 +80,7 @@ def _decide_one(request: Request, known: dict[int, bytes], plan: Plan) -> list[O
                 mine[number] = entry.content_hash
                 new.append(entry)
         elif seen != entry.content_hash:
-            outcome = Conflict(index, event.event_id)
+            outcome = EventConflict(index, event.event_id)
             plan.evidence.append(Evidence(entry=entry, stored_content_hash=seen))
         failed = failed or outcome is not None
         outcomes.append(outcome)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from kubernaut.api.problems import Slug
 from kubernaut.api.vocabulary import Outcome
 from kubernaut.datastorage.intake import Refused
-from kubernaut.datastorage.reading import Filters, Page
+from kubernaut.datastorage.reader import Filters, PageRequest
 
 DEFAULT_LIMIT = 50
-MOST = 1000
+MAX_LIMIT = 1000
 
 ALIASES = {"service": "event_category", "outcome": "event_outcome", "resource_namespace": "namespace"}
 """Parameter names of December 2025."""
@@ -36,7 +36,7 @@ _GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _IN_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def query(given: Mapping[str, str], now: datetime) -> tuple[Filters, Page]:
+def query(given: Mapping[str, str], now: datetime) -> tuple[Filters, PageRequest]:
     """The filters and the page that the parameters ask for; unknown ones are ignored. Raises Refused."""
     values = {ALIASES.get(name, name): value for name, value in given.items() if name in ALIASES} | {
         name: value for name, value in given.items() if name not in ALIASES
@@ -58,8 +58,8 @@ def query(given: Mapping[str, str], now: datetime) -> tuple[Filters, Page]:
     cursor = values.get("cursor") or None
     if cursor and offset:
         raise _refused("offset", "a cursor and an offset exclude each other")
-    limit = whole("limit", values.get("limit", ""), default=DEFAULT_LIMIT, low=1, high=MOST)
-    return filters, Page(limit=limit, offset=offset, cursor=cursor)
+    limit = whole("limit", values.get("limit", ""), default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
+    return filters, PageRequest(limit=limit, offset=offset, cursor=cursor)
 
 
 def whole(name: str, text: str, *, default: int, low: int, high: int) -> int:

@@ -7,7 +7,7 @@ import msgspec
 
 from kubernaut.api.events import StoredEvent
 from kubernaut.datastorage import canonical, chain
-from kubernaut.datastorage.verification import Checked
+from kubernaut.datastorage.verification import StoredRow
 
 EVENT_COLUMNS = (
     "event_id",
@@ -72,7 +72,7 @@ def record(event: chain.Event) -> tuple[object, ...]:
     )
 
 
-def checked(record: Mapping[str, Any]) -> Checked:
+def stored_row(record: Mapping[str, Any]) -> StoredRow:
     """A row as the statements `ledger_rows` and `correlation_rows` return it."""
     row = chain.Row(
         record["shard"],
@@ -87,7 +87,7 @@ def checked(record: Mapping[str, Any]) -> Checked:
         record["event_hash"],
         record["link_hash"],
     )
-    return Checked(row=row, payload=event_of(record) if record["event_id"] is not None else None)
+    return StoredRow(row=row, payload=event_of(record) if record["event_id"] is not None else None)
 
 
 def event_of(record: Mapping[str, Any]) -> chain.Event:

@@ -22,13 +22,13 @@ import structlog
 
 from kubernaut.datastorage import chain, database, ledger, partitions, rows
 from kubernaut.datastorage.config import DataStorageConfig
-from kubernaut.datastorage.errors import Busy, CannotStart, DataStorageError, ParentMissing, Unreachable
+from kubernaut.datastorage.errors import CannotStart, DatabaseUnavailable, DataStorageError, ParentMissing, QueueFull
 from kubernaut.datastorage.intake import Entry
 from kubernaut.datastorage.ledger import Head, Outcome, Plan, Request
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.migrate import require_migrated
 from kubernaut.datastorage.queries import QUERIES
-from kubernaut.datastorage.reading import Reader
+from kubernaut.datastorage.reader import Reader
 
 log = structlog.get_logger("datastorage")
 
@@ -111,13 +111,13 @@ class Store:
     async def append(self, entries: Sequence[Entry], *, strict: bool = True) -> list[Outcome]:
         """Store the events and answer for each of them: None when it is on disk, or why it is not.
 
-        A strict request stores all or nothing. Raises Busy when too much is waiting and Unreachable when PostgreSQL
-        does not answer; then sending the same events again is right, because ids make it harmless.
+        A strict request stores all or nothing. Raises QueueFull when too much is waiting and DatabaseUnavailable when
+        PostgreSQL does not answer; then sending the same events again is right, because ids make it harmless.
         """
         if self._closing:
-            raise Unreachable("the store is closing")
-        if self._waiting and self._waiting_events + len(entries) > self._config.server.max_waiting:
-            raise Busy(f"{self._waiting_events} events are waiting to be written")
+            raise DatabaseUnavailable("the store is closing")
+        if self._waiting and self._waiting_events + len(entries) > self._config.server.max_waiting_events:
+            raise QueueFull(f"{self._waiting_events} events are waiting to be written")
         answer: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(request=Request(entries=entries, strict=strict), answer=answer))
         self._count(len(entries))
@@ -141,7 +141,7 @@ class Store:
             try:
                 await self._serve(lane, group)
             except BaseException:
-                self._fail(group.waiting, Unreachable("the store was stopped while it wrote"))
+                self._fail(group.waiting, DatabaseUnavailable("the store was stopped while it wrote"))
                 raise
             finally:
                 self._writing.discard(group)
@@ -169,7 +169,7 @@ class Store:
         """Commit a group and answer each of its requests; never raises because of them."""
         try:
             outcomes = await self._commit_or_retry(lane, group)
-        except (Unreachable, CannotStart) as error:
+        except (DatabaseUnavailable, CannotStart) as error:
             self._fail(group.waiting, error)
             self._disconnect(lane)
         except Exception as error:  # noqa: BLE001 - the loop outlives its groups; each request gets its answer

@@ -77,7 +77,7 @@ class DataStorageConfig:
         return AuditConfig(
             spool=SpoolConfig(directory=self.spool_dir),
             client=ClientConfig(url=self.url, timeout=self.timeout),
-            drain_for=self.drain_for,
+            drain_timeout=self.drain_for,
         )
 
 

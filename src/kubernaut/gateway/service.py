@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from kubernaut.api.remediation import RemediationRequest
-from kubernaut.audit import open_store
+from kubernaut.audit import open_audit
 from kubernaut.gateway.config import GatewayConfig
 from kubernaut.gateway.endpoints import PROMETHEUS, Endpoints, application
 from kubernaut.gateway.intake import INDEXES, Intake
@@ -54,7 +54,7 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
     reach = ClientConfig(kubeconfig=config.kubeconfig, field_manager=FIELD_MANAGER)
     async with (
         open_client(reach) as client,
-        open_store(config.datastorage.audit(), SERVICE, registry) as store,
+        open_audit(config.datastorage.audit(), SERVICE, registry) as store,
     ):
         caches = [Informer(client, kind, indexes={BY_NAME: _name_of}) for kind in CACHED]
         settings = replace(config.intake, namespace=config.intake.namespace or client.namespace)

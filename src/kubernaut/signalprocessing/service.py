@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from kubernaut.api.signals import SignalProcessing
 from kubernaut.audit.config import AuditConfig, SpoolConfig
 from kubernaut.audit.config import ClientConfig as StoreConfig
-from kubernaut.audit.store import AuditStore, open_store
+from kubernaut.audit.store import AuditStore, open_audit
 from kubernaut.kube.client import Client, ClientConfig, ListOptions, open_client
 from kubernaut.kube.controller import Controller, enqueue
 from kubernaut.kube.events import EventRecorder, RecorderConfig, open_recorder
@@ -86,7 +86,7 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
     metrics, kube_metrics = ProcessingMetrics(registry), KubeMetrics(registry)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        store = await enter(open_store(_audit(config), "signalprocessing", registry))
+        store = await enter(open_audit(_audit(config), "signalprocessing", registry))
         policy = await enter(open_live_policy(config.classifier, metrics.policy))
         modes = await enter(_open_modes(config.classifier.signal_modes))
         client = await enter(open_client(ClientConfig(kubeconfig=config.kubeconfig, field_manager=ACTOR)))
@@ -296,5 +296,5 @@ def _audit(config: SignalProcessingConfig) -> AuditConfig:
         client=replace(StoreConfig(), url=store.url, timeout=store.timeout),
         batch_size=store.buffer.batch_size,
         flush_interval=store.buffer.flush_interval,
-        drain_for=store.drain_for,
+        drain_timeout=store.drain_for,
     )

@@ -9,13 +9,13 @@ import pytest
 from kubernaut.audit import (
     AuditConfig,
     ClientConfig,
-    NotFound,
-    Refused,
+    RequestRejected,
     RetryConfig,
     SpoolConfig,
-    Unreachable,
+    StoreError,
+    StoreUnreachable,
+    open_audit,
     open_client,
-    open_store,
 )
 from kubernaut.datastorage.config import DatabaseConfig, DataStorageConfig, ServerConfig
 from kubernaut.datastorage.migrate import migrate
@@ -38,14 +38,14 @@ def a_config(directory: Path, url: str) -> AuditConfig:
     return AuditConfig(
         spool=SpoolConfig(directory=directory),
         client=ClientConfig(url=url, timeout=10),
-        retry=RetryConfig(first=0.02, most=0.1),
+        retry=RetryConfig(initial_delay=0.02, max_delay=0.1),
     )
 
 
 async def test_recorded_events_stand_in_the_ledger_once_and_in_order(tmp_path, url):
     events = [an_event(number, correlation=f"rr-{number % 3}") for number in range(900)]
     async with (
-        open_store(a_config(tmp_path / "one", url), "test") as store,
+        open_audit(a_config(tmp_path / "one", url), "test") as store,
         open_client(ClientConfig(url=url)) as client,
     ):
         for start in range(0, 900, 30):
@@ -70,14 +70,14 @@ async def test_recorded_events_stand_in_the_ledger_once_and_in_order(tmp_path, u
 
 async def test_events_that_the_ledger_refuses_are_set_aside_with_its_words(tmp_path, url):
     first = an_event(1)
-    async with open_store(a_config(tmp_path / "one", url), "test") as store:
+    async with open_audit(a_config(tmp_path / "one", url), "test") as store:
         store.record([first])
         await store.flush(10)
         changed = an_event(2, event_id=first.event_id)
         store.record([an_event(3), changed, an_event(4, data=b"[1, 2]"), an_event(5)])
 
         flushed = await store.flush(20)
-        reasons = [event.reason for event in await store._spool.in_quarantine()]
+        reasons = [event.reason for event in await store._spool.quarantined_events()]
 
     assert (flushed.delivered, flushed.quarantined, flushed.waiting) == (2, 2, 0)
     assert "409" in reasons[0]
@@ -87,15 +87,16 @@ async def test_events_that_the_ledger_refuses_are_set_aside_with_its_words(tmp_p
 async def test_the_client_says_what_the_store_says(url):
     async with open_client(ClientConfig(url=url)) as client:
         await client.send([an_event(1)])
-        with pytest.raises(Refused, match="returned status 400: Bad Request: "):
+        with pytest.raises(RequestRejected, match="returned status 400: Bad Request: "):
             await client.send([])
-        with pytest.raises(Refused, match="limit"):
+        with pytest.raises(RequestRejected, match="limit"):
             await client.query({"limit": 100_000})
         assert (await client.timeline("no such correlation? 100%")).events == []
 
     async with open_client(ClientConfig(url=f"{url}/elsewhere")) as lost:
-        with pytest.raises(NotFound):
+        with pytest.raises(StoreError) as caught:
             await lost.verify()
+        assert caught.value.status == 404
     async with open_client(ClientConfig(url="http://127.0.0.1:9", timeout=1)) as alone:
-        with pytest.raises(Unreachable, match=r"network error: POST http://127.0.0.1:9/api/v1/audit"):
+        with pytest.raises(StoreUnreachable, match=r"network error: POST http://127.0.0.1:9/api/v1/audit"):
             await alone.send([an_event(event_id=uuid4())])

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from kubernaut.audit import AuditConfig, ClientConfig, RetryConfig, SpoolConfig, open_store
-from support.audit import an_event, open_double
+from kubernaut.audit import AuditConfig, ClientConfig, RetryConfig, SpoolConfig, open_audit
+from support.audit import an_event, open_fake_datastorage
 
 
 def a_config(directory: Path, url: str) -> AuditConfig:
     return AuditConfig(
         spool=SpoolConfig(directory=directory),
         client=ClientConfig(url=url, timeout=5),
-        retry=RetryConfig(first=0.01, most=0.05),
+        retry=RetryConfig(initial_delay=0.01, max_delay=0.05),
         batch_size=20,
         flush_interval=0.001,
     )
@@ -24,7 +24,7 @@ def a_config(directory: Path, url: str) -> AuditConfig:
 
 async def recorder(directory: Path, url: str, first: int) -> None:
     """Record for ever, three events at a time, and print the number of each last one that is on disk."""
-    async with open_store(a_config(directory, url), "test") as store:
+    async with open_audit(a_config(directory, url), "test") as store:
         number = first
         while True:
             store.record([an_event(number + i) for i in range(3)])
@@ -36,8 +36,8 @@ async def recorder(directory: Path, url: str, first: int) -> None:
 @pytest.mark.parametrize("is_up", [True, False], ids=["store-up", "store-down"])
 async def test_killed_recorders_lose_nothing_they_acknowledged(tmp_path, is_up):
     chance = random.Random(11)
-    async with open_double() as double:
-        url = double.url if is_up else "http://127.0.0.1:9"
+    async with open_fake_datastorage() as server:
+        url = server.url if is_up else "http://127.0.0.1:9"
         acknowledged: list[int] = []
         for life in range(3):
             first = 1_000_000 * life
@@ -63,10 +63,10 @@ async def test_killed_recorders_lose_nothing_they_acknowledged(tmp_path, is_up):
                 await process.communicate()
             acknowledged += range(first, last)
 
-        async with open_store(a_config(tmp_path, double.url), "test") as store:
+        async with open_audit(a_config(tmp_path, server.url), "test") as store:
             assert (await store.flush(20)).is_complete
 
-    numbers = double.numbers
+    numbers = server.numbers
     assert set(acknowledged) <= set(numbers)
     assert len(set(numbers)) == len(numbers)
     assert numbers == sorted(numbers)

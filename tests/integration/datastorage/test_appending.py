@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kubernaut.api.events import VerifyRequest
-from kubernaut.datastorage.errors import Conflict, ParentMissing
+from kubernaut.datastorage.errors import EventConflict, ParentMissing
 from kubernaut.datastorage.intake import Entry
 from kubernaut.datastorage.ledger import Outcome
 from kubernaut.datastorage.store import Store
@@ -68,7 +68,7 @@ class Model:
             if seen is not None:
                 same = seen.content_hash == entry.content_hash
                 self.conflicts += not same
-                expected.append(None if same else Conflict)
+                expected.append(None if same else EventConflict)
             elif parent is not None and parent not in self.stored and parent not in mine:
                 expected.append(ParentMissing)
             else:
@@ -171,7 +171,7 @@ async def test_other_content_under_a_stored_id_is_kept_as_evidence(store: Store,
 
     outcomes = await store.append([an_entry(), edited])
 
-    assert kinds(outcomes) == [None, Conflict]
+    assert kinds(outcomes) == [None, EventConflict]
     assert len(await ledger_of(sql)) == 1
     row = await sql.fetchrow("SELECT * FROM audit_conflicts")
     assert row["event_id"] == stored.event.event_id
@@ -263,6 +263,6 @@ async def test_group_that_needs_the_one_before_it_waits_for_it(store: Store, sql
 
     assert answers[0] == [None] * 700
     assert answers[1] == [None] * 400
-    assert kinds(answers[2]) == [None, Conflict]
+    assert kinds(answers[2]) == [None, EventConflict]
     assert len(await ledger_of(sql)) == 1001
     assert (await store.read.verify(VerifyRequest())).is_valid

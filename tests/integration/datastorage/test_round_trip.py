@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kubernaut.api.events import StoredEvent, VerifyRequest
 from kubernaut.datastorage import canonical, chain, intake
-from kubernaut.datastorage.reading import Filters, Page
+from kubernaut.datastorage.reader import Filters, PageRequest
 from kubernaut.datastorage.store import Store
 from support.ledger_events import NOW, a_body, a_wire_event
 
@@ -104,7 +104,7 @@ async def test_every_field_comes_back_as_it_was_admitted(
     assert admitted_again(stored) == entry.event
     verification = await store.read.verify(VerifyRequest(correlation_id=correlation))
     assert verification.is_valid, verification.findings
-    page = await store.read.page(Filters(correlation_id=correlation), Page())
+    page = await store.read.page(Filters(correlation_id=correlation), PageRequest())
     assert [found.event_id for found in page.data] == [entry.event.event_id]
 
 

@@ -20,7 +20,7 @@ from kubernaut.kube.client import Client, ClientConfig, ListOptions, open_client
 from kubernaut.kube.errors import AlreadyExists
 from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata, Unstructured
 from support.alerts import a_webhook
-from support.audit import Double, open_double
+from support.audit import FakeDataStorage, open_fake_datastorage
 from support.eventually import eventually
 from support.kinds import NAMESPACE
 
@@ -128,8 +128,8 @@ async def cluster(kubernetes_with_crds: Path) -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture
-async def store() -> AsyncIterator[Double]:
-    async with open_double() as double:
+async def store() -> AsyncIterator[FakeDataStorage]:
+    async with open_fake_datastorage() as double:
         yield double
 
 
@@ -169,7 +169,7 @@ async def open_gateway(
 
 
 @pytest.fixture
-def opened(cluster: Cluster, store: Double, tmp_path: Path) -> Opened:
+def opened(cluster: Cluster, store: FakeDataStorage, tmp_path: Path) -> Opened:
     """Start a gateway the way production does; each one of a test has a spool of its own."""
     spools = itertools.count(1)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from kubernaut.api.vocabulary import Label
-from kubernaut.audit import AuditConfig, SpoolConfig, open_store
+from kubernaut.audit import AuditConfig, SpoolConfig, open_audit
 from kubernaut.audit import ClientConfig as StoreConfig
 from kubernaut.gateway.alertmanager import decode
 from kubernaut.gateway.config import IntakeConfig
@@ -19,13 +19,13 @@ from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.informer import Informer
 from kubernaut.kube.objects import Key
 from support.alerts import a_webhook, an_alert, over
-from support.audit import Double
+from support.audit import FakeDataStorage
 from support.eventually import eventually
 
 pytestmark = pytest.mark.kubernetes
 
 
-def types(store: Double) -> list[str]:
+def types(store: FakeDataStorage) -> list[str]:
     return [event.event_type for event in store.stored.values()]
 
 
@@ -218,7 +218,7 @@ async def test_a_gateway_that_has_heard_of_nothing_finds_the_open_request(cluste
     cluster_now = LiveCluster(cluster.client, discovery, [])
     blind = Informer(cluster.client, REQUESTS, indexes=INDEXES)
     settings = IntakeConfig(namespace=cluster.home)
-    async with open_store(config, "blind") as trail:
+    async with open_audit(config, "blind") as trail:
         intake = Intake(cluster.client, discovery, cluster_now, blind, trail, settings)
         (result,) = await intake.take(decode(json.dumps(a_webhook(alert)).encode()))
 

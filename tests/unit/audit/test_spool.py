@@ -15,8 +15,8 @@ def an_entry(number: int = 0, event_id: UUID | None = None) -> Entry:
     return Entry((event_id or uuid4()).bytes, b'{"number":%d}' % number)
 
 
-async def bodies(spool, most=1000, most_bytes=2**20):
-    return [event.body for event in await spool.head(most, most_bytes)]
+async def bodies(spool, most=1000, max_bytes=2**20):
+    return [event.body for event in await spool.head(most, max_bytes)]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def test_same_id_with_other_content_is_kept_as_evidence(config):
 
         await eventually(lambda: spool.quarantined == 1)
         assert await bodies(spool) == [an_entry(1).body]
-        (evidence,) = await spool.in_quarantine()
+        (evidence,) = await spool.quarantined_events()
         assert evidence.body == an_entry(2).body
         assert "other content" in evidence.reason
 
@@ -78,7 +78,7 @@ async def test_forgotten_events_make_room_and_do_not_come_back(tmp_path):
             spool.append([an_entry() for _ in range(10)])
             await spool.committed()
             batch = await spool.head(100, 10_000)
-            spool.forget(batch[-1].seq, len(batch), sum(event.size for event in batch))
+            spool.ack(batch[-1].seq, len(batch), sum(event.size for event in batch))
         spool.append([an_entry(7)])
 
     async with open_spool(config) as spool:
@@ -104,7 +104,7 @@ async def test_quarantine_keeps_the_event_and_the_reason(config):
 
     async with open_spool(config) as spool:
         assert await bodies(spool) == [an_entry(2).body]
-        (kept,) = await spool.in_quarantine()
+        (kept,) = await spool.quarantined_events()
         assert (kept.body, kept.reason) == (an_entry(1).body, "no such parent")
         assert spool.bytes == 2 * (len(an_entry().body) + OVERHEAD)
 
@@ -153,7 +153,7 @@ async def test_a_disk_that_refuses_is_told_and_forgiven(config):
             spool.append([an_entry(2)])
 
         spool._file._writer.execute("PRAGMA max_page_count = 1000000")
-        await eventually(lambda: not spool.trouble)
+        await eventually(lambda: not spool.disk_error)
         await spool.committed()
 
         assert await bodies(spool) == [an_entry(1).body, big.body]

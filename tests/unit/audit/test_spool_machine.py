@@ -40,7 +40,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.spool = self.run(self.stack.enter_async_context(open_spool(config)))
 
     def settle(self):
-        self.run(self.spool.settled())
+        self.run(self.spool.synced())
 
     @rule(sizes=st.lists(st.integers(0, 400), min_size=1, max_size=6))
     def append(self, sizes):
@@ -70,13 +70,13 @@ class SpoolMachine(RuleBasedStateMachine):
         self.settle()
 
     @precondition(lambda self: self.waiting)
-    @rule(most=st.integers(1, 10), most_bytes=st.integers(1, LIMIT))
-    def deliver(self, most, most_bytes):
-        batch = self.run(self.spool.head(most, most_bytes))
+    @rule(most=st.integers(1, 10), max_bytes=st.integers(1, LIMIT))
+    def deliver(self, most, max_bytes):
+        batch = self.run(self.spool.head(most, max_bytes))
         assert 1 <= len(batch) <= most
-        assert len(batch) == 1 or sum(event.size for event in batch) <= most_bytes
+        assert len(batch) == 1 or sum(event.size for event in batch) <= max_bytes
         assert [event.body for event in batch] == self.waiting[: len(batch)]
-        self.spool.forget(batch[-1].seq, len(batch), sum(event.size for event in batch))
+        self.spool.ack(batch[-1].seq, len(batch), sum(event.size for event in batch))
         del self.waiting[: len(batch)]
 
     @precondition(lambda self: self.waiting)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.datastorage import chain, ledger
-from kubernaut.datastorage.errors import Conflict, ParentMissing
+from kubernaut.datastorage.errors import EventConflict, ParentMissing
 from kubernaut.datastorage.ledger import Head, Request
 from support.ledger_events import an_entry
 
@@ -38,7 +38,7 @@ def test_conflict_refuses_the_whole_strict_request_and_no_other():
 
     assert plan.new == [other]
     assert [item.entry for item in plan.evidence] == [edited]
-    assert isinstance(plan.outcomes[0][1], Conflict)
+    assert isinstance(plan.outcomes[0][1], EventConflict)
     assert plan.outcomes[1] == [None]
 
 
@@ -60,7 +60,7 @@ def test_lenient_request_stores_the_good_ones():
     plan = ledger.decide([Request(entries=[good, edited], strict=False)], {})
 
     assert plan.new == [good]
-    assert isinstance(plan.outcomes[0][1], Conflict)
+    assert isinstance(plan.outcomes[0][1], EventConflict)
 
 
 def test_parent_may_come_earlier_in_the_batch_and_not_later():

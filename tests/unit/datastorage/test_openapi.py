@@ -64,7 +64,7 @@ def test_query_parameters_are_those_the_code_reads():
     (query,) = (operation for method, path, operation in operations() if (method, path) == ("GET", EVENTS))
     named = {p.get("name") or p["$ref"].rpartition("/")[2] for p in query["parameters"]}
 
-    assert named == {*parameters.Filters.__dataclass_fields__, *parameters.Page.__dataclass_fields__}
+    assert named == {*parameters.Filters.__dataclass_fields__, *parameters.PageRequest.__dataclass_fields__}
 
 
 EVENTS = "/api/v1/audit/events"

@@ -6,12 +6,12 @@ import pytest
 
 from kubernaut.datastorage import parameters
 from kubernaut.datastorage.intake import Refused
-from kubernaut.datastorage.reading import Filters, Page
+from kubernaut.datastorage.reader import Filters, PageRequest
 from support.ledger_events import NOW
 
 
 def test_nothing_given_asks_for_the_newest_fifty():
-    assert parameters.query({}, NOW) == (Filters(), Page(limit=50, offset=0))
+    assert parameters.query({}, NOW) == (Filters(), PageRequest(limit=50, offset=0))
 
 
 def test_names_of_december_2025_are_understood_and_canonical_ones_win():

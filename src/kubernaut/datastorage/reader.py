@@ -14,7 +14,7 @@ import asyncpg
 
 from kubernaut.api.events import (
     EventPage,
-    Finding,
+    LedgerFinding,
     LedgerHead,
     Pagination,
     StoredEvent,
@@ -26,18 +26,18 @@ from kubernaut.datastorage import database, rows, verification
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.queries import QUERIES
 
-COUNTED = 10_000
-"""Matching events are counted no further."""
+MAX_COUNT = 10_000
+"""Counting of matching events stops here."""
 
-CHUNK = 500
+VERIFY_BATCH_ROWS = 500
 """Rows that one step of a verification reads; small, so that other requests are answered in between."""
 
 _CURSOR = struct.Struct(">q16s")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class BadCursor(ValueError):
-    """The cursor is not one of ours."""
+class InvalidCursor(ValueError):
+    """The cursor was not issued by this service."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +61,8 @@ class Filters:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
-    """Which part of the answer."""
+class PageRequest:
+    """Which page of the result."""
 
     limit: int = 50
     offset: int = 0
@@ -77,19 +77,19 @@ class Reader:
         self._metrics = metrics
 
     async def ping(self) -> None:
-        """Raise Unreachable unless PostgreSQL answers."""
+        """Raise DatabaseUnavailable unless PostgreSQL answers."""
         await self._rows("ping")
 
     async def ensure_month(self, month: date) -> bool:
         """Make the partition of a month unless it is there; true when it was made now."""
         return bool((await self._rows("ensure_month", month=month))[0][0])
 
-    async def page(self, filters: Filters, page: Page) -> EventPage:
-        """Events newest first. Raises BadCursor."""
+    async def page(self, filters: Filters, page: PageRequest) -> EventPage:
+        """Events newest first. Raises InvalidCursor."""
         async with self._measured("query"):
             return await self._page(filters, page)
 
-    async def _page(self, filters: Filters, page: Page) -> EventPage:
+    async def _page(self, filters: Filters, page: PageRequest) -> EventPage:
         before = _parse_cursor(page.cursor) if page.cursor else (None, None)
         wanted = {field: getattr(filters, field) for field in Filters.__dataclass_fields__}
         found = await self._rows(
@@ -100,14 +100,14 @@ class Reader:
             limit=page.limit + 1,
             offset=page.offset,
         )
-        count = (await self._rows("events_count", **wanted, most=COUNTED + 1))[0][0]
+        count = (await self._rows("events_count", **wanted, most=MAX_COUNT + 1))[0][0]
         events = [rows.stored_event(row) for row in found[: page.limit]]
         has_more = len(found) > page.limit
         pagination = Pagination(
             limit=page.limit,
             offset=page.offset,
-            total=min(count, COUNTED),
-            total_is_exact=count <= COUNTED,
+            total=min(count, MAX_COUNT),
+            total_is_exact=count <= MAX_COUNT,
             has_more=has_more,
             cursor=_cursor(events[-1]) if has_more else None,
         )
@@ -121,28 +121,30 @@ class Reader:
             return Timeline(correlation_id=correlation_id, events=events, has_more=len(found) > limit)
 
     async def verify(self, request: VerifyRequest) -> Verification:
-        """Walk one correlation, or every ledger, and name each bad row in order."""
+        """Verify one correlation, or every ledger, and name each bad row in order."""
         async with self._measured("verify"):
-            kept = None
+            trusted_head = None
             if request.head_sequence is not None and request.head_hash is not None:
-                kept = (request.head_sequence, bytes.fromhex(request.head_hash))
+                trusted_head = (request.head_sequence, bytes.fromhex(request.head_hash))
             if request.correlation_id is not None:
-                walk = verification.Walk(whole=False, kept=kept)
-                await self._walk(walk, "correlation_rows", correlation_id=request.correlation_id)
-                return _verification(request.correlation_id, [walk])
+                verifier = verification.Verifier(is_whole_ledger=False, trusted_head=trusted_head)
+                await self._verify_rows(verifier, "correlation_rows", correlation_id=request.correlation_id)
+                return _verification(request.correlation_id, [verifier])
             shards = {row["shard"] for row in await self._rows("ledger_shards")} | {request.shard}
-            walks = []
+            verifiers = []
             for shard in sorted(shards):
-                walk = verification.Walk(whole=True, shard=shard, kept=kept if shard == request.shard else None)
-                await self._walk(walk, "ledger_rows", shard=shard)
-                walks.append(walk)
-            return _verification(None, walks)
+                verifier = verification.Verifier(
+                    is_whole_ledger=True, shard=shard, trusted_head=trusted_head if shard == request.shard else None
+                )
+                await self._verify_rows(verifier, "ledger_rows", shard=shard)
+                verifiers.append(verifier)
+            return _verification(None, verifiers)
 
-    async def _walk(self, walk: verification.Walk, statement: str, **which: object) -> None:
-        while chunk := await self._rows(statement, **which, after=walk.sequence, limit=CHUNK):
-            for row in chunk:
-                walk.see(rows.checked(row))
-        walk.end()
+    async def _verify_rows(self, verifier: verification.Verifier, statement: str, **which: object) -> None:
+        while batch := await self._rows(statement, **which, after=verifier.sequence, limit=VERIFY_BATCH_ROWS):
+            for row in batch:
+                verifier.check(rows.stored_row(row))
+        verifier.finish()
 
     async def _rows(self, name: str, **values: object) -> list[Any]:
         statement = QUERIES[name]
@@ -171,14 +173,19 @@ def _parse_cursor(text: str) -> tuple[datetime, UUID]:
         microseconds, id_bytes = _CURSOR.unpack(base64.b64decode(text, altchars=b"-_", validate=True))
         return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=id_bytes)
     except (binascii.Error, struct.error, OverflowError, ValueError) as error:
-        raise BadCursor("the cursor is not one that we gave out") from error
+        raise InvalidCursor("the cursor is invalid; use the value of `pagination.cursor` unchanged") from error
 
 
-def _verification(correlation_id: str | None, walks: list[verification.Walk]) -> Verification:
-    findings: list[Finding] = [finding for walk in walks for finding in walk.findings]
-    total = sum(walk.total for walk in walks)
-    bad = sum(walk.bad for walk in walks)
-    sequence, hash_ = walks[0].head
+def _ledger_head(verifier: verification.Verifier) -> LedgerHead:
+    sequence, hash_ = verifier.head
+    return LedgerHead(shard=verifier.shard, head_sequence=sequence, head_hash=hash_.hex())
+
+
+def _verification(correlation_id: str | None, verifiers: list[verification.Verifier]) -> Verification:
+    findings: list[LedgerFinding] = [finding for verifier in verifiers for finding in verifier.findings]
+    total = sum(verifier.total_count for verifier in verifiers)
+    bad = sum(verifier.bad_count for verifier in verifiers)
+    sequence, hash_ = verifiers[0].head
     if findings:
         message = f"Hash chain verification FAILED: tampering detected, first at sequence {findings[0].sequence}"
     elif correlation_id is not None and not total:
@@ -194,8 +201,6 @@ def _verification(correlation_id: str | None, walks: list[verification.Walk]) ->
         correlation_id=correlation_id,
         head_sequence=sequence,
         head_hash=hash_.hex() if sequence else "",
-        heads=[]
-        if correlation_id is not None
-        else [LedgerHead(shard=w.shard, head_sequence=w.head[0], head_hash=w.head[1].hex()) for w in walks],
+        heads=[] if correlation_id is not None else [_ledger_head(verifier) for verifier in verifiers],
         findings=findings,
     )
