@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROCS ?= 4
 OLDEST := .venv-pytest84
-MUSTER_CORE := $(patsubst %,pytest-muster/tests/test_%.py,compatibility keeping outcomes plugin recording seed_failure serial)
+MUSTER_CORE := $(patsubst %,pytest-muster/tests/test_%.py,compatibility live plugin recording seed_failure serial shared_resources summary)
 
 .PHONY: help
 help: ## Show this list

@@ -177,7 +177,7 @@ def _shared(resource: Resource) -> str:
         body.append(f"tell('registered', {name!r})")
     if resource.has_process:
         body.append(f"process = muster_run.start(['sh', '-c', 'echo up; exec sleep 300'], log='{name}.log')")
-        body.append(f"{until}(process.tail, what='{name} is up')")
+        body.append(f"{until}(process.tail, description='{name} is up')")
     if resource.has_directory:
         body.append("(muster_run.directory / 'file').write_text('x')")
     body.append(f"{wait}({resource.set_up})")

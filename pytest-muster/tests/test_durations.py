@@ -2,7 +2,7 @@
 
 from pytest_muster.records.journal import Journal
 from pytest_muster.schedule.durations import remembered
-from pytest_muster.schedule.plans import LongestFirst, Past
+from pytest_muster.schedule.plans import LongestFirst, Timings
 
 
 def write_run(runs, id, *tests, ended=True, fixtures=()):
@@ -37,13 +37,13 @@ def test_fixtures_that_tests_share_are_told_apart_from_the_test(tmp_path):
     fixtures = [("t.py", "module", 4.0, "t.py::a"), ("", "session", 2.0, "t.py::a")]
     write_run(tmp_path, "20260101-a", ("t.py::a", 7.0, "passed"), ("t.py::b", 1.0, "passed"), fixtures=fixtures)
 
-    past = remembered(tmp_path, ["t.py::a", "t.py::b"])
+    timings = remembered(tmp_path, ["t.py::a", "t.py::b"])
 
-    assert past == Past(took={"t.py::a": 1.0, "t.py::b": 1.0}, shared={"t.py": 4.0})
+    assert timings == Timings(took={"t.py::a": 1.0, "t.py::b": 1.0}, shared={"t.py": 4.0})
 
 
-def handed_out(tests, past, workers=1):
-    plan = LongestFirst(tests, range(len(tests)), past, workers=workers, clock=lambda: 0.0)
+def handed_out(tests, timings, workers=1):
+    plan = LongestFirst(tests, range(len(tests)), timings, workers=workers, clock=lambda: 0.0)
     plan.open("gw0", 1)
     order = []
     while (test := plan.take("gw0")) is not None:
@@ -55,15 +55,15 @@ def handed_out(tests, past, workers=1):
 def test_the_longest_goes_first_and_what_hardly_matters_last_in_its_order():
     took = {"t.py::a": 0.01, "t.py::b": 5.0, "t.py::c": 0.02, "t.py::d": 9.0}
 
-    assert handed_out(list(took), Past(took=took)) == ["t.py::d", "t.py::b", "t.py::a", "t.py::c"]
+    assert handed_out(list(took), Timings(took=took)) == ["t.py::d", "t.py::b", "t.py::a", "t.py::c"]
 
 
 def test_tests_of_a_module_with_costly_fixtures_stay_together():
     tests = ["a.py::1", "b.py::1", "a.py::2", "b.py::2", "a.py::3"]
     took = dict(zip(tests, [1.0, 2.0, 1.5, 1.0, 0.5], strict=True))
 
-    together = handed_out(tests, Past(took=took, shared={"a.py": 3.0, "b.py": 3.0}))
-    apart = handed_out(tests, Past(took=took))
+    together = handed_out(tests, Timings(took=took, shared={"a.py": 3.0, "b.py": 3.0}))
+    apart = handed_out(tests, Timings(took=took))
 
     assert together == ["a.py::1", "a.py::2", "a.py::3", "b.py::1", "b.py::2"]
     assert apart == ["b.py::1", "a.py::2", "a.py::1", "b.py::2", "a.py::3"]
@@ -71,7 +71,7 @@ def test_tests_of_a_module_with_costly_fixtures_stay_together():
 
 def test_without_a_record_files_stay_together_and_idle_workers_take_the_rear_half():
     tests = [f"a.py::{number}" for number in range(8)]
-    plan = LongestFirst(tests, range(8), Past(), clock=lambda: 0.0)
+    plan = LongestFirst(tests, range(8), Timings(), clock=lambda: 0.0)
     plan.open("gw0", 1)
     plan.open("gw1", 2)
 

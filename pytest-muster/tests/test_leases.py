@@ -18,7 +18,7 @@ def leases(tmp_path):
 def test_a_lease_is_a_file_until_it_is_given_back(leases):
     lease = leases.take(Kind.DIRECTORY, path="/tmp/somewhere")
     held = [found.fields.get("path") for found in read_leases(leases.directory) if found.kind is Kind.DIRECTORY]
-    lease.give_back()
+    lease.release()
     left = [found for found in read_leases(leases.directory) if found.kind is Kind.DIRECTORY]
 
     assert held == ["/tmp/somewhere"]

@@ -51,7 +51,7 @@ def wait_for(name):
     while not (HERE / name).exists() and time.monotonic() < until:
         time.sleep(0.02)
 
-@muster.shared(within=60)
+@muster.shared(timeout=60)
 def server(muster_run):
     wait_for("start")
     yield {}
@@ -282,7 +282,7 @@ def test_a_narrower_terminal_keeps_what_was_written_above(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "room", "shown"),
+    ("text", "width", "shown"),
     [
         ("tests/test_a.py::test_one", 40, "gw0 tests/test_a.py::test_one"),
         ("tests/test_a.py::test_one", 14, "gw0 …:test_one"),
@@ -291,11 +291,11 @@ def test_a_narrower_terminal_keeps_what_was_written_above(monkeypatch):
         ("a\x1b[2Jb\n", 40, "gw0 a·[2Jb·"),
     ],
 )
-def test_a_row_is_cut_at_its_start_by_cells_and_moves_no_cursor(text, room, shown):
-    lead, end = cut(Row(lead="gw0 ", text=text), room)
+def test_a_row_is_cut_at_its_start_by_cells_and_moves_no_cursor(text, width, shown):
+    lead, end = cut(Row(lead="gw0 ", text=text), width)
 
     assert lead + end == shown
-    assert cells(lead + end) <= room
+    assert cells(lead + end) <= width
 
 
 def test_the_remaining_time_comes_from_an_earlier_run():

@@ -18,20 +18,20 @@ for number in range(10_000):
 """
 
 stems = st.text(max_size=100)
-mosts = st.integers(min_value=30, max_value=80)
+max_lengths = st.integers(min_value=30, max_value=80)
 
 
-@given(stem=stems, most=mosts, run=st.text(max_size=40), test=st.none() | st.text(max_size=200))
-def test_a_name_has_only_what_every_system_takes(stem, most, run, test):
-    made = name(stem, run=run, worker="gw12", test=test, most=most)
+@given(stem=stems, max_length=max_lengths, run=st.text(max_size=40), test=st.none() | st.text(max_size=200))
+def test_a_name_has_only_what_every_system_takes(stem, max_length, run, test):
+    made = name(stem, run=run, worker="gw12", test=test, max_length=max_length)
 
     assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", made)
-    assert len(made) <= most
+    assert len(made) <= max_length
 
 
-@given(stem=stems, most=mosts)
-def test_two_names_differ_however_short_they_must_be(stem, most):
-    made = {name(stem, run="run-1", worker="gw0", test="test_a", most=most) for _ in range(10)}
+@given(stem=stems, max_length=max_lengths)
+def test_two_names_differ_however_short_they_must_be(stem, max_length):
+    made = {name(stem, run="run-1", worker="gw0", test="test_a", max_length=max_length) for _ in range(10)}
 
     assert len(made) == 10
 
@@ -68,4 +68,4 @@ def test_runs_do_not_share_names():
 
 def test_a_name_that_would_not_be_unique_is_refused():
     with pytest.raises(ValueError, match="at most 12 characters cannot be made unique"):
-        name("a", run="run-1", worker="gw0", test="test_a", most=12)
+        name("a", run="run-1", worker="gw0", test="test_a", max_length=12)

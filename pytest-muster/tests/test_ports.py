@@ -23,7 +23,7 @@ def leased():
     held = []
     yield lambda **options: held.append(lease_port(**options)) or held[-1]
     for port in held:
-        port.give_back()
+        port.release()
 
 
 def test_processes_that_ask_at_once_get_different_ports():
@@ -84,6 +84,6 @@ def test_each_slot_looks_in_a_region_of_its_own(monkeypatch, leased):
 
 def test_a_port_given_back_is_not_the_next_one(leased):
     first = leased()
-    first.give_back()
+    first.release()
 
     assert leased().number != first.number

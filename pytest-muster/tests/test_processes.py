@@ -10,7 +10,7 @@ import pytest
 
 from pytest_muster.workspace import processes, reaper
 from pytest_muster.workspace.leases import MARK, read_leases, started
-from pytest_muster.workspace.workspace import run_place
+from pytest_muster.workspace.workspace import run_workspace
 
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
 FAMILY = (
@@ -21,22 +21,22 @@ FAMILY = (
 OWNER = """
 import os, signal, sys, time
 from pathlib import Path
-from pytest_muster.workspace.workspace import Place
+from pytest_muster.workspace.workspace import Workspace
 from pytest_muster.records.journal import Journal
 from pytest_muster.records.run import Role, Run
 
 directory = Path(sys.argv[1])
 run = Run(id="run-1", role=Role.ALONE, directory=directory, worker="main", slot=1, workers=1,
           journal=Journal(directory / "record.jsonl"))
-place = Place(run)
+workspace = Workspace(run)
 """
 
 
 @pytest.fixture
-def place(a_run):
-    place = run_place(a_run())
-    yield place
-    place.close()
+def workspace(a_run):
+    workspace = run_workspace(a_run())
+    yield workspace
+    workspace.close()
 
 
 def an_owner(tmp_path, body):
@@ -51,9 +51,9 @@ def is_gone(pid):
 
 def test_processes_end_with_an_owner_that_is_killed(tmp_path, eventually):
     body = f"""
-family = place.start([sys.executable, "-c", {FAMILY.format(300)!r}])
-deaf = place.start([sys.executable, "-c", {DEAF!r}], log="deaf.log")
-place.wait_until(lambda: family.tail() and deaf.tail())
+family = workspace.start([sys.executable, "-c", {FAMILY.format(300)!r}])
+deaf = workspace.start([sys.executable, "-c", {DEAF!r}], log="deaf.log")
+workspace.wait_until(lambda: family.tail() and deaf.tail())
 print(family.pid, family.tail(), deaf.pid, flush=True)
 time.sleep(300)
 """
@@ -68,7 +68,7 @@ time.sleep(300)
 
 def test_a_child_that_the_owner_has_forked_keeps_nothing_alive(tmp_path, eventually):
     body = """
-sleeper = place.start(["sleep", "300"])
+sleeper = workspace.start(["sleep", "300"])
 fork = os.fork()
 if fork:
     print(sleeper.pid, fork, flush=True)
@@ -86,7 +86,7 @@ time.sleep(300)
 
 def test_a_child_in_a_session_of_its_own_ends_with_the_owner(tmp_path, eventually):
     body = """
-place.start(["setsid", "sh", "-c", "echo $$ > pid; exec sleep 300"], cwd=directory)
+workspace.start(["setsid", "sh", "-c", "echo $$ > pid; exec sleep 300"], cwd=directory)
 while not (directory / "pid").exists() or not (directory / "pid").read_text():
     time.sleep(0.01)
 print((directory / "pid").read_text(), flush=True)
@@ -101,18 +101,18 @@ time.sleep(300)
 
 
 def test_a_child_in_a_session_of_its_own_ends_with_the_place(a_run, tmp_path, eventually):
-    place = run_place(a_run())
-    place.start(["setsid", "sh", "-c", "echo $$ > pid; exec sleep 300"], cwd=tmp_path)
+    workspace = run_workspace(a_run())
+    workspace.start(["setsid", "sh", "-c", "echo $$ > pid; exec sleep 300"], cwd=tmp_path)
     eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
 
-    place.close()
+    workspace.close()
 
     eventually(lambda: is_gone(int((tmp_path / "pid").read_text())))
 
 
-def test_a_process_outlives_the_thread_that_started_it(place):
+def test_a_process_outlives_the_thread_that_started_it(workspace):
     started = []
-    thread = threading.Thread(target=lambda: started.append(place.start(["sleep", "300"])))
+    thread = threading.Thread(target=lambda: started.append(workspace.start(["sleep", "300"])))
 
     thread.start()
     thread.join()
@@ -131,48 +131,48 @@ def test_a_process_whose_start_was_not_reported_any_more_is_found(eventually):
             eventually(lambda: child.poll() is not None)
 
 
-def test_the_terminal_does_not_reach_a_process(place):
-    process = place.start(["sleep", "300"])
+def test_the_terminal_does_not_reach_a_process(workspace):
+    process = workspace.start(["sleep", "300"])
 
     assert os.getsid(process.pid) == process.pid == process.pgid
 
 
-def test_stop_asks_first(place):
+def test_stop_asks_first(workspace):
     trap = "trap 'echo asked; exit 3' TERM; echo ready; while :; do sleep 0.01; done"
-    process = place.start(["sh", "-c", trap])
-    place.wait_until(process.tail)
+    process = workspace.start(["sh", "-c", trap])
+    workspace.wait_until(process.tail)
 
     assert process.stop() == 3
     assert process.tail(1) == "asked"
     assert process.died is None
 
 
-def test_stop_kills_who_does_not_listen(place):
-    process = place.start([sys.executable, "-c", DEAF])
-    place.wait_until(process.tail)
+def test_stop_kills_who_does_not_listen(workspace):
+    process = workspace.start([sys.executable, "-c", DEAF])
+    workspace.wait_until(process.tail)
 
     assert process.stop(grace=0.05) == -signal.SIGKILL
     assert is_gone(process.pid)
 
 
-def test_a_group_ends_with_its_first_process(place, eventually):
-    process = place.start([sys.executable, "-c", FAMILY.format(0)])
+def test_a_group_ends_with_its_first_process(workspace, eventually):
+    process = workspace.start([sys.executable, "-c", FAMILY.format(0)])
 
     process.wait(20)
 
     eventually(lambda: is_gone(int(process.tail())))
 
 
-def test_an_end_that_nobody_asked_for_is_noted(place):
-    process = place.start(["sh", "-c", "exit 7"])
+def test_an_end_that_nobody_asked_for_is_noted(workspace):
+    process = workspace.start(["sh", "-c", "exit 7"])
 
     process.wait(20)
 
     assert process.died.returncode == 7
 
 
-def test_an_ended_process_has_no_lease(place, a_run):
-    process = place.start(["sleep", "300"])
+def test_an_ended_process_has_no_lease(workspace, a_run):
+    process = workspace.start(["sleep", "300"])
     held = read_leases(a_run().directory / "leases")
     process.kill()
     left = read_leases(a_run().directory / "leases")
@@ -181,9 +181,9 @@ def test_an_ended_process_has_no_lease(place, a_run):
     assert [lease.kind for lease in left] == ["owner"]
 
 
-def test_what_cannot_start_leaves_no_lease(place, a_run):
+def test_what_cannot_start_leaves_no_lease(workspace, a_run):
     with pytest.raises(FileNotFoundError, match="no-such-command"):
-        place.start(["no-such-command"])
+        workspace.start(["no-such-command"])
 
     assert [lease.kind for lease in read_leases(a_run().directory / "leases")] == ["owner"]
 
@@ -191,11 +191,11 @@ def test_what_cannot_start_leaves_no_lease(place, a_run):
 def test_a_reaper_that_was_killed_is_replaced_and_knows_all(tmp_path, eventually):
     body = """
 from pytest_muster.workspace import processes
-first = place.start(["sleep", "300"])
+first = workspace.start(["sleep", "300"])
 reaper = processes.reaper_pid()
 os.kill(reaper, signal.SIGKILL)
 os.waitid(os.P_PID, reaper, os.WEXITED | os.WNOWAIT)
-second = place.start(["sleep", "300"])
+second = workspace.start(["sleep", "300"])
 print(first.pid, second.pid, processes.reaper_pid() != reaper, flush=True)
 time.sleep(300)
 """
@@ -208,19 +208,19 @@ time.sleep(300)
         eventually(lambda: is_gone(int(first)) and is_gone(int(second)))
 
 
-def test_a_process_has_one_reaper(place):
-    place.start(["sleep", "300"])
+def test_a_process_has_one_reaper(workspace):
+    workspace.start(["sleep", "300"])
     first = processes.reaper_pid()
-    place.start(["sleep", "300"])
+    workspace.start(["sleep", "300"])
 
     assert processes.reaper_pid() == first
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
-def test_a_process_can_run_as_another_user_who_enters_the_directory(place):
-    (place.directory / "note").write_text("hello")
+def test_a_process_can_run_as_another_user_who_enters_the_directory(workspace):
+    (workspace.directory / "note").write_text("hello")
 
-    process = place.start(["sh", "-c", "id -un; cat note"], cwd=place.directory, user="nobody")
+    process = workspace.start(["sh", "-c", "id -un; cat note"], cwd=workspace.directory, user="nobody")
     process.wait(20)
 
     assert process.tail() == "nobody\nhello"

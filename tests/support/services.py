@@ -108,8 +108,8 @@ def own_directory() -> Iterator[Path]:
         yield path
 
 
-@muster.shared(within=120)
-async def postgres_server(muster_run: muster.Place) -> AsyncIterator[dict[str, Any]]:
+@muster.shared(timeout=120)
+async def postgres_server(muster_run: muster.Workspace) -> AsyncIterator[dict[str, Any]]:
     config = PostgresConfig(directory=muster_run.directory / "postgres", env=os.environ, durable=False)
     async with open_postgres(config) as server:
         yield {
@@ -121,7 +121,7 @@ async def postgres_server(muster_run: muster.Place) -> AsyncIterator[dict[str, A
         }
 
 
-@muster.shared(within=120)
+@muster.shared(timeout=120)
 async def migrated_template(postgres_server: dict[str, Any]) -> str:
     """The name of a database with our tables, to be copied."""
     server = _postgres(postgres_server)
@@ -142,7 +142,7 @@ def _postgres(published: dict[str, Any]) -> SharedPostgres:
 
 
 @pytest.fixture
-async def new_database(postgres: SharedPostgres, muster_test: muster.Place) -> AsyncIterator[NewDatabase]:
+async def new_database(postgres: SharedPostgres, muster_test: muster.Workspace) -> AsyncIterator[NewDatabase]:
     made: list[str] = []
 
     async def create(template: str = "template1") -> str:
@@ -168,8 +168,8 @@ async def migrated_database(migrated_template: str, new_database: NewDatabase) -
     return await new_database(template=migrated_template)
 
 
-@muster.shared(within=60)
-async def shared_valkey(muster_run: muster.Place) -> AsyncIterator[dict[str, Any]]:
+@muster.shared(timeout=60)
+async def shared_valkey(muster_run: muster.Workspace) -> AsyncIterator[dict[str, Any]]:
     config = ValkeyConfig(directory=muster_run.directory / "valkey", env=os.environ, durable=False)
     async with open_valkey(config) as server:
         yield {"host": server.host, "port": server.port, "password": server.password, "pid": server.process.pid}
@@ -182,7 +182,7 @@ def valkey_server(shared_valkey: dict[str, Any]) -> SharedValkey:
 
 
 @pytest.fixture
-async def valkey_url(valkey_server: SharedValkey, muster_worker: muster.Place) -> str:
+async def valkey_url(valkey_server: SharedValkey, muster_worker: muster.Workspace) -> str:
     url = valkey_server.url(_valkey_database(muster_worker))
     client = valkey.asyncio.from_url(url)
     await client.flushdb()
@@ -190,7 +190,7 @@ async def valkey_url(valkey_server: SharedValkey, muster_worker: muster.Place) -
     return url
 
 
-def _valkey_database(worker: muster.Place) -> int:
+def _valkey_database(worker: muster.Workspace) -> int:
     """A number from those of this worker; the server has a fixed number of databases."""
     own = _VALKEY_DATABASES // _WORKERS
     if not own:
@@ -198,8 +198,8 @@ def _valkey_database(worker: muster.Place) -> int:
     return 1 + (worker.slot - 1) * own + next(_numbers) % own
 
 
-@muster.worker(within=120)
-async def kubernetes(muster_worker: muster.Place) -> AsyncIterator[Path]:
+@muster.worker(timeout=120)
+async def kubernetes(muster_worker: muster.Workspace) -> AsyncIterator[Path]:
     env = {name: value for name, value in os.environ.items() if name == "KUBEBUILDER_ASSETS"}
     config = KubernetesConfig(directory=muster_worker.directory / "kubernetes", env=env, durable=False)
     async with open_kubernetes(config) as api:

@@ -18,7 +18,7 @@ def shelf(muster_run):
     data.mkdir()
     service = muster_run.start([sys.executable, SERVICE, "--port", str(port), "--data", data], log="shelf.log")
     url = f"http://127.0.0.1:{port}"
-    muster_run.wait_until(lambda: call("GET", f"{url}/ready"), within=10, what=f"shelf answers at {url}/ready")
+    muster_run.wait_until(lambda: call("GET", f"{url}/ready"), timeout=10, description=f"shelf answers at {url}/ready")
     yield {"url": url}
     service.stop()
 

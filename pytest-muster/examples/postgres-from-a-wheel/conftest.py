@@ -19,7 +19,7 @@ TEMPLATE = "shop"
 USER = "nobody" if os.geteuid() == 0 else None
 
 
-@muster.shared(within=60)
+@muster.shared(timeout=60)
 async def postgres(muster_run):
     """The server: started once, by the process that owns the run, before the first test."""
     programs = programs_for(USER, muster_run.directory)
@@ -32,7 +32,7 @@ async def postgres(muster_run):
 
     address = f"postgresql://postgres:{password}@127.0.0.1:{port}"
     await muster_run.wait_until_async(
-        lambda: execute(f"{address}/postgres", "SELECT 1"), within=30, what="PostgreSQL answers"
+        lambda: execute(f"{address}/postgres", "SELECT 1"), timeout=30, description="PostgreSQL answers"
     )
     await execute(f"{address}/postgres", f"CREATE DATABASE {TEMPLATE}")
     await execute(f"{address}/{TEMPLATE}", SCHEMA.read_text())

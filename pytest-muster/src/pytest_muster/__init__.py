@@ -4,6 +4,6 @@ from pytest_muster.leaks.detector import allow_leaks
 from pytest_muster.resources.declarations import shared, worker
 from pytest_muster.terminal.summary import pending, serial
 from pytest_muster.workspace.processes import Process
-from pytest_muster.workspace.workspace import NotReady, Place
+from pytest_muster.workspace.workspace import NotReady, Workspace
 
-__all__ = ["NotReady", "Place", "Process", "allow_leaks", "pending", "serial", "shared", "worker"]
+__all__ = ["NotReady", "Process", "Workspace", "allow_leaks", "pending", "serial", "shared", "worker"]

@@ -14,8 +14,8 @@ def pytest_muster_shared_ready(config: pytest.Config, values: dict[str, Any]) ->
     """
 
 
-def pytest_muster_shared_stopped(config: pytest.Config, troubles: list[str]) -> None:
+def pytest_muster_shared_stopped(config: pytest.Config, errors: list[str]) -> None:
     """Every shared resource is torn down, after the last worker was gone; also when the run ended badly.
 
-    `troubles` says what went wrong with them during the run. For things such as keeping logs.
+    `errors` says what went wrong with them during the run. For things such as keeping logs.
     """

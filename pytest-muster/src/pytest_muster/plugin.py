@@ -1,4 +1,4 @@
-"""The pytest plugin. Each room of it is a module with hooks of its own; this one joins the run and lets them in."""
+"""The pytest plugin. It joins the run and registers the modules that hold the hooks."""
 
 from importlib.metadata import version
 
@@ -14,7 +14,7 @@ from pytest_muster.terminal import live, summary
 from pytest_muster.triage import children, ending, experiment
 from pytest_muster.workspace import sweep, workspace
 
-ROOMS = (
+PLUGINS = (
     slots,
     sweep,
     workspace,
@@ -41,8 +41,8 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     group.addoption(
         "--muster-directory", metavar="DIR", help="keep run records here rather than in .muster of the root directory"
     )
-    for room in ROOMS:
-        pluginmanager.register(room, f"muster-room-{room.__name__.rpartition('.')[2]}")
+    for module in PLUGINS:
+        pluginmanager.register(module, f"muster-module-{module.__name__.rpartition('.')[2]}")
 
 
 @pytest.hookimpl(tryfirst=True)

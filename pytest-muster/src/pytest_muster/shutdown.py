@@ -28,37 +28,37 @@ from pytest_muster.records import journal
 from pytest_muster.records.recorder import ENDING
 from pytest_muster.records.run import Role, Run, run_of
 from pytest_muster.resources import per_worker
-from pytest_muster.resources.health import watcher_of
+from pytest_muster.resources.health import health_monitor
 from pytest_muster.resources.lifecycle import shown
-from pytest_muster.resources.shared import Trouble, keeper_of
+from pytest_muster.resources.shared import ResourceError, shared_resources
 from pytest_muster.workspace.leases import Kind, read_leases, started
 from pytest_muster.workspace.sweep import sweep_worker
 
-KILL_AFTER = 5.0
+TEARDOWN_TIMEOUT = 5.0
 """Seconds that a worker has for its fixtures after it was interrupted."""
-STUCK_AFTER = 6.0
+INTERRUPT_TIMEOUT = 6.0
 """Seconds after the deadline until a process that is alone and does not let itself be interrupted is left."""
-SHOWN = 3
+MAX_SHOWN_TESTS = 3
 """So many tests are named for each reason why they could not be judged."""
 
 
-class Ending(StrEnum):
+class StopReason(StrEnum):
     FINISHED = "finished"
     STOPPED = "stopped"
     """By `-x`, `--maxfail`, `pytest.exit` or the like."""
     INTERRUPTED = "interrupted"
     TERMINATED = "terminated"
     DEADLINE = "deadline"
-    SET_UP_FAILED = "set-up failed"
+    SETUP_FAILED = "set-up failed"
 
 
-GRACE = {
-    Ending.FINISHED: 10.0,
-    Ending.STOPPED: 4.0,
-    Ending.INTERRUPTED: 2.0,
-    Ending.TERMINATED: 2.0,
-    Ending.DEADLINE: 2.0,
-    Ending.SET_UP_FAILED: 1.0,
+GRACE_PERIOD = {
+    StopReason.FINISHED: 10.0,
+    StopReason.STOPPED: 4.0,
+    StopReason.INTERRUPTED: 2.0,
+    StopReason.TERMINATED: 2.0,
+    StopReason.DEADLINE: 2.0,
+    StopReason.SETUP_FAILED: 1.0,
 }
 """Seconds for the tests that run when a run ends; xdist itself kills workers after ten."""
 
@@ -69,7 +69,7 @@ class Stopped(KeyboardInterrupt):
 
 class _Stage(StrEnum):
     RUNNING = "running"
-    LEAVING = "leaving"
+    STOPPING = "stopping"
     TEARDOWN = "shared teardown"
     OVER = "over"
 
@@ -188,7 +188,7 @@ class _Ending:
         self.config = config
         self.run = run
         self.session: pytest.Session | None = None
-        self.ending: Ending | None = None
+        self.ending: StopReason | None = None
         """Why the run ends before its time."""
         self.stage = _Stage.RUNNING
         self.signal_number = 0
@@ -197,7 +197,7 @@ class _Ending:
         self.in_tests = False
         """Whether this process runs a test or tears a fixture down, which each further signal may break off."""
         self.workers = _Workers(run)
-        self.hurry = threading.Event()
+        self.force = threading.Event()
         self.workers_gone = threading.Event()
         self.tearing_down = threading.Event()
         self.over = threading.Event()
@@ -205,7 +205,7 @@ class _Ending:
         """Taken for good by the thread that tears shared things down."""
         self.tearing = ""
         self.running: dict[str, float] = {}
-        self.other_troubles: list[Trouble] = []
+        self.other_errors: list[ResourceError] = []
         self.cut: list[_Running] = []
         """The tests that the deadline cut off."""
         self.starting: list[str] = []
@@ -252,10 +252,10 @@ class _Ending:
     def _watch_clock(self) -> None:
         if self.over.wait(self.deadline) or self.stage is not _Stage.RUNNING:
             return
-        self.ending = Ending.DEADLINE
-        self.cut, self.starting = self._running(), keeper_of(self.config).starting
+        self.ending = StopReason.DEADLINE
+        self.cut, self.starting = self._running(), shared_resources(self.config).starting
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-        if self.run.role is Role.ALONE and not self.tearing_down.wait(STUCK_AFTER):
+        if self.run.role is Role.ALONE and not self.tearing_down.wait(INTERRUPT_TIMEOUT):
             self._leave_stuck()
 
     def _running(self) -> list[_Running]:
@@ -284,21 +284,21 @@ class _Ending:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.stage is _Stage.RUNNING or self.in_tests:
-            self.stage = _Stage.LEAVING
+            self.stage = _Stage.STOPPING
             if self.ending is None:
                 self.signal_number = number
-                self.ending = Ending.INTERRUPTED if number == signal.SIGINT else Ending.TERMINATED
+                self.ending = StopReason.INTERRUPTED if number == signal.SIGINT else StopReason.TERMINATED
             self._halt()
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
-            why = f"the deadline of {self.deadline:g} s is over" if self.ending is Ending.DEADLINE else "terminated"
+            why = f"the deadline of {self.deadline:g} s is over" if self.ending is StopReason.DEADLINE else "terminated"
             if not self.begun:
                 pytest.exit(why, returncode=128 + number)
             raise Stopped(why)
-        self.hurry.set()
+        self.force.set()
         if self.stage is _Stage.TEARDOWN and self.tearing:
             self._tell(f"muster: {signal.Signals(number).name} noted; {self.tearing} is still being torn down")
-        elif self.stage is _Stage.LEAVING and self.run.role is Role.CONTROLLER:
+        elif self.stage is _Stage.STOPPING and self.run.role is Role.CONTROLLER:
             self._tell("muster: workers are killed; shared resources are torn down after that")
 
     def _halt(self) -> None:
@@ -313,8 +313,8 @@ class _Ending:
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         if self.ending is None:
             plain = excinfo.type is KeyboardInterrupt
-            failed = keeper_of(self.config).failed
-            self.ending = Ending.SET_UP_FAILED if failed else Ending.INTERRUPTED if plain else Ending.STOPPED
+            failed = shared_resources(self.config).failed
+            self.ending = StopReason.SETUP_FAILED if failed else StopReason.INTERRUPTED if plain else StopReason.STOPPED
 
     # How it ends
 
@@ -322,9 +322,9 @@ class _Ending:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """Around xdist's own implementation, which closes the channels of the workers and waits for them."""
         if self.stage is _Stage.RUNNING:
-            self.stage = _Stage.LEAVING
+            self.stage = _Stage.STOPPING
         if self.ending is None and (session.shouldfail or session.shouldstop):
-            self.ending = Ending.STOPPED
+            self.ending = StopReason.STOPPED
         self._halt()
         if self.run.role is Role.CONTROLLER:
             threading.Thread(target=self._remove_workers, name="muster-workers", daemon=True).start()
@@ -341,9 +341,9 @@ class _Ending:
 
     def _remove_workers(self) -> None:
         """Interrupt the workers when their grace is over, then kill them."""
-        self._await_workers(GRACE[self.ending or Ending.FINISHED], unless=self.hurry)
+        self._await_workers(GRACE_PERIOD[self.ending or StopReason.FINISHED], unless=self.force)
         # Without a test there is no fixture that would have to be torn down.
-        patience = 0.0 if self.ending is Ending.SET_UP_FAILED else 1.0 if self.hurry.is_set() else KILL_AFTER
+        patience = 0.0 if self.ending is StopReason.SETUP_FAILED else 1.0 if self.force.is_set() else TEARDOWN_TIMEOUT
         for _ in range(2):
             if not self.workers_gone.is_set():
                 self.workers.signal(signal.SIGTERM)
@@ -351,21 +351,21 @@ class _Ending:
         if not self.workers_gone.is_set():
             self.workers.signal(signal.SIGKILL)
 
-    def _await_workers(self, within: float, *, unless: threading.Event | None) -> None:
-        until = time.monotonic() + within
+    def _await_workers(self, timeout: float, *, unless: threading.Event | None) -> None:
+        until = time.monotonic() + timeout
         while self.workers.alive() and time.monotonic() < until and not (unless and unless.is_set()):
             self.workers_gone.wait(0.05)
 
     def _finish(self, session: pytest.Session) -> None:
         if self.run.role is Role.CONTROLLER:
-            self.hurry.set()  # xdist has given up on those that are still there
+            self.force.set()  # xdist has given up on those that are still there
             until = time.monotonic() + 10
             while self.workers.alive() and time.monotonic() < until:
                 self.workers_gone.wait(0.02)
             self._sweep_workers()
         self.workers_gone.set()
-        for (title, text), of in per_worker.troubles(self.run).items():
-            self.other_troubles.append(Trouble(title=f"{title} on {', '.join(of)}", text=text, name=title))
+        for (title, text), of in per_worker.errors(self.run).items():
+            self.other_errors.append(ResourceError(title=f"{title} on {', '.join(of)}", text=text, name=title))
         self.tearing_down.set()
         if not self.claim.acquire(blocking=False):
             self.over.wait()  # for ever: the other thread ends this process
@@ -382,53 +382,53 @@ class _Ending:
                 sweep_worker(self.run, lease.fields["worker"])
 
     def _tear_down(self, *, tell: Callable[[str], None]) -> None:
-        watcher_of(self.config).end()
-        for name in keeper_of(self.config).stop():
+        health_monitor(self.config).end()
+        for name in shared_resources(self.config).stop():
             self.tearing = name
             tell(f"muster: tearing down {name}")
         self.tearing = ""
-        if keeper_of(self.config).began:
-            titles = [trouble.title for trouble in self.troubles]
+        if shared_resources(self.config).began:
+            titles = [error.title for error in self.errors]
             try:
-                self.config.hook.pytest_muster_shared_stopped(config=self.config, troubles=titles)
+                self.config.hook.pytest_muster_shared_stopped(config=self.config, errors=titles)
             except Exception as error:  # noqa: BLE001 - the end of the run is not to be broken off by what follows it
                 name = "pytest_muster_shared_stopped"
-                self.other_troubles.append(Trouble(title=f"hook {name}", text=shown(error), name=name))
+                self.other_errors.append(ResourceError(title=f"hook {name}", text=shown(error), name=name))
 
     def _settle(self, session: pytest.Session) -> None:
         """Choose the exit code, and the word for the record."""
         green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
         match self.ending:
-            case Ending.DEADLINE:
+            case StopReason.DEADLINE:
                 session.exitstatus = ExitCode.DEADLINE
-            case Ending.TERMINATED:
+            case StopReason.TERMINATED:
                 session.exitstatus = 128 + self.signal_number
-            case Ending.SET_UP_FAILED:
+            case StopReason.SETUP_FAILED:
                 session.exitstatus = ExitCode.INFRASTRUCTURE
-            case _ if green and self.troubles:
+            case _ if green and self.errors:
                 session.exitstatus = ExitCode.INFRASTRUCTURE
         if self.ending:
             self.config.stash[ENDING] = self.ending.value
         elif session.exitstatus in {*_ENDED_BY_ITSELF}:
-            self.config.stash[ENDING] = Ending.FINISHED.value
+            self.config.stash[ENDING] = StopReason.FINISHED.value
 
     @property
-    def troubles(self) -> list[Trouble]:
-        return [*keeper_of(self.config).troubles, *watcher_of(self.config).troubles, *self.other_troubles]
+    def errors(self) -> list[ResourceError]:
+        return [*shared_resources(self.config).errors, *health_monitor(self.config).errors, *self.other_errors]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self.ending is Ending.DEADLINE:
+        if self.ending is StopReason.DEADLINE:
             terminalreporter.section("deadline", red=True, bold=True)
             terminalreporter.write_line(self._deadline_text())
-        for trouble in self.troubles:
-            terminalreporter.section(trouble.title, red=True, bold=True)
-            terminalreporter.write_line(trouble.text)
+        for error in self.errors:
+            terminalreporter.section(error.title, red=True, bold=True)
+            terminalreporter.write_line(error.text)
         reasons: dict[str, list[str]] = {}
         for report in terminalreporter.stats.get("infrastructure", ()):
             reasons.setdefault(report.muster["infrastructure"], []).append(report.nodeid)
         for reason, tests in reasons.items():
-            more = f" and {len(tests) - SHOWN} more" if len(tests) > SHOWN else ""
-            terminalreporter.write_line(f"Not judged, because {reason}: {', '.join(tests[:SHOWN])}{more}")
+            more = f" and {len(tests) - MAX_SHOWN_TESTS} more" if len(tests) > MAX_SHOWN_TESTS else ""
+            terminalreporter.write_line(f"Not judged, because {reason}: {', '.join(tests[:MAX_SHOWN_TESTS])}{more}")
 
     def _deadline_text(self) -> str:
         if self.starting:

@@ -17,7 +17,7 @@ def service(muster_run):
     told = muster_run.directory / "audit-service.json"
     command = [sys.executable, str(HERE / "audit_service.py"), str(told), str(muster_run.port())]
     process = muster_run.start(command, log="audit-service.log")
-    muster_run.wait_until(told.exists, within=10, what="the audit service listens")
+    muster_run.wait_until(told.exists, timeout=10, description="the audit service listens")
     yield json.loads(told.read_text())
     process.stop()
 

@@ -116,12 +116,12 @@ RULES = (
         name="sleep-in-test",
         title="A test sleeps for a fixed time.",
         reason="On a machine that is busy with other workers the time is too short, and everywhere else it is wasted.",
-        remedy="Wait for the state itself, within a limit: `muster_test.wait_until(check, within=10, what=...)`, an "
-        "event, or a future.",
+        remedy="Wait for the state itself, within a limit: `muster_test.wait_until(check, timeout=10, description=...)"
+        "`, an event, or a future.",
         bad='import time\n\n\ndef test_job_ends(queue):\n    queue.put("job")\n    time.sleep(0.5)\n'
         '    assert queue.done == ["job"]\n',
         good='def test_job_ends(queue, muster_test):\n    queue.put("job")\n'
-        '    muster_test.wait_until(lambda: queue.done == ["job"], within=10, what="the job is done")\n',
+        '    muster_test.wait_until(lambda: queue.done == ["job"], timeout=10, description="the job is done")\n',
         check=_sleep_in_test,
     ),
     Rule(
@@ -130,15 +130,15 @@ RULES = (
         title="A fixture sleeps for a fixed time instead of asking whether what it started is ready.",
         reason="When it is not ready yet, tests fail that have nothing to do with it, and none of them says what was "
         "late.",
-        remedy='Ask the thing itself: `muster_run.wait_until(lambda: answers(port), within=30, what="the server '
-        'answers")`, which names what was late and shows the end of its log.',
+        remedy='Ask the thing itself: `muster_run.wait_until(lambda: answers(port), timeout=30, description="the '
+        'server answers")`, which names what was late and shows the end of its log.',
         bad="import subprocess\nimport time\n\nimport pytest\n\n\n@pytest.fixture\ndef server():\n"
         '    with subprocess.Popen(["product", "serve"]) as process:\n        time.sleep(2)\n        yield process\n'
         "        process.terminate()\n",
         good="import pytest\nfrom product import answers\n\n\n@pytest.fixture\ndef server(muster_test):\n"
         "    port = muster_test.port()\n"
         '    process = muster_test.start(["product", "serve", f"--port={port}"], log="server.log")\n'
-        '    muster_test.wait_until(lambda: answers(port), within=10, what="the server answers")\n'
+        '    muster_test.wait_until(lambda: answers(port), timeout=10, description="the server answers")\n'
         "    yield port\n    process.stop()\n",
         check=_sleep_in_fixture,
     ),

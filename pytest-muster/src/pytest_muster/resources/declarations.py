@@ -22,7 +22,7 @@ from typing import Any, overload
 import pytest
 
 Function = Callable[..., Any]  # what users decorate: any parameters, any answer
-PLACE_OF_THE_RUN = "muster_run"
+RUN_WORKSPACE = "muster_run"
 
 
 class Scope(StrEnum):
@@ -44,7 +44,7 @@ class Declaration:
     scope: Scope
     function: Function
     parameters: tuple[str, ...]
-    within: float
+    timeout: float
     """Seconds that the set-up may take, and again the teardown."""
     always: bool
     """Whether it starts although no collected test names it."""
@@ -54,7 +54,7 @@ class Declaration:
         return Path(self.function.__code__.co_filename)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """`file:line`, to be shown to people."""
         return f"{short(self.file)}:{self.function.__code__.co_firstlineno}"
 
@@ -71,19 +71,19 @@ def declared(scope: Scope = Scope.SHARED) -> dict[str, Declaration]:
 @overload
 def shared(function: Function, /) -> Function: ...
 @overload
-def shared(*, within: float = ..., always: bool = ..., name: str | None = ...) -> Callable[[Function], Function]: ...
+def shared(*, timeout: float = ..., always: bool = ..., name: str | None = ...) -> Callable[[Function], Function]: ...
 def shared(
-    function: Function | None = None, /, *, within: float = 30.0, always: bool = False, name: str | None = None
+    function: Function | None = None, /, *, timeout: float = 30.0, always: bool = False, name: str | None = None
 ) -> Function | Callable[[Function], Function]:
     """Declare something that lives once per run, such as a database server.
 
     It starts after collection and before the first test if a collected test needs it, or `always`; its set-up may
-    take `within` seconds, and so may its teardown, which comes once, after the last worker is gone.
+    take `timeout` seconds, and so may its teardown, which comes once, after the last worker is gone.
     If its set-up calls `pytest.skip`, the tests that need it are skipped.
     """
 
     def declare(function: Function) -> Function:
-        declaration = _declare(function, Scope.SHARED, within=within, always=always, name=name)
+        declaration = _declare(function, Scope.SHARED, timeout=timeout, always=always, name=name)
 
         @wraps(function)
         def published(request: pytest.FixtureRequest) -> Any:
@@ -99,18 +99,18 @@ def shared(
 @overload
 def worker(function: Function, /) -> Function: ...
 @overload
-def worker(*, within: float = ..., name: str | None = ...) -> Callable[[Function], Function]: ...
+def worker(*, timeout: float = ..., name: str | None = ...) -> Callable[[Function], Function]: ...
 def worker(
-    function: Function | None = None, /, *, within: float = 30.0, name: str | None = None
+    function: Function | None = None, /, *, timeout: float = 30.0, name: str | None = None
 ) -> Function | Callable[[Function], Function]:
     """Declare something that each worker has for itself, such as a client or a database of its own.
 
-    If its set-up fails, or takes longer than `within` seconds, every test of that worker that needs it is reported as
+    If its set-up fails, or takes longer than `timeout` seconds, every test of that worker that needs it is reported as
     infrastructure at once.
     """
 
     def declare(function: Function) -> Function:
-        declaration = _declare(function, Scope.WORKER, within=within, always=False, name=name)
+        declaration = _declare(function, Scope.WORKER, timeout=timeout, always=False, name=name)
 
         @wraps(function)
         def held(**given: Any) -> Any:
@@ -127,18 +127,18 @@ def worker(
 
 
 def _fixture(function: Function, name: str, parameters: Iterable[str]) -> Function:
-    """A session fixture with these parameters; its place and docstring are those of the function it wraps."""
+    """A session fixture with these parameters; its location and docstring are those of the function it wraps."""
     kind = inspect.Parameter.KEYWORD_ONLY
     signature = inspect.Signature([inspect.Parameter(parameter, kind) for parameter in parameters])
     function.__signature__ = signature  # type: ignore[attr-defined]  # where `inspect.signature` looks first
     return pytest.fixture(scope="session", name=name)(function)
 
 
-def _declare(function: Function, scope: Scope, *, within: float, always: bool, name: str | None) -> Declaration:
+def _declare(function: Function, scope: Scope, *, timeout: float, always: bool, name: str | None) -> Declaration:
     if not inspect.isfunction(function):
         raise DeclarationError(
-            f"@muster.{scope} is for functions, not for {function!r}; below @pytest.fixture or above it "
-            "it has no place: it makes the fixture itself"
+            f"@muster.{scope} is for functions, not for {function!r}; leave out @pytest.fixture, "
+            "since it makes the fixture itself"
         )
     parameters = tuple(
         parameter.name
@@ -151,13 +151,13 @@ def _declare(function: Function, scope: Scope, *, within: float, always: bool, n
         scope=scope,
         function=function,
         parameters=parameters,
-        within=within,
+        timeout=timeout,
         always=always,
     )
     other = _declared.get(declaration.name)
-    if other and other.place != declaration.place:
+    if other and other.location != declaration.location:
         raise DeclarationError(
-            f"two resources are named {declaration.name!r}: at {other.place} and at {declaration.place}; "
+            f"two resources are named {declaration.name!r}: at {other.location} and at {declaration.location}; "
             f"rename one of them, or give it another name: @muster.{scope}(name=...)"
         )
     _declared[declaration.name] = declaration
@@ -174,15 +174,15 @@ def needed(names: Iterable[str], among: Mapping[str, Declaration]) -> tuple[Decl
     def visit(declaration: Declaration, path: tuple[str, ...]) -> None:
         if declaration.name in path:
             circle = (*path[path.index(declaration.name) :], declaration.name)
-            places = ", ".join(f"{name} at {among[name].place}" for name in circle[:-1])
+            locations = ", ".join(f"{name} at {among[name].location}" for name in circle[:-1])
             raise DeclarationError(
-                f"shared resources depend on each other in a circle: {' → '.join(circle)} ({places}); "
+                f"shared resources depend on each other in a circle: {' → '.join(circle)} ({locations}); "
                 "take one parameter away"
             )
         if declaration.name in ordered:
             return
         for parameter in declaration.parameters:
-            if parameter == PLACE_OF_THE_RUN:
+            if parameter == RUN_WORKSPACE:
                 continue
             if parameter not in among:
                 raise _unknown(declaration, parameter, among)
@@ -197,12 +197,12 @@ def needed(names: Iterable[str], among: Mapping[str, Declaration]) -> tuple[Decl
 
 
 def _unknown(declaration: Declaration, parameter: str, among: Mapping[str, Declaration]) -> DeclarationError:
-    close = get_close_matches(parameter, [*among, PLACE_OF_THE_RUN], n=1)
+    close = get_close_matches(parameter, [*among, RUN_WORKSPACE], n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"make {parameter!r} shared as well"
     return DeclarationError(
-        f"shared resource {declaration.name!r} at {declaration.place} asks for {parameter!r}, which is no shared "
+        f"shared resource {declaration.name!r} at {declaration.location} asks for {parameter!r}, which is no shared "
         f"resource. It runs once, where no fixtures are, so its parameters can be other shared resources and "
-        f"{PLACE_OF_THE_RUN!r}; {hint}, or declare {declaration.name!r} with @muster.worker"
+        f"{RUN_WORKSPACE!r}; {hint}, or declare {declaration.name!r} with @muster.worker"
     )
 
 

@@ -27,13 +27,13 @@ class Cancelled(BaseException):
     """Raised inside a set-up or teardown that is no longer waited for."""
 
 
-class Late(TimeoutError):
+class ResourceTimeout(TimeoutError):
     """A set-up or teardown took longer than it may."""
 
     @classmethod
-    def of(cls, declaration: Declaration, what: str, where: str) -> "Late":
+    def of(cls, declaration: Declaration, what: str, where: str) -> "ResourceTimeout":
         """`what` is `up` or `torn down`, `where` the line at which it still was."""
-        return cls(f"not {what} within {declaration.within:g} s" + (f"; it was still at {where}" if where else ""))
+        return cls(f"not {what} within {declaration.timeout:g} s" + (f"; it was still at {where}" if where else ""))
 
 
 class Loop:
@@ -75,7 +75,7 @@ async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
     await loop.shutdown_asyncgens()
 
 
-class Life:
+class Lifecycle:
     """One set-up and, if that finished, one teardown."""
 
     def __init__(self, declaration: Declaration, arguments: Mapping[str, object], loop: Loop) -> None:
@@ -213,7 +213,7 @@ class Life:
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, StopIteration | StopAsyncIteration):
-            error = RuntimeError(f"{self.declaration.name} at {self.declaration.place} ended without a yield")
+            error = RuntimeError(f"{self.declaration.name} at {self.declaration.location} ended without a yield")
         self.ready.set_exception(error)
         self.over.set_result(None)
 
@@ -225,7 +225,7 @@ def exhaust(made: Generator[Any, None, Any], declaration: Declaration) -> None:
     except StopIteration:
         return
     made.close()
-    raise RuntimeError(f"{declaration.name} at {declaration.place} yields a second time; it must yield once")
+    raise RuntimeError(f"{declaration.name} at {declaration.location} yields a second time; it must yield once")
 
 
 async def _aexhaust(made: Any, declaration: Declaration) -> None:
@@ -234,7 +234,7 @@ async def _aexhaust(made: Any, declaration: Declaration) -> None:
     except StopAsyncIteration:
         return
     await made.aclose()
-    raise RuntimeError(f"{declaration.name} at {declaration.place} yields a second time; it must yield once")
+    raise RuntimeError(f"{declaration.name} at {declaration.location} yields a second time; it must yield once")
 
 
 def _yielded(made: object) -> bool:
@@ -243,7 +243,7 @@ def _yielded(made: object) -> bool:
 
 @contextlib.contextmanager
 def bounded(declaration: Declaration, what: str) -> Iterator[None]:
-    """Let the body, which runs in this thread, take no longer than the resource may. Raises Late.
+    """Let the body, which runs in this thread, take no longer than the resource may. Raises ResourceTimeout.
 
     It ends at its next step in Python: a call that blocks outside of Python is waited for.
     """
@@ -265,7 +265,7 @@ def bounded(declaration: Declaration, what: str) -> Iterator[None]:
             if where:
                 take_back()
 
-    timer = threading.Timer(declaration.within, expire)
+    timer = threading.Timer(declaration.timeout, expire)
     timer.daemon = True
     timer.start()
     try:
@@ -275,7 +275,7 @@ def bounded(declaration: Declaration, what: str) -> Iterator[None]:
             finish()
     except Cancelled:
         finish()
-        raise Late.of(declaration, what, where[0] if where else "") from None
+        raise ResourceTimeout.of(declaration, what, where[0] if where else "") from None
     finally:
         timer.cancel()
 

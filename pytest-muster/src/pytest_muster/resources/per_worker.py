@@ -2,7 +2,7 @@
 
 Synchronous set-up and teardown run in the thread of the tests, asynchronous ones in the worker's event loop thread.
 A set-up that fails is tried once; every test that needs it is infrastructure then. A teardown that fails blames no
-test: it is a trouble of its own. The process that owns the run reads of both in the journals of the workers.
+test: it is an error of its own. The process that owns the run reads of both in the journals of the workers.
 """
 
 import inspect
@@ -17,14 +17,14 @@ import pytest
 from pytest_muster.records import journal
 from pytest_muster.records.run import Run, run_of
 from pytest_muster.resources.declarations import Declaration, Scope
-from pytest_muster.resources.lifecycle import Late, Life, Loop, bounded, exhaust, shown
-from pytest_muster.workspace.workspace import Place
+from pytest_muster.resources.lifecycle import Lifecycle, Loop, ResourceTimeout, bounded, exhaust, shown
+from pytest_muster.workspace.workspace import Workspace
 
 _PASSING = (KeyboardInterrupt, SystemExit, GeneratorExit, pytest.skip.Exception, pytest.exit.Exception)
 """Not a failure of the resource: for pytest."""
 
 
-class Holder:
+class WorkerResources:
     """The worker resources of one process."""
 
     def __init__(self, run: Run) -> None:
@@ -54,14 +54,14 @@ class Holder:
         yield value
         self._write(declaration, "stopping")
         began = time.monotonic()
-        trouble: dict[str, object] = {}
+        failure: dict[str, object] = {}
         try:
             next(steps, None)
         except _PASSING:
             raise
         except BaseException as error:  # noqa: BLE001 - the last test of this worker is not to blame
-            trouble = {"ok": False, **_told(declaration, arguments, error)}
-        self._write(declaration, "stopped", took=time.monotonic() - began, **trouble)
+            failure = {"ok": False, **_told(declaration, arguments, error)}
+        self._write(declaration, "stopped", took=time.monotonic() - began, **failure)
 
     def _steps(self, declaration: Declaration, arguments: Mapping[str, object]) -> Iterator[Any]:
         function = declaration.function
@@ -77,21 +77,21 @@ class Holder:
                 exhaust(made, declaration)
 
     def _async_steps(self, declaration: Declaration, arguments: Mapping[str, object]) -> Iterator[Any]:
-        life = Life(declaration, arguments, self.loop)
-        life.begin()
-        for future, done in ((life.ready, "up"), (life.over, "torn down")):
+        lifecycle = Lifecycle(declaration, arguments, self.loop)
+        lifecycle.begin()
+        for future, done in ((lifecycle.ready, "up"), (lifecycle.over, "torn down")):
             try:
-                wait([future], timeout=declaration.within)
+                wait([future], timeout=declaration.timeout)
             except BaseException:
-                life.cancel()
+                lifecycle.cancel()
                 raise
             if not future.done():
-                late = Late.of(declaration, done, life.where())
-                life.cancel()
+                late = ResourceTimeout.of(declaration, done, lifecycle.where())
+                lifecycle.cancel()
                 wait([future], timeout=1.0)
                 raise late
             yield future.result()
-            life.end()
+            lifecycle.end()
 
     def _write(self, declaration: Declaration, event: str, **fields: object) -> None:
         worker = self.run.worker
@@ -101,32 +101,37 @@ class Holder:
 
 
 def _told(declaration: Declaration, arguments: Mapping[str, object], error: BaseException) -> dict[str, str]:
-    places = [argument for argument in arguments.values() if isinstance(argument, Place)]
-    tails = [f"{p.log.name}: {line}" for place in places for p in place.processes for line in p.tail().splitlines()]
+    workspaces = [argument for argument in arguments.values() if isinstance(argument, Workspace)]
+    tails = [
+        f"{p.log.name}: {line}"
+        for workspace in workspaces
+        for p in workspace.processes
+        for line in p.tail().splitlines()
+    ]
     return {
         "error": f"{type(error).__name__}: {error}",
         "tail": "\n".join(tails),
-        "text": f"{declaration.place}\n{shown(error)}",
+        "text": f"{declaration.location}\n{shown(error)}",
     }
 
 
-_HOLDER = pytest.StashKey[Holder]()
+_WORKER_RESOURCES = pytest.StashKey[WorkerResources]()
 
 
 def hold(config: pytest.Config, declaration: Declaration, arguments: Mapping[str, object]) -> Iterator[Any]:
     """The body of the fixture that a worker resource is."""
-    yield from config.stash[_HOLDER].hold(declaration, arguments)
+    yield from config.stash[_WORKER_RESOURCES].hold(declaration, arguments)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     run = run_of(config)
     if run.runs_tests:
-        config.stash[_HOLDER] = Holder(run)
+        config.stash[_WORKER_RESOURCES] = WorkerResources(run)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """After marks that skip have had their say, and before fixtures are set up."""
-    failed = item.config.stash[_HOLDER].failed
+    failed = item.config.stash[_WORKER_RESOURCES].failed
     for name in getattr(item, "fixturenames", ()) if failed else ():
         if name in failed:
             pytest.fail(_reason(name), pytrace=False)
@@ -135,7 +140,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     report = yield
-    failed = item.config.stash[_HOLDER].failed
+    failed = item.config.stash[_WORKER_RESOURCES].failed
     if failed and report.failed and report.when == "setup":
         of_test = [name for name in getattr(item, "fixturenames", ()) if name in failed]
         value = call.excinfo.value if call.excinfo else None
@@ -151,11 +156,11 @@ def _reason(name: str) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if _HOLDER in config.stash:
-        config.stash[_HOLDER].loop.close()
+    if _WORKER_RESOURCES in config.stash:
+        config.stash[_WORKER_RESOURCES].loop.close()
 
 
-def troubles(run: Run) -> dict[tuple[str, str], list[str]]:
+def errors(run: Run) -> dict[tuple[str, str], list[str]]:
     """What went wrong with worker resources: (title, text) → the workers that told so."""
     found: dict[tuple[str, str], list[str]] = {}
     files: list[Path] = [run.directory / "record.jsonl", *sorted((run.directory / "workers").glob("*.jsonl"))]

@@ -24,16 +24,16 @@ from pytest_muster import hooks
 from pytest_muster.records import journal
 from pytest_muster.records.run import Role, Run, run_of
 from pytest_muster.resources import declarations, lifecycle
-from pytest_muster.resources.declarations import PLACE_OF_THE_RUN, Declaration
-from pytest_muster.resources.lifecycle import Late, Life, Loop
-from pytest_muster.workspace.workspace import NotReady, Place, run_place
+from pytest_muster.resources.declarations import RUN_WORKSPACE, Declaration
+from pytest_muster.resources.lifecycle import Lifecycle, Loop, ResourceTimeout
+from pytest_muster.workspace.workspace import NotReady, Workspace, run_workspace
 
-CANCEL_WITHIN = 1.0
+CANCEL_TIMEOUT = 1.0
 """Seconds for a set-up or teardown to end after it was cancelled; then it is left behind."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trouble:
+class ResourceError:
     """Something went wrong with a resource: what people read of it."""
 
     title: str
@@ -41,43 +41,43 @@ class Trouble:
     name: str
 
 
-class SetUpFailed(Exception):
+class SetupFailed(Exception):
     """A shared resource did not come up."""
 
-    def __init__(self, trouble: Trouble) -> None:
-        super().__init__(trouble.title)
-        self.trouble = trouble
+    def __init__(self, error: ResourceError) -> None:
+        super().__init__(error.title)
+        self.error = error
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
-    """A shared resource with its place."""
+class SharedResource:
+    """A shared resource with its workspace."""
 
-    life: Life
-    place: Place
+    lifecycle: Lifecycle
+    workspace: Workspace
 
     @property
     def name(self) -> str:
-        return self.life.declaration.name
+        return self.lifecycle.declaration.name
 
     @property
     def tail(self) -> str:
         """The ends of the logs of its processes."""
-        tails = {process.log: process.tail() for process in self.place.processes}
+        tails = {process.log: process.tail() for process in self.workspace.processes}
         return "\n".join(f"{log.name}: {line}" for log, tail in tails.items() for line in tail.splitlines())
 
 
-class Keeper:
+class SharedResources:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.values: dict[str, Any] = {}
         self.skipped: dict[str, str] = {}
         """Those whose set-up skipped, or that depend on one that did, and why."""
-        self._secrets: Place | None = None
-        self.up: list[Kept] = []
+        self._secrets: Workspace | None = None
+        self.up: list[SharedResource] = []
         """Those whose set-up has finished, in the order in which it did."""
-        self.troubles: list[Trouble] = []
-        self._starting: list[Kept] = []
+        self.errors: list[ResourceError] = []
+        self._starting: list[SharedResource] = []
         self.loop = Loop()
         self.began = False
         self.failed = False
@@ -87,10 +87,10 @@ class Keeper:
     @property
     def starting(self) -> list[str]:
         """Whose set-up runs now."""
-        return [kept.name for kept in self._starting]
+        return [resource.name for resource in self._starting]
 
     def start(self, declarations: Sequence[Declaration]) -> None:
-        """Start them all. Raises SetUpFailed with the first failure; what is up then stays up until `stop`."""
+        """Start them all. Raises SetupFailed with the first failure; what is up then stays up until `stop`."""
         if self.began:
             return
         self.began = True
@@ -102,7 +102,7 @@ class Keeper:
                     without = [parameter for parameter in declaration.parameters if parameter in self.skipped]
                     if without:
                         self.skipped[declaration.name] = self.skipped[without[0]]
-                    elif all(p in self.values or p == PLACE_OF_THE_RUN for p in declaration.parameters):
+                    elif all(p in self.values or p == RUN_WORKSPACE for p in declaration.parameters):
                         self._begin(declaration)
                     else:
                         continue
@@ -110,72 +110,72 @@ class Keeper:
                 if self._starting:
                     self._await_next()
         except BaseException:
-            for kept in self._starting:
-                kept.life.cancel()
+            for resource in self._starting:
+                resource.lifecycle.cancel()
             raise
         finally:
             self.run.journal.write("phase", name="shared set-up", start=began, stop=time.time())
         self._publish()
 
     def _begin(self, declaration: Declaration) -> None:
-        place = run_place(self.run)
-        values = {**json.loads(json.dumps(self.values)), PLACE_OF_THE_RUN: place}
+        workspace = run_workspace(self.run)
+        values = {**json.loads(json.dumps(self.values)), RUN_WORKSPACE: workspace}
         arguments = {parameter: values[parameter] for parameter in declaration.parameters}
-        kept = Kept(life=Life(declaration, arguments, self.loop), place=place)
-        self._starting.append(kept)
-        self._write(kept, "starting")
-        kept.life.begin()
+        resource = SharedResource(lifecycle=Lifecycle(declaration, arguments, self.loop), workspace=workspace)
+        self._starting.append(resource)
+        self._write(resource, "starting")
+        resource.lifecycle.begin()
 
     def _await_next(self) -> None:
         """Wait until at least one set-up is over, and put those that are over where they belong."""
-        soonest = min(kept.life.began + kept.life.declaration.within for kept in self._starting)
-        futures = {kept.life.ready: kept for kept in self._starting}
+        soonest = min(resource.lifecycle.began + resource.lifecycle.declaration.timeout for resource in self._starting)
+        futures = {resource.lifecycle.ready: resource for resource in self._starting}
         done, _ = wait(futures, timeout=max(0.0, soonest - time.monotonic()), return_when=FIRST_COMPLETED)
-        for kept in [futures[future] for future in done]:
-            self._accept(kept)
+        for resource in [futures[future] for future in done]:
+            self._accept(resource)
         if not done:
-            late = next(k for k in self._starting if k.life.began + k.life.declaration.within <= soonest)
-            error = Late.of(late.life.declaration, "up", late.life.where())
+            late = next(k for k in self._starting if k.lifecycle.began + k.lifecycle.declaration.timeout <= soonest)
+            error = ResourceTimeout.of(late.lifecycle.declaration, "up", late.lifecycle.where())
             raise self._failed(late, error)
 
-    def _accept(self, kept: Kept) -> None:
-        error = kept.life.ready.exception()
+    def _accept(self, resource: SharedResource) -> None:
+        error = resource.lifecycle.ready.exception()
         if isinstance(error, pytest.skip.Exception):
-            self._starting.remove(kept)
-            self.skipped[kept.name] = str(error)
-            self._write(kept, "skipped", error=str(error))
-            self._close(kept, keep_commands=False)
+            self._starting.remove(resource)
+            self.skipped[resource.name] = str(error)
+            self._write(resource, "skipped", error=str(error))
+            self._close(resource, keep_commands=False)
             return
         if error:
-            raise self._failed(kept, error)
-        self.up.append(kept)  # before it leaves the others: a signal may break this off anywhere
-        self._starting.remove(kept)
+            raise self._failed(resource, error)
+        self.up.append(resource)  # before it leaves the others: a signal may break this off anywhere
+        self._starting.remove(resource)
         try:
-            self.values[kept.name] = declarations.plain(kept.name, kept.life.ready.result())
+            self.values[resource.name] = declarations.plain(resource.name, resource.lifecycle.ready.result())
         except declarations.NotPlain as not_plain:
-            raise self._failed(kept, not_plain) from None
-        self.run.journal.mask.learn(self.values[kept.name])
-        self._write(kept, "ready", took=time.monotonic() - kept.life.began)
+            raise self._failed(resource, not_plain) from None
+        self.run.journal.mask.learn(self.values[resource.name])
+        self._write(resource, "ready", took=time.monotonic() - resource.lifecycle.began)
 
-    def _failed(self, kept: Kept, error: BaseException) -> SetUpFailed:
-        took = time.monotonic() - kept.life.began
-        self._write(kept, "failed", took=took, error=words(error), tail=kept.tail)
-        trouble = self._trouble(kept, "shared set-up", error)
-        self.troubles.append(trouble)
+    def _failed(self, resource: SharedResource, error: BaseException) -> SetupFailed:
+        took = time.monotonic() - resource.lifecycle.began
+        self._write(resource, "failed", took=took, error=describe_error(error), tail=resource.tail)
+        described = self._describe(resource, "shared set-up", error)
+        self.errors.append(described)
         self.failed = True
-        return SetUpFailed(trouble)
+        return SetupFailed(described)
 
-    def _trouble(self, kept: Kept, phase: str, error: BaseException) -> Trouble:
-        declaration = kept.life.declaration
-        text = f"{declaration.place}\n{lifecycle.shown(error)}"
-        if kept.tail and not isinstance(error, NotReady):
-            text += f"\nends of its logs:\n{kept.tail}"
-        return Trouble(title=f"{phase} of {declaration.name}", text=text, name=declaration.name)
+    def _describe(self, resource: SharedResource, phase: str, error: BaseException) -> ResourceError:
+        declaration = resource.lifecycle.declaration
+        text = f"{declaration.location}\n{lifecycle.shown(error)}"
+        if resource.tail and not isinstance(error, NotReady):
+            text += f"\nends of its logs:\n{resource.tail}"
+        return ResourceError(title=f"{phase} of {declaration.name}", text=text, name=declaration.name)
 
     def _publish(self) -> None:
         """Let workers read the values; also those that come later. Only this user may."""
         file = values_file(self.run)
-        self._secrets = run_place(self.run)
+        self._secrets = run_workspace(self.run)
         self._secrets.on_sweep(["rm", "-f", file])  # if this run is killed, so that no password stays
         part = file.with_suffix(".part")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
@@ -185,7 +185,7 @@ class Keeper:
     def stop(self) -> Iterator[str]:
         """Tear down what is up, in reverse order, each within its time; yields each name before its teardown.
 
-        Never raises: what goes wrong is among `troubles`. What was cut off in its set-up comes first.
+        Never raises: what goes wrong is among `errors`. What was cut off in its set-up comes first.
         """
         if self._ended:
             return
@@ -194,9 +194,9 @@ class Keeper:
         self._settle()
         had = bool(self.up)
         while self.up:
-            kept = self.up.pop()
-            yield kept.name
-            self._end(kept)
+            resource = self.up.pop()
+            yield resource.name
+            self._end(resource)
         self.loop.close()
         with contextlib.suppress(FileNotFoundError):
             values_file(self.run).unlink()
@@ -206,62 +206,65 @@ class Keeper:
             self.run.journal.write("phase", name="shared teardown", start=began, stop=time.time())
 
     def _settle(self) -> None:
-        for kept in self._starting:
-            kept.life.cancel()
-        wait([kept.life.ready for kept in self._starting], timeout=CANCEL_WITHIN)
-        for kept in self._starting:
-            ready = kept.life.ready
-            if kept in self.up:
+        for resource in self._starting:
+            resource.lifecycle.cancel()
+        wait([resource.lifecycle.ready for resource in self._starting], timeout=CANCEL_TIMEOUT)
+        for resource in self._starting:
+            ready = resource.lifecycle.ready
+            if resource in self.up:
                 continue
             if ready.done() and not ready.exception():
-                self.up.append(kept)
+                self.up.append(resource)
                 continue
-            kept.life.end()  # if its set-up ends after all, its teardown follows at once
-            if kept.name not in [trouble.name for trouble in self.troubles]:
-                self._write(kept, "cancelled")
-            self._close(kept, keep_commands=True)  # there is no teardown for what it has made
+            resource.lifecycle.end()  # if its set-up ends after all, its teardown follows at once
+            if resource.name not in [error.name for error in self.errors]:
+                self._write(resource, "cancelled")
+            self._close(resource, keep_commands=True)  # there is no teardown for what it has made
         self._starting.clear()
 
-    def _end(self, kept: Kept) -> None:
+    def _end(self, resource: SharedResource) -> None:
         began = time.monotonic()
-        self._write(kept, "stopping")
-        kept.life.end()
-        wait([kept.life.over], timeout=kept.life.declaration.within)
+        self._write(resource, "stopping")
+        resource.lifecycle.end()
+        wait([resource.lifecycle.over], timeout=resource.lifecycle.declaration.timeout)
         error: BaseException | None
-        if kept.life.over.done():
-            error = kept.life.over.exception()
+        if resource.lifecycle.over.done():
+            error = resource.lifecycle.over.exception()
         else:
-            error = Late.of(kept.life.declaration, "torn down", kept.life.where())
-            kept.life.cancel()
-            wait([kept.life.over], timeout=CANCEL_WITHIN)
+            error = ResourceTimeout.of(resource.lifecycle.declaration, "torn down", resource.lifecycle.where())
+            resource.lifecycle.cancel()
+            wait([resource.lifecycle.over], timeout=CANCEL_TIMEOUT)
         if error:
-            self.troubles.append(self._trouble(kept, "shared teardown", error))
-        closing = self._close(kept, keep_commands=error is not None)
+            self.errors.append(self._describe(resource, "shared teardown", error))
+        closing = self._close(resource, keep_commands=error is not None)
         took = time.monotonic() - began
         wrong = error or closing
         self._write(
-            kept, "stopped", took=took, **({"ok": False, "error": words(wrong), "tail": kept.tail} if wrong else {})
+            resource,
+            "stopped",
+            took=took,
+            **({"ok": False, "error": describe_error(wrong), "tail": resource.tail} if wrong else {}),
         )
 
-    def _close(self, kept: Kept, *, keep_commands: bool) -> Exception | None:
+    def _close(self, resource: SharedResource, *, keep_commands: bool) -> Exception | None:
         try:
-            kept.place.close(keep_commands=keep_commands)
+            resource.workspace.close(keep_commands=keep_commands)
         except Exception as error:  # noqa: BLE001 - the others still have to be torn down
-            self.troubles.append(self._trouble(kept, "shared teardown", error))
+            self.errors.append(self._describe(resource, "shared teardown", error))
             return error
         return None
 
-    def _write(self, kept: Kept, event: str, **fields: object) -> None:
+    def _write(self, resource: SharedResource, event: str, **fields: object) -> None:
         self.run.journal.write(
-            "resource", name=kept.name, scope="shared", worker=self.run.worker, event=event, **fields
+            "resource", name=resource.name, scope="shared", worker=self.run.worker, event=event, **fields
         )
 
 
-def words(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-_KEEPER = pytest.StashKey[Keeper]()
+_SHARED_RESOURCES = pytest.StashKey[SharedResources]()
 _READ = pytest.StashKey[dict[str, Any]]()
 
 
@@ -278,8 +281,8 @@ def value_of(config: pytest.Config, declaration: Declaration) -> Any:
         return values[declaration.name]
     except KeyError:
         pytest.fail(
-            f"shared resource {declaration.name!r} at {declaration.place} was not started, because no collected test "
-            "and no fixture that one uses names it as a parameter: name it as a parameter, also in "
+            f"shared resource {declaration.name!r} at {declaration.location} was not started, because no collected "
+            "test and no fixture that one uses names it as a parameter: name it as a parameter, also in "
             "@pytest.mark.usefixtures, or declare it with @muster.shared(always=True)",
             pytrace=False,
         )
@@ -289,17 +292,17 @@ def _published(config: pytest.Config) -> tuple[dict[str, Any], dict[str, str]]:
     """The values, and who skipped why, in whatever process this is."""
     run = run_of(config)
     if run.owns_shared:
-        keeper = keeper_of(config)
-        return keeper.values, keeper.skipped
+        resources = shared_resources(config)
+        return resources.values, resources.skipped
     if _READ not in config.stash:
         file = values_file(run)
         config.stash[_READ] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return config.stash[_READ].get("values", {}), config.stash[_READ].get("skipped", {})
 
 
-def keeper_of(config: pytest.Config) -> Keeper:
-    """The keeper of the process that owns the run."""
-    return config.stash.setdefault(_KEEPER, Keeper(run_of(config)))
+def shared_resources(config: pytest.Config) -> SharedResources:
+    """The resources of the process that owns the run."""
+    return config.stash.setdefault(_SHARED_RESOURCES, SharedResources(run_of(config)))
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -339,7 +342,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config) -> Generator[None, Any, A
 
 def start_collected(config: pytest.Config) -> None:
     """Start what the workers say that their tests need, unless that has been done."""
-    if keeper_of(config).began:
+    if shared_resources(config).began:
         return
     names: set[str] = set()
     files: dict[str, str] = {}
@@ -355,18 +358,18 @@ def start_collected(config: pytest.Config) -> None:
 
 def start_needed(config: pytest.Config, names: Iterable[str]) -> None:
     """Start the named shared resources, what they depend on, and those that always start; ends the run on a failure."""
-    keeper = keeper_of(config)
+    resources = shared_resources(config)
     try:
         wanted = declarations.needed(names, declarations.declared())
     except declarations.DeclarationError as error:
         raise pytest.UsageError(str(error)) from None
-    if keeper.began or not wanted:
+    if resources.began or not wanted:
         return
     try:
-        keeper.start(wanted)
-    except SetUpFailed as failed:
-        pytest.exit(f"{failed.trouble.title} failed, so no test was run")
-    config.hook.pytest_muster_shared_ready(config=config, values=json.loads(json.dumps(keeper.values)))
+        resources.start(wanted)
+    except SetupFailed as failed:
+        pytest.exit(f"{failed.error.title} failed, so no test was run")
+    config.hook.pytest_muster_shared_ready(config=config, values=json.loads(json.dumps(resources.values)))
 
 
 def _import(file: Path, mode: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_muster.records.journal import Line, Outcome
 from pytest_muster.records.run import Run
-from pytest_muster.schedule.plans import Past
+from pytest_muster.schedule.plans import Timings
 
 WORTH_A_LINE = 0.001  # seconds
 RUNS = 5  # as many runs are looked at; a run of a part of the suite does not know the rest
@@ -56,7 +56,7 @@ class Stopwatch:
                 )
 
 
-def remembered(runs: Path, tests: Collection[str]) -> Past:
+def remembered(runs: Path, tests: Collection[str]) -> Timings:
     """What the newest finished runs in this directory say about these tests; the newest that knows a test counts."""
     wanted = set(tests)
     took: dict[str, float] = {}
@@ -75,7 +75,7 @@ def remembered(runs: Path, tests: Collection[str]) -> Past:
             known.setdefault(test, max(own, 0.0))
         if len(took) == len(wanted):
             break
-    return Past(took=doubtful | took, shared=shared)
+    return Timings(took=doubtful | took, shared=shared)
 
 
 def _finished(runs: Path) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from typing import Protocol
 
 
 class Plan(Protocol):
-    """Hands out each test once. Tests are numbers: their places in the collection."""
+    """Hands out each test once. Tests are numbers: their positions in the collection."""
 
     def open(self, worker: str, slot: int) -> None:
         """This worker runs tests from now on."""
@@ -41,7 +41,7 @@ class Plan(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Past:
+class Timings:
     """What earlier runs say about the time that tests need."""
 
     took: Mapping[str, float] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class _Unit:
 
 
 @dataclass(kw_only=True)
-class _Lane:
+class _Queue:
     slot: int
     began: float
     """When the first of the held tests began."""
@@ -80,58 +80,58 @@ class LongestFirst:
         self,
         ids: Sequence[str],
         tests: Iterable[int],
-        past: Past,
+        timings: Timings,
         *,
         workers: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ids = ids
         self._clock = clock
-        self._lanes: dict[str, _Lane] = {}
+        self._queues: dict[str, _Queue] = {}
         chosen = list(tests)
-        known = sorted(past.took[ids[test]] for test in chosen if ids[test] in past.took)
-        self._took = past.took
+        known = sorted(timings.took[ids[test]] for test in chosen if ids[test] in timings.took)
+        self._took = timings.took
         self._guess = known[len(known) // 2] if known else None
         self._seen = 0
         self._seconds = 0.0
         self._first: deque[int] = deque()
-        self._units = self._in_units(chosen, past, workers) if known else self._in_modules(chosen)
+        self._units = self._in_units(chosen, timings, workers) if known else self._in_modules(chosen)
         self.left = len(chosen)
 
     def open(self, worker: str, slot: int) -> None:
-        self._lanes[worker] = _Lane(slot=slot, began=self._clock())
+        self._queues[worker] = _Queue(slot=slot, began=self._clock())
 
     def take(self, worker: str) -> int | None:
-        lane = self._lanes[worker]
-        lane.out = False
+        queue = self._queues[worker]
+        queue.out = False
         if self._first:
             test = self._first.popleft()
         else:
-            if not (lane.unit and lane.unit.tests):
-                lane.unit = self._next_unit(worker)
-            if lane.unit is None:
-                lane.out = True
+            if not (queue.unit and queue.unit.tests):
+                queue.unit = self._next_unit(worker)
+            if queue.unit is None:
+                queue.out = True
                 return None
-            test = lane.unit.tests.popleft()
-        if not lane.held:
-            lane.began = self._clock()
-        lane.held.append(test)
+            test = queue.unit.tests.popleft()
+        if not queue.held:
+            queue.began = self._clock()
+        queue.held.append(test)
         self.left -= 1
         return test
 
     def done(self, worker: str, test: int) -> None:
-        lane = self._lanes[worker]
+        queue = self._queues[worker]
         now = self._clock()
-        lane.held.remove(test)
+        queue.held.remove(test)
         self._seen += 1
-        self._seconds += now - lane.began
-        lane.began = now
+        self._seconds += now - queue.began
+        queue.began = now
 
     def close(self, worker: str, unrun: Sequence[int]) -> None:
-        lane = self._lanes.pop(worker)
-        rest = [*unrun, *(lane.unit.tests if lane.unit else ())]
+        queue = self._queues.pop(worker)
+        rest = [*unrun, *(queue.unit.tests if queue.unit else ())]
         if rest:
-            cost = lane.unit.cost if lane.unit else 0.0
+            cost = queue.unit.cost if queue.unit else 0.0
             self._units.insert(0, _Unit(tests=deque(rest), cost=cost))
         self.left += len(unrun)
 
@@ -156,14 +156,14 @@ class LongestFirst:
             modules.setdefault(_module(self._ids[test]), _Unit(tests=deque(), cost=0.0)).tests.append(test)
         return list(modules.values())
 
-    def _in_units(self, tests: Sequence[int], past: Past, workers: int) -> list[_Unit]:
+    def _in_units(self, tests: Sequence[int], timings: Timings, workers: int) -> list[_Unit]:
         groups: dict[str, list[int]] = {}
         for test in tests:
-            shares = next((scope for scope in _scopes(self._ids[test]) if scope in past.shared), None)
+            shares = next((scope for scope in _scopes(self._ids[test]) if scope in timings.shared), None)
             groups.setdefault(shares or self._ids[test], []).append(test)
         units = []
         for scope, members in groups.items():
-            cost, seconds = past.shared.get(scope, 0.0), self._sum(members)
+            cost, seconds = timings.shared.get(scope, 0.0), self._sum(members)
             if cost >= max(COSTLY, 0.05 * seconds / len(members)):
                 # A test that outweighs the set-up may go alone: it would hold the others of its unit up.
                 alone = [test for test in members if self._seconds_of(test) > max(4 * cost, seconds / 4)]
@@ -176,29 +176,31 @@ class LongestFirst:
         # pytest-randomly drew stays drawn.
         lengths = [self._length(unit) for unit in units]
         short = SHORT * sum(lengths) / workers
-        places = sorted(range(len(units)), key=lambda place: -lengths[place] if lengths[place] >= short else 0.0)
-        return [units[place] for place in places]
+        positions = sorted(
+            range(len(units)), key=lambda position: -lengths[position] if lengths[position] >= short else 0.0
+        )
+        return [units[position] for position in positions]
 
     def _length(self, unit: _Unit) -> float:
         return unit.cost + self._sum(unit.tests)
 
-    def _free_at(self, lane: _Lane) -> float:
+    def _free_at(self, queue: _Queue) -> float:
         """Seconds until the worker has nothing more to do."""
-        if not lane.held:
-            return self._sum(lane.unit.tests) if lane.unit else 0.0
+        if not queue.held:
+            return self._sum(queue.unit.tests) if queue.unit else 0.0
         # A test that is overdue by some time will be so by as much again, as far as anybody knows.
-        running = abs(self._seconds_of(lane.held[0]) - (self._clock() - lane.began))
-        return running + self._sum(lane.held[1:]) + (self._sum(lane.unit.tests) if lane.unit else 0.0)
+        running = abs(self._seconds_of(queue.held[0]) - (self._clock() - queue.began))
+        return running + self._sum(queue.held[1:]) + (self._sum(queue.unit.tests) if queue.unit else 0.0)
 
     def _next_unit(self, worker: str) -> _Unit | None:
         """Whom list scheduling gives which unit: run forward until this worker gets one."""
-        free = [(self._free_at(lane), lane.slot, name) for name, lane in self._lanes.items() if not lane.out]
+        free = [(self._free_at(queue), queue.slot, name) for name, queue in self._queues.items() if not queue.out]
         heapq.heapify(free)
         last: dict[str, _Unit] = {}
-        for place, unit in enumerate(self._units):
+        for position, unit in enumerate(self._units):
             at, slot, name = free[0]
             if name == worker:
-                return self._units.pop(place)
+                return self._units.pop(position)
             last[name] = unit
             heapq.heapreplace(free, (at + self._length(unit), slot, name))
         return self._share(worker, free, last)
@@ -207,14 +209,14 @@ class LongestFirst:
         """The rear part of a unit of the worker that is busy longest, if both are done sooner that way."""
         mine = next(at for at, _, name in ends if name == worker)
         for theirs, _, name in sorted(ends, reverse=True):
-            unit = last.get(name) or self._lanes[name].unit
+            unit = last.get(name) or self._queues[name].unit
             if name == worker or unit is None or not unit.tests:
                 continue
             moved: deque[int] = deque()
             i_end, they_end = mine + unit.cost, theirs
             for test in reversed(unit.tests):
                 i_end, they_end = i_end + self._seconds_of(test), they_end - self._seconds_of(test)
-                # The first one only has to end sooner here than there; more of them must not make this the longer lane.
+                # The first one only has to end sooner here than there; more of them must not make this the longer one.
                 if i_end >= theirs or (moved and i_end > they_end + 1e-9):
                     break
                 moved.appendleft(test)
@@ -254,33 +256,33 @@ class AsListed:
         self._tests.appendleft(test)
 
 
-class Repeat:
+class Replay:
     """Each slot has its own tests, in their order; nobody else runs them."""
 
-    def __init__(self, lanes: Mapping[int, Iterable[int]]) -> None:
-        self._lanes = {slot: deque(tests) for slot, tests in lanes.items()}
+    def __init__(self, queues: Mapping[int, Iterable[int]]) -> None:
+        self._queues = {slot: deque(tests) for slot, tests in queues.items()}
         self._slots: dict[str, int] = {}
 
     @property
     def left(self) -> int:
-        return sum(map(len, self._lanes.values()))
+        return sum(map(len, self._queues.values()))
 
     def open(self, worker: str, slot: int) -> None:
         self._slots[worker] = slot
-        self._lanes.setdefault(slot, deque())
+        self._queues.setdefault(slot, deque())
 
     def take(self, worker: str) -> int | None:
-        lane = self._lanes[self._slots[worker]]
-        return lane.popleft() if lane else None
+        queue = self._queues[self._slots[worker]]
+        return queue.popleft() if queue else None
 
     def done(self, worker: str, test: int) -> None:
         """Nothing follows from it."""
 
     def close(self, worker: str, unrun: Sequence[int]) -> None:
-        self._lanes[self._slots.pop(worker)].extendleft(reversed(unrun))
+        self._queues[self._slots.pop(worker)].extendleft(reversed(unrun))
 
     def add(self, test: int) -> None:
-        self._lanes[min(self._slots.values(), default=min(self._lanes))].appendleft(test)
+        self._queues[min(self._slots.values(), default=min(self._queues))].appendleft(test)
 
 
 def _module(test: str) -> str:

@@ -1,4 +1,4 @@
-"""Repeats the schedule of a recorded run: every worker gets the tests of the worker in its place, in their order.
+"""Repeats the schedule of a recorded run: every worker gets the tests of the worker with its slot, in their order.
 
 `muster replay` composes the pytest command from the record and runs it. The plugin's part is `--muster-replay=RUN`:
 a slot gets what the worker of that slot ran, serial tests run alone at the end, and nothing else runs. Where several
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pytest_muster.records import reader
 from pytest_muster.records.reader import RecordProblem, RunRecord
-from pytest_muster.schedule.replay_plugin import Script
+from pytest_muster.schedule.replay_plugin import Schedule
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -46,7 +46,7 @@ def begun(record: RunRecord) -> list[_Begun]:
     return list(once.values())
 
 
-def script(record: RunRecord, *, until: str | None = None, worker: str | None = None) -> Script:
+def schedule_of_record(record: RunRecord, *, until: str | None = None, worker: str | None = None) -> Schedule:
     """The schedule of a record, up to the begin of the test `until`; of one worker only, if one is named.
 
     Raises `RecordProblem` if the record knows no such test or worker.
@@ -69,32 +69,32 @@ def script(record: RunRecord, *, until: str | None = None, worker: str | None = 
     }
     alone = {test for line in record.collected for test in line.serial}
     alone |= {run.test for run in record.tests if run.serial}
-    lanes: dict[int, list[str]] = defaultdict(list)
+    queues: dict[int, list[str]] = defaultdict(list)
     followed: dict[int, list[str]] = defaultdict(list)
     for one in ran:
         slot = slots.get(one.worker) or 1
         if one.worker not in followed[slot]:
             followed[slot].append(one.worker)
         if one.test not in alone:
-            lanes[slot].append(one.test)
+            queues[slot].append(one.test)
     serial = [one for one in ran if one.test in alone]
     notes = [
         f"slot {slot} ran {', then '.join(names)}: one worker gets the tests of all of them"
         for slot, names in sorted(followed.items())
         if len(names) > 1
     ]
-    return Script(
+    return Schedule(
         run=record.id,
-        lanes={slot: tuple(tests) for slot, tests in lanes.items()},
+        queues={slot: tuple(tests) for slot, tests in queues.items()},
         serial=tuple(one.test for one in serial),
         host=slots.get(serial[0].worker, 1) if serial else 0,
         notes=tuple(notes),
     )
 
 
-def script_of(run: str, own: Path, *, until: str | None, worker: str | None) -> Script:
+def schedule_of(run: str, own: Path, *, until: str | None, worker: str | None) -> Schedule:
     """The schedule of the run that is meant; `own` is the directory of the run that asks."""
-    return script(reader.load(_find(run, own)), until=until, worker=worker)
+    return schedule_of_record(reader.load(_find(run, own)), until=until, worker=worker)
 
 
 def _find(run: str, own: Path) -> Path:
@@ -151,7 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the command, run it, and answer with its exit code."""
     try:
         record = reader.load(reader.find(arguments.run))
-        repeated = script(record, until=arguments.until)
+        repeated = schedule_of_record(record, until=arguments.until)
     except RecordProblem as problem:
         sys.stderr.write(f"muster replay: {problem}\n")
         return 2

@@ -8,11 +8,11 @@ import pytest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Script:
+class Schedule:
     """What shall run where."""
 
     run: str
-    lanes: Mapping[int, tuple[str, ...]]
+    queues: Mapping[int, tuple[str, ...]]
     """The tests of each slot, in order, without the serial ones."""
     serial: tuple[str, ...]
     host: int
@@ -22,7 +22,7 @@ class Script:
 
     @property
     def tests(self) -> frozenset[str]:
-        return frozenset(test for lane in self.lanes.values() for test in lane) | frozenset(self.serial)
+        return frozenset(test for queue in self.queues.values() for test in queue) | frozenset(self.serial)
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -37,11 +37,11 @@ def add_options(parser: pytest.Parser) -> None:
 CHOSEN = "muster_chosen"
 """The key of `workerinput` under which a worker finds the tests that are to be run."""
 
-SCRIPT = pytest.StashKey[Script | None]()
+SCHEDULE = pytest.StashKey[Schedule | None]()
 """What the process that distributes tests, or is alone, is to repeat."""
 
 
-def read_script(config: pytest.Config, own: Path, *, slots: int) -> Script | None:
+def read_schedule(config: pytest.Config, own: Path, *, slots: int) -> Schedule | None:
     """What the options ask to repeat, if they do. Raises `pytest.UsageError` where that is impossible."""
     run = config.getoption("muster_replay")
     until, worker = config.getoption("muster_until"), config.getoption("muster_only_worker")
@@ -54,10 +54,10 @@ def read_script(config: pytest.Config, own: Path, *, slots: int) -> Script | Non
     from pytest_muster.schedule import replay
 
     try:
-        found = replay.script_of(run, own, until=until, worker=worker)
+        found = replay.schedule_of(run, own, until=until, worker=worker)
     except reader.RecordProblem as problem:
         raise pytest.UsageError(f"--muster-replay: {problem}") from problem
-    wanted = max([*found.lanes, found.host])
+    wanted = max([*found.queues, found.host])
     if worker is not None and slots:
         raise pytest.UsageError("--muster-only-worker repeats one worker in this process: add -n 0")
     if worker is None and wanted > max(slots, 1):
@@ -78,8 +78,8 @@ def choose(config: pytest.Config, items: list[pytest.Item], tests: Collection[st
 
 def arrange(items: list[pytest.Item], order: Sequence[str]) -> None:
     """Put the tests into this order."""
-    places = {test: place for place, test in enumerate(order)}
-    items.sort(key=lambda item: places.get(item.nodeid, len(places)))
+    positions = {test: position for position, test in enumerate(order)}
+    items.sort(key=lambda item: positions.get(item.nodeid, len(positions)))
 
 
 def missing(wanted: Iterable[str], there: Iterable[str]) -> list[str]:

@@ -21,8 +21,8 @@ from pytest_muster.records import journal
 from pytest_muster.records.run import Role, Run, run_of
 from pytest_muster.resources import shared
 from pytest_muster.schedule import durations, replay_plugin
-from pytest_muster.schedule.plans import AsListed, LongestFirst, Plan, Repeat
-from pytest_muster.schedule.replay_plugin import CHOSEN, SCRIPT, Script
+from pytest_muster.schedule.plans import AsListed, LongestFirst, Plan, Replay
+from pytest_muster.schedule.replay_plugin import CHOSEN, SCHEDULE, Schedule
 from pytest_muster.schedule.slots import SLOTS
 
 SERIAL = pytest.StashKey[frozenset[str]]()
@@ -46,8 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     run = run_of(config)
     if run.owns_shared:
         slots = 0 if run.role is Role.ALONE else run.workers
-        config.stash[SCRIPT] = script = replay_plugin.read_script(config, run.directory, slots=slots)
-        if script and run.role is Role.CONTROLLER:
+        config.stash[SCHEDULE] = schedule = replay_plugin.read_schedule(config, run.directory, slots=slots)
+        if schedule and run.role is Role.CONTROLLER:
             _refuse_others(config, "--muster-replay")
     if run.runs_tests:
         config.pluginmanager.register(durations.Stopwatch(run), "muster-stopwatch")
@@ -55,20 +55,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: WorkerController) -> None:
-    script = node.config.stash[SCRIPT]
-    if script:
-        node.workerinput[CHOSEN] = sorted(script.tests)
+    schedule = node.config.stash[SCHEDULE]
+    if schedule:
+        node.workerinput[CHOSEN] = sorted(schedule.tests)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
     """After every other plugin has chosen and ordered: in a repetition only the record does."""
     result = yield
-    script = config.stash.get(SCRIPT, None)
-    if script:
-        order = [test for slot in sorted(script.lanes) for test in script.lanes[slot]] + list(script.serial)
-        _say(config, [*script.notes, *replay_plugin.missing(order, (item.nodeid for item in items))])
-        replay_plugin.choose(config, items, script.tests)
+    schedule = config.stash.get(SCHEDULE, None)
+    if schedule:
+        order = [test for slot in sorted(schedule.queues) for test in schedule.queues[slot]] + list(schedule.serial)
+        _say(config, [*schedule.notes, *replay_plugin.missing(order, (item.nodeid for item in items))])
+        replay_plugin.choose(config, items, schedule.tests)
         replay_plugin.arrange(items, order)
     chosen: list[str] | None = getattr(config, "workerinput", {}).get(CHOSEN)  # how xdist marks a worker
     if chosen is not None:
@@ -176,13 +176,13 @@ class Scheduler:
         self.run = run_of(config)
         self.expected = len(parse_tx_spec_config(config))
         self.collections: dict[WorkerController, list[str]] = {}
-        self.deal: Deal | None = None
+        self.dispatcher: Dispatcher | None = None
         self.failed = False
         self._nodes: list[WorkerController] = []
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        if self.deal:
-            self.deal.began(nodeid)
+        if self.dispatcher:
+            self.dispatcher.began(nodeid)
 
     @property
     def nodes(self) -> list[WorkerController]:
@@ -190,15 +190,15 @@ class Scheduler:
 
     @property
     def collection_is_completed(self) -> bool:
-        return self.deal is not None or len(self.collections) >= self.expected
+        return self.dispatcher is not None or len(self.collections) >= self.expected
 
     @property
     def tests_finished(self) -> bool:
-        return self.failed or bool(self.deal and not self.deal.busy)
+        return self.failed or bool(self.dispatcher and not self.dispatcher.busy)
 
     @property
     def has_pending(self) -> bool:
-        return bool(self.deal and self.deal.busy)
+        return bool(self.dispatcher and self.dispatcher.busy)
 
     def add_node(self, node: WorkerController) -> None:
         self._nodes.append(node)
@@ -207,58 +207,58 @@ class Scheduler:
         self.collections[node] = list(collection)
 
     def schedule(self) -> None:
-        if self.deal is None:
+        if self.dispatcher is None:
             if not self._all_equal():
                 self.failed = True
                 return
-            self.deal = self._begin()
+            self.dispatcher = self._begin()
         for node in self.collections:
-            if node in self._nodes and not self.deal.knows(node):
-                self._join(node, self.deal)
-        self.deal.feed()
+            if node in self._nodes and not self.dispatcher.knows(node):
+                self._join(node, self.dispatcher)
+        self.dispatcher.feed()
 
-    def _begin(self) -> "Deal":
+    def _begin(self) -> "Dispatcher":
         node, tests = next(iter(self.collections.items()))
         marked = set(collected(self.run, node.gateway.id)["serial"])
         serial = [number for number, test in enumerate(tests) if test in marked]
         parallel = [number for number, test in enumerate(tests) if test not in marked]
-        script = self.config.stash[SCRIPT]
-        if script:
-            return self._repeat(script, tests)
+        schedule = self.config.stash[SCHEDULE]
+        if schedule:
+            return self._repeat(schedule, tests)
         plan: Plan
         if self.config.getoption("muster_only"):
             plan = AsListed(parallel)
         else:
-            past = durations.remembered(self.run.directory.parent, tests)
-            plan = LongestFirst(tests, parallel, past, workers=self.expected)
-        return Deal(tests, plan, serial, open_gate=_gate(self.run).touch)
+            timings = durations.remembered(self.run.directory.parent, tests)
+            plan = LongestFirst(tests, parallel, timings, workers=self.expected)
+        return Dispatcher(tests, plan, serial, open_gate=_gate(self.run).touch)
 
-    def _repeat(self, script: Script, tests: Sequence[str]) -> "Deal":
+    def _repeat(self, schedule: Schedule, tests: Sequence[str]) -> "Dispatcher":
         numbers = {test: number for number, test in enumerate(tests)}
-        order = [test for lane in script.lanes.values() for test in lane] + list(script.serial)
-        _say(self.config, [*script.notes, *replay_plugin.missing(order, numbers)])
-        plan = Repeat(
-            {slot: [numbers[test] for test in lane if test in numbers] for slot, lane in script.lanes.items()}
+        order = [test for queue in schedule.queues.values() for test in queue] + list(schedule.serial)
+        _say(self.config, [*schedule.notes, *replay_plugin.missing(order, numbers)])
+        plan = Replay(
+            {slot: [numbers[test] for test in queue if test in numbers] for slot, queue in schedule.queues.items()}
         )
-        serial = [numbers[test] for test in script.serial if test in numbers]
-        return Deal(tests, plan, serial, open_gate=_gate(self.run).touch, host_slot=script.host)
+        serial = [numbers[test] for test in schedule.serial if test in numbers]
+        return Dispatcher(tests, plan, serial, open_gate=_gate(self.run).touch, host_slot=schedule.host)
 
-    def _join(self, node: WorkerController, deal: "Deal") -> None:
+    def _join(self, node: WorkerController, dispatcher: "Dispatcher") -> None:
         tests = next(iter(self.collections.values()))
         if self.collections[node] != tests:  # a replacement found something else than the first workers
             self._report_difference(node)
             del self.collections[node]
             node.shutdown()
             return
-        deal.join(node, self.config.stash[SLOTS].of(node.gateway.id))
+        dispatcher.join(node, self.config.stash[SLOTS].of(node.gateway.id))
 
     def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
-        if self.deal:
-            self.deal.done(node, item_index)
+        if self.dispatcher:
+            self.dispatcher.done(node, item_index)
 
     def mark_test_pending(self, item: str) -> None:
-        if self.deal:
-            self.deal.again(next(iter(self.collections.values())).index(item))
+        if self.dispatcher:
+            self.dispatcher.again(next(iter(self.collections.values())).index(item))
 
     def remove_pending_tests_from_node(self, node: WorkerController, indices: Sequence[int]) -> None:
         raise RuntimeError("xdist says that a worker gave tests back, but nobody asked it to")
@@ -267,13 +267,13 @@ class Scheduler:
         if node not in self._nodes:
             raise KeyError(node)  # what xdist expects of a worker that died before it was ready
         self._nodes.remove(node)
-        if self.deal is None or not self.deal.knows(node):
-            if self.deal is None:
+        if self.dispatcher is None or not self.dispatcher.knows(node):
+            if self.dispatcher is None:
                 self.collections.pop(node, None)
             return None
             self.collections.pop(node, None)
             return None
-        crashed = self.deal.leave(node)
+        crashed = self.dispatcher.leave(node)
         return None if crashed is None else next(iter(self.collections.values()))[crashed]
 
     def _all_equal(self) -> bool:
@@ -291,7 +291,7 @@ class Scheduler:
         self.config.hook.pytest_collectreport(report=report)
 
 
-class Deal:
+class Dispatcher:
     """Gives tests to the workers: each holds the one that it runs and one more; serial ones come last, and alone."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Slots: the numbers 1 to N of the places in which workers run. A replacement takes the place of the dead."""
+"""Slots: the numbers 1 to N under which workers run. A replacement takes the slot of the one that it replaces."""
 
 import pytest
 from xdist.workermanage import WorkerController
@@ -21,7 +21,7 @@ class Slots:
         """The slot of a worker that holds one, otherwise 0."""
         return next((slot for slot, holder in self._holders.items() if holder == worker), 0)
 
-    def give_back(self, worker: str) -> None:
+    def release(self, worker: str) -> None:
         self._holders.pop(self.of(worker), None)
 
 
@@ -58,4 +58,4 @@ class _Handing:
         slot = self.slots.of(worker)
         if slot:
             self.run.journal.write("worker", worker=worker, slot=slot, event=event, error=error and str(error))
-        self.slots.give_back(worker)
+        self.slots.release(worker)

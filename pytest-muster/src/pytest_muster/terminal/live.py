@@ -22,7 +22,7 @@ from pytest_muster.records.run import Role, Run, run_of
 from pytest_muster.terminal.board import Board, expected_durations
 from pytest_muster.terminal.screen import Screen
 
-EVERY = 0.125  # seconds: eight times a second looks alive and costs nothing
+REDRAW_INTERVAL = 0.125  # seconds: eight times a second looks alive and costs nothing
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -178,7 +178,7 @@ class _Live:
             self.board.resource(line)
 
     def _draw(self) -> None:
-        while not self.over.wait(EVERY):
+        while not self.over.wait(REDRAW_INTERVAL):
             for worker, journal in list(self.journals.items()):
                 if line := journal.newest_start():
                     self.board.started(worker, line["test"], line["at"])

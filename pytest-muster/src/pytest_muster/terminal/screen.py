@@ -86,9 +86,9 @@ class Screen:
     def _frame(self) -> str:
         """What turns the rows that are drawn into those that shall be seen; nothing if they are the same."""
         columns, lines = size()
-        room = max(columns - 1, 1)
+        width = max(columns - 1, 1)
         shown = self._rows if len(self._rows) < lines else self._rows[-max(lines - 1, 1) :]
-        plain = [cut(row, room) for row in shown]
+        plain = [cut(row, width) for row in shown]
         widths = [cells(lead) + cells(text) for lead, text in plain]
         drawn = [
             lead + (self._writer.markup(text, **{row.colour: True}) if row.colour else text)
@@ -113,10 +113,10 @@ def size() -> tuple[int, int]:
     return shutil.get_terminal_size()
 
 
-def cut(row: Row, room: int) -> tuple[str, str]:
-    """Lead and text in at most `room` cells together; what is left out is marked."""
-    lead = _cut_end(_printable(row.lead), room)
-    left = room - cells(lead)
+def cut(row: Row, width: int) -> tuple[str, str]:
+    """Lead and text in at most `width` cells together; what is left out is marked."""
+    lead = _cut_end(_printable(row.lead), width)
+    left = width - cells(lead)
     text = _printable(row.text)
     if cells(text) <= left:
         return lead, text
@@ -130,14 +130,14 @@ def cells(text: str) -> int:
     return sum(map(_cells, text))
 
 
-def _cut_end(text: str, room: int) -> str:
-    if cells(text) <= room:
+def _cut_end(text: str, width: int) -> str:
+    if cells(text) <= width:
         return text
     taken = 0
     for position, character in enumerate(text):
         taken += _cells(character)
-        if taken > room - 1:
-            return text[:position] + (ELLIPSIS if room > 0 else "")
+        if taken > width - 1:
+            return text[:position] + (ELLIPSIS if width > 0 else "")
     return text
 
 

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 MARK = "MUSTER_LEASE"
-"""Environment variable of every process that a place starts: `<run>/<lease>`. Its children inherit it."""
+"""Environment variable of every process that a workspace starts: `<run>/<lease>`. Its children inherit it."""
 
 RUN_VARIABLE = "MUSTER_RUN"
-"""Environment variable of every process that a place starts: the id of the run."""
+"""Environment variable of every process that a workspace starts: the id of the run."""
 
 _numbers = itertools.count(1)
 
@@ -134,7 +134,7 @@ class Lease:
         draft.write_text(json.dumps(self.fields), encoding="utf-8")
         draft.replace(self.path)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """The thing is gone, or no longer ours to clean up."""
         self.path.unlink(missing_ok=True)
         self.path.with_suffix(".new").unlink(missing_ok=True)

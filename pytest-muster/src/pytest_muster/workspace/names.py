@@ -16,18 +16,18 @@ _numbers = itertools.count(1)
 _fork = ""  # which forked child of a worker this is
 
 
-def name(stem: str, *, run: str, worker: str, test: str | None, most: int = 63) -> str:
-    """A new name of at most `most` characters; the stem is cut where it does not fit.
+def name(stem: str, *, run: str, worker: str, test: str | None, max_length: int = 63) -> str:
+    """A new name of at most `max_length` characters; the stem is cut where it does not fit.
 
     Raises `ValueError` if not even a name without a stem fits.
     """
     who = re.sub("[^a-z0-9]", "", worker.lower()) + _fork
     parts = [_hash(run, 8), who, *([_hash(test, 4)] if test else []), _base36(next(_numbers))]
     tag = "-".join(parts)
-    if len(tag) + 1 > most:
-        raise ValueError(f"a name of at most {most} characters cannot be made unique; {len(tag) + 1} are needed")
-    room = most - len(tag) - 1
-    plain = re.sub("[^a-z0-9]+", "-", stem.lower()).strip("-")[:room].rstrip("-")
+    if len(tag) + 1 > max_length:
+        raise ValueError(f"a name of at most {max_length} characters cannot be made unique; {len(tag) + 1} are needed")
+    available = max_length - len(tag) - 1
+    plain = re.sub("[^a-z0-9]+", "-", stem.lower()).strip("-")[:available].rstrip("-")
     return f"{plain}-{tag}" if plain else f"m{tag}"
 
 

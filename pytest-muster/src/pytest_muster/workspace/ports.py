@@ -32,7 +32,7 @@ class Port:
     number: int
     lock: int
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         with contextlib.suppress(OSError):
             fcntl.flock(self.lock, fcntl.LOCK_UN)  # a forked child may hold the same lock
             os.close(self.lock)

@@ -208,7 +208,7 @@ class Process:
         return True
 
     def _settle(self) -> None:
-        self._lease.give_back()
+        self._lease.release()
         _REAPER.tell("remove", self._mark)
         self._settled = True
 

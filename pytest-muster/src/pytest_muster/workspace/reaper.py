@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-GRACE = 1.0  # seconds between SIGTERM and SIGKILL
+GRACE_PERIOD = 1.0  # seconds between SIGTERM and SIGKILL
 SETTLE = 0.1  # seconds in which a child that was just being started has got its environment
 
 
@@ -61,7 +61,7 @@ def _note(groups: dict[str, int], words: list[str]) -> None:
 def _end(groups: dict[str, int]) -> None:
     marks = set(groups)
     _signal(groups, marks, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE
+    deadline = time.monotonic() + GRACE_PERIOD
     settled = time.monotonic() + SETTLE
     while time.monotonic() < deadline:
         time.sleep(0.02)

@@ -25,13 +25,13 @@ from xdist.workermanage import WorkerController
 from pytest_muster.records.run import RUN, Run, cannot_record, run_of
 from pytest_muster.workspace.leases import RUN_VARIABLE, Kind, Lease, Leases, read_leases, started
 from pytest_muster.workspace.reaper import marked
-from pytest_muster.workspace.temporary import is_place, remove_tree
+from pytest_muster.workspace.temporary import is_workspace, remove_tree
 
-_COMMAND_WITHIN = 30.0  # seconds
-_GRACE = 2.0  # seconds between SIGTERM and SIGKILL
-_DYING = 2.0  # seconds in which a worker that has closed its channel is given time to end
-_YOUNG = 60.0  # seconds in which a run may not yet have told who owns it
-_ABANDONED = 7 * 24 * 3600.0  # seconds after which nobody will clean up what could not be cleaned up so far
+_COMMAND_TIMEOUT = 30.0  # seconds
+_GRACE_PERIOD = 2.0  # seconds between SIGTERM and SIGKILL
+_EXIT_TIMEOUT = 2.0  # seconds in which a worker that has closed its channel is given time to end
+_MIN_AGE = 60.0  # seconds in which a run may not yet have told who owns it
+_MAX_AGE = 7 * 24 * 3600.0  # seconds after which nobody will clean up what could not be cleaned up so far
 
 
 @dataclass(kw_only=True)
@@ -58,13 +58,13 @@ class Sweep:
 _PLURALS = {"process": "processes", "directory": "directories", "command": "commands"}
 
 
-def sweep(muster: Path, *, sweep_lock_within: float = 0.0) -> Sweep | None:
+def sweep(muster: Path, *, lock_timeout: float = 0.0) -> Sweep | None:
     """Clean up after every dead run in `.muster/`. None if somebody else sweeps all that time."""
     done = Sweep()
     runs = [leases for leases in sorted(muster.glob("runs/*/leases")) if _is_dead(leases, done)]
     if not runs:
         return done
-    with _locked(muster / "sweep.lock", sweep_lock_within) as locked:
+    with _locked(muster / "sweep.lock", lock_timeout) as locked:
         if not locked:
             return None
         for directory in runs:
@@ -79,7 +79,7 @@ def sweep_worker(run: Run, worker: str) -> Sweep:
     leases = read_leases(run.directory / "leases")
     owners = [lease for lease in leases if lease.kind is Kind.OWNER and lease.fields["worker"] == worker]
     # The end of its pipe comes a moment before its own.
-    deadline = time.monotonic() + _DYING
+    deadline = time.monotonic() + _EXIT_TIMEOUT
     while any(owner.identity.lives for owner in owners) and time.monotonic() < deadline:
         time.sleep(0.005)
     dead = {owner.owner for owner in owners if not owner.identity.lives}
@@ -102,7 +102,7 @@ def _is_dead(directory: Path, done: Sweep) -> bool:
     living = [lease for lease in owners if lease.identity.lives]
     if living and len(living) < len(owners) and all(lease.fields["slot"] for lease in living):
         done.waiting.append(run.name)
-    return not living and (bool(owners) or _age(directory) > _YOUNG or bool(read_leases(directory)))
+    return not living and (bool(owners) or _age(directory) > _MIN_AGE or bool(read_leases(directory)))
 
 
 def _age(path: Path) -> float:
@@ -119,7 +119,7 @@ def _sweep_run(directory: Path, leases: list[Lease], done: Sweep) -> None:
                 clean(run, lease, done)
     for lease in leases:
         if lease.kind is Kind.OWNER:
-            lease.give_back()
+            lease.release()
     for draft in directory.glob("*.new"):
         if not any(lease.owner == int(draft.stem.removeprefix("owner-").partition("-")[0]) for lease in leases):
             continue
@@ -131,15 +131,15 @@ def _sweep_run(directory: Path, leases: list[Lease], done: Sweep) -> None:
 def _end_process(run: str, lease: Lease, done: Sweep) -> None:
     words = " ".join(lease.fields["argv"])
     if not _targets(lease):
-        lease.give_back()
+        lease.release()
         return
-    for number, within in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, _GRACE)):
+    for number, timeout in ((signal.SIGTERM, _GRACE_PERIOD), (signal.SIGKILL, _GRACE_PERIOD)):
         for kill, target in _targets(lease):
             with contextlib.suppress(OSError):
                 kill(target, number)
-        if _gone(lease, within):
+        if _gone(lease, timeout):
             done.count("process", f"{run}: ended process {lease.fields.get('pid', '')} ({words})")
-            lease.give_back()
+            lease.release()
             return
     done.failed += 1
     done.lines.append(f"{run}: could not end process {lease.fields.get('pid', '')} ({words}); end it by hand")
@@ -159,8 +159,8 @@ def _targets(lease: Lease) -> list[tuple[Callable[[int, int], None], int]]:
     return found
 
 
-def _gone(lease: Lease, within: float) -> bool:
-    deadline = time.monotonic() + within
+def _gone(lease: Lease, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
     while _targets(lease):
         if time.monotonic() > deadline:
             return False
@@ -174,7 +174,7 @@ def _run_command(run: str, lease: Lease, done: Sweep) -> None:
     problem = _problem_of(argv, cwd if cwd.is_dir() else None, {**os.environ, RUN_VARIABLE: run})
     if problem is None:
         done.count("command", f"{run}: ran {words}")
-        lease.give_back()
+        lease.release()
         return
     done.failed += 1
     done.lines.append(f"{run}: failed: {words}: {problem}; the next sweep tries again, or remove {lease.path}")
@@ -196,11 +196,11 @@ def _problem_of(argv: list[str], cwd: Path | None, env: dict[str, str]) -> str |
         except OSError as error:
             return str(error)
         try:
-            code = process.wait(_COMMAND_WITHIN)
+            code = process.wait(_COMMAND_TIMEOUT)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            return f"not done within {_COMMAND_WITHIN:g} s"
+            return f"not done within {_COMMAND_TIMEOUT:g} s"
         if code == 0:
             return None
         output.seek(max(output.tell() - 4096, 0))
@@ -210,9 +210,11 @@ def _problem_of(argv: list[str], cwd: Path | None, env: dict[str, str]) -> str |
 
 def _remove_directory(run: str, lease: Lease, done: Sweep) -> None:
     path = Path(lease.fields["path"])
-    if not is_place(path):
+    if not is_workspace(path):
         done.failed += 1
-        done.lines.append(f"{run}: failed: {path} is no place of ours, so it stays; remove {lease.path}")
+        done.lines.append(
+            f"{run}: failed: {path} is not a directory of a workspace, so it is kept; remove {lease.path}"
+        )
         return
     try:
         existed = path.exists()
@@ -223,15 +225,15 @@ def _remove_directory(run: str, lease: Lease, done: Sweep) -> None:
         return
     if existed:
         done.count("directory", f"{run}: removed {path}")
-    lease.give_back()
+    lease.release()
 
 
 _CLEANERS = {Kind.PROCESS: _end_process, Kind.COMMAND: _run_command, Kind.DIRECTORY: _remove_directory}
 
 
 @contextlib.contextmanager
-def _locked(path: Path, within: float) -> Iterator[bool]:
-    deadline = time.monotonic() + within
+def _locked(path: Path, timeout: float) -> Iterator[bool]:
+    deadline = time.monotonic() + timeout
     with path.open("w", encoding="ascii") as file:
         while True:
             try:
@@ -252,7 +254,7 @@ def prune(muster: Path, keep: int) -> int:
     pruned = 0
     for record in records[keep:]:
         # What a host or container that is gone for good has left cannot be cleaned up here, nor be kept for ever.
-        if _age(record) > (_ABANDONED if read_leases(record / "leases") else _YOUNG) and not _is_living(record):
+        if _age(record) > (_MAX_AGE if read_leases(record / "leases") else _MIN_AGE) and not _is_living(record):
             shutil.rmtree(record, ignore_errors=True)
             pruned += 1
     return pruned
@@ -308,7 +310,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     held = {lease.owner for lease in leases if lease.kind is not Kind.OWNER}
     for lease in [lease for lease in leases if lease.kind is Kind.OWNER and lease.owner not in held]:
         if lease.owner == os.getpid() or (run.owns_shared and not lease.identity.lives):
-            lease.give_back()
+            lease.release()
     with contextlib.suppress(OSError):
         directory.rmdir()
 
@@ -354,7 +356,7 @@ def run(arguments: argparse.Namespace) -> int:
     failed = 0
     said: set[str] = set()
     while True:
-        done = sweep(muster, sweep_lock_within=60)
+        done = sweep(muster, lock_timeout=60)
         if done is None:
             _say(f"another sweep of {muster} takes very long; try again when it is over")
             return 3

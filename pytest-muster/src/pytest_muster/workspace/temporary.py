@@ -1,4 +1,4 @@
-"""The directory under which a user's places lie. Its path is short, because the path of a Unix socket must be."""
+"""The directory under which a user's workspaces lie. Its path is short, because the path of a Unix socket must be."""
 
 import os
 import re
@@ -27,8 +27,8 @@ def user_directory() -> Path:
     return path
 
 
-def is_place(path: Path) -> bool:
-    """Whether a path is that of a place, so that it may be removed."""
+def is_workspace(path: Path) -> bool:
+    """Whether a path is that of a workspace, so that it may be removed."""
     user = path.parent
     return user.parent == temp_root() and bool(re.fullmatch(r"muster-\d+", user.name)) and path.name != "ports"
 

@@ -1,6 +1,6 @@
-"""A place: what a run, a worker or a test has to itself. Whatever it gives out is taken back when it ends.
+"""Workspaces: what a run, a worker or a test has for itself alone. What one hands out is released when it is closed.
 
-A place gives a directory, ports, names and processes that no other test, worker or run has, and it waits until
+A workspace gives a directory, ports, names and processes that no other test, worker or run has, and it waits until
 something is ready. Everything that would be left behind by a sudden end is leased (see `leases`).
 """
 
@@ -28,28 +28,30 @@ _numbers = itertools.count(1)
 
 
 class NotReady(Exception):
-    """Something was waited for and did not come. The message says what, how long, the last error, and ends of logs."""
+    """A condition did not come true in time. The message names it, the last error, and the ends of the logs."""
 
-    def __init__(self, what: str, *, waited: float, last: BaseException | None, tails: Mapping[Path, str]) -> None:
-        self.what = what
+    def __init__(
+        self, description: str, *, waited: float, last: BaseException | None, tails: Mapping[Path, str]
+    ) -> None:
+        self.description = description
         self.waited = waited
         """Seconds."""
         self.last = last
         """What the last check raised."""
         self.tails = dict(tails)
         """The last lines of the logs, by their files."""
-        text = what if last is None else f"{what}; last error: {type(last).__name__}: {last}"
+        text = description if last is None else f"{description}; last error: {type(last).__name__}: {last}"
         for log, tail in self.tails.items():
             indented = "".join(f"\n    {line}" for line in tail.splitlines()) or "\n    (empty)"
             text += f"\n  {log} ends with{indented}"
         super().__init__(text)
 
 
-class PlaceEnded(RuntimeError):
-    """A place was asked for something after its end."""
+class WorkspaceClosed(RuntimeError):
+    """A workspace was asked for something after it was closed."""
 
 
-class Place:
+class Workspace:
     """What one run, worker or test has to itself. Safe to use from several threads."""
 
     def __init__(self, run: Run, *, test: str | None = None, logs: str = "") -> None:
@@ -74,7 +76,7 @@ class Place:
 
     @property
     def directory(self) -> Path:
-        """A directory of this place alone, made on first use. Other users may enter it, but not list it.
+        """A directory of this workspace alone, made on first use. Other users may enter it, but not list it.
 
         Its path is at most 60 bytes long, so that there is room for the name of a Unix socket.
         """
@@ -97,7 +99,7 @@ class Place:
                 path.mkdir(mode=0o711)
             except FileExistsError:  # of another run, made just now
                 self._directory = None
-                lease.give_back()
+                lease.release()
             else:
                 path.chmod(0o711)
                 return path
@@ -105,19 +107,19 @@ class Place:
     def _must_be_open(self) -> None:
         if self._ended:
             whose = self.test or f"the {self.worker}"
-            raise PlaceEnded(f"the place of {whose} has ended; what it gives out lives no longer than that")
+            raise WorkspaceClosed(f"the workspace of {whose} is closed, and what it handed out with it")
 
     def port(self) -> int:
-        """A port that nobody else on this host is given, free on 127.0.0.1 and ::1, until the place ends."""
+        """A port that nobody else on this host is given, free on 127.0.0.1 and ::1, until the workspace ends."""
         with self._lock:
             self._must_be_open()
             port = lease_port(slot=self.slot, slots=self._slots)
             self._ports.append(port)
         return port.number
 
-    def name(self, stem: str = "", *, most: int = 63) -> str:
+    def name(self, stem: str = "", *, max_length: int = 63) -> str:
         """A name of a-z, 0-9 and - that no other test, worker or run is given; see `names`."""
-        return names.name(stem, run=self.run, worker=self.worker, test=self.test, most=most)
+        return names.name(stem, run=self.run, worker=self.worker, test=self.test, max_length=max_length)
 
     def start(
         self,
@@ -128,13 +130,13 @@ class Place:
         log: str | Path | None = None,
         user: str | int | None = None,
     ) -> Process:
-        """Start a process in a group of its own; it ends with the place at the latest, or with this process.
+        """Start a process in a group of its own; it ends with the workspace at the latest, or with this process.
 
         Its output is appended to a file among the logs of the run, named by `log` or after the command.
         """
         file = self._logs / (log if log is not None else f"{Path(argv[0]).name}.log")
-        what = Launch(argv=argv, log=file, env=env or {}, cwd=cwd, user=user, test=self.test)
-        process = Process(what, self._leases, self.run)
+        spec = Launch(argv=argv, log=file, env=env or {}, cwd=cwd, user=user, test=self.test)
+        process = Process(spec, self._leases, self.run)
         with self._lock:
             self._must_be_open()
             self.processes.append(process)  # before it begins, so that whoever interrupts us can end it
@@ -146,39 +148,44 @@ class Place:
         return process
 
     def wait_until(
-        self, check: Callable[[], object], *, within: float = 30.0, every: float = 0.05, what: str | None = None
+        self,
+        check: Callable[[], object],
+        *,
+        timeout: float = 30.0,
+        interval: float = 0.05,
+        description: str | None = None,
     ) -> None:
         """Wait until `check` answers something true; an exception means not yet.
 
-        Raises `NotReady` after `within` seconds, and at once when a process of this place has ended, unless somebody
-        has waited for that.
+        Raises `NotReady` after `timeout` seconds, and at once when a process of this workspace has ended, unless
+        somebody has waited for that.
         """
-        wait = _Wait(self, what or _words(check), within)
+        wait = _Wait(self, description or _words(check), timeout)
         while not wait.accepts(check):
             wait.give_up_if_hopeless()
-            time.sleep(every)
-        self.checks[wait.what] = check
+            time.sleep(interval)
+        self.checks[wait.description] = check
 
     async def wait_until_async(
         self,
         check: Callable[[], object | Awaitable[object]],
         *,
-        within: float = 30.0,
-        every: float = 0.05,
-        what: str | None = None,
+        timeout: float = 30.0,
+        interval: float = 0.05,
+        description: str | None = None,
     ) -> None:
         """The same for a check that may be async, which is cut short when the time is over."""
-        wait = _Wait(self, what or _words(check), within)
+        wait = _Wait(self, description or _words(check), timeout)
         while not await wait.accepts_async(check):
             wait.give_up_if_hopeless()
-            await sleep(every)
-        self.checks[wait.what] = check
+            await sleep(interval)
+        self.checks[wait.description] = check
 
     def on_sweep(self, argv: Sequence[str | Path]) -> None:
         """Let this command clean up where there is no teardown, or none that works.
 
-        The sweeper runs it if the run dies before this place has ended; the run itself runs it at its end if the set-up
-        or the teardown that this place is for fails.
+        The sweeper runs it if the run dies before this workspace is closed; the run itself runs it at its end if the
+        set-up or the teardown that this workspace is for fails.
         It runs from the directory that is current now, at most 30 seconds; to be run twice must not harm.
         """
         words = [str(word) for word in argv]
@@ -199,45 +206,45 @@ class Place:
             self._keeps_commands = self._keeps_commands or keep_commands
             with contextlib.ExitStack() as stack:  # in reverse order
                 if not self._keeps_commands:
-                    stack.callback(self._give_back_commands)
+                    stack.callback(self._release_commands)
                 stack.callback(self._remove_directory)
-                stack.callback(self._give_back_ports)
+                stack.callback(self._release_ports)
                 for process in self.processes:
                     stack.callback(process.stop)
             with contextlib.suppress(ValueError):
                 _OPEN.remove(self)
 
-    def _give_back_commands(self) -> None:
+    def _release_commands(self) -> None:
         while self._commands:
-            self._commands[-1].give_back()
+            self._commands[-1].release()
             self._commands.pop()
 
     def _remove_directory(self) -> None:
         if self._directory is not None:
             path, lease = self._directory
             remove_tree(path)
-            lease.give_back()
+            lease.release()
             self._directory = None
 
-    def _give_back_ports(self) -> None:
+    def _release_ports(self) -> None:
         while self._ports:
-            self._ports.pop().give_back()
+            self._ports.pop().release()
 
 
 class _Wait:
     """One wait: how long it took, and what came last."""
 
-    def __init__(self, place: Place, what: str, within: float) -> None:
-        self.place = place
-        self.what = what
-        self.within = within
+    def __init__(self, workspace: Workspace, description: str, timeout: float) -> None:
+        self.workspace = workspace
+        self.description = description
+        self.timeout = timeout
         self.began = time.monotonic()
         self.last: BaseException | None = None
-        self.needed = [process for process in place.processes if not process.awaited]
+        self.needed = [process for process in workspace.processes if not process.awaited]
 
     @property
     def left(self) -> float:
-        return self.began + self.within - time.monotonic()
+        return self.began + self.timeout - time.monotonic()
 
     def accepts(self, check: Callable[[], object]) -> bool:
         self.last = None
@@ -264,61 +271,61 @@ class _Wait:
             code = process.poll()
             if code is not None and not process.awaited:
                 how = f"signal {-code}" if code < 0 else f"exit code {code}"
-                raise self._not_ready(f"not ready: {self.what}: {process.name} ended with {how}", [process])
+                raise self._not_ready(f"not ready: {self.description}: {process.name} ended with {how}", [process])
         if self.left <= 0:
-            what = f"not ready within {self.within:g} s: {self.what}"
-            raise self._not_ready(what, self.needed)
+            description = f"not ready within {self.timeout:g} s: {self.description}"
+            raise self._not_ready(description, self.needed)
 
-    def _not_ready(self, what: str, processes: Sequence[Process]) -> NotReady:
+    def _not_ready(self, description: str, processes: Sequence[Process]) -> NotReady:
         tails = {process.log: process.tail() for process in processes}
-        return NotReady(what, waited=time.monotonic() - self.began, last=self.last, tails=tails)
+        return NotReady(description, waited=time.monotonic() - self.began, last=self.last, tails=tails)
 
 
 def _words(check: Callable[..., object]) -> str:
     return str(getattr(check, "__qualname__", check))
 
 
-_OPEN: list[Place] = []  # those of this process, the newest last
+_OPEN: list[Workspace] = []  # those of this process, the newest last
 
 
-def run_place(run: Run) -> Place:
-    """A place for shared things; there may be several of a run."""
-    return Place(run)
+def run_workspace(run: Run) -> Workspace:
+    """A workspace for shared things; there may be several of a run."""
+    return Workspace(run)
 
 
-def worker_place(run: Run) -> Place:
-    """A place for the things of this worker."""
-    return Place(run, logs=run.worker)
+def worker_workspace(run: Run) -> Workspace:
+    """A workspace for the things of this worker."""
+    return Workspace(run, logs=run.worker)
 
 
-def test_place(run: Run, nodeid: str) -> Place:
-    """A place for the things of one test."""
+def test_workspace(run: Run, nodeid: str) -> Workspace:
+    """A workspace for the things of one test."""
     # Workers and tests have folders of their own, so that two who say `server.log` do not share it.
     folder = re.sub(r"[^\w.-]+", "-", nodeid)[-100:].strip("-.")
-    return Place(run, test=nodeid, logs=f"{run.worker}/{folder}")
+    return Workspace(run, test=nodeid, logs=f"{run.worker}/{folder}")
 
 
-test_place.__test__ = False  # type: ignore[attr-defined]  # no test, in whatever module it is imported
+test_workspace.__test__ = False  # type: ignore[attr-defined]  # no test, in whatever module it is imported
 
 
 @pytest.fixture(scope="session")
-def muster_worker(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """The place of this worker: what it gives out is taken back when the worker ends."""
-    with contextlib.closing(worker_place(run_of(request.config))) as place:
-        yield place
+def muster_worker(request: pytest.FixtureRequest) -> Iterator[Workspace]:
+    """The workspace of this worker; what it hands out is released when the worker ends."""
+    with contextlib.closing(worker_workspace(run_of(request.config))) as workspace:
+        yield workspace
 
 
 @pytest.fixture
-def muster_test(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """The place of this test: what it gives out is taken back when the test ends."""
-    with contextlib.closing(test_place(run_of(request.config), request.node.nodeid)) as place:
-        yield place
+def muster_test(request: pytest.FixtureRequest) -> Iterator[Workspace]:
+    """The workspace of this test; what it hands out is released when the test ends."""
+    with contextlib.closing(test_workspace(run_of(request.config), request.node.nodeid)) as workspace:
+        yield workspace
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Close what nobody has closed, the newest first; what cannot be closed stays leased, so that a sweep says why."""
+    """Close what nobody has closed, the newest first; what cannot be closed keeps its lease, and a sweep says why."""
     if RUN not in config.stash:  # it could not have a directory
         return
-    for place in reversed([place for place in _OPEN if place.run == run_of(config).id]):
+    for workspace in reversed([workspace for workspace in _OPEN if workspace.run == run_of(config).id]):
         with contextlib.suppress(OSError):
-            place.close()
+            workspace.close()

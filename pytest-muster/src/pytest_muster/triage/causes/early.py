@@ -7,7 +7,7 @@ from pytest_muster.triage.causes.lost import looks_gone
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.scene import Failure, Scene, Target
 
-REMEDY = "Wait in the set-up until it answers (`wait_until(..., within=...)`), rather than in each test."
+REMEDY = "Wait in the set-up until it answers (`wait_until(..., timeout=...)`), rather than in each test."
 
 
 def claims(scene: Scene) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ def ledger(muster_run):
     port = muster_run.port()
     process = muster_run.start([sys.executable, str(Path(__file__).with_name("serve.py")), str(port)], log="ledger.log")
     log = Path(muster_run.directory)
-    muster_run.wait_until(lambda: log.exists() and listens(port), within=10, what="the ledger listens")
+    muster_run.wait_until(lambda: log.exists() and listens(port), timeout=10, description="the ledger listens")
     yield {"port": port}
     process.stop()
 

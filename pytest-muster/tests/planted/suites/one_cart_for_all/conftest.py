@@ -14,6 +14,6 @@ def answers(port):
 def store(muster_run):
     port = muster_run.port()
     process = muster_run.start([sys.executable, str(Path(__file__).with_name("serve.py")), str(port)], log="store.log")
-    muster_run.wait_until(lambda: answers(port), within=10, what="the store listens")
+    muster_run.wait_until(lambda: answers(port), timeout=10, description="the store listens")
     yield {"url": f"http://127.0.0.1:{port}"}
     process.stop()

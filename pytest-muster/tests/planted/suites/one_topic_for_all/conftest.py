@@ -17,7 +17,7 @@ def answers(port):
 def post(muster_run):
     port = muster_run.port()
     process = muster_run.start([sys.executable, str(Path(__file__).with_name("serve.py")), str(port)], log="post.log")
-    muster_run.wait_until(lambda: answers(port), within=10, what="the broker listens")
+    muster_run.wait_until(lambda: answers(port), timeout=10, description="the broker listens")
     yield {"port": port}
     process.stop()
 

@@ -223,7 +223,7 @@ def test_a_process_that_cannot_be_interrupted_is_left_in_order(suite):
 def test_a_shared_teardown_that_goes_wrong_has_a_name_of_its_own(suite, teardown, text):
     if teardown == "40":
         suite.write(
-            "conftest.py", CONFTEST.replace("@muster.shared\ndef server", "@muster.shared(within=1)\ndef server")
+            "conftest.py", CONFTEST.replace("@muster.shared\ndef server", "@muster.shared(timeout=1)\ndef server")
         )
 
     done = suite.run("-n", "0", TEARDOWN=teardown)

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_muster.schedule.plans import LongestFirst, Past
-from pytest_muster.schedule.scheduler import Deal
+from pytest_muster.schedule.plans import LongestFirst, Timings
+from pytest_muster.schedule.scheduler import Dispatcher
 
 
 @dataclass(eq=False)
@@ -47,15 +47,15 @@ class Node:
 class Suite:
     """A run in simulated time."""
 
-    def __init__(self, took, serial, *, workers, crashing=(), past=None):
+    def __init__(self, took, serial, *, workers, crashing=(), timings=None):
         self.now = 0.0
         self.took = took
         self.crashing = set(crashing)
         self.tests = [f"test_{number // 5}.py::test_{number}" for number in range(len(took))]
         self.gate_opened = False
         parallel = [number for number in range(len(took)) if number not in serial]
-        plan = LongestFirst(self.tests, parallel, past or Past(), workers=workers, clock=lambda: self.now)
-        self.deal = Deal(self.tests, plan, sorted(serial), open_gate=self.open_gate)
+        plan = LongestFirst(self.tests, parallel, timings or Timings(), workers=workers, clock=lambda: self.now)
+        self.dispatcher = Dispatcher(self.tests, plan, sorted(serial), open_gate=self.open_gate)
         self.slots: dict[int, Node] = {}
         self.spans: list[tuple[int, float, float]] = []
         self.passed: list[int] = []
@@ -66,7 +66,7 @@ class Suite:
         self.count = 0
         for _ in range(workers):
             self.join(self.start())
-        self.deal.feed()
+        self.dispatcher.feed()
 
     def open_gate(self):
         assert not any(node.running is not None for node in self.slots.values())
@@ -79,7 +79,7 @@ class Suite:
         return node
 
     def join(self, node):
-        self.deal.join(node, next(slot for slot, one in self.slots.items() if one is node))
+        self.dispatcher.join(node, next(slot for slot, one in self.slots.items() if one is node))
 
     def later(self, seconds, what, node):
         heapq.heappush(self.events, (self.now + seconds, next(self.numbers), what, node))
@@ -89,7 +89,7 @@ class Suite:
         for node in list(self.slots.values()):
             if node.ready:
                 node.running = node.queue.pop(0)
-                self.deal.began(self.tests[node.running])
+                self.dispatcher.began(self.tests[node.running])
                 self.spans.append((node.running, self.now, self.now + self.took[node.running]))
                 self.later(self.took[node.running], "crash" if node.running in self.crashing else "done", node)
             elif node.ended:
@@ -104,10 +104,10 @@ class Suite:
             if what == "done":
                 test, node.running = node.running, None
                 self.passed.append(test)
-                self.deal.done(node, test)
+                self.dispatcher.done(node, test)
             elif what == "ready":
                 self.join(node)
-                self.deal.feed()
+                self.dispatcher.feed()
             else:
                 self.gone(node, crashed=what == "crash")
             self.most_waiting = max(self.most_waiting, node.most_waiting)
@@ -115,12 +115,12 @@ class Suite:
 
     def gone(self, node, *, crashed):
         del self.slots[next(slot for slot, one in self.slots.items() if one is node)]
-        blamed = self.deal.leave(node)
+        blamed = self.dispatcher.leave(node)
         if crashed:
             self.crashed.append(blamed)
         else:
             assert blamed is None
-        if crashed and self.deal.busy:
+        if crashed and self.dispatcher.busy:
             self.later(0.5, "ready", self.start())
 
     def overlaps(self, serial):
@@ -143,18 +143,18 @@ def test_every_test_runs_once_and_serial_ones_alone_whatever_crashes(took, worke
     serial = data.draw(st.sets(numbers, max_size=10)) & set(range(len(took)))
     crashing = data.draw(st.sets(numbers, max_size=5)) & set(range(len(took)))
     known = data.draw(st.dictionaries(numbers, st.floats(0, 10)))  # as wrong as can be
-    past = Past(
+    timings = Timings(
         took={f"test_{number // 5}.py::test_{number}": thought for number, thought in known.items()},
         shared=data.draw(st.dictionaries(st.sampled_from([f"test_{n}.py" for n in range(8)]), st.floats(0, 5))),
     )
 
-    suite = Suite(took, serial, workers=workers, crashing=crashing, past=past).run()
+    suite = Suite(took, serial, workers=workers, crashing=crashing, timings=timings).run()
 
     assert sorted(suite.passed + suite.crashed) == list(range(len(took)))
     assert sorted(suite.crashed) == sorted(crashing)
     assert suite.overlaps(serial) == []
     assert suite.most_waiting <= 1  # besides the running one
-    assert not suite.deal.busy
+    assert not suite.dispatcher.busy
 
 
 def ideal(took, workers):
@@ -163,9 +163,9 @@ def ideal(took, workers):
 
 @given(took=st.lists(st.floats(0.1, 10), min_size=1, max_size=60), workers=st.integers(1, 8))
 def test_with_known_durations_the_makespan_is_that_of_list_scheduling(took, workers):
-    past = Past(took={f"test_{number // 5}.py::test_{number}": seconds for number, seconds in enumerate(took)})
+    timings = Timings(took={f"test_{number // 5}.py::test_{number}": seconds for number, seconds in enumerate(took)})
 
-    suite = Suite(took, set(), workers=workers, past=past).run()
+    suite = Suite(took, set(), workers=workers, timings=timings).run()
 
     lanes = [0.0] * workers
     for seconds in sorted(took, reverse=True):
@@ -174,8 +174,8 @@ def test_with_known_durations_the_makespan_is_that_of_list_scheduling(took, work
 
 
 def test_a_worker_that_was_sent_home_is_not_counted_on():
-    past = Past(took={"test_0.py::test_0": 0.0, "test_0.py::test_1": 0.25, "test_0.py::test_3": 1.0})
+    timings = Timings(took={"test_0.py::test_0": 0.0, "test_0.py::test_1": 0.25, "test_0.py::test_3": 1.0})
 
-    suite = Suite([1.0] * 5, {2}, workers=2, past=past).run()
+    suite = Suite([1.0] * 5, {2}, workers=2, timings=timings).run()
 
     assert sorted(suite.passed) == [0, 1, 2, 3, 4]

@@ -17,7 +17,7 @@ from pytest_muster.workspace import sweep as sweep_module
 from pytest_muster.workspace.leases import Kind, Leases, identity, read_leases, started
 from pytest_muster.workspace.sweep import prune, sweep
 from pytest_muster.workspace.temporary import user_directory
-from pytest_muster.workspace.workspace import Place
+from pytest_muster.workspace.workspace import Workspace
 
 A_RUN = f"20260102T030405Z-{secrets.token_hex(3)}"
 """Its end names directories outside of the project, so that each worker has one of its own."""
@@ -26,18 +26,18 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pytest_muster.workspace import processes
-from pytest_muster.workspace.workspace import Place
+from pytest_muster.workspace.workspace import Workspace
 from pytest_muster.records.journal import Journal
 from pytest_muster.records.run import Role, Run
 
 directory = Path(sys.argv[1])
 run = Run(id=directory.name, role=Role.ALONE, directory=directory, worker="main", slot=1, workers=1,
           journal=Journal(directory / "record.jsonl"))
-place = Place(run)
-process = place.start(["sleep", "300"])
-place.on_sweep(["sh", "-c", "echo swept $MUSTER_RUN >> swept"])
-place.on_sweep(["sh", "-c", sys.argv[2]])
-print(process.pid, place.directory, flush=True)
+workspace = Workspace(run)
+process = workspace.start(["sleep", "300"])
+workspace.on_sweep(["sh", "-c", "echo swept $MUSTER_RUN >> swept"])
+workspace.on_sweep(["sh", "-c", sys.argv[2]])
+print(process.pid, workspace.directory, flush=True)
 os.kill(processes.reaper_pid(), signal.SIGKILL)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -110,7 +110,7 @@ def test_a_command_that_fails_is_said_and_tried_again(project, capsys):
 
 
 def test_a_command_that_hangs_is_cut_off(project, monkeypatch):
-    monkeypatch.setattr(sweep_module, "_COMMAND_WITHIN", 0.2)
+    monkeypatch.setattr(sweep_module, "_COMMAND_TIMEOUT", 0.2)
     leases = a_dead_owner(project, A_RUN)
     leases.take(Kind.COMMAND, argv=["sh", "-c", "echo $$ > pid; sleep 300; true"], cwd=str(project))
     forget_me(leases)
@@ -147,15 +147,15 @@ def test_two_sweeps_at_once_share_the_work(project):
 
 def test_a_run_that_lives_is_left_alone(project, a_run, capsys):
     run = a_run()
-    place = Place(run)
-    process = place.start(["sleep", "300"])
-    directory = place.directory
+    workspace = Workspace(run)
+    process = workspace.start(["sleep", "300"])
+    directory = workspace.directory
 
     assert main(["sweep"]) == 0
     assert process.poll() is None
     assert directory.exists()
     assert capsys.readouterr().out == "nothing to sweep\n"
-    place.close()
+    workspace.close()
 
 
 def test_a_process_that_has_the_number_of_a_dead_one_is_left_alone(project):
@@ -184,7 +184,7 @@ def test_a_process_whose_start_was_not_noted_any_more_is_found_by_its_mark(proje
         assert child.wait(20) == -signal.SIGTERM
 
 
-def test_only_places_are_removed(project, tmp_path):
+def test_only_directories_of_workspaces_are_removed(project, tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()
     leases = a_dead_owner(project, A_RUN)
@@ -197,7 +197,7 @@ def test_only_places_are_removed(project, tmp_path):
     assert precious.exists()
     assert (user_directory()).exists()
     assert done.failed == 2
-    assert f"{precious} is no place of ours" in done.lines[-1]
+    assert f"{precious} is not a directory of a workspace" in done.lines[-1]
 
 
 def test_a_run_of_another_host_is_left_alone(project):
@@ -255,8 +255,8 @@ def test_a_worker_that_is_killed_is_swept_while_the_run_goes_on(project):
         "    muster_test.on_sweep(['touch', 'ran'])\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n\n"
         "def test_b_later(muster_test):\n"
-        "    muster_test.wait_until(lambda: Path('ran').exists(), within=20)\n"
-        "    muster_test.wait_until(lambda: not Path(Path('directory').read_text()).exists(), within=20)\n"
+        "    muster_test.wait_until(lambda: Path('ran').exists(), timeout=20)\n"
+        "    muster_test.wait_until(lambda: not Path(Path('directory').read_text()).exists(), timeout=20)\n"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-n", "1", "-p", "no:randomly", "-p", "no:cacheprovider"]
     command += ["--rootdir", ".", "test_two.py"]
@@ -298,4 +298,4 @@ def forget_me(leases):
     """This process has made them, but is not the owner of whom they tell."""
     for lease in read_leases(leases.directory):
         if lease.kind is Kind.OWNER and lease.owner == os.getpid():
-            lease.give_back()
+            lease.release()

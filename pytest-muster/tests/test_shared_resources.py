@@ -40,14 +40,14 @@ def suite(nested):
 def test_what_does_not_depend_starts_side_by_side(suite):
     done = suite(
         """
-        @muster.shared(within=20)
+        @muster.shared(timeout=20)
         def left():
             log("left begins")
             while not logged("right begins"):
                 time.sleep(0.01)
             return 1
 
-        @muster.shared(within=20)
+        @muster.shared(timeout=20)
         async def right():
             log("right begins")
             while not logged("left begins"):
@@ -127,8 +127,8 @@ def test_a_set_up_that_fails_ends_the_run_with_one_error(suite):
         @muster.shared
         def database(disk, muster_run):
             muster_run.start(["sh", "-c", "echo FATAL: wrong password; exec sleep 600"], log="database.log")
-            muster_run.wait_until(lambda: logged("queue begins"), what="the queue began")
-            muster_run.wait_until(lambda: 1 / 0, within=0.5, what="database accepts connections")
+            muster_run.wait_until(lambda: logged("queue begins"), description="the queue began")
+            muster_run.wait_until(lambda: 1 / 0, timeout=0.5, description="database accepts connections")
 
         @muster.shared
         def queue(disk):
@@ -173,7 +173,7 @@ def test_a_set_up_that_fails_ends_the_run_with_one_error(suite):
 def test_a_set_up_that_takes_too_long_is_named_with_its_line(suite):
     done = suite(
         """
-        @muster.shared(within=0.5)
+        @muster.shared(timeout=0.5)
         def slow():
             while True:
                 time.sleep(0.01)  # no end
@@ -193,7 +193,7 @@ def test_a_resource_that_dies_is_told_of_and_makes_its_tests_infrastructure(suit
         @muster.shared
         def server(muster_run):
             process = muster_run.start(["sh", "-c", "echo out of memory; exec sleep 600"], log="server.log")
-            muster_run.wait_until(lambda: process.poll() is None and process.tail(), what="server writes")
+            muster_run.wait_until(lambda: process.poll() is None and process.tail(), description="server writes")
             muster_run.start(["true"]).wait(5)
             return process.pid
 
@@ -253,7 +253,7 @@ def test_a_worker_set_up_that_fails_is_tried_once_and_shown_once(suite):
             log("tried")
             raise OSError("no route to the server")
 
-        @muster.worker(within=0.3)
+        @muster.worker(timeout=0.3)
         async def late():
             log("tried")
             await asyncio.sleep(60)
@@ -322,7 +322,7 @@ def test_hooks_tell_of_shared_resources(suite):
 
         def pytest_muster_shared_ready(values): log("ready", values)
 
-        def pytest_muster_shared_stopped(troubles): log("stopped", troubles)
+        def pytest_muster_shared_stopped(errors): log("stopped", errors)
         """,
         "def test_it(server): ...",
     ).run("-n", "1")

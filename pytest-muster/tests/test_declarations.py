@@ -9,7 +9,7 @@ from pytest_muster.resources.declarations import DeclarationError, NotPlain, Sco
 
 
 def declared(function, name=None, *, always=False):
-    made = declarations._declare(function, Scope.SHARED, within=1, always=always, name=name)
+    made = declarations._declare(function, Scope.SHARED, timeout=1, always=always, name=name)
     declarations._declared.pop(made.name)
     return made
 
@@ -56,7 +56,7 @@ def test_a_circle_is_named_with_its_places():
 
     def c(b): ...
 
-    with pytest.raises(DeclarationError, match=r"circle: a → c → b → a \(a at .*test_resources.py:\d+, c at"):
+    with pytest.raises(DeclarationError, match=r"circle: a → c → b → a \(a at .*test_declarations.py:\d+, c at"):
         needed(["a"], among(a, b, c))
 
 
@@ -90,13 +90,13 @@ def test_a_parameter_with_a_default_is_not_asked_for():
 def test_a_second_resource_of_a_name_is_refused_with_both_places():
     def only_once(): ...
 
-    first = declarations._declare(only_once, Scope.SHARED, within=1, always=False, name=None)
+    first = declarations._declare(only_once, Scope.SHARED, timeout=1, always=False, name=None)
     try:
 
         def other(): ...
 
         with pytest.raises(DeclarationError, match=r"'only_once': at .*:\d+ and at .*:\d+; rename"):
-            declarations._declare(other, Scope.WORKER, within=1, always=False, name="only_once")
+            declarations._declare(other, Scope.WORKER, timeout=1, always=False, name="only_once")
     finally:
         declarations._declared.pop(first.name)
 

@@ -1,4 +1,4 @@
-"""A place gives out what nobody else has, and takes it back."""
+"""A workspace gives out what nobody else has, and takes it back."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 
 from pytest_muster import NotReady
 from pytest_muster.workspace.leases import read_leases, started
-from pytest_muster.workspace.workspace import PlaceEnded, run_place, test_place, worker_place
+from pytest_muster.workspace.workspace import WorkspaceClosed, run_workspace, test_workspace, worker_workspace
 
 SERVER = (
     "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); print('up', flush=True); s.accept()"
@@ -38,37 +38,37 @@ def test_place(muster_worker, muster_test, number):
 
 
 @pytest.fixture
-def place(a_run):
-    place = run_place(a_run())
-    yield place
-    place.close()
+def workspace(a_run):
+    workspace = run_workspace(a_run())
+    yield workspace
+    workspace.close()
 
 
 def kinds(run):
     return sorted(lease.kind for lease in read_leases(run.directory / "leases") if lease.kind != "owner")
 
 
-def test_a_directory_has_room_for_a_socket_and_lets_others_through(place):
-    directory = place.directory
+def test_a_directory_has_room_for_a_socket_and_lets_others_through(workspace):
+    directory = workspace.directory
 
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(directory / ".s.PGSQL.5432-with-some-more-room-for-a-name"))
     assert len(os.fsencode(directory)) <= 60
     assert stat.S_IMODE(directory.stat().st_mode) == 0o711
-    assert place.directory == directory
+    assert workspace.directory == directory
 
 
 def test_everything_is_leased_and_taken_back(a_run):
     run = a_run()
-    place = run_place(run)
-    process = place.start(["sleep", "300"])
-    directory, port = place.directory, place.port()
-    place.on_sweep(["true"])
+    workspace = run_workspace(run)
+    process = workspace.start(["sleep", "300"])
+    directory, port = workspace.directory, workspace.port()
+    workspace.on_sweep(["true"])
     (directory / "deep").mkdir(mode=0o500)
     held = kinds(run)
 
-    place.close()
-    place.close()
+    workspace.close()
+    workspace.close()
 
     assert held == ["command", "directory", "process"]
     assert kinds(run) == []
@@ -79,19 +79,24 @@ def test_everything_is_leased_and_taken_back(a_run):
 
 
 def test_a_place_that_has_ended_gives_nothing_out(a_run):
-    place = test_place(a_run(), "test_a.py::test_b")
-    place.close()
+    workspace = test_workspace(a_run(), "test_a.py::test_b")
+    workspace.close()
 
-    for ask in (lambda: place.directory, place.port, lambda: place.start(["true"]), lambda: place.on_sweep(["true"])):
-        with pytest.raises(PlaceEnded, match=r"the place of test_a\.py::test_b has ended"):
+    for ask in (
+        lambda: workspace.directory,
+        workspace.port,
+        lambda: workspace.start(["true"]),
+        lambda: workspace.on_sweep(["true"]),
+    ):
+        with pytest.raises(WorkspaceClosed, match=r"the workspace of test_a\.py::test_b is closed"):
             ask()
     assert kinds(a_run()) == []
 
 
 def test_a_start_that_is_interrupted_leaves_nothing(a_run, monkeypatch):
     children = []
-    place = run_place(a_run())
-    place.start(["true"])
+    workspace = run_workspace(a_run())
+    workspace.start(["true"])
     with monkeypatch.context() as patch:
         popen = subprocess.Popen
 
@@ -101,26 +106,26 @@ def test_a_start_that_is_interrupted_leaves_nothing(a_run, monkeypatch):
 
         patch.setattr(subprocess, "Popen", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            place.start(["sleep", "300"])
+            workspace.start(["sleep", "300"])
 
-    place.close()
+    workspace.close()
 
     assert children[-1].wait(20) == -signal.SIGKILL
     assert kinds(a_run()) == []
 
 
 def test_an_end_that_is_interrupted_can_be_repeated(a_run, monkeypatch):
-    place = run_place(a_run())
-    process = place.start(["sleep", "300"])
-    directory = place.directory
-    place.on_sweep(["true"])
+    workspace = run_workspace(a_run())
+    process = workspace.start(["sleep", "300"])
+    directory = workspace.directory
+    workspace.on_sweep(["true"])
     with monkeypatch.context() as patch:
         patch.setattr("pytest_muster.workspace.workspace.remove_tree", _interrupt)
         with pytest.raises(KeyboardInterrupt):
-            place.close()
+            workspace.close()
     held = kinds(a_run())
 
-    place.close()
+    workspace.close()
 
     assert held == ["directory"]
     assert kinds(a_run()) == []
@@ -136,31 +141,31 @@ def test_a_directory_that_somebody_else_has_made_is_not_trusted(a_run, monkeypat
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"muster-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     monkeypatch.setattr("pytest_muster.workspace.temporary.temp_root", lambda: tmp_path)
-    place = run_place(a_run())
+    workspace = run_workspace(a_run())
 
     with pytest.raises(PermissionError, match="is not a directory of this user; remove it"):
-        _ = place.directory
-    place.close()
+        _ = workspace.directory
+    workspace.close()
 
     assert kinds(a_run()) == []
 
 
 def test_commands_can_be_left_to_the_sweeper(a_run):
-    place = run_place(a_run())
-    place.on_sweep(["true"])
+    workspace = run_workspace(a_run())
+    workspace.on_sweep(["true"])
 
-    place.close(keep_commands=True)
+    workspace.close(keep_commands=True)
 
     assert kinds(a_run()) == ["command"]
 
 
 def test_what_cannot_be_removed_stays_leased(a_run, monkeypatch):
-    place = run_place(a_run())
-    directory = place.directory
+    workspace = run_workspace(a_run())
+    directory = workspace.directory
     monkeypatch.setattr("pytest_muster.workspace.workspace.remove_tree", _refuse)
 
     with pytest.raises(PermissionError, match="refused"):
-        place.close()
+        workspace.close()
 
     assert kinds(a_run()) == ["directory"]
     directory.rmdir()
@@ -172,11 +177,13 @@ def _refuse(path):
 
 def test_places_have_logs_of_their_own(a_run):
     run = a_run(worker="gw1")
-    places = [run_place(run), worker_place(run), test_place(run, "tests/test_a.py::test_b[x/y]")]
+    workspaces = [run_workspace(run), worker_workspace(run), test_workspace(run, "tests/test_a.py::test_b[x/y]")]
 
-    logs = [place.start(["true"], log="server.log").log.relative_to(run.directory / "logs") for place in places]
-    for place in places:
-        place.close()
+    logs = [
+        workspace.start(["true"], log="server.log").log.relative_to(run.directory / "logs") for workspace in workspaces
+    ]
+    for workspace in workspaces:
+        workspace.close()
 
     assert [str(log) for log in logs] == [
         "server.log",
@@ -185,19 +192,21 @@ def test_places_have_logs_of_their_own(a_run):
     ]
 
 
-def test_waiting_ends_when_the_check_holds(place):
-    port = place.port()
-    place.start([sys.executable, "-c", SERVER, str(port)])
+def test_waiting_ends_when_the_check_holds(workspace):
+    port = workspace.port()
+    workspace.start([sys.executable, "-c", SERVER, str(port)])
 
-    place.wait_until(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None, what="it answers")
+    workspace.wait_until(
+        lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None, description="it answers"
+    )
 
 
-def test_what_is_late_is_named_with_the_last_error_and_the_log(place):
-    process = place.start(["sh", "-c", "echo starting; echo loading data; exec sleep 300"], log="database.log")
-    place.wait_until(lambda: "loading" in process.tail())
+def test_what_is_late_is_named_with_the_last_error_and_the_log(workspace):
+    process = workspace.start(["sh", "-c", "echo starting; echo loading data; exec sleep 300"], log="database.log")
+    workspace.wait_until(lambda: "loading" in process.tail())
 
     with pytest.raises(NotReady) as late:
-        place.wait_until(lambda: {}["answer"], within=0.2, what="the database answers")
+        workspace.wait_until(lambda: {}["answer"], timeout=0.2, description="the database answers")
 
     assert str(late.value) == (
         "not ready within 0.2 s: the database answers; last error: KeyError: 'answer'\n"
@@ -207,23 +216,23 @@ def test_what_is_late_is_named_with_the_last_error_and_the_log(place):
     assert late.value.tails == {process.log: "starting\nloading data"}
 
 
-def test_a_process_that_dies_ends_the_wait_at_once(place):
-    process = place.start(["sh", "-c", "echo no disk; exit 4"])
+def test_a_process_that_dies_ends_the_wait_at_once(workspace):
+    process = workspace.start(["sh", "-c", "echo no disk; exit 4"])
 
     with pytest.raises(NotReady, match=r"(?s)the database answers: sh ended with exit code 4.*no disk"):
-        place.wait_until(lambda: False, within=300, what="the database answers")
+        workspace.wait_until(lambda: False, timeout=300, description="the database answers")
     assert process.died.returncode == 4
 
 
-def test_a_process_whose_end_was_waited_for_is_no_news(place):
-    place.start(["true"]).wait(20)
+def test_a_process_whose_end_was_waited_for_is_no_news(workspace):
+    workspace.start(["true"]).wait(20)
 
-    place.wait_until(lambda: True)
+    workspace.wait_until(lambda: True)
     with pytest.raises(NotReady, match=r"within 0.1 s"):
-        place.wait_until(lambda: False, within=0.1)
+        workspace.wait_until(lambda: False, timeout=0.1)
 
 
-async def test_an_async_check_is_awaited_and_cut_short(place):
+async def test_an_async_check_is_awaited_and_cut_short(workspace):
     import asyncio
 
     async def ready():
@@ -232,10 +241,10 @@ async def test_an_async_check_is_awaited_and_cut_short(place):
     async def hangs():
         await asyncio.sleep(300)
 
-    await place.wait_until_async(ready)
-    await place.wait_until_async(lambda: True)
+    await workspace.wait_until_async(ready)
+    await workspace.wait_until_async(lambda: True)
     with pytest.raises(NotReady, match=r"within 0.1 s: it answers; last error: TimeoutError"):
-        await place.wait_until_async(hangs, within=0.1, what="it answers")
+        await workspace.wait_until_async(hangs, timeout=0.1, description="it answers")
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
@@ -247,10 +256,10 @@ def test_fixtures_give_a_place_to_each_worker_and_test(tmp_path, workers):
     seen = [json.loads((tmp_path / f"seen-{number}.json").read_text()) for number in range(4)]
 
     names = [name for one in seen for name in one["names"]]
-    places = {one["worker"][2] for one in seen} | {one["test"][2] for one in seen}
+    workspaces = {one["worker"][2] for one in seen} | {one["test"][2] for one in seen}
     assert len(set(names)) == 12
     assert {one["worker"][0] for one in seen} <= ({"main"} if workers == "0" else {"gw0", "gw1"})
     assert len({one["test"][0] for one in seen}) == 4
-    assert not any(os.path.exists(place) for place in places)  # noqa: PTH110
+    assert not any(os.path.exists(workspace) for workspace in workspaces)  # noqa: PTH110
     assert not any(started(one["pid"]) for one in seen)
     assert not list(tmp_path.glob(".muster/runs/*/leases"))

@@ -9,7 +9,7 @@ from pytest_muster import cli
 from pytest_muster.records import reader
 from pytest_muster.records.journal import Outcome
 from pytest_muster.records.reader import Collected, Header, RecordProblem, RunRecord, Started, TestRun, WorkerEvent
-from pytest_muster.schedule.replay import command, script
+from pytest_muster.schedule.replay import command, schedule_of_record
 
 
 def a_test(test, worker, *, at, slot=1, serial=False):
@@ -33,21 +33,21 @@ TWO_WORKERS = (
 
 
 def test_each_slot_gets_its_tests_in_their_order_and_serial_ones_apart():
-    found = script(a_record(*reversed(TWO_WORKERS)))
+    found = schedule_of_record(a_record(*reversed(TWO_WORKERS)))
 
-    assert found.lanes == {1: ("a", "d"), 2: ("b", "c")}
+    assert found.queues == {1: ("a", "d"), 2: ("b", "c")}
     assert (found.serial, found.host) == (("s",), 1)
     assert found.notes == ()
 
 
 def test_until_a_test_means_what_had_begun_by_then():
-    found = script(a_record(*TWO_WORKERS), until="c")
+    found = schedule_of_record(a_record(*TWO_WORKERS), until="c")
 
     assert found.tests == {"a", "b", "c"}
 
 
 def test_one_worker_alone():
-    assert script(a_record(*TWO_WORKERS), worker="gw1").lanes == {2: ("b", "c")}
+    assert schedule_of_record(a_record(*TWO_WORKERS), worker="gw1").queues == {2: ("b", "c")}
 
 
 def test_successors_in_a_slot_follow_each_other_and_the_test_they_died_of_is_there():
@@ -58,9 +58,9 @@ def test_successors_in_a_slot_follow_each_other_and_the_test_they_died_of_is_the
         workers=(WorkerEvent(worker="gw0", slot=1, event="started", at=0.0),),
     )
 
-    found = script(record)
+    found = schedule_of_record(record)
 
-    assert found.lanes == {1: ("a", "b", "c")}
+    assert found.queues == {1: ("a", "b", "c")}
     assert found.notes == ("slot 1 ran gw0, then gw2: one worker gets the tests of all of them",)
 
 
@@ -69,7 +69,7 @@ def test_a_serial_test_that_never_ended_is_serial():
         started=(Started(test="s", worker="gw0", order=0, at=3.0),), collected=(Collected(at=1.0, serial=("s",)),)
     )
 
-    assert script(record).serial == ("s",)
+    assert schedule_of_record(record).serial == ("s",)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_serial_test_that_never_ended_is_serial():
 )
 def test_what_the_record_does_not_know_is_said(options, says):
     with pytest.raises(RecordProblem, match=says):
-        script(a_record(*TWO_WORKERS), **options)
+        schedule_of_record(a_record(*TWO_WORKERS), **options)
 
 
 def test_the_command_keeps_the_arguments_but_for_workers_and_selection_by_state():
@@ -124,9 +124,9 @@ def test_a_run_is_repeated_exactly_and_names_what_is_gone(nested, monkeypatch, c
     newest, before = reversed([reader.load(run) for run in reader.runs(reader.home())])
     assert code == 0, out
     assert "muster: test_it.py::test_gone does not exist any more, and is left out" in out
-    again, first = script(newest), script(before)
-    without = {slot: tuple(test for test in lane if "gone" not in test) for slot, lane in first.lanes.items()}
-    assert (again.lanes, again.serial) == ({slot: lane for slot, lane in without.items() if lane}, first.serial)
+    again, first = schedule_of_record(newest), schedule_of_record(before)
+    without = {slot: tuple(test for test in queue if "gone" not in test) for slot, queue in first.queues.items()}
+    assert (again.queues, again.serial) == ({slot: queue for slot, queue in without.items() if queue}, first.serial)
 
 
 def test_another_number_of_workers_is_refused(nested):
