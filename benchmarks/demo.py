@@ -24,7 +24,7 @@ def once() -> tuple[float, float]:
         assert demo.stdout is not None  # noqa: S101 - a pipe was asked for
         for line in demo.stdout:
             now = time.perf_counter() - began
-            if line.rstrip().endswith("all up"):
+            if line.rstrip().endswith("all ready"):
                 up = now
             if not decided and " · P" in line:
                 decided = now

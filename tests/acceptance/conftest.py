@@ -49,7 +49,7 @@ def start_up(directory: Path, *arguments: str) -> Up:
     printed = ""
     for line in process.stdout:
         printed += line
-        if line.startswith("Ctrl-C"):
+        if line.startswith("Press Ctrl-C"):
             break
     else:
         raise AssertionError(f"kubernaut up ended with {process.wait(START_WITHIN)}:\n{printed}")

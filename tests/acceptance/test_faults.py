@@ -35,8 +35,8 @@ from kubernaut.signalprocessing.kinds import CACHED, SIGNAL
 from support.alerts import a_webhook, an_alert
 from support.eventually import eventually
 from support.processes import descendants
-from support.rig import HOME, Rig, open_rig
 from support.signals import a_namespace, a_signal, an_object, as_manifest
+from support.supervised_stack import HOME, SupervisedStack, open_supervised_stack
 
 pytestmark = [
     pytest.mark.kubernetes,
@@ -82,7 +82,7 @@ async def insist(call: Callable):
 class Load:
     """Signals and alerts on their way in, and what was promised about them."""
 
-    rig: Rig
+    stack: SupervisedStack
     dice: random.Random
     signals: list[SignalProcessing] = field(default_factory=list)
     acknowledged: Counter[str] = field(default_factory=Counter)
@@ -92,10 +92,10 @@ class Load:
     async def open_shop(self) -> None:
         for number in range(4):
             at = f"shop-{number}"
-            await insist(lambda at=at: self.rig.client.create(RAW["Namespace"], a_namespace(at, "production")))
+            await insist(lambda at=at: self.stack.client.create(RAW["Namespace"], a_namespace(at, "production")))
             for kind in SPECS:
                 manifest = an_object(kind, "api", at, spec=SPECS[kind])
-                await insist(lambda k=kind, m=manifest: self.rig.client.create(RAW[k], m))
+                await insist(lambda k=kind, m=manifest: self.stack.client.create(RAW[k], m))
 
     async def raise_signals(self, count: int, **more) -> None:
         """About targets that are there, come and go, change, or never were."""
@@ -104,7 +104,7 @@ class Load:
             at, target = f"shop-{self.dice.randrange(5)}", self.dice.choice(["api", "api", "gone"])
             raised = a_signal(kind=kind, target=target, at=at, **more)
             self.signals.append(raised)
-            await insist(lambda raised=raised: self.rig.client.create(SIGNAL, as_manifest(raised)))
+            await insist(lambda raised=raised: self.stack.client.create(SIGNAL, as_manifest(raised)))
 
     async def change_targets(self, times: int) -> None:
         for number in range(times):
@@ -112,11 +112,11 @@ class Load:
             key = Key(at, "api")
             if self.dice.random() < 0.5:
                 change = {"metadata": {"labels": {"n": str(number)}}}
-                await insist(lambda: self.rig.client.patch(RAW[kind], key, change))  # noqa: B023 - awaited at once
+                await insist(lambda: self.stack.client.patch(RAW[kind], key, change))  # noqa: B023 - awaited at once
             else:
-                await insist(lambda: self.rig.client.delete(RAW[kind], key))  # noqa: B023
+                await insist(lambda: self.stack.client.delete(RAW[kind], key))  # noqa: B023
                 manifest = an_object(kind, "api", at, spec=SPECS[kind])
-                await insist(lambda: self.rig.client.create(RAW[kind], manifest))  # noqa: B023
+                await insist(lambda: self.stack.client.create(RAW[kind], manifest))  # noqa: B023
 
     async def deliver(self, times: int) -> None:
         """As an Alertmanager: the same notification again until it is answered with 2xx."""
@@ -133,7 +133,7 @@ class Load:
 
     async def _posted(self, http: httpx2.AsyncClient, body: dict):
         try:
-            answer = await http.post(self.rig.webhook, content=json.dumps(body), headers=JSON)
+            answer = await http.post(self.stack.webhook, content=json.dumps(body), headers=JSON)
         except httpx2.TransportError:
             self.refusals[0] += 1
             return None
@@ -144,12 +144,12 @@ class Load:
         return None
 
 
-async def all_final(rig: Rig, count: int) -> list[SignalProcessing]:
+async def all_final(stack: SupervisedStack, count: int) -> list[SignalProcessing]:
     """Every signal, once all of them have ended."""
 
     async def probe():
         try:
-            there = (await rig.client.list(SIGNAL, ListOptions(namespace=HOME))).items
+            there = (await stack.client.list(SIGNAL, ListOptions(namespace=HOME))).items
         except KubeError:
             return None
         waiting = [each.metadata.name for each in there if not each.status.completion_time]
@@ -160,7 +160,7 @@ async def all_final(rig: Rig, count: int) -> list[SignalProcessing]:
     return await eventually(probe, timeout=60, interval=0.2)
 
 
-async def check_trail(rig: Rig, done: list[SignalProcessing]) -> Counter[str]:
+async def check_trail(stack: SupervisedStack, done: list[SignalProcessing]) -> Counter[str]:
     """The ledger has every event that each object implies, once, in order, the same to the byte; and it verifies."""
     expected = {}
     for signal in done:
@@ -170,7 +170,7 @@ async def check_trail(rig: Rig, done: list[SignalProcessing]) -> Counter[str]:
             (entry.event.event_id, entry.content_hash) for entry in entries
         ]
     wanted = sum(map(len, expected.values()))
-    connection = await asyncpg.connect(rig.database, timeout=10)
+    connection = await asyncpg.connect(stack.database, timeout=10)
     try:
 
         async def stored():
@@ -194,7 +194,7 @@ async def check_trail(rig: Rig, done: list[SignalProcessing]) -> Counter[str]:
         found.setdefault(row["correlation_id"], []).append((row["event_id"], row["content_hash"]))
     assert [dict(row) for row in conflicts] == []
     assert found == expected
-    async with open_store_client(StoreConfig(url=rig.datastorage)) as store:
+    async with open_store_client(StoreConfig(url=stack.datastorage)) as store:
         verdict = await eventually(lambda: _verified(store), timeout=20, interval=0.2)
     assert verdict.is_valid, verdict
     return Counter({"signals": len(done), "events": wanted, "ledger": verdict.total_events})
@@ -206,9 +206,9 @@ async def _verified(store):
     return None
 
 
-async def check_alerts(rig: Rig, load: Load) -> None:
+async def check_alerts(stack: SupervisedStack, load: Load) -> None:
     """Every alert that was acknowledged is counted on a request, which has its one signal."""
-    requests = (await rig.client.list(REQUESTS, ListOptions(namespace=HOME))).items
+    requests = (await stack.client.list(REQUESTS, ListOptions(namespace=HOME))).items
     counts = {each.metadata.name: each.status.deduplication.occurrence_count for each in requests}
     lost = {name: count for name, count in load.acknowledged.items() if counts.get(name, 0) < count}
     assert lost == {}
@@ -216,8 +216,8 @@ async def check_alerts(rig: Rig, load: Load) -> None:
 
 
 async def test_killed_parts_lose_double_and_reorder_nothing(own_directory, dice):
-    async with open_rig(own_directory) as rig:
-        load = Load(rig, dice)
+    async with open_supervised_stack(own_directory) as stack:
+        load = Load(stack, dice)
         await load.open_shop()
         kills: Counter[str] = Counter()
 
@@ -226,7 +226,7 @@ async def test_killed_parts_lose_double_and_reorder_nothing(own_directory, dice)
             names += dice.sample(names, 3)
             dice.shuffle(names)
             for name in names:
-                part = rig["controller" if name == "policy" else name]
+                part = stack["controller" if name == "policy" else name]
                 await asyncio.wait_for(part.is_up.wait(), 60)
                 if name == "policy":
                     for pid in descendants(part.pid):
@@ -245,10 +245,10 @@ async def test_killed_parts_lose_double_and_reorder_nothing(own_directory, dice)
             tasks.create_task(load.change_targets(60))
             tasks.create_task(load.deliver(100))
             tasks.create_task(kill_at_random())
-        await rig.all_up()
-        done = await all_final(rig, 300)
-        await check_alerts(rig, load)
-        figures = await check_trail(rig, done)
+        await stack.all_up()
+        done = await all_final(stack, 300)
+        await check_alerts(stack, load)
+        figures = await check_trail(stack, done)
         print(figures, kills, load.refusals, sum(load.acknowledged.values()))
 
     assert {each.status.phase for each in done} == {Phase.COMPLETED}
@@ -256,59 +256,59 @@ async def test_killed_parts_lose_double_and_reorder_nothing(own_directory, dice)
 
 
 async def test_a_controller_killed_between_write_and_send_leaves_the_same_events(own_directory, dice):
-    async with open_rig(own_directory) as rig:
-        load = Load(rig, dice)
+    async with open_supervised_stack(own_directory) as stack:
+        load = Load(stack, dice)
         await load.open_shop()
-        async with rig["datastorage"].down():
+        async with stack["datastorage"].down():
             await load.raise_signals(30)
-            await all_final(rig, 30)
-            async with rig["controller"].down():
+            await all_final(stack, 30)
+            async with stack["controller"].down():
                 pass  # everything is in its spool
-        await rig.all_up()
-        await check_trail(rig, await all_final(rig, 30))
-        async with rig["datastorage"].down():
+        await stack.all_up()
+        await check_trail(stack, await all_final(stack, 30))
+        async with stack["datastorage"].down():
             await load.raise_signals(30)
-            await all_final(rig, 60)
-            async with rig["controller"].down():
+            await all_final(stack, 60)
+            async with stack["controller"].down():
                 # As if it had died before a single event was on disk.
-                shutil.rmtree(rig.directory.path / "spools" / "controller")
-        await rig.all_up()
+                shutil.rmtree(stack.directory.path / "spools" / "controller")
+        await stack.all_up()
 
-        figures = await check_trail(rig, await all_final(rig, 60))
+        figures = await check_trail(stack, await all_final(stack, 60))
 
     assert figures["events"] == 60 * 9
 
 
 async def test_two_controllers_by_mistake_double_nothing(own_directory, dice):
-    async with open_rig(own_directory, controllers=2) as rig:
-        load = Load(rig, dice)
+    async with open_supervised_stack(own_directory, controllers=2) as stack:
+        load = Load(stack, dice)
         await load.open_shop()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(load.raise_signals(60))
             tasks.create_task(load.raise_signals(60))
             tasks.create_task(load.change_targets(20))
-        done = await all_final(rig, 120)
-        figures = await check_trail(rig, done)
+        done = await all_final(stack, 120)
+        figures = await check_trail(stack, done)
 
     assert {each.status.phase for each in done} == {Phase.COMPLETED}
     assert figures["events"] == 120 * 9
 
 
 async def test_a_parent_that_fails_a_completed_signal_raises_no_false_alarm(own_directory, dice):
-    async with open_rig(own_directory) as rig:
-        load = Load(rig, dice)
+    async with open_supervised_stack(own_directory) as stack:
+        load = Load(stack, dice)
         await load.raise_signals(1)
-        done = await all_final(rig, 1)
-        await check_trail(rig, done)
+        done = await all_final(stack, 1)
+        await check_trail(stack, done)
         cascade = {"status": {"phase": "Failed", "failureInfo": {"error": "cancelled"}}}
-        await rig.client.patch(SIGNAL, Key(HOME, done[0].metadata.name), cascade, subresource="status")
-        async with rig["controller"].down():
+        await stack.client.patch(SIGNAL, Key(HOME, done[0].metadata.name), cascade, subresource="status")
+        async with stack["controller"].down():
             pass
         # Sent after whatever the restarted controller has to say about the first one.
         await load.raise_signals(1)
 
-        await all_final(rig, 2)
-        connection = await asyncpg.connect(rig.database, timeout=10)
+        await all_final(stack, 2)
+        connection = await asyncpg.connect(stack.database, timeout=10)
         try:
             of_both = "SELECT count(*) FROM audit_events WHERE correlation_id = $1"
             newest = load.signals[-1].spec.remediation_request_ref.name
@@ -324,22 +324,22 @@ async def _is(answer, wanted) -> bool:
 
 
 async def test_a_signal_that_its_parent_failed_has_one_trail_through_a_restart(own_directory, dice):
-    async with open_rig(own_directory) as rig:
-        load = Load(rig, dice)
-        async with rig["controller"].down():
+    async with open_supervised_stack(own_directory) as stack:
+        load = Load(stack, dice)
+        async with stack["controller"].down():
             await load.raise_signals(3)
             for raised in load.signals:
                 key = Key(HOME, raised.metadata.name)
                 cascade = {"status": {"phase": "Failed", "failureInfo": {"error": "cancelled"}}}
-                await rig.client.patch(SIGNAL, key, cascade, subresource="status")
-        done = await all_final(rig, 3)
-        await check_trail(rig, done)
-        async with rig["controller"].down():
+                await stack.client.patch(SIGNAL, key, cascade, subresource="status")
+        done = await all_final(stack, 3)
+        await check_trail(stack, done)
+        async with stack["controller"].down():
             pass
         # Sent after whatever the restarted controller has to say about the first three.
         await load.raise_signals(1)
-        done = await all_final(rig, 4)
-        await check_trail(rig, done)
+        done = await all_final(stack, 4)
+        await check_trail(stack, done)
 
     assert [each.status.phase for each in done].count(Phase.FAILED) == 3
 
@@ -367,11 +367,11 @@ def versions(signal: SignalProcessing) -> set[str]:
 
 
 async def test_a_policy_swapped_under_load_decides_each_signal_alone(own_directory, dice):
-    async with open_rig(own_directory) as rig:
-        load = Load(rig, dice)
+    async with open_supervised_stack(own_directory) as stack:
+        load = Load(stack, dice)
         await load.open_shop()
-        file = rig.policy / "policy.rego"
-        pid = rig["controller"].pid
+        file = stack.policy / "policy.rego"
+        pid = stack["controller"].pid
 
         async def swap() -> None:
             for number in range(1, 13):
@@ -379,7 +379,7 @@ async def test_a_policy_swapped_under_load_decides_each_signal_alone(own_directo
                     case "write":
                         file.write_text(a_policy(f"v{number}"))
                     case "replace":
-                        fresh = rig.policy / ".fresh"
+                        fresh = stack.policy / ".fresh"
                         fresh.write_text(a_policy(f"v{number}"))
                         fresh.replace(file)
                     case "break":
@@ -392,7 +392,7 @@ async def test_a_policy_swapped_under_load_decides_each_signal_alone(own_directo
 
         async def decided_by_the_last() -> bool:
             await load.raise_signals(1)
-            done = await all_final(rig, len(load.signals))
+            done = await all_final(stack, len(load.signals))
             newest = load.signals[-1].metadata.name
             return next(versions(each) == {"last"} for each in done if each.metadata.name == newest)
 
@@ -401,10 +401,10 @@ async def test_a_policy_swapped_under_load_decides_each_signal_alone(own_directo
             tasks.create_task(load.raise_signals(75))
             tasks.create_task(swap())
         await eventually(decided_by_the_last, timeout=20, interval=0.2)
-        done = await all_final(rig, len(load.signals))
-        await check_trail(rig, done)
+        done = await all_final(stack, len(load.signals))
+        await check_trail(stack, done)
 
-        assert rig["controller"].pid == pid
+        assert stack["controller"].pid == pid
     assert {each.status.phase for each in done} == {Phase.COMPLETED}
     # The built-in policy, which decided until the first of ours was in force, knows no versions.
     mixed = [versions(each) for each in done if "version" in each.status.kubernetes_context.custom_labels]
@@ -412,8 +412,8 @@ async def test_a_policy_swapped_under_load_decides_each_signal_alone(own_directo
 
 
 async def test_deadlines_and_parents_are_never_overruled(own_directory, dice):
-    async with open_rig(own_directory) as rig:
-        load = Load(rig, dice)
+    async with open_supervised_stack(own_directory) as stack:
+        load = Load(stack, dice)
         await load.open_shop()
         now = datetime.now(UTC)
         overruled = []
@@ -426,10 +426,10 @@ async def test_deadlines_and_parents_are_never_overruled(own_directory, dice):
                 cascade = {"status": {"phase": "Failed", "failureInfo": {"error": "cancelled by its parent"}}}
                 key = Key(HOME, raised.metadata.name)
                 try:
-                    there = await rig.client.get(SIGNAL, key)
+                    there = await stack.client.get(SIGNAL, key)
                     if there.status.phase is None or not there.status.phase.is_final:
                         cascade["metadata"] = {"resourceVersion": there.metadata.resource_version}
-                        await rig.client.patch(SIGNAL, key, cascade, subresource="status")
+                        await stack.client.patch(SIGNAL, key, cascade, subresource="status")
                         overruled.append(raised.metadata.name)
                 except (Conflict, NotFound):
                     pass
@@ -439,8 +439,8 @@ async def test_deadlines_and_parents_are_never_overruled(own_directory, dice):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(load.raise_signals(60))
             tasks.create_task(fail_some())
-        done = {each.metadata.name: each for each in await all_final(rig, 80)}
-        await check_trail(rig, [*done.values()])
+        done = {each.metadata.name: each for each in await all_final(stack, 80)}
+        await check_trail(stack, [*done.values()])
         print(len(overruled), "overruled")
 
     late = [done[each.metadata.name] for each in load.signals[:10]]
@@ -451,44 +451,44 @@ async def test_deadlines_and_parents_are_never_overruled(own_directory, dice):
 
 
 async def test_a_full_disk_under_the_spool_is_loud_and_loses_nothing(own_directory, dice):
-    async with open_rig(own_directory) as rig:
-        load = Load(rig, dice)
+    async with open_supervised_stack(own_directory) as stack:
+        load = Load(stack, dice)
         await load.open_shop()
-        async with rig["datastorage"].down():
-            pid = rig["controller"].pid
+        async with stack["datastorage"].down():
+            pid = stack["controller"].pid
             _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (1_000_000, hard))
             await load.raise_signals(120)
-            await all_final(rig, 120)
-            await eventually(lambda: "Audit spool cannot be written" in rig.log_of("controller"), timeout=20)
+            await all_final(stack, 120)
+            await eventually(lambda: "Audit spool cannot be written" in stack.log_of("controller"), timeout=20)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
-        await rig.all_up()
+        await stack.all_up()
 
-        figures = await check_trail(rig, await all_final(rig, 120))
+        figures = await check_trail(stack, await all_final(stack, 120))
 
-        assert rig["controller"].pid == pid
+        assert stack["controller"].pid == pid
     assert figures["events"] == 120 * 9
 
 
 async def test_stopped_services_finish_in_time_and_lose_nothing(own_directory, dice):
-    async with open_rig(own_directory) as rig:
-        load = Load(rig, dice)
+    async with open_supervised_stack(own_directory) as stack:
+        load = Load(stack, dice)
         await load.open_shop()
 
         async def stop_one_after_the_other() -> None:
             for name in dice.sample(["controller", "gateway", "datastorage", "controller", "gateway"], 5):
-                await asyncio.wait_for(rig[name].is_up.wait(), 60)
-                process = rig[name].running.process
-                async with rig[name].down(dice.choice([signals.SIGTERM, signals.SIGINT])):
-                    assert await process.ended() == 0, process.output()[-2000:]
+                await asyncio.wait_for(stack[name].is_up.wait(), 60)
+                process = stack[name].running.process
+                async with stack[name].down(dice.choice([signals.SIGTERM, signals.SIGINT])):
+                    assert await process.wait() == 0, process.log_tail()[-2000:]
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(load.raise_signals(120))
             tasks.create_task(load.deliver(30))
             tasks.create_task(stop_one_after_the_other())
-        await rig.all_up()
-        done = await all_final(rig, 120)
-        await check_alerts(rig, load)
-        figures = await check_trail(rig, done)
+        await stack.all_up()
+        done = await all_final(stack, 120)
+        await check_alerts(stack, load)
+        figures = await check_trail(stack, done)
 
     assert figures["events"] == 9 * figures["signals"]

@@ -44,7 +44,7 @@ def test_the_shop_is_decided_as_the_demo_expects():
 def test_a_resolve_notice_opens_nothing():
     done = kubernaut("process", DEMO / "alerts.json", "--cluster", DEMO / "cluster")
 
-    assert "KubeDeploymentReplicasMismatch: resolved, opens no signal" in done.stderr
+    assert "KubeDeploymentReplicasMismatch: resolved, creates no signal" in done.stderr
     assert "KubeDeploymentReplicasMismatch" not in done.stdout
 
 

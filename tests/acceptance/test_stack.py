@@ -14,7 +14,7 @@ from kubernaut.audit import ClientConfig as StoreConfig
 from kubernaut.audit import open_client as open_store_client
 from kubernaut.embedded.demo import scenario
 from kubernaut.embedded.directory import DirectoryInUse
-from kubernaut.embedded.errors import ProcessDied
+from kubernaut.embedded.errors import ProcessFailed
 from kubernaut.embedded.stack import StackConfig, open_stack
 from kubernaut.kube.client import ClientConfig, ListOptions, open_client
 from support.eventually import eventually
@@ -30,7 +30,7 @@ async def own():
     async with open_stack(StackConfig(directory=Path(sys.argv[1])), lambda what: None) as stack:
         print(json.dumps({"webhook": stack.webhook, "kubeconfig": str(stack.kubeconfig),
                           "datastorage": stack.datastorage_url, "namespace": stack.namespace}), flush=True)
-        await stack.failed()
+        await stack.raise_on_exit()
 asyncio.run(own())
 """
 
@@ -53,7 +53,7 @@ async def owned_stack(directory):
 
 async def test_a_killed_owner_leaves_no_process_and_the_next_start_goes_on(own_directory):
     async with owned_stack(own_directory / "data") as (owner, first):
-        await scenario.post(first["webhook"], scenario.payload(datetime.now(UTC)))
+        await scenario.send(first["webhook"], scenario.payload(datetime.now(UTC)))
         await eventually(lambda: ended_signals(first), timeout=30)
         before = await ledger_length(first)
         processes = descendants(owner.pid)
@@ -74,7 +74,7 @@ async def test_two_stacks_run_side_by_side(own_directory):
         open_stack(StackConfig(directory=own_directory / "one")) as one,
         open_stack(StackConfig(directory=own_directory / "two")) as two,
     ):
-        await scenario.post(one.webhook, scenario.payload(datetime.now(UTC)))
+        await scenario.send(one.webhook, scenario.payload(datetime.now(UTC)))
 
         assert one.webhook != two.webhook
         assert len(await signals(one.kubeconfig, one.namespace)) == 6
@@ -83,7 +83,7 @@ async def test_two_stacks_run_side_by_side(own_directory):
 
 async def test_a_part_that_dies_ends_the_stack_and_is_named(own_directory):
     config = StackConfig(directory=own_directory / "data")
-    with pytest.raises(ProcessDied, match=r"DataStorage ended while it was needed \(ended by SIGKILL\)"):
+    with pytest.raises(ProcessFailed, match=r"DataStorage exited unexpectedly \(killed by SIGKILL\)"):
         async with open_stack(config) as stack:
             with pytest.raises(DirectoryInUse, match=f"in use by process {os.getpid()}"):
                 async with open_stack(config):
@@ -91,16 +91,16 @@ async def test_a_part_that_dies_ends_the_stack_and_is_named(own_directory):
             victim = next(process for process in stack.processes if process.name == "DataStorage")
             os.kill(victim.pid, signal.SIGKILL)
 
-            await stack.failed()
+            await stack.raise_on_exit()
     assert descendants(os.getpid()) & {process.pid for process in stack.processes} == set()
 
 
 async def test_what_fails_because_a_part_has_died_is_told_as_that(own_directory):
-    with pytest.raises(ProcessDied, match="Valkey ended while it was needed") as raised:
+    with pytest.raises(ProcessFailed, match="Valkey exited unexpectedly") as raised:
         async with open_stack(StackConfig(directory=own_directory / "data")) as stack:
             victim = next(process for process in stack.processes if process.name == "Valkey")
             os.kill(victim.pid, signal.SIGKILL)
-            await victim.ended()
+            await victim.wait()
             raise ConnectionRefusedError("nobody answers")
     assert isinstance(raised.value.__cause__, ConnectionRefusedError)
 

@@ -1,4 +1,4 @@
-"""`kubernaut audit …`: reading and proving the trail over DataStorage's HTTP interface."""
+"""`kubernaut audit …`: query and verify the audit log over DataStorage's HTTP API."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 UrlOption = Annotated[
     str,
     cyclopts.Parameter(
-        name="--url", env_var="KUBERNAUT_DATASTORAGE_URL", help="DataStorage; `kubernaut up` prints its address"
+        name="--url", env_var="KUBERNAUT_DATASTORAGE_URL", help="URL of DataStorage; `kubernaut up` prints it"
     ),
 ]
 TokenOption = Annotated[Path | None, cyclopts.Parameter(name="--token-file", help="File with a bearer token")]
@@ -43,9 +43,9 @@ async def query(
     until
         As `since`.
     limit
-        Events on one page, 1 to 1000.
+        Events per page, 1 to 1000.
     cursor
-        Where the page before ended.
+        The cursor that the previous page printed.
     """
     from kubernaut.audit import ClientConfig, open_client
 
@@ -66,7 +66,7 @@ async def query(
         return 0
     show_events(page.data)
     if page.pagination.has_more:
-        note(f"{page.pagination.total} in all; more: --cursor {page.pagination.cursor}")
+        note(f"{page.pagination.total} events in total; next page: --cursor {page.pagination.cursor}")
     return 0
 
 
@@ -78,7 +78,7 @@ async def timeline(
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
 ) -> int:
-    """Every event of one correlation, in the order of the ledger.
+    """Show all events of one correlation id, in ledger order.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ async def timeline(
     if not emit(found, output):
         show_events(found.events)
     if not found.events:
-        note(f"no event has the correlation id {correlation_id!r}; see: kubernaut audit query")
+        note(f"no events with correlation id {correlation_id!r}; try: kubernaut audit query")
         return 1
     return 0
 
@@ -105,17 +105,17 @@ async def verify(
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
 ) -> int:
-    """Prove that nothing was edited, removed or reordered: one correlation, or the whole ledger.
+    """Verify that no event was edited, removed or reordered: of one correlation id, or in the whole ledger.
 
-    Exit code 1 when something does not verify; the first bad row is named.
+    Exit code 1 when verification fails; the first bad row is named.
     """
     from kubernaut.audit import ClientConfig, open_client
 
     async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
-        answer = await store.verify(correlation_id)
-    if not emit(answer, output):
-        show_verification(answer)
-    return 0 if answer.is_valid else 1
+        result = await store.verify(correlation_id)
+    if not emit(result, output):
+        show_verification(result)
+    return 0 if result.is_valid else 1
 
 
 def show_events(events: list[StoredEvent]) -> None:
@@ -134,11 +134,11 @@ def show_events(events: list[StoredEvent]) -> None:
     table(["seq", "time (UTC)", "event", "outcome", "resource", "hash"], rows)
 
 
-def show_verification(answer: Verification) -> None:
-    """The verdict, and every row that is bad."""
-    what = answer.correlation_id or "the whole ledger"
-    verdict = "verified" if answer.is_valid else "NOT VERIFIED"
-    say(f"{what}: {verdict}, {answer.verified_events} of {answer.total_events} events. {answer.message}")
-    if answer.findings:
-        rows = [(found.sequence, found.event_id, found.correlation_id, found.message) for found in answer.findings]
+def show_verification(result: Verification) -> None:
+    """The result, and every bad row."""
+    scope = result.correlation_id or "whole ledger"
+    state = "verified" if result.is_valid else "NOT VERIFIED"
+    say(f"{scope}: {state}, {result.verified_events} of {result.total_events} events. {result.message}")
+    if result.findings:
+        rows = [(found.sequence, found.event_id, found.correlation_id, found.message) for found in result.findings]
         table(["seq", "event", "correlation", "finding"], rows)

@@ -1,4 +1,4 @@
-"""`kubernaut demo`: the embedded stack, the shop's alerts, and a terminal to watch them on."""
+"""`kubernaut demo`: the embedded stack, the shop's alerts, and their decisions on a terminal."""
 
 import sys
 from collections.abc import Sequence
@@ -9,69 +9,70 @@ import cyclopts
 
 from kubernaut.api.events import Timeline, Verification
 from kubernaut.api.signals import SignalProcessing
+from kubernaut.cli.audit import show_events, show_verification
 from kubernaut.cli.output import say
 from kubernaut.cli.stack import DataDirOption, KubeconfigOption, Progress, addresses, stay
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-WHAT_YOU_SAW = """\
-Six alerts of one Alertmanager payload became six signals; a seventh was a resolve notice and opened none.
-Each was enriched from the Kubernetes API, ranked by one Rego policy, and decided with a single write to its status.
-Every step stands in a ledger on PostgreSQL whose hashes were just checked: edit one row and the check names it."""
+SUMMARY = """\
+One Alertmanager payload with six firing alerts created six signals; its seventh alert was resolved and created none.
+Each signal was enriched from the Kubernetes API, decided by one Rego policy, and completed with one status update.
+Every step is an event in a ledger on PostgreSQL that was just verified: edit one row, and verification names it."""
 
-WHAT_NEXT = """\
-Try next: kubernaut demo --keep, then in a second terminal the commands it prints;
-kubernaut up for an empty stack to point an Alertmanager at; your own rules in a copy of policy.rego."""
+NEXT_STEPS = """\
+Next: kubernaut demo --keep keeps the stack running and prints commands to explore it;
+kubernaut up starts an empty stack for an Alertmanager of yours; edit a copy of policy.rego to change the decisions."""
 
 
 async def demo(
     *,
-    keep: Annotated[bool, cyclopts.Parameter(help="Stay until Ctrl-C, to look around")] = False,
+    keep: Annotated[bool, cyclopts.Parameter(help="Keep the stack running until Ctrl-C")] = False,
     data_dir: DataDirOption = None,
     kubeconfig: KubeconfigOption = None,
 ) -> int:
-    """The whole system on this machine: starts it, sends six alerts, prints decisions and the verified trail, stops.
+    """Run the whole system on this machine, send it six alerts, and print the decisions and the verified audit log.
 
-    Exit code 1 when a decision or the trail is not as it must be.
+    Exit code 1 when a decision is not the expected one or the audit log does not verify.
     """
-    from kubernaut.embedded.demo.play import play
+    from kubernaut.embedded.demo import runner
     from kubernaut.embedded.stack import StackConfig, open_stack
 
     progress = Progress()
     config = StackConfig(directory=data_dir, kubeconfig=kubeconfig, temporary=data_dir is None)
     async with open_stack(config, progress.ready) as stack:
         progress.done()
-        show = Show()
-        with show.live():
-            review = await play(stack, show)
-        show.close(review.first_decision)
-        for problem in review.problems:
-            say(f"NOT AS EXPECTED  {problem}")
+        display = Display()
+        with display.live():
+            result = await runner.run(stack, display)
+        display.close(result.first_decision)
+        for problem in result.problems:
+            say(f"UNEXPECTED  {problem}")
         say("")
-        say(WHAT_YOU_SAW)
+        say(SUMMARY)
         if keep:
             say("")
             say(addresses(stack))
             await stay(stack)
         else:
-            say(WHAT_NEXT)
-    return 1 if review.problems else 0
+            say(NEXT_STEPS)
+    return 1 if result.problems else 0
 
 
-class Show:
-    """The demo on a terminal: a table that fills while signals are decided; plain lines anywhere else."""
+class Display:
+    """Displays the demo: on a terminal as a table that is updated while signals are decided, elsewhere as lines."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stdout.isatty()
         self._signals: dict[str, SignalProcessing] = {}
         self._verified: dict[str, str] = {}
-        self._trail: Timeline | None = None
+        self._timeline: Timeline | None = None
         self._live: Any = None  # rich.live.Live, which is imported on a terminal only
         self._ledger: Verification | None = None
 
     def live(self) -> AbstractContextManager[object]:
-        """While this is open, the table is redrawn with each change."""
+        """While this is open, the table is redrawn at each change."""
         if not self._is_terminal:
             return nullcontext()
         from rich.live import Live
@@ -80,13 +81,13 @@ class Show:
         live: AbstractContextManager[object] = self._live
         return live
 
-    def shop_opened(self, skipped: Sequence[str]) -> None:
+    def objects_created(self, skipped: Sequence[str]) -> None:
         for kind in skipped:
-            say(f"this Kubernetes API does not have {kind}; the demo goes on without it")
+            say(f"{kind} is not available in this Kubernetes API, skipping its objects")
 
-    def alerts_sent(self, answer: dict[str, Any]) -> None:
-        summary = ", ".join(f"{name} {count}" for name, count in answer.get("summary", {}).items() if count)
-        say(f"Alertmanager's payload delivered: {summary or answer.get('status')}")
+    def alerts_sent(self, response: dict[str, Any]) -> None:
+        summary = ", ".join(f"{name} {count}" for name, count in response.get("summary", {}).items() if count)
+        say(f"Alertmanager payload sent: {summary or response.get('status')}")
 
     def signal_changed(self, signal: SignalProcessing) -> None:
         self._signals[signal.spec.signal.name] = signal
@@ -95,29 +96,27 @@ class Show:
         elif signal.status.phase is not None:
             say("  ".join([f"{signal.spec.signal.name:<32}", f"{phases(signal):<76}", decision(signal)]))
 
-    def trail_verified(self, signal: SignalProcessing, trail: Timeline, verdict: Verification) -> None:
-        text = f"{verdict.verified_events} events {'verified' if verdict.is_valid else 'NOT VERIFIED'}"
+    def timeline_verified(self, signal: SignalProcessing, timeline: Timeline, result: Verification) -> None:
+        text = f"{result.verified_events} events {'verified' if result.is_valid else 'NOT VERIFIED'}"
         self._verified[signal.spec.signal.name] = text
-        self._trail = self._trail or trail
+        self._timeline = self._timeline or timeline
         if self._live:
             self._live.update(self._table())
         else:
             say(f"{signal.spec.signal.name:<32}  {signal.spec.remediation_request_ref.name}: {text}")
 
-    def ledger_verified(self, verdict: Verification) -> None:
-        self._ledger = verdict
+    def ledger_verified(self, result: Verification) -> None:
+        self._ledger = result
 
     def close(self, first_decision: float) -> None:
-        """What is worth saying once the table stands still."""
-        from kubernaut.cli.audit import show_events, show_verification
-
-        if self._trail:
-            say(f"\nThe trail of {self._trail.correlation_id}:")
-            show_events(self._trail.events)
+        """Print the audit events of one signal, the verification of the ledger, and the time it took."""
+        if self._timeline:
+            say(f"\nAudit events of {self._timeline.correlation_id}:")
+            show_events(self._timeline.events)
         if self._ledger:
             say("")
             show_verification(self._ledger)
-        say(f"The first decision stood {first_decision * 1000:.0f} ms after the alerts were sent.")
+        say(f"First decision {first_decision * 1000:.0f} ms after the alerts were sent.")
 
     def _table(self) -> "Table":
         from rich import box
@@ -133,15 +132,15 @@ class Show:
             "environment",
             "severity",
             "priority",
-            "why",
-            "trail",
+            "reason",
+            "audit events",
         )
         for head in heads:
             table.add_column(head, overflow="fold", no_wrap=head in ("alert", "phase, ms per step"))
         for alert, expected in EXPECTED.items():
             signal = self._signals.get(alert)
             if signal is None:
-                table.add_row(alert, "", "[dim]not there yet[/dim]", "", "", "", "", "")
+                table.add_row(alert, "", "[dim]not created yet[/dim]", "", "", "", "", "")
                 continue
             target = signal.spec.signal.target_resource
             cells = [
@@ -150,7 +149,7 @@ class Show:
                 *decision(signal).split(" · "),
             ]
             cells += [""] * (5 - len(cells))
-            table.add_row(alert, *cells, expected.why, self._verified.get(alert, ""))
+            table.add_row(alert, *cells, expected.reason, self._verified.get(alert, ""))
         return table
 
 
@@ -160,7 +159,7 @@ def phases(signal: SignalProcessing) -> str:
 
 
 def steps(signal: SignalProcessing) -> list[tuple[str, float]]:
-    """What has been done with the signal so far, and the milliseconds each step took, by the times in its status."""
+    """The steps that the signal has completed, and the milliseconds each took, by the times in its status."""
     status = signal.status
     ends = [
         (word, condition.last_transition_time)

@@ -1,4 +1,4 @@
-"""The same answer as a table for people, or as JSON or YAML for programs."""
+"""The output of a command: a table for people, JSON or YAML for programs."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import yaml
 
 
 class Output(StrEnum):
-    """How to print an answer."""
+    """The format of a command's output."""
 
     TABLE = "table"
     JSON = "json"
@@ -21,11 +21,11 @@ class Output(StrEnum):
 OutputOption = Annotated[Output, cyclopts.Parameter(name=["--output", "-o"], help="table, json or yaml")]
 
 
-def emit(answer: Any, output: Output) -> bool:
-    """Print `answer` as JSON or YAML; False when a table is wanted, which only the command can lay out."""
+def emit(value: Any, output: Output) -> bool:
+    """Print `value` as JSON or YAML; returns False for a table, which the command lays out."""
     if output is Output.TABLE:
         return False
-    plain = msgspec.to_builtins(answer, enc_hook=str)
+    plain = msgspec.to_builtins(value, enc_hook=str)
     if output is Output.JSON:
         text = msgspec.json.format(msgspec.json.encode(plain, enc_hook=str), indent=2).decode()
     else:
@@ -35,7 +35,7 @@ def emit(answer: Any, output: Output) -> bool:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns as kubectl does: no borders, upper-case heads, `-` where nothing is known."""
+    """Print aligned columns as kubectl does: no borders, upper-case heads, `-` for an empty cell."""
     cells = [[head.upper() for head in heads], *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
     for row in cells:

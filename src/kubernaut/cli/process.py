@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from kubernaut.api.signals import KIND, ParentReference, SignalProcessing, SignalSpec
-from kubernaut.cli.failures import Failed
+from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, table
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ async def process(
     *,
     cluster: Annotated[Path, cyclopts.Parameter(help="Folder of Kubernetes manifests, YAML or JSON")],
     policy: Annotated[
-        Path | None, cyclopts.Parameter(help="policy.rego or its folder; default: the built-in one")
+        Path | None, cyclopts.Parameter(help="policy.rego or its folder; default: the built-in policy")
     ] = None,
     output: OutputOption = Output.TABLE,
 ) -> int:
-    """Decide alerts offline, with the code and the policy that a cluster would use.
+    """Decide alerts offline, with the same code and policy as in a cluster.
 
-    Exit code 1 when a signal does not end Completed or its policy had to be helped out.
+    Exit code 1 when a signal is not Completed.
 
     Parameters
     ----------
@@ -43,20 +43,20 @@ async def process(
         manifests = offline.read(cluster)
         signals = await _signals(signal, cluster)
     except offline.ManifestError as error:
-        raise Failed(str(error), code=2) from error
+        raise CommandError(str(error), code=2) from error
     async with open_policy(_sources(policy)) as rules:
         modes = signal_mode.builtin()
-        done = [await offline.process(each, manifests, rules, modes=modes) for each in signals]
-    if not emit(done, output):
-        _show(done)
-    return 0 if all(each.status.phase == "Completed" for each in done) else 1
+        decided = [await offline.process(each, manifests, rules, modes=modes) for each in signals]
+    if not emit(decided, output):
+        _show(decided)
+    return 0 if all(each.status.phase == "Completed" for each in decided) else 1
 
 
 def _sources(policy: Path | None) -> "Sources":
     from kubernaut.signalprocessing.policy import sources
 
     if policy is not None and not policy.exists():
-        raise Failed(f"{policy}: no such file or folder", code=2)
+        raise CommandError(f"{policy}: no such file or folder", code=2)
     return sources.read(policy.parent, policy.name) if policy and policy.is_file() else sources.read(policy)
 
 
@@ -64,9 +64,9 @@ def _content(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
     except OSError as error:
-        raise Failed(f"{path}: {error.strerror}", code=2) from error
+        raise CommandError(f"{path}: {error.strerror}", code=2) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Failed(f"{path}: neither JSON nor YAML: {error}", code=2) from error
+        raise CommandError(f"{path}: not valid JSON or YAML: {error}", code=2) from error
 
 
 async def _signals(path: Path, cluster: Path) -> list[SignalProcessing]:
@@ -75,10 +75,10 @@ async def _signals(path: Path, cluster: Path) -> list[SignalProcessing]:
         try:
             return [msgspec.convert(content, SignalProcessing)]
         except msgspec.ValidationError as error:
-            raise Failed(f"{path}: {error}", code=2) from error
+            raise CommandError(f"{path}: {error}", code=2) from error
     if isinstance(content, dict) and "alerts" in content:
         return await _from_alertmanager(path, content, cluster)
-    raise Failed(f"{path}: neither an Alertmanager payload (alerts) nor a {KIND} object", code=2)
+    raise CommandError(f"{path}: not an Alertmanager payload (no 'alerts') and not a {KIND} object", code=2)
 
 
 async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path) -> list[SignalProcessing]:
@@ -91,17 +91,19 @@ async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path)
     try:
         webhook = alertmanager.decode(msgspec.json.encode(content))
     except alertmanager.Malformed as error:
-        raise Failed(f"{path}: {error.path}: {error}", code=2) from error
+        raise CommandError(f"{path}: {error.path}: {error}", code=2) from error
     known = [kind.with_type(PartialObjectMetadata) for kind in CACHED]
     objects = owners.Manifests(known, (manifest for _, manifest in documents(cluster)))
     made = []
     for alert in webhook.alerts:
         if not alert.is_firing:
-            note(f"{alert.name}: resolved, opens no signal")
+            note(f"{alert.name}: resolved, creates no signal")
             continue
         named = alertmanager.candidates(alert, webhook, {kind.kind.lower(): kind for kind in known})
         if not named:
-            raise Failed(f"{path}: alert {alert.name!r} names no object of a known kind in its labels", code=2)
+            raise CommandError(
+                f"{path}: alert {alert.name!r} has no label that names an object of a known kind", code=2
+            )
         found = await owners.find(named, objects)
         spec = SignalSpec(
             remediation_request_ref=ParentReference(name=f"offline-{alert.id}"),
@@ -111,9 +113,9 @@ async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path)
     return made
 
 
-def _show(done: Sequence[SignalProcessing]) -> None:
+def _show(decided: Sequence[SignalProcessing]) -> None:
     rows = []
-    for signal in done:
+    for signal in decided:
         target, status = signal.spec.signal.target_resource, signal.status
         environment, priority = status.environment_classification, status.priority_assignment
         context = status.kubernetes_context

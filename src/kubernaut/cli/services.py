@@ -14,7 +14,7 @@ C = TypeVar("C")
 ConfigOption = Annotated[
     Path | None,
     cyclopts.Parameter(
-        name="--config", help="YAML file; variables such as KUBERNAUT_GATEWAY__SERVER__PORT win over it"
+        name="--config", help="YAML file; variables such as KUBERNAUT_GATEWAY__SERVER__PORT override it"
     ),
 ]
 
@@ -51,7 +51,7 @@ async def datastorage(*, config: ConfigOption = None) -> int:
 
 
 async def gateway(*, config: ConfigOption = None) -> int:
-    """Run the gateway that takes Alertmanager's webhooks until SIGTERM."""
+    """Run the gateway, which receives Alertmanager webhooks, until SIGTERM."""
     from kubernaut.gateway.config import GatewayConfig
     from kubernaut.gateway.service import run
     from kubernaut.ops import logs
@@ -63,7 +63,7 @@ async def gateway(*, config: ConfigOption = None) -> int:
 
 
 async def migrate(*, config: ConfigOption = None) -> int:
-    """Bring DataStorage's PostgreSQL schema up to date; safe to run at any time, and from several places at once.
+    """Apply pending migrations to DataStorage's PostgreSQL schema; safe to run at any time, also concurrently.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ async def migrate(*, config: ConfigOption = None) -> int:
     for name in (applied := await apply(settings.database.dsn())):
         say(f"applied {name}")
     if not applied:
-        note("nothing to do, the schema is up to date")
+        note("schema is up to date, nothing applied")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`kubernaut signals …`: what became of a signal, read from the Kubernetes API."""
+"""`kubernaut signals …`: list and show signals, read from the Kubernetes API."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,13 +7,15 @@ from typing import Annotated
 import cyclopts
 
 from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
-from kubernaut.cli.failures import Failed
+from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 
-NamespaceOption = Annotated[str | None, cyclopts.Parameter(name=["--namespace", "-n"], help="Default: all")]
+NamespaceOption = Annotated[
+    str | None, cyclopts.Parameter(name=["--namespace", "-n"], help="Namespace of the signals; default: all")
+]
 KubeconfigOption = Annotated[
     Path | None,
-    cyclopts.Parameter(name="--kubeconfig", env_var="KUBECONFIG", help="Default: KUBECONFIG, ~/.kube/config"),
+    cyclopts.Parameter(name="--kubeconfig", env_var="KUBECONFIG", help="Default: ~/.kube/config"),
 ]
 
 
@@ -28,14 +30,13 @@ async def list_signals(
     found.sort(key=lambda signal: signal.metadata.creation_timestamp or datetime.min.replace(tzinfo=UTC))
     if emit(found, output):
         return 0
-    table(["namespace", "name", "alert", "target", "phase", "environment", "severity", "priority"], map_rows(found))
+    table(["namespace", "name", "alert", "target", "phase", "environment", "severity", "priority"], _rows(found))
     if not found:
-        note("no signal yet; paste the webhook of `kubernaut up` into an Alertmanager, or try: kubernaut demo")
+        note("No signals found. Send alerts to the gateway's webhook, or try: kubernaut demo")
     return 0
 
 
-def map_rows(found: list[SignalProcessing]) -> list[tuple[object, ...]]:
-    """One row per signal for a table."""
+def _rows(found: list[SignalProcessing]) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for signal in found:
         status, target = signal.status, signal.spec.signal.target_resource
@@ -62,7 +63,7 @@ async def show(
     output: OutputOption = Output.TABLE,
     kubeconfig: KubeconfigOption = None,
 ) -> int:
-    """Show one signal: facts, decision, conditions.
+    """Show one signal: context, decision, conditions.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ async def show(
     """
     found = [signal for signal in await _read_all(kubeconfig, namespace) if signal.metadata.name == name]
     if not found:
-        raise Failed(f"no signal is called {name!r}", helps="kubernaut signals list")
+        raise CommandError(f"signal {name!r} not found", hint="kubernaut signals list")
     signal = found[0]
     if not emit(signal, output):
         _describe(signal)
@@ -125,7 +126,7 @@ def _describe(signal: SignalProcessing) -> None:
         rows += [
             ("Owners", chain),
             ("Labels", ", ".join(f"{name}={','.join(values)}" for name, values in context.custom_labels.items())),
-            ("Degraded", "yes, the target could not be found" if context.degraded_mode else "no"),
+            ("Degraded", "yes" if context.degraded_mode else "no"),
         ]
     for name, value in rows:
         say(f"{name + ':':<16}{'-' if value in (None, '') else value}")

@@ -1,6 +1,5 @@
-"""What `demo` and `up` share: options, progress while the stack comes up, and the addresses it prints."""
+"""What `demo` and `up` share: options, progress while the stack starts, and the addresses it prints."""
 
-import asyncio
 import sys
 import time
 from pathlib import Path
@@ -9,39 +8,42 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 
 from kubernaut.cli.output import say
+from kubernaut.ops.shutdown import stop_requested
+from kubernaut.ops.tasks import background
 
 if TYPE_CHECKING:
     from kubernaut.embedded.stack import Stack
 
 DataDirOption = Annotated[
-    Path | None, cyclopts.Parameter(name="--data-dir", help="Where everything is kept; it must be empty or ours")
+    Path | None,
+    cyclopts.Parameter(name="--data-dir", help="Data directory: new, empty, or that of an earlier run"),
 ]
 KubeconfigOption = Annotated[
     Path | None,
     cyclopts.Parameter(
         name="--kubeconfig",
         env_var="KUBECONFIG",
-        help="Use this cluster; else KUBEBUILDER_ASSETS' kube-apiserver; else the embedded API server",
+        help="Existing cluster; default: the kube-apiserver of KUBEBUILDER_ASSETS, else the embedded API server",
     ),
 ]
 
 
 class Progress:
-    """One line per part as it becomes ready, with the seconds since the start."""
+    """One line per component as it becomes ready, with the seconds since the start."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._started = time.monotonic()
 
-    def ready(self, what: str) -> None:
-        say(f"{time.monotonic() - self._began:6.2f} s  {what}")
+    def ready(self, description: str) -> None:
+        say(f"{time.monotonic() - self._started:6.2f} s  {description}")
 
     def done(self) -> None:
-        self.ready("all up")
+        self.ready("all ready")
         sys.stdout.flush()
 
 
 def addresses(stack: "Stack") -> str:
-    """What to paste where."""
+    """The addresses, and commands to try with them."""
     return "\n".join(
         [
             f"export KUBECONFIG={stack.kubeconfig}",
@@ -59,17 +61,9 @@ def addresses(stack: "Stack") -> str:
 
 
 async def stay(stack: "Stack") -> None:
-    """Until Ctrl-C or SIGTERM, or until a part of the stack dies, which is raised."""
-    from kubernaut.ops.shutdown import stop_requested
-
-    say("\nCtrl-C stops it.")
+    """Wait for Ctrl-C or SIGTERM; raises when a process of the stack exits."""
+    say("\nPress Ctrl-C to stop.")
     sys.stdout.flush()
     with stop_requested() as stop:
-        stopping, failing = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(stack.failed())
-        try:
-            done, _ = await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
-            if failing in done:
-                failing.result()
-        finally:
-            stopping.cancel()
-            failing.cancel()
+        async with background(stack.raise_on_exit(), "watch processes"):
+            await stop.wait()

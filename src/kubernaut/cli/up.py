@@ -5,9 +5,9 @@ from kubernaut.cli.stack import DataDirOption, KubeconfigOption, Progress, addre
 
 
 async def up(*, data_dir: DataDirOption = None, kubeconfig: KubeconfigOption = None) -> int:
-    """PostgreSQL, Valkey, a Kubernetes API and our three services on this machine, until Ctrl-C.
+    """Run PostgreSQL, Valkey, a Kubernetes API and the three services on this machine until Ctrl-C.
 
-    What it stores is kept in the data directory and is there at the next start.
+    All state is stored in the data directory and is there again at the next start.
     """
     from kubernaut.embedded.stack import StackConfig, open_stack
 

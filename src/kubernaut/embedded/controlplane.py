@@ -3,11 +3,11 @@
     async with open_control_plane(assets, data / "kubernetes") as kubeconfig:
         ...
 
-No tool but the two programs is needed. kube-apiserver makes its own certificate and key, and the key also signs the
-tokens of service accounts. The kubeconfig is an administrator's, with a random token. Objects live in the directory
-and are there again at the next start, on the same port if it is still free.
-etcd knows no passwords, so it has no port either: it listens on a socket in the directory, which only we can enter.
-The socket is named relative to the directory, in which both programs run, because its path could be too long.
+Only the two programs are needed. kube-apiserver creates its own certificate and key, and the key also signs the
+tokens of service accounts. The kubeconfig is an administrator's, with a random token. Objects are stored in the
+directory and are there again at the next start, on the same port if it is still free.
+etcd has no password, so it has no TCP port either: it listens on a Unix socket in the directory, which only we can
+enter. The socket's path is relative to the directory, in which both programs run, because it could be too long.
 """
 
 import asyncio
@@ -33,16 +33,16 @@ from kubernaut.embedded.ports import HOST, open_on_free_port
 from kubernaut.embedded.process import Process, ProcessSpec, open_process
 from kubernaut.embedded.secret_files import secret_in, write_secret
 
-_PROBE_WITHIN = 2.0  # seconds
-_SOCKET = "etcd.sock:0"  # etcd wants the form of a host and a port
-_CERTIFICATE_DAYS = 300  # kube-apiserver makes one for a year
+_PROBE_TIMEOUT = 2.0  # seconds
+_SOCKET = "etcd.sock:0"  # etcd requires the form of a host and a port
+_MAX_CERTIFICATE_AGE = 300 * 86400  # seconds; kube-apiserver issues one for a year
 _SERVICE_ADDRESSES = "10.0.0.0/24"
 _ISSUER = "https://kubernetes.default.svc"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlPlane:
-    """Two servers that answer."""
+    """An etcd and a kube-apiserver that are ready."""
 
     kubeconfig: Path
     port: int
@@ -73,7 +73,7 @@ def find_assets(env: Mapping[str, str]) -> Path | None:
 async def open_control_plane(
     assets: Path, directory: Path, *, durable: bool = True, port: int = 0
 ) -> AsyncIterator[Path]:
-    """Run both servers until the block ends; the answer is the path of an administrator's kubeconfig."""
+    """Run both servers until the block ends; gives the path of an administrator's kubeconfig."""
     async with open_servers(assets, directory, durable=durable, port=port) as servers:
         yield servers.kubeconfig
 
@@ -82,14 +82,14 @@ async def open_control_plane(
 async def open_servers(
     assets: Path, directory: Path, *, durable: bool = True, port: int = 0
 ) -> AsyncIterator[ControlPlane]:
-    """Run both servers until the block ends. Not `durable`: objects live in memory and are gone afterwards."""
+    """Run both servers until the block ends. Not `durable`: objects are kept in memory and lost afterwards."""
     assets, directory = _prepared(assets, directory)
     with _etcd_data(directory, durable) as data:
         async with open_process(_etcd(assets, directory, data, durable)) as etcd:
-            front = _Front(assets, directory, durable)
-            async with open_on_free_port(front.spec, port) as (server, server_port):
+            api = _ApiServer(assets, directory, durable)
+            async with open_on_free_port(api.spec, port) as (server, server_port):
                 yield ControlPlane(
-                    kubeconfig=front.write_kubeconfig(server_port), port=server_port, processes=(etcd, server)
+                    kubeconfig=api.write_kubeconfig(server_port), port=server_port, processes=(etcd, server)
                 )
 
 
@@ -103,8 +103,8 @@ def _etcd(assets: Path, directory: Path, data: Path, durable: bool) -> ProcessSp
         command.append("--unsafe-no-fsync")
 
     async def is_ready(process: Process) -> bool:
-        with _short_path(directory) as here:
-            return await _is_healthy(here / _SOCKET)
+        with _short_path(directory) as short:
+            return await _is_healthy(short / _SOCKET)
 
     return ProcessSpec(
         name="etcd",
@@ -116,7 +116,7 @@ def _etcd(assets: Path, directory: Path, data: Path, durable: bool) -> ProcessSp
     )
 
 
-class _Front:
+class _ApiServer:
     def __init__(self, assets: Path, directory: Path, durable: bool) -> None:
         self._program = assets / "kube-apiserver"
         self._directory = directory
@@ -124,7 +124,7 @@ class _Front:
         self._certificates = directory / "certs"
         self._token = secret_in(directory / "token")
         write_secret(directory / "tokens.csv", f"{self._token},admin,admin,system:masters\n")
-        self._forget_old_certificate()
+        self._remove_old_certificate()
 
     @property
     def _certificate(self) -> Path:
@@ -147,7 +147,7 @@ class _Front:
             f"--service-account-signing-key-file={key}",
             f"--service-account-issuer={_ISSUER}",
             f"--api-audiences={_ISSUER}",
-            # Nobody makes the tokens that this plug-in would mount into pods.
+            # No controller creates the tokens that this plug-in would mount into pods.
             "--disable-admission-plugins=ServiceAccount",
             "--endpoint-reconciler-type=none",
         ]
@@ -160,10 +160,10 @@ class _Front:
             command=command,
             log=self._directory / "kube-apiserver.log",
             ready=is_ready,
-            ready_within=120.0,
+            ready_timeout=120.0,
             cwd=self._directory,
-            # Half the garbage: these machines are small, and the server is mostly idle.
-            settings={"GOGC": "50"},
+            # Collects garbage at half the growth: these machines are small, and the server is mostly idle.
+            extra_env={"GOGC": "50"},
             stop_signal=self._stop_signal,
         )
 
@@ -182,9 +182,9 @@ class _Front:
         write_secret(path, json.dumps(content, indent=2) + "\n")  # JSON is YAML
         return path
 
-    def _forget_old_certificate(self) -> None:
+    def _remove_old_certificate(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - self._certificate.stat().st_mtime > _CERTIFICATE_DAYS * 86400:
+            if time.time() - self._certificate.stat().st_mtime > _MAX_CERTIFICATE_AGE:
                 shutil.rmtree(self._certificates)
 
 
@@ -204,7 +204,7 @@ def _etcd_data(directory: Path, durable: bool) -> Iterator[Path]:
 
 
 def _stop_signal(durable: bool) -> signal.Signals:
-    # What is thrown away needs no orderly end, which takes a second.
+    # A server whose data is removed needs no graceful shutdown, which takes a second.
     return signal.SIGTERM if durable else signal.SIGKILL
 
 
@@ -222,18 +222,18 @@ def _short_path(directory: Path) -> Iterator[Path]:
 async def _is_healthy(socket: Path) -> bool:
     transport = httpx2.AsyncHTTPTransport(uds=str(socket))
     try:
-        async with httpx2.AsyncClient(transport=transport, timeout=_PROBE_WITHIN) as client:
+        async with httpx2.AsyncClient(transport=transport, timeout=_PROBE_TIMEOUT) as client:
             response = await client.get("http://etcd/health")
     except (OSError, httpx2.HTTPError):
         return False
-    return response.is_success and '"true"' in response.text
+    return response.is_success and response.json().get("health") == "true"
 
 
 def _is_ready(port: int, certificate: Path, token: str) -> bool:
     # In a thread, because asyncio leaves a socket open when TLS fails, as it does while the server starts.
     try:
-        trust = ssl.create_default_context(cafile=certificate)
-        with closing(HTTPSConnection(HOST, port, timeout=_PROBE_WITHIN, context=trust)) as connection:
+        context = ssl.create_default_context(cafile=certificate)
+        with closing(HTTPSConnection(HOST, port, timeout=_PROBE_TIMEOUT, context=context)) as connection:
             connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {token}"})
             return connection.getresponse().status == HTTPStatus.OK
     except (OSError, HTTPException):

@@ -1,8 +1,8 @@
-"""The data directory of a stack: ours or empty, used by one stack at a time, kept or thrown away.
+"""The data directory of a stack: ours or empty, used by one stack at a time, kept or removed at the end.
 
-A marker file says that a directory is ours and which format it has; everything else that is not empty is refused, so
-that a mistyped path never gets mixed with somebody's files. A lock of the kernel keeps a second stack out; it ends with
-the process that holds it, however that ends, so a stale lock does not exist.
+A marker file says that a directory is ours and which format it has; any other directory that is not empty is rejected,
+so that a mistyped path never mixes our files with somebody else's. A flock keeps a second stack out; the kernel
+releases it when its process ends, so there are no stale locks.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _MARKER = "kubernaut-data.json"
 _LOCK = "lock"
 _PORTS = "ports.json"
 _TEMPORARY = "kubernaut-demo-"
-_MOST_SIDE_BY_SIDE = 20
+_MAX_STACKS = 20
 
 
 class DirectoryInUse(EmbeddedError):
@@ -39,19 +39,19 @@ class DataDirectory:
 
     path: Path
 
-    def section(self, name: str) -> Path:
-        """The directory of one part of the stack; made if it is missing."""
-        place = self.path / name
-        place.mkdir(exist_ok=True, mode=0o700)
-        return place
+    def subdirectory(self, name: str) -> Path:
+        """The directory of one component of the stack; created if it is missing."""
+        path = self.path / name
+        path.mkdir(exist_ok=True, mode=0o700)
+        return path
 
-    def remembered_port(self, name: str) -> int:
-        """The port that the part had last time, or 0."""
+    def saved_port(self, name: str) -> int:
+        """The port that the component had at the last start, or 0."""
         port = self._ports().get(name, 0)
         return port if isinstance(port, int) and 0 < port < 65536 else 0
 
-    def remember_port(self, name: str, port: int) -> None:
-        """Let the part have the same port at the next start, so that addresses stay valid."""
+    def save_port(self, name: str, port: int) -> None:
+        """Give the component the same port at the next start, so that addresses stay valid."""
         fresh = self.path / f"{_PORTS}.new"
         fresh.write_text(json.dumps({**self._ports(), name: port}, indent=2) + "\n")
         fresh.replace(self.path / _PORTS)
@@ -66,27 +66,29 @@ class DataDirectory:
 
 @contextmanager
 def open_directory(path: Path) -> Iterator[DataDirectory]:
-    """Take an empty, a new, or one of our own directories; only this process uses it until the block ends.
+    """Lock an empty, a new, or one of our own directories; only this process uses it until the block ends.
 
     Raises `DirectoryInUse`, and `EmbeddedError` for a directory that is not ours.
     """
     path = path.absolute()
-    _make(path)
-    _refuse_foreign(path)
+    _create(path)
+    _reject_foreign(path)
     with _lock(path):
-        _refuse_foreign(path)
+        _reject_foreign(path)
         if not (path / _MARKER).exists():
             fresh = path / f"{_MARKER}.new"
-            fresh.write_text(json.dumps({"format": FORMAT, "what": "data of kubernaut up or kubernaut demo"}) + "\n")
+            fresh.write_text(
+                json.dumps({"format": FORMAT, "description": "data of kubernaut up or kubernaut demo"}) + "\n"
+            )
             fresh.replace(path / _MARKER)
         yield DataDirectory(path=path)
 
 
 @contextmanager
 def open_default_directory(env: Mapping[str, str]) -> Iterator[DataDirectory]:
-    """The user's own data directory, or the next one beside it that no other stack is using."""
+    """The user's default data directory, or a numbered one beside it when another stack uses that."""
     first = default_directory(env)
-    for number in range(1, _MOST_SIDE_BY_SIDE + 1):
+    for number in range(1, _MAX_STACKS + 1):
         path = first if number == 1 else first.with_name(f"{first.name}-{number}")
         with contextlib.ExitStack() as stack:
             try:
@@ -95,19 +97,19 @@ def open_default_directory(env: Mapping[str, str]) -> Iterator[DataDirectory]:
                 continue
             yield directory
             return
-    raise DirectoryInUse(f"{_MOST_SIDE_BY_SIDE} stacks are running in {first.parent}: stop one, or name a directory")
+    raise DirectoryInUse(f"{_MAX_STACKS} stacks are running in {first.parent}: stop one, or choose --data-dir")
 
 
 @contextmanager
 def open_temporary_directory() -> Iterator[DataDirectory]:
-    """A directory that is removed at the end; those that killed stacks have left behind are removed as well."""
+    """A directory that is removed at the end; those of stacks that were killed are removed as well."""
     parent = Path(tempfile.gettempdir())
-    for left in parent.glob(f"{_TEMPORARY}*"):
-        # Somebody else's, one in use, or one that another process removes at this moment.
-        with contextlib.suppress(EmbeddedError, OSError), open_existing(left):
-            shutil.rmtree(left, ignore_errors=True)
+    for stale in parent.glob(f"{_TEMPORARY}*"):
+        # Not ours, in use, or removed by another process at this moment.
+        with contextlib.suppress(EmbeddedError, OSError), open_existing(stale):
+            shutil.rmtree(stale, ignore_errors=True)
     path = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
-    _make(path)
+    _create(path)
     try:
         with open_directory(path) as directory:
             yield directory
@@ -117,7 +119,7 @@ def open_temporary_directory() -> Iterator[DataDirectory]:
 
 @contextmanager
 def open_existing(path: Path) -> Iterator[DataDirectory]:
-    """One of our own directories, or `EmbeddedError`; never makes one."""
+    """Lock one of our own directories; never creates one. Raises `EmbeddedError` when it is not ours."""
     if not (path / _MARKER).is_file():
         raise EmbeddedError(f"{path} is not a data directory of Kubernaut")
     with open_directory(path) as directory:
@@ -127,49 +129,49 @@ def open_existing(path: Path) -> Iterator[DataDirectory]:
 def default_directory(env: Mapping[str, str]) -> Path:
     """`$XDG_DATA_HOME/kubernaut/up`, where XDG_DATA_HOME is `~/.local/share` unless it is set.
 
-    Root's home is closed to others, and PostgreSQL refuses to run as root: then it is `/var/lib/kubernaut/up`.
+    For root it is `/var/lib/kubernaut/up` where other users cannot enter root's home: PostgreSQL never runs as root.
     """
     home = Path(env.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir)
     share = Path(env["XDG_DATA_HOME"]) if env.get("XDG_DATA_HOME") else home / ".local" / "share"
     path = share / "kubernaut" / "up"
     if os.geteuid() == 0:
-        there = next(part for part in path.absolute().parents if part.exists())
-        if not may_enter(there, pwd.getpwnam("nobody").pw_uid):
+        existing = next(parent for parent in path.absolute().parents if parent.exists())
+        if not may_enter(existing, pwd.getpwnam("nobody").pw_uid):
             return Path("/var/lib/kubernaut/up")
     return path
 
 
-def _make(path: Path) -> None:
+def _create(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if path.stat().st_uid == os.geteuid() and _ours_or_empty(path):
+        if path.stat().st_uid == os.geteuid() and _is_ours_or_empty(path):
             # Root's PostgreSQL runs as another user, who must pass through; nobody else may look inside.
             path.chmod(0o711 if os.geteuid() == 0 else 0o700)
     except (FileExistsError, NotADirectoryError):
-        raise EmbeddedError(f"{path} is not a directory: name another one") from None
+        raise EmbeddedError(f"{path} is not a directory: choose another --data-dir") from None
     except PermissionError as error:
-        raise EmbeddedError(f"{path} cannot be used as data directory: {error.strerror}: name another one") from None
+        raise EmbeddedError(f"cannot use {path} as data directory: {error.strerror}: choose another one") from None
 
 
-def _refuse_foreign(path: Path) -> None:
+def _reject_foreign(path: Path) -> None:
     owner = path.stat().st_uid
     if owner != os.geteuid():
-        raise EmbeddedError(f"{path} belongs to {_user_name(owner)}, not to you: name a directory of your own")
-    if not _ours_or_empty(path):
+        raise EmbeddedError(f"{path} belongs to {_user_name(owner)}, not to you: choose a directory of your own")
+    if not _is_ours_or_empty(path):
         raise EmbeddedError(
-            f"{path} holds files and is not a data directory of Kubernaut (it has no {_MARKER}):"
-            " name an empty or a new directory"
+            f"{path} is not empty and is not a data directory of Kubernaut (it has no {_MARKER}):"
+            " choose an empty or a new directory"
         )
     with contextlib.suppress(FileNotFoundError):
         found = _format_of(path / _MARKER)
         if found != FORMAT:
             raise EmbeddedError(
-                f"{path} has data format {found}, and this version of Kubernaut knows format {FORMAT}:"
-                " use the version that made it, or name another directory"
+                f"{path} has data format {found}, but this version of Kubernaut supports format {FORMAT}:"
+                " use the version that created it, or choose another directory"
             )
 
 
-def _ours_or_empty(path: Path) -> bool:
+def _is_ours_or_empty(path: Path) -> bool:
     names = {entry.name for entry in path.iterdir()}
     return _MARKER in names or not names - {_LOCK, f"{_MARKER}.new"}
 
@@ -199,7 +201,7 @@ def _lock(path: Path) -> Iterator[None]:
             if error.errno not in {errno.EAGAIN, errno.EACCES}:
                 raise
             holder = file.read().strip() or "unknown"
-            raise DirectoryInUse(f"{path} is in use by process {holder}: stop it, or name another directory") from None
+            raise DirectoryInUse(f"{path} is in use by process {holder}: stop it, or choose another one") from None
         file.truncate()
         file.write(f"{os.getpid()}\n")
         file.flush()

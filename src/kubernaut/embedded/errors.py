@@ -5,14 +5,14 @@ class EmbeddedError(Exception):
     """An embedded service cannot be found, started or kept running."""
 
 
-class ProcessDied(EmbeddedError):
-    """A child process ended although nobody had asked it to."""
+class ProcessFailed(EmbeddedError):
+    """A child process did not start, was not ready in time, or exited unexpectedly."""
 
-    def __init__(self, message: str, said: str = "") -> None:
+    def __init__(self, message: str, *, exit_code: int | None = None) -> None:
         super().__init__(message)
-        self.said = said
-        """What the process had written."""
+        self.exit_code = exit_code
+        """Negative for a signal; None while the process runs, and when it was never started."""
 
 
-class PortTaken(EmbeddedError):
-    """Other processes were faster, again and again, to take the port that was chosen."""
+class NoFreePort(EmbeddedError):
+    """The port that was chosen was in use, again and again."""

@@ -1,9 +1,10 @@
-"""A Kubernetes API for a stack or a test: the cluster that was named, a real control plane, or the embedded server.
+"""A Kubernetes API for a stack or a test: a given cluster, a real control plane, or the embedded server.
 
-The order is: a kubeconfig that somebody names; the programs etcd and kube-apiserver, if the machine has them; the
-embedded API server, which is a process of this installation.
+In this order: a given kubeconfig; the programs etcd and kube-apiserver, if the machine has them; the embedded API
+server, which is a process of this installation.
 """
 
+import json
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,34 +21,35 @@ class KubernetesConfig:
     """Which API to use or to run, and where."""
 
     directory: Path
-    """Keeps the objects of a server that we run."""
+    """Where a server that we run stores its objects."""
     env: Mapping[str, str]
     """Where to look for the programs of a control plane."""
     kubeconfig: Path | None = None
-    """A cluster that runs already."""
+    """An existing cluster."""
     durable: bool = True
-    """Off: objects of a real control plane are gone afterwards. For tests."""
+    """False: the objects of a real control plane are lost afterwards. For tests."""
     port: int = 0
-    """The port to take if it is free."""
+    """The port to use if it is free."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kubernetes:
-    """An API that answers."""
+    """An API that is ready."""
 
     kubeconfig: Path
     description: str
     """Such as "embedded API server"."""
     port: int = 0
-    """Where it listens, if we run it on a port that should be remembered."""
+    """Where it listens, if we run it on a port that should be saved."""
     processes: tuple[Process, ...] = ()
 
 
 @asynccontextmanager
 async def open_kubernetes(config: KubernetesConfig) -> AsyncIterator[Kubernetes]:
-    """An API to work with until the block ends; what was started for it ends then too."""
+    """Provide an API until the block ends; stops whatever was started for it."""
     if config.kubeconfig is not None:
-        yield Kubernetes(kubeconfig=_existing(config.kubeconfig), description="the cluster of your kubeconfig")
+        kubeconfig = _existing(config.kubeconfig)
+        yield Kubernetes(kubeconfig=kubeconfig, description=f"existing cluster of {kubeconfig}")
         return
     if (assets := find_assets(config.env)) is not None:
         directory = config.directory / "control-plane"
@@ -60,27 +62,35 @@ async def open_kubernetes(config: KubernetesConfig) -> AsyncIterator[Kubernetes]
             )
         return
     kubeconfig = config.directory / "kubeconfig"
-    async with open_process(_embedded(config, kubeconfig)) as process:
+    spec = pocketkube(config.directory / "objects", config.directory / "kubernetes-api.log", kubeconfig)
+    async with open_process(spec) as process:
         yield Kubernetes(kubeconfig=kubeconfig, description="embedded API server", processes=(process,))
 
 
-def _embedded(config: KubernetesConfig, kubeconfig: Path) -> ProcessSpec:
-    async def is_ready(process: Process) -> bool:
-        return any(line.startswith("{") for line in process.output().splitlines())
+def pocketkube(data: Path, log: Path, kubeconfig: Path | None = None) -> ProcessSpec:
+    """The embedded API server on a data directory, on the same port at every start.
 
-    command = [sys.executable, "-m", "pocketkube", "run", "--output", "json"]
-    # It remembers its port by itself.
-    command += ["--data", str(config.directory / "objects"), "--kubeconfig", str(kubeconfig)]
-    return ProcessSpec(
-        name="embedded Kubernetes API",
-        command=command,
-        log=config.directory / "kubernetes-api.log",
-        ready=is_ready,
-    )
+    It writes a kubeconfig to `kubeconfig`, by default into the data directory.
+    """
+
+    async def is_ready(process: Process) -> bool:
+        return any(_is_start_message(line) for line in process.log_tail().splitlines())
+
+    command: list[str | Path] = [sys.executable, "-m", "pocketkube", "run", "--output", "json", "--data", data]
+    command += ["--kubeconfig", kubeconfig or data / "kubeconfig"]
+    return ProcessSpec(name="embedded Kubernetes API", command=command, log=log, ready=is_ready)
+
+
+def _is_start_message(line: str) -> bool:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(message, dict) and message.keys() >= {"url", "kubeconfig"}
 
 
 def _existing(kubeconfig: Path) -> Path:
     path = kubeconfig.expanduser().absolute()
     if not path.is_file():
-        raise EmbeddedError(f"{path} is not a kubeconfig file: check --kubeconfig and KUBECONFIG")
+        raise EmbeddedError(f"kubeconfig file not found: {path}: check --kubeconfig and KUBECONFIG")
     return path

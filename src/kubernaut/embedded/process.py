@@ -1,16 +1,16 @@
 """Child processes that never outlive their parent.
 
 `open_process` starts a command, waits until it is ready, and stops it when the block ends. Three promises hold:
-the child is ready inside the block, or a `ProcessDied` has said why not and shown the end of its log;
-the child is gone after the block, by the signal it likes best, and by SIGKILL if that takes too long;
-the child is gone soon after this process, however this process ends.
+inside the block the child is ready; when it is not, `ProcessFailed` says why and shows the end of its log;
+after the block the child has ended, by its stop signal, or by SIGKILL if that takes too long;
+the child ends soon after this process, however this process ends.
 
-The third promise is the kernel's: on Linux a child asks for a signal on its parent's death (PR_SET_PDEATHSIG).
-It asks after it has given up root, because a change of user takes the request back, and it then looks whether the
-parent is still there, because the parent may have died before the request. The kernel means the parent *thread*:
-open processes from a thread that lives as long as they shall.
-Where there is no such request, a watcher process of a few lines waits for the end of a pipe that only the parent
-holds, and sends the signal.
+The third promise is the kernel's: on Linux a child requests a signal on its parent's death (PR_SET_PDEATHSIG).
+It does so after it has dropped root, because a change of user clears the request, and then checks that the parent
+is still alive, because the parent may have died before the request. The kernel means the parent *thread*: open
+processes from a thread that lives at least as long as they do.
+Other systems have no such request; there a watcher process of a few lines reads a pipe whose other end only the
+parent holds, and sends the signal at its end of file.
 """
 
 import asyncio
@@ -28,39 +28,39 @@ from typing import NoReturn
 
 import structlog
 
-from kubernaut.embedded.errors import ProcessDied
+from kubernaut.embedded.errors import ProcessFailed
 
 _PR_SET_PDEATHSIG = 1
-_LOG_LIMIT = 16 * 1024 * 1024  # bytes; a longer log becomes `name.log.1` at the next start
-_TAIL = 64 * 1024  # bytes of the log that are ever read back
+_MAX_LOG_BYTES = 16 * 1024 * 1024  # a longer log becomes `name.log.1` at the next start
+_MAX_TAIL_BYTES = 64 * 1024  # of the log that are ever read back
 
 log = structlog.get_logger("embedded")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessSpec:
-    """What to start, and how to know that it works."""
+    """What to start, and how to tell that it is ready."""
 
     name: str
     command: Sequence[str | Path]
     log: Path
     """Standard output and standard error go here, appended."""
     ready: Callable[["Process"], Awaitable[bool]]
-    """Asked until it says yes; it may raise to give up at once."""
-    ready_within: float = 30.0
+    """The readiness probe, called until it returns True; it may raise to give up at once."""
+    ready_timeout: float = 30.0
     """Seconds."""
     env: Mapping[str, str] | None = None
     """The child's whole environment; this process's own when None."""
-    settings: Mapping[str, str] = field(default_factory=dict)
-    """Variables on top of that."""
+    extra_env: Mapping[str, str] = field(default_factory=dict)
+    """Variables added to `env`."""
     cwd: Path | None = None
     user: int | None = None
     """Run as this user and the group of the same number; needs root."""
     stop_signal: signal.Signals = signal.SIGTERM
-    stop_within: float = 10.0
+    stop_timeout: float = 10.0
     """Seconds between the stop signal and SIGKILL."""
-    orphan_signal: signal.Signals = signal.SIGKILL
-    """What the child gets when its parent is gone."""
+    parent_death_signal: signal.Signals = signal.SIGKILL
+    """Sent to the child when its parent has died."""
 
 
 class Process:
@@ -82,42 +82,41 @@ class Process:
     def is_running(self) -> bool:
         return self._exit_code() is None
 
-    async def ended(self) -> int:
-        """Wait for the end of the process; the answer is its exit code, negative for a signal."""
+    async def wait(self) -> int:
+        """Wait for the process to exit, and return its exit code, negative for a signal."""
         while (code := self._exit_code()) is None:
-            await _end_of(self.pid)
+            await _wait_for_exit(self.pid)
         return code
 
-    async def died(self) -> NoReturn:
-        """Wait for the end of the process, then raise `ProcessDied`: for whoever needs it alive."""
-        await self.ended()
-        raise self.obituary("ended while it was needed")
+    async def raise_on_exit(self) -> NoReturn:
+        """Wait for the process to exit, then raise `ProcessFailed`: for a caller that needs it running."""
+        await self.wait()
+        raise self.exit_error("exited unexpectedly")
 
-    def output(self) -> str:
+    def log_tail(self) -> str:
         """What this run of the process has written to its log, at most the last 64 KiB."""
         with self.log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(self._log_start, size - _TAIL))
+            file.seek(max(self._log_start, size - _MAX_TAIL_BYTES))
             return file.read().decode(errors="replace")
 
-    def obituary(self, what: str) -> ProcessDied:
-        """An error that names the process, says how it ended and shows the end of its log."""
+    def exit_error(self, description: str) -> ProcessFailed:
+        """An error that names the process, its exit code or signal, and the last lines of its log."""
         code = self._exit_code()
-        how = "still running" if code is None else _manner(code)
-        said = self.output()
-        lines = [f"  {line}" for line in said.splitlines()[-15:]] or ["  (empty)"]
-        message = "\n".join([f"{self.name} {what} ({how}); its log {self.log} ends with", *lines])
-        return ProcessDied(message, said)
+        state = "still running" if code is None else _exit_text(code)
+        lines = [f"  {line}" for line in self.log_tail().splitlines()[-15:]] or ["  (empty)"]
+        message = "\n".join([f"{self.name} {description} ({state}); last lines of {self.log}:", *lines])
+        return ProcessFailed(message, exit_code=code)
 
     async def stop(self) -> None:
-        """End the process; when this returns, or is cancelled, it is gone."""
+        """Stop the process; when this returns, or is cancelled, it has ended."""
         if self.is_running:
             self._popen.send_signal(self._spec.stop_signal)
         try:
-            async with asyncio.timeout(self._spec.stop_within):
-                await self.ended()
+            async with asyncio.timeout(self._spec.stop_timeout):
+                await self.wait()
         except TimeoutError:
-            log.warning("process had to be killed", process=self.name, waited=self._spec.stop_within)
+            log.warning("stop timed out, killing process", process=self.name, stop_timeout=self._spec.stop_timeout)
         finally:
             if self.is_running:
                 self._kill_group()
@@ -142,9 +141,9 @@ class Process:
 
 @asynccontextmanager
 async def open_process(spec: ProcessSpec) -> AsyncIterator[Process]:
-    """Start a child and wait until it is ready; stop it at the end.
+    """Start a child and wait until it is ready; stop it when the block ends.
 
-    Raises `ProcessDied` when it ends early or is not ready in time.
+    Raises `ProcessFailed` when it exits early or is not ready in time.
     """
     process = _start(spec)
     try:
@@ -156,61 +155,60 @@ async def open_process(spec: ProcessSpec) -> AsyncIterator[Process]:
 
 def _start(spec: ProcessSpec) -> Process:
     spec.log.parent.mkdir(parents=True, exist_ok=True)
-    if spec.log.exists() and spec.log.stat().st_size > _LOG_LIMIT:
+    if spec.log.exists() and spec.log.stat().st_size > _MAX_LOG_BYTES:
         spec.log.replace(spec.log.with_name(spec.log.name + ".1"))
     with spec.log.open("ab") as output:
         log_start = output.seek(0, os.SEEK_END)
         try:
-            # preexec_fn only makes two system calls, so that threads of this process cannot have locked anything
-            # it needs.
+            # preexec_fn only makes two system calls: it needs no lock that a thread of this process might hold.
             popen = subprocess.Popen(
                 [os.fspath(part) for part in spec.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**(os.environ if spec.env is None else spec.env), **spec.settings},
+                env={**(os.environ if spec.env is None else spec.env), **spec.extra_env},
                 cwd=spec.cwd,
                 user=spec.user,
                 group=spec.user,
                 extra_groups=None if spec.user is None else [],
-                start_new_session=True,  # Ctrl-C is for the parent, which stops its children in order
-                preexec_fn=_kernel_tie(spec.orphan_signal),
+                start_new_session=True,  # Ctrl-C reaches the parent only, which stops its children in order
+                preexec_fn=_request_parent_death_signal(spec.parent_death_signal),
             )
         except OSError as error:
-            raise ProcessDied(f"{spec.name} cannot be started: {error}") from error
+            raise ProcessFailed(f"cannot start {spec.name}: {error}") from error
     process = Process(spec, popen, log_start)
-    if not _kernel_ties():
-        process._watcher = _watch(process.pid, spec.orphan_signal)  # noqa: SLF001
+    if not _has_parent_death_signal():
+        process._watcher = _watch(process.pid, spec.parent_death_signal)  # noqa: SLF001
     return process
 
 
 async def _until_ready(process: Process, spec: ProcessSpec) -> None:
-    pause = 0.005
+    interval = 0.005  # seconds
     try:
-        async with asyncio.timeout(spec.ready_within):
+        async with asyncio.timeout(spec.ready_timeout):
             while not await spec.ready(process):
                 if not process.is_running:
-                    raise process.obituary("ended before it was ready")
+                    raise process.exit_error("exited before it was ready")
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await process.ended()
-                # Whoever takes long should not be kept busy with questions.
-                pause = min(pause * 1.2, 0.1)
+                    async with asyncio.timeout(interval):
+                        await process.wait()
+                # A slow start should not be slowed further by probes.
+                interval = min(interval * 1.2, 0.1)
     except TimeoutError:
-        raise process.obituary(f"was not ready within {spec.ready_within:g} s") from None
+        raise process.exit_error(f"was not ready after {spec.ready_timeout:g} s") from None
 
 
-def _manner(code: int) -> str:
+def _exit_text(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     try:
-        return f"ended by {signal.Signals(-code).name}"
+        return f"killed by {signal.Signals(-code).name}"
     except ValueError:
-        return f"ended by signal {-code}"
+        return f"killed by signal {-code}"
 
 
-async def _end_of(pid: int) -> None:
-    """Return when the process has ended, or a little earlier where the kernel cannot tell."""
+async def _wait_for_exit(pid: int) -> None:
+    """Return when the process has exited, or after a moment where the kernel has no pidfd."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -218,33 +216,33 @@ async def _end_of(pid: int) -> None:
     except (AttributeError, OSError):
         await asyncio.sleep(0.02)
         return
-    loop, over = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(fd, over.set)
+    loop, exited = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(fd, exited.set)
     try:
-        await over.wait()
+        await exited.wait()
     finally:
         loop.remove_reader(fd)
         os.close(fd)
 
 
-def _kernel_ties() -> bool:
+def _has_parent_death_signal() -> bool:
     return sys.platform == "linux"
 
 
-def _kernel_tie(orphan_signal: signal.Signals) -> Callable[[], None] | None:
-    if not _kernel_ties():
+def _request_parent_death_signal(parent_death_signal: signal.Signals) -> Callable[[], None] | None:
+    if not _has_parent_death_signal():
         return None
     parent = os.getpid()
 
-    def tie() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, int(orphan_signal), 0, 0, 0)
+    def request() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, int(parent_death_signal), 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
 
-    return tie
+    return request
 
 
-# Loaded before any fork: the child must not import or load anything.
+# Loaded before any fork: the child must not load anything.
 _libc = ctypes.PyDLL(None, use_errno=True)
 
 _WATCHER = """
@@ -255,9 +253,9 @@ if not sys.stdin.buffer.read(1):
 """
 
 
-def _watch(pid: int, orphan_signal: signal.Signals) -> subprocess.Popen[bytes]:
+def _watch(pid: int, parent_death_signal: signal.Signals) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _WATCHER, str(pid), str(int(orphan_signal))],
+        [sys.executable, "-I", "-S", "-c", _WATCHER, str(pid), str(int(parent_death_signal))],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

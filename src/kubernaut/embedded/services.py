@@ -1,6 +1,6 @@
-"""Our own services as children: their production commands, with configuration files in the data directory.
+"""Our own services as child processes: their production commands, with configuration files in the data directory.
 
-This is the only place that knows the keys of their configuration.
+Only this module knows the keys of their configuration.
 """
 
 import os
@@ -15,14 +15,14 @@ import httpx2
 import yaml
 
 from kubernaut.embedded.directory import DataDirectory
-from kubernaut.embedded.errors import ProcessDied
-from kubernaut.embedded.ports import HOST, free_port
+from kubernaut.embedded.errors import ProcessFailed
+from kubernaut.embedded.ports import HOST, is_in_use
 from kubernaut.embedded.postgres import Postgres
 from kubernaut.embedded.process import Process, ProcessSpec, open_process
 from kubernaut.embedded.secret_files import write_secret
 from kubernaut.signalprocessing import signal_mode
 
-_PROBE_WITHIN = 2.0  # seconds
+_PROBE_TIMEOUT = 2.0  # seconds
 _LOGGING = {"level": "INFO", "format": "json"}
 
 Settings = dict[str, Any]
@@ -33,16 +33,16 @@ class Service:
     """One of our services, and what to write into its configuration file."""
 
     name: str
-    """What people call it."""
+    """The name in messages."""
     command: str
-    """`kubernaut COMMAND --config FILE` starts it; its files are in the section of this name."""
+    """`kubernaut COMMAND --config FILE` starts it; its files are in the subdirectory of this name."""
     settings: Callable[[int, Path], Settings]
-    """The configuration for a port, 0 for any, and for the file into which it writes the port it has."""
+    """The configuration for a port, 0 for any, and the file into which the service writes its address."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunningService:
-    """A service that says it is ready."""
+    """A service that is ready."""
 
     url: str
     process: Process
@@ -57,7 +57,7 @@ def datastorage(database: Postgres, password_file: Path, name: str) -> Service:
                 "host": HOST,
                 "port": port,
                 "portFile": str(port_file),
-                # There is no load balancer to wait for.
+                # No load balancer has to notice first.
                 "endpointPropagationDelay": "0s",
                 "shutdownTimeout": "5s",
             },
@@ -76,83 +76,83 @@ def datastorage(database: Postgres, password_file: Path, name: str) -> Service:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What the controller and the gateway have in common."""
+class CommonSettings:
+    """The settings that the controller and the gateway share."""
 
     kubeconfig: Path
     namespace: str
-    """Where signals live."""
+    """The namespace of signals."""
     datastorage_url: str
     spools: Path
-    """A directory below which each keeps the events that wait for DataStorage."""
+    """The directory of the audit spools, one for each service."""
 
 
-def controller(around: Surroundings, policy: Path) -> Service:
+def controller(common: CommonSettings, policy: Path) -> Service:
     """The controller, with a directory that holds its policy."""
 
     def settings(port: int, port_file: Path) -> Settings:
         address = f"{HOST}:{port}"
         return {
-            "kubeconfig": str(around.kubeconfig),
+            "kubeconfig": str(common.kubeconfig),
             "controller": {
                 "metricsAddr": address,
                 "healthProbeAddr": address,
                 "portFile": str(port_file),
-                "namespace": around.namespace,
+                "namespace": common.namespace,
             },
             "classifier": {"policyDir": str(policy), "signalModes": str(policy / signal_mode.FILE)},
-            "datastorage": _store(around, "controller"),
+            "datastorage": _datastorage_client(common, "controller"),
             "logging": _LOGGING,
         }
 
     return Service(name="controller", command="controller", settings=settings)
 
 
-def gateway(around: Surroundings) -> Service:
+def gateway(common: CommonSettings) -> Service:
     """The gateway in front of one cluster."""
 
     def settings(port: int, port_file: Path) -> Settings:
         return {
-            "kubeconfig": str(around.kubeconfig),
+            "kubeconfig": str(common.kubeconfig),
             "server": {"host": HOST, "port": port, "portFile": str(port_file), "drainFor": "3s"},
-            "intake": {"namespace": around.namespace},
-            "datastorage": _store(around, "gateway"),
+            "intake": {"namespace": common.namespace},
+            "datastorage": _datastorage_client(common, "gateway"),
             "logging": _LOGGING,
         }
 
     return Service(name="gateway", command="gateway", settings=settings)
 
 
-def _store(around: Surroundings, who: str) -> Settings:
-    # What is not delivered within the time waits on disk for the next start.
-    return {"url": around.datastorage_url, "spoolDir": str(around.spools / who), "drainFor": "3s"}
+def _datastorage_client(common: CommonSettings, service: str) -> Settings:
+    # What is not delivered by then stays in the spool for the next start.
+    return {"url": common.datastorage_url, "spoolDir": str(common.spools / service), "drainFor": "3s"}
 
 
 @asynccontextmanager
 async def open_service(
     service: Service, directory: DataDirectory, env: Mapping[str, str]
 ) -> AsyncIterator[RunningService]:
-    """Run a service until the block ends, on the port of the last time if it is free."""
-    wanted = directory.remembered_port(service.command)
-    port = wanted if wanted and free_port([wanted]) == wanted else 0
+    """Run a service until the block ends, on the port that it had before if that is free."""
+    saved = directory.saved_port(service.command)
+    port = 0 if saved and is_in_use(saved) else saved
     async with AsyncExitStack() as stack:
         try:
             process = await stack.enter_async_context(open_process(_spec(service, directory, env, port)))
-        except ProcessDied as died:
-            # Somebody was faster to take the port.
-            if port == 0 or "cannot listen on" not in died.said:
+        except ProcessFailed:
+            # Another process may have bound the port since the check above.
+            if port == 0 or not is_in_use(port):
                 raise
             process = await stack.enter_async_context(open_process(_spec(service, directory, env, 0)))
         address = _port_file(service, directory).read_text().strip()
-        directory.remember_port(service.command, int(address.rpartition(":")[2]))
+        directory.save_port(service.command, int(address.rpartition(":")[2]))
         yield RunningService(url=f"http://{address}", process=process)
 
 
 def _spec(service: Service, directory: DataDirectory, env: Mapping[str, str], port: int) -> ProcessSpec:
-    place = directory.section(service.command)
+    files = directory.subdirectory(service.command)
     port_file = _port_file(service, directory)
     port_file.unlink(missing_ok=True)
-    config = place / "config.yaml"
+    config = files / "config.yaml"
     write_secret(config, yaml.safe_dump(service.settings(port, port_file), sort_keys=False))
 
     async def is_ready(process: Process) -> bool:
@@ -161,17 +161,17 @@ def _spec(service: Service, directory: DataDirectory, env: Mapping[str, str], po
     return ProcessSpec(
         name=service.name,
         command=[*_program(), service.command, "--config", config],
-        log=place / f"{service.command}.log",
+        log=files / f"{service.command}.log",
         ready=is_ready,
-        ready_within=60.0,
-        # A variable such as KUBERNAUT_DATASTORAGE__SERVER__PORT would win over the file.
+        ready_timeout=60.0,
+        # A variable such as KUBERNAUT_DATASTORAGE__SERVER__PORT would override the file.
         env={name: value for name, value in env.items() if not name.startswith("KUBERNAUT_")},
-        cwd=place,
+        cwd=files,
     )
 
 
 def _port_file(service: Service, directory: DataDirectory) -> Path:
-    return directory.section(service.command) / "address"
+    return directory.subdirectory(service.command) / "address"
 
 
 def _program() -> list[str]:
@@ -184,7 +184,7 @@ def _program() -> list[str]:
 
 async def _is_ready(url: str) -> bool:
     try:
-        async with httpx2.AsyncClient(trust_env=False, timeout=_PROBE_WITHIN) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=_PROBE_TIMEOUT) as client:
             return (await client.get(url)).is_success
     except httpx2.HTTPError:
         return False

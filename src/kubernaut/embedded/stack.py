@@ -3,10 +3,10 @@
     async with open_stack(StackConfig(), print) as stack:
         print(stack.webhook)
 
-PostgreSQL, Valkey and the Kubernetes API start side by side; each of our services starts as soon as what it needs is
-ready, by its production command. At the end they stop in the opposite order. If this process is killed, the kernel
-stops them. If one of them dies, `Stack.failed` raises an error that names it and shows the end of its log; an error
-that leaves the block meanwhile is replaced by that one, because it is most likely its consequence.
+PostgreSQL, Valkey and the Kubernetes API start concurrently; each of our services starts as soon as its dependencies
+are ready, by its production command. They stop in reverse order. If this process is killed, the kernel kills them.
+If one of them exits, `Stack.raise_on_exit` raises an error that names it and shows the end of its log. An error that
+leaves the block after a process has exited is replaced by that one, because it is most likely its consequence.
 """
 
 import asyncio
@@ -33,12 +33,13 @@ from kubernaut.embedded.directory import (
 from kubernaut.embedded.kubernetes import Kubernetes, KubernetesConfig, open_kubernetes
 from kubernaut.embedded.postgres import Postgres, PostgresConfig, open_postgres
 from kubernaut.embedded.process import Process
-from kubernaut.embedded.services import RunningService, Service, Surroundings, open_service
+from kubernaut.embedded.services import CommonSettings, RunningService, Service, open_service
 from kubernaut.embedded.valkey import Valkey, ValkeyConfig, open_valkey
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
 from kubernaut.kube.errors import AlreadyExists
 from kubernaut.kube.objects import Kind, Unstructured
+from kubernaut.ops.tasks import first_error
 from kubernaut.signalprocessing import default_policy, signal_mode
 
 NAMESPACE = "kubernaut-system"
@@ -58,65 +59,65 @@ class StackConfig:
     """What to start, and where."""
 
     directory: Path | None = None
-    """The data directory; None takes the user's own, or one beside it if that is in use."""
+    """The data directory; None uses the user's default, or one beside it if that is in use."""
     temporary: bool = False
     """Use a new directory and remove it at the end."""
     kubeconfig: Path | None = None
-    """A cluster to work on; None runs a Kubernetes API here."""
+    """An existing cluster; None runs a Kubernetes API here."""
     env: Mapping[str, str] = field(default_factory=_environment)
     """Where to look for programs, and what the services inherit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """Everything is up, and this is where."""
+    """A stack that is ready, and its addresses."""
 
     directory: Path
     kubeconfig: Path
     kubernetes: str
-    """Which Kubernetes API it is, for people."""
+    """A description of the Kubernetes API, such as "embedded API server"."""
     namespace: str
-    """Where signals are created."""
+    """The namespace of signals."""
     datastorage_url: str
     gateway_url: str
     webhook: str
-    """The address to paste into an Alertmanager."""
+    """The webhook URL for an Alertmanager."""
     postgres_url: str = field(repr=False)
     valkey_url: str = field(repr=False)
     processes: tuple[Process, ...]
-    """All that was started."""
+    """Every process that was started."""
 
-    async def failed(self) -> NoReturn:
-        """Wait until one of the processes ends; raise `ProcessDied`, which names it."""
-        deaths = [asyncio.ensure_future(process.died()) for process in self.processes]
+    async def raise_on_exit(self) -> NoReturn:
+        """Wait until one of the processes exits, then raise `ProcessFailed`, which names it."""
+        exits = [asyncio.ensure_future(process.wait()) for process in self.processes]
         try:
-            await asyncio.wait(deaths, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(exits, return_when=asyncio.FIRST_COMPLETED)
             self.check()
-            raise AssertionError("a process has ended and come back")
+            raise AssertionError("a process has exited and is running again")
         finally:
-            for death in deaths:
-                death.cancel()
-            await asyncio.gather(*deaths, return_exceptions=True)
+            for waiting in exits:
+                waiting.cancel()
+            await asyncio.gather(*exits, return_exceptions=True)
 
     def check(self) -> None:
-        """Raise `ProcessDied` for the first process that has ended."""
+        """Raise `ProcessFailed` for the first process that has exited."""
         _check(self.processes)
 
 
 @asynccontextmanager
-async def open_stack(config: StackConfig, progress: Progress = lambda what: None) -> AsyncIterator[Stack]:
+async def open_stack(config: StackConfig, progress: Progress = lambda description: None) -> AsyncIterator[Stack]:
     """Start everything, and stop it when the block ends. Raises `EmbeddedError` or `KubeError`.
 
-    `progress` hears of each part that has become ready.
+    `progress` is called with a description of each component that has become ready.
     """
     async with AsyncExitStack() as exits:
         directory = exits.enter_context(_directory(config))
-        start = _Start(config, directory, exits, progress)
+        startup = _Startup(config, directory, exits, progress)
         try:
-            stack = await start.everything()
+            stack = await startup.run()
         except BaseExceptionGroup as group:
-            start.check()
-            raise _first(group) from None
+            startup.check()
+            raise first_error(group) from None
         try:
             yield stack
         except Exception as error:
@@ -127,7 +128,7 @@ async def open_stack(config: StackConfig, progress: Progress = lambda what: None
             raise
 
 
-class _Start:
+class _Startup:
     """One start of a stack; whatever it opens is closed with `exits`."""
 
     def __init__(
@@ -140,10 +141,10 @@ class _Start:
         self._processes: list[Process] = []
 
     def check(self) -> None:
-        """Raise `ProcessDied` for the first process that was ready and has ended."""
+        """Raise `ProcessFailed` for the first process that was ready and has exited."""
         _check(self._processes)
 
-    async def everything(self) -> Stack:
+    async def run(self) -> Stack:
         async with asyncio.TaskGroup() as tasks:
             postgres = tasks.create_task(self._postgres())
             valkey = tasks.create_task(self._valkey())
@@ -166,12 +167,12 @@ class _Start:
 
     async def _postgres(self) -> Postgres:
         config = PostgresConfig(
-            directory=self._directory.section("postgres"),
+            directory=self._directory.subdirectory("postgres"),
             env=self._config.env,
-            port=self._directory.remembered_port("postgres"),
+            port=self._directory.saved_port("postgres"),
         )
         server = await self._exits.enter_async_context(open_postgres(config))
-        self._directory.remember_port("postgres", server.port)
+        self._directory.save_port("postgres", server.port)
         self._processes.append(server.process)
         await _ensure_database(server)
         await migrate(server.url(_DATABASE))
@@ -180,26 +181,26 @@ class _Start:
 
     async def _valkey(self) -> Valkey:
         config = ValkeyConfig(
-            directory=self._directory.section("valkey"),
+            directory=self._directory.subdirectory("valkey"),
             env=self._config.env,
-            port=self._directory.remembered_port("valkey"),
+            port=self._directory.saved_port("valkey"),
         )
         server = await self._exits.enter_async_context(open_valkey(config))
-        self._directory.remember_port("valkey", server.port)
+        self._directory.save_port("valkey", server.port)
         self._processes.append(server.process)
         self._progress(f"Valkey on {server.host}:{server.port}")
         return server
 
     async def _kubernetes(self) -> Kubernetes:
         config = KubernetesConfig(
-            directory=self._directory.section("kubernetes"),
+            directory=self._directory.subdirectory("kubernetes"),
             env=self._config.env,
             kubeconfig=self._config.kubeconfig,
-            port=self._directory.remembered_port("kubernetes"),
+            port=self._directory.saved_port("kubernetes"),
         )
         api = await self._exits.enter_async_context(open_kubernetes(config))
         if api.port:
-            self._directory.remember_port("kubernetes", api.port)
+            self._directory.save_port("kubernetes", api.port)
         self._processes.extend(api.processes)
         async with open_client(ClientConfig(kubeconfig=api.kubeconfig, field_manager="kubernaut-up")) as client:
             await ensure_crds(client, all_crds())
@@ -209,28 +210,28 @@ class _Start:
         return api
 
     async def _datastorage(self, postgres: asyncio.Task[Postgres]) -> RunningService:
-        password = self._directory.section("postgres") / "password"
+        password = self._directory.subdirectory("postgres") / "password"
         return await self._service(services.datastorage(await postgres, password, _DATABASE))
 
     async def _gateway(
         self, kubernetes: asyncio.Task[Kubernetes], datastorage: asyncio.Task[RunningService]
     ) -> RunningService:
-        return await self._service(services.gateway(await self._around(kubernetes, datastorage)))
+        return await self._service(services.gateway(await self._common_settings(kubernetes, datastorage)))
 
     async def _controller(
         self, kubernetes: asyncio.Task[Kubernetes], datastorage: asyncio.Task[RunningService]
     ) -> RunningService:
-        around = await self._around(kubernetes, datastorage)
-        return await self._service(services.controller(around, _policy(self._directory)))
+        common = await self._common_settings(kubernetes, datastorage)
+        return await self._service(services.controller(common, _policy(self._directory)))
 
-    async def _around(
+    async def _common_settings(
         self, kubernetes: asyncio.Task[Kubernetes], datastorage: asyncio.Task[RunningService]
-    ) -> Surroundings:
-        return Surroundings(
+    ) -> CommonSettings:
+        return CommonSettings(
             kubeconfig=(await kubernetes).kubeconfig,
             namespace=NAMESPACE,
             datastorage_url=(await datastorage).url,
-            spools=self._directory.section("spools"),
+            spools=self._directory.subdirectory("spools"),
         )
 
     async def _service(self, service: Service) -> RunningService:
@@ -256,7 +257,7 @@ def _directory(config: StackConfig) -> Iterator[DataDirectory]:
 def _check(processes: Iterable[Process]) -> None:
     for process in processes:
         if not process.is_running:
-            raise process.obituary("ended while it was needed")
+            raise process.exit_error("exited unexpectedly")
 
 
 async def _ensure_database(server: Postgres) -> None:
@@ -270,17 +271,10 @@ async def _ensure_database(server: Postgres) -> None:
 
 
 def _policy(directory: DataDirectory) -> Path:
-    """A directory with policy and signal modes, which its owner may edit while the controller runs."""
-    place = directory.section("policy")
-    if not any(place.iterdir()):
+    """A directory with policy and signal modes, which the user may edit while the controller runs."""
+    path = directory.subdirectory("policy")
+    if not any(path.iterdir()):
         for name in ("policy.rego", signal_mode.FILE):
             with resources.as_file(resources.files(default_policy) / name) as original:
-                shutil.copyfile(original, place / name)
-    return place
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+                shutil.copyfile(original, path / name)
+    return path

@@ -3,10 +3,10 @@
     async with open_valkey(ValkeyConfig(directory=data / "valkey", env=os.environ)) as server:
         valkey.asyncio.from_url(server.url())
 
-What it has confirmed is on disk: DataStorage answers 202 on the strength of that answer, so the append-only file is
-synced for every write (`appendfsync always`, some thousand writes a second) and not once a second, which would lose
-up to a second of confirmed events. It never evicts: full memory is an error for the writer, not a loss for the reader.
-It listens on 127.0.0.1 only and asks for a password, which stands in a file and not on the command line, where other
+Every acknowledged write is on disk: DataStorage will answer 202 because of that acknowledgement, so the append-only
+file is synced for every write (`appendfsync always`, some thousand writes a second) and not once a second, which would
+lose up to a second of acknowledged events. It never evicts: when memory is full, writes fail and nothing is lost.
+It listens on 127.0.0.1 only and requires a password, which is in a file and not on the command line, where other
 users could read it. It stops with its parent.
 """
 
@@ -21,7 +21,7 @@ from kubernaut.embedded.ports import HOST, open_on_free_port
 from kubernaut.embedded.process import Process, ProcessSpec
 from kubernaut.embedded.secret_files import secret_in, write_secret
 
-_PROBE_WITHIN = 2.0  # seconds
+_PROBE_TIMEOUT = 2.0  # seconds
 
 _SETTINGS = """\
 bind {host}
@@ -42,20 +42,20 @@ class ValkeyConfig:
     """Which server to run, and where."""
 
     directory: Path
-    """Holds `data` and the files `password`, `valkey.conf` and `valkey.log`; made if it is missing."""
+    """Holds `data` and the files `password`, `valkey.conf` and `valkey.log`; created if it is missing."""
     env: Mapping[str, str]
     """Where to look for the program."""
     durable: bool = True
-    """Off: nothing is synced. For tests."""
+    """False: nothing is synced. For tests."""
     port: int = 0
-    """The port to take if it is free."""
-    ready_within: float = 30.0
-    """Seconds; reading the append-only file is part of it."""
+    """The port to use if it is free."""
+    ready_timeout: float = 30.0
+    """Seconds; includes loading the append-only file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Valkey:
-    """A server that answers."""
+    """A server that accepts connections."""
 
     port: int
     password: str
@@ -81,14 +81,14 @@ async def open_valkey(config: ValkeyConfig) -> AsyncIterator[Valkey]:
         write_secret(settings, _SETTINGS.format(host=HOST, port=port, password=password, data=_quoted(data), sync=sync))
 
         async def is_ready(process: Process) -> bool:
-            return await _answers(port, password, process.pid)
+            return await _is_ready(port, password, process.pid)
 
         return ProcessSpec(
             name="Valkey",
             command=[program, settings],
             log=directory / "valkey.log",
             ready=is_ready,
-            ready_within=config.ready_within,
+            ready_timeout=config.ready_timeout,
             cwd=data,
         )
 
@@ -96,20 +96,20 @@ async def open_valkey(config: ValkeyConfig) -> AsyncIterator[Valkey]:
         yield Valkey(port=port, password=password, process=process)
 
 
-async def _answers(port: int, password: str, pid: int) -> bool:
-    """Whether our own server answers there, and not another one that was faster to take the port."""
+async def _is_ready(port: int, password: str, pid: int) -> bool:
+    """Whether our own server is ready, and not another one that has bound the port first."""
     try:
-        async with asyncio.timeout(_PROBE_WITHIN):
+        async with asyncio.timeout(_PROBE_TIMEOUT):
             reader, writer = await asyncio.open_connection(HOST, port)
             try:
                 writer.write(f"AUTH {password}\r\nINFO server\r\nPING\r\nQUIT\r\n".encode())
-                said = await reader.read()
+                reply = await reader.read()
             finally:
                 writer.close()
     except (OSError, TimeoutError):
         return False
-    lines = said.split(b"\r\n")
-    # While it reads its file, it answers PING with an error.
+    lines = reply.split(b"\r\n")
+    # While it loads its file, it answers PING with an error.
     return f"process_id:{pid}".encode() in lines and b"+PONG" in lines
 
 

@@ -24,3 +24,10 @@ async def background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterato
         if len(group.exceptions) > 1:
             raise
         raise group.exceptions[0] from None
+
+
+def first_error(error: BaseException) -> BaseException:
+    """The error itself, or the first one inside nested exception groups: what a person should read about."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

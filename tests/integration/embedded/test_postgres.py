@@ -45,7 +45,7 @@ async def test_each_test_has_an_empty_database_of_its_own(new_database):
     assert await tables(copy) == ["here"]
 
 
-async def test_by_default_what_is_confirmed_is_on_disk(own_directory):
+async def test_by_default_what_is_committed_is_on_disk(own_directory):
     async with open_postgres(a_config(own_directory, durable=True)) as server:
         settings = await run(
             server.url("postgres"),
@@ -73,7 +73,7 @@ async def test_a_killed_server_recovers_at_the_next_start(own_directory):
     async with open_postgres(a_config(own_directory, durable=True)) as server:
         await run(server.url("postgres"), "CREATE TABLE kept (id int)")
         os.kill(server.process.pid, signal.SIGKILL)
-        await server.process.ended()
+        await server.process.wait()
 
     async with open_postgres(a_config(own_directory, durable=True)) as again:
         assert await tables(again.url("postgres")) == ["kept"]
@@ -114,7 +114,7 @@ async def test_a_lock_file_that_names_another_process_is_no_obstacle(own_directo
         assert again.process.is_running
 
 
-async def test_a_half_made_directory_is_made_again(own_directory):
+async def test_an_incomplete_data_directory_is_created_again(own_directory):
     (own_directory / ".data-abc").mkdir()
     (own_directory / "data").mkdir()
 
@@ -122,21 +122,21 @@ async def test_a_half_made_directory_is_made_again(own_directory):
         assert await tables(server.url("postgres")) == []
 
 
-async def test_foreign_data_is_refused(own_directory):
+async def test_foreign_data_is_rejected(own_directory):
     (own_directory / "data").mkdir()
     (own_directory / "data" / "thesis.txt").write_text("mine")
 
-    with pytest.raises(EmbeddedError, match="is not the data of a PostgreSQL server"):
+    with pytest.raises(EmbeddedError, match="is not the data directory of a PostgreSQL server"):
         async with open_postgres(a_config(own_directory)):
             pass
 
 
-async def test_data_of_another_version_is_refused_with_advice(own_directory):
+async def test_data_of_another_version_is_rejected_with_advice(own_directory):
     async with open_postgres(a_config(own_directory)):
         pass
     (own_directory / "data" / "PG_VERSION").write_text("9\n")
 
-    with pytest.raises(EmbeddedError, match=r"was made by PostgreSQL 9, and .* set KUBERNAUT_PG_BIN"):
+    with pytest.raises(EmbeddedError, match=r"was created by PostgreSQL 9, but .* set KUBERNAUT_PG_BIN"):
         async with open_postgres(a_config(own_directory)):
             pass
 
@@ -160,11 +160,11 @@ async def test_a_long_path_is_no_obstacle(own_directory):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="about root")
-async def test_a_directory_closed_to_nobody_is_refused_with_advice(own_directory):
+async def test_a_directory_closed_to_nobody_is_rejected_with_advice(own_directory):
     closed = own_directory / "closed"
     closed.mkdir(mode=0o700)
 
-    with pytest.raises(EmbeddedError, match=r"is closed to the user nobody.*choose a directory that others may enter"):
+    with pytest.raises(EmbeddedError, match=r"the user nobody cannot enter .*choose a directory that others may enter"):
         async with open_postgres(a_config(closed / "postgres")):
             pass
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from kubernaut.embedded import process as module
-from kubernaut.embedded.errors import PortTaken, ProcessDied
+from kubernaut.embedded.errors import NoFreePort, ProcessFailed
 from kubernaut.embedded.ports import free_port, open_on_free_port
 from kubernaut.embedded.process import ProcessSpec, open_process
 from support.eventually import eventually
@@ -23,7 +23,7 @@ async def at_once(process):
 
 
 async def said_ready(process):
-    return "ready" in process.output().splitlines()
+    return "ready" in process.log_tail().splitlines()
 
 
 def a_spec(tmp_path, code, **changes):
@@ -42,9 +42,9 @@ from pathlib import Path
 from kubernaut.embedded import process
 from kubernaut.embedded.process import ProcessSpec, open_process
 if {by_watcher}:
-    process._kernel_ties = lambda: False
+    process._has_parent_death_signal = lambda: False
 async def ready(child):
-    return "ready" in child.output()
+    return "ready" in child.log_tail()
 async def own():
     child = ProcessSpec(name="child", command=[sys.executable, "-c", {code!r}], log=Path({log!r}), ready=ready)
     async with open_process(child) as running:
@@ -58,26 +58,26 @@ async def test_the_child_is_ready_inside_and_gone_after_the_block(tmp_path):
     async with open_process(a_spec(tmp_path, WAITING)) as child:
         pid = child.pid
         assert child.is_running
-        assert "ready" in child.output()
+        assert "ready" in child.log_tail()
 
     assert is_gone(pid)
 
 
 async def test_a_child_that_does_not_listen_is_killed(tmp_path):
-    async with open_process(a_spec(tmp_path, STUBBORN, stop_within=0.05)) as child:
+    async with open_process(a_spec(tmp_path, STUBBORN, stop_timeout=0.05)) as child:
         pass
 
     assert is_gone(child.pid)
-    assert await child.ended() == -signal.SIGKILL
+    assert await child.wait() == -signal.SIGKILL
 
 
 async def test_a_child_that_ends_early_is_named_with_the_end_of_its_log(tmp_path):
     spec = a_spec(tmp_path, "import sys; print('no such table'); sys.exit(7)")
 
-    with pytest.raises(ProcessDied) as raised:
+    with pytest.raises(ProcessFailed) as raised:
         async with open_process(spec):
             pass
-    assert "helper ended before it was ready (exit code 7)" in str(raised.value)
+    assert "helper exited before it was ready (exit code 7)" in str(raised.value)
     assert "no such table" in str(raised.value)
     assert str(spec.log) in str(raised.value)
 
@@ -88,8 +88,8 @@ async def test_a_child_that_is_never_ready_is_named_and_stopped(tmp_path):
         return False
 
     pids = []
-    with pytest.raises(ProcessDied, match=r"helper was not ready within 0\.1 s \(still running\)"):
-        async with open_process(a_spec(tmp_path, WAITING, ready=never, ready_within=0.1)):
+    with pytest.raises(ProcessFailed, match=r"helper was not ready after 0\.1 s \(still running\)"):
+        async with open_process(a_spec(tmp_path, WAITING, ready=never, ready_timeout=0.1)):
             pass
     assert is_gone(pids[0])
 
@@ -98,13 +98,13 @@ async def test_a_probe_that_hangs_is_bounded_too(tmp_path):
     async def hang(process):
         await asyncio.Event().wait()
 
-    with pytest.raises(ProcessDied, match="was not ready within"):
-        async with open_process(a_spec(tmp_path, WAITING, ready=hang, ready_within=0.1)):
+    with pytest.raises(ProcessFailed, match="was not ready after"):
+        async with open_process(a_spec(tmp_path, WAITING, ready=hang, ready_timeout=0.1)):
             pass
 
 
 async def test_a_program_that_does_not_exist_is_an_error_of_ours(tmp_path):
-    with pytest.raises(ProcessDied, match="helper cannot be started"):
+    with pytest.raises(ProcessFailed, match="cannot start helper"):
         async with open_process(a_spec(tmp_path, "", command=["/nowhere/program"])):
             pass
 
@@ -113,21 +113,21 @@ async def test_a_death_is_noticed_and_named(tmp_path):
     async with open_process(a_spec(tmp_path, WAITING)) as child:
         os.kill(child.pid, signal.SIGKILL)
 
-        with pytest.raises(ProcessDied, match=r"helper ended while it was needed \(ended by SIGKILL\)"):
-            await child.died()
+        with pytest.raises(ProcessFailed, match=r"helper exited unexpectedly \(killed by SIGKILL\)"):
+            await child.raise_on_exit()
 
 
 async def test_only_the_log_of_this_run_is_shown(tmp_path):
     async with open_process(a_spec(tmp_path, "print('first run');" + WAITING)):
         pass
     async with open_process(a_spec(tmp_path, WAITING)) as again:
-        assert "first run" not in again.output()
+        assert "first run" not in again.log_tail()
 
     assert "first run" in (tmp_path / "helper.log").read_text()
 
 
 async def test_a_long_log_is_put_aside(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_LOG_LIMIT", 5)
+    monkeypatch.setattr(module, "_MAX_LOG_BYTES", 5)
     (tmp_path / "helper.log").write_text("old text")
 
     async with open_process(a_spec(tmp_path, WAITING)):
@@ -169,7 +169,7 @@ async def test_the_child_of_a_killed_owner_is_gone(tmp_path, by_watcher):
 
 
 async def test_the_watcher_ends_with_its_child(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_kernel_ties", lambda: False)
+    monkeypatch.setattr(module, "_has_parent_death_signal", lambda: False)
 
     async with open_process(a_spec(tmp_path, WAITING)) as child:
         watcher = child._watcher.pid
@@ -187,41 +187,65 @@ def test_a_wanted_port_is_given_if_it_is_free():
     assert free_port([port]) == port
 
 
+# Exits without a word when it cannot listen, as nobody should have to read why.
 LISTEN_ON = """
-import socket, signal, sys
+import os, socket, signal, sys
 try:
     with socket.socket() as server:
         server.bind(("127.0.0.1", int(sys.argv[1])))
         server.listen()
         print("ready", flush=True)
         signal.pause()
-except OSError as error:
-    sys.exit(f"bind: {error.strerror}")
+except OSError:
+    os._exit(1)
 """
 
 
-async def test_a_port_that_was_taken_meanwhile_is_replaced(tmp_path):
+@pytest.fixture
+def bind():
+    """Binds a port, as another process would that comes first."""
+    with contextlib.ExitStack() as stack:
+
+        def bound(port):
+            taken = stack.enter_context(socket.socket())
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+
+        yield bound
+
+
+async def test_a_port_that_was_taken_meanwhile_is_replaced(tmp_path, bind):
     tried = []
 
     def spec(port):
+        if not tried:
+            bind(port)
         tried.append(port)
-        port = blocked if len(tried) == 1 else port
         return a_spec(tmp_path, "", command=[sys.executable, "-c", LISTEN_ON, str(port)])
 
-    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    async with server:
-        blocked = server.sockets[0].getsockname()[1]
-        async with open_on_free_port(spec) as (child, port):
-            assert child.is_running
-            assert port == tried[1]
+    async with open_on_free_port(spec) as (child, port):
+        assert child.is_running
+        assert port == tried[1]
 
 
-async def test_ports_that_are_always_taken_end_the_attempts(tmp_path):
-    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    async with server:
-        blocked = server.sockets[0].getsockname()[1]
-        command = [sys.executable, "-c", LISTEN_ON, str(blocked)]
+async def test_ports_that_are_always_taken_end_the_attempts(tmp_path, bind):
+    def spec(port):
+        bind(port)
+        return a_spec(tmp_path, "", command=[sys.executable, "-c", LISTEN_ON, str(port)])
 
-        with pytest.raises(PortTaken, match=r"found 5 ports of 127\.0\.0\.1 taken"):
-            async with open_on_free_port(lambda port: a_spec(tmp_path, "", command=command)):
-                pass
+    with pytest.raises(NoFreePort, match=r"5 ports of 127\.0\.0\.1 in a row were in use"):
+        async with open_on_free_port(spec):
+            pass
+
+
+async def test_what_a_server_writes_does_not_count_as_a_port_in_use(tmp_path):
+    starts = []
+
+    def spec(port):
+        starts.append(port)
+        return a_spec(tmp_path, "import sys; sys.exit('bind: Address already in use')")
+
+    with pytest.raises(ProcessFailed, match=r"exited before it was ready \(exit code 1\)"):
+        async with open_on_free_port(spec):
+            pass
+    assert len(starts) == 1

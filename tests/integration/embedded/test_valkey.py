@@ -28,7 +28,7 @@ async def test_what_it_confirms_survives_a_kill(tmp_path):
             for number in range(100):
                 await client.xadd("stream", {"number": number})
         os.kill(server.process.pid, signal.SIGKILL)
-        await server.process.ended()
+        await server.process.wait()
 
     async with open_valkey(a_config(tmp_path)) as again, valkey.asyncio.from_url(again.url()) as client:
         assert await client.xlen("stream") == 100

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kubernaut.api.crds import all_crds
-from kubernaut.embedded.process import Process, ProcessSpec, open_process
+from kubernaut.embedded.kubernetes import pocketkube
+from kubernaut.embedded.process import Process, open_process
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
 from support.alerts import an_alert
@@ -24,13 +24,7 @@ pytestmark = pytest.mark.kubernetes
 @asynccontextmanager
 async def open_api(directory: Path) -> AsyncIterator[Process]:
     """The embedded server on a directory; the same port each time."""
-
-    async def ready(process: Process) -> bool:
-        return "{" in process.output()
-
-    command = [sys.executable, "-m", "pocketkube", "run", "--output", "json", "--data", directory]
-    log = directory.parent / "api.log"
-    async with open_process(ProcessSpec(name="api server", command=command, log=log, ready=ready)) as process:
+    async with open_process(pocketkube(directory, directory.parent / "api.log")) as process:
         yield process
 
 
@@ -48,7 +42,7 @@ async def test_alerts_wait_for_the_api_server(tmp_path, store):
             late = an_alert("Late", namespace=cluster.shop, pod="search-1")
             assert (await gateway.post(known)).status_code == 201
             os.kill(first.pid, signal.SIGKILL)
-            await first.ended()
+            await first.wait()
 
             answers = [await gateway.post(late), await gateway.post(known, late)]
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from kubernaut.embedded.controlplane import find_assets, open_servers
-from kubernaut.embedded.process import Process, ProcessSpec, open_process
+from kubernaut.embedded.kubernetes import pocketkube
+from kubernaut.embedded.process import Process, open_process
 from kubernaut.kube.client import Client, ClientConfig, ListOptions, open_client
 from kubernaut.kube.errors import AlreadyExists, KubeError, NotFound
 from kubernaut.kube.informer import Informer, InformerConfig, open_informers
@@ -37,7 +37,7 @@ class Api:
     async def kill(self) -> None:
         for process in self.processes:
             os.kill(process.pid, signal.SIGKILL)
-            await process.ended()
+            await process.wait()
 
 
 @asynccontextmanager
@@ -48,13 +48,7 @@ async def open_api(directory: Path, port: int = 0) -> AsyncIterator[Api]:
         async with open_servers(assets, directory, port=port) as servers:
             yield Api(servers.kubeconfig, servers.port, servers.processes)
         return
-
-    async def ready(process: Process) -> bool:
-        return "ready " in process.output()
-
-    command = [sys.executable, "-m", "kubernaut.embedded.apiserver", "--data", directory]
-    spec = ProcessSpec(name="api server", command=command, log=directory.parent / "api.log", ready=ready)
-    async with open_process(spec) as process:
+    async with open_process(pocketkube(directory, directory.parent / "api.log")) as process:
         yield Api(directory / "kubeconfig", 0, (process,))
 
 

@@ -155,7 +155,7 @@ def test_a_cache_that_others_can_write_is_not_used(own_directory, monkeypatch):
     )
     (own_directory / "x").chmod(0o700)
 
-    with pytest.raises(EmbeddedError, match="can be written by others"):
+    with pytest.raises(EmbeddedError, match="is writable by other users"):
         usable_by(closed, 65534, {})
 
 

@@ -17,11 +17,11 @@ from kubernaut.embedded.directory import (
 from kubernaut.embedded.errors import EmbeddedError
 
 
-def test_a_new_directory_is_made_and_marked(tmp_path):
+def test_a_new_directory_is_created_and_marked(tmp_path):
     with open_directory(tmp_path / "a" / "b") as data:
-        section = data.section("postgres")
+        subdirectory = data.subdirectory("postgres")
 
-    assert section.is_dir()
+    assert subdirectory.is_dir()
     with open_directory(tmp_path / "a" / "b") as again:
         assert again.path == tmp_path / "a" / "b"
 
@@ -29,36 +29,36 @@ def test_a_new_directory_is_made_and_marked(tmp_path):
 def test_others_cannot_look_inside(tmp_path):
     with open_directory(tmp_path / "data") as data:
         assert not data.path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IRGRP)
-        assert stat.S_IMODE(data.section("x").stat().st_mode) == 0o700
+        assert stat.S_IMODE(data.subdirectory("x").stat().st_mode) == 0o700
 
 
-def test_a_directory_with_other_files_is_refused_and_left_alone(tmp_path):
+def test_a_directory_with_other_files_is_rejected_and_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     mode = tmp_path.stat().st_mode
 
-    message = r"holds files and is not a data directory of Kubernaut.*name an empty"
+    message = r"is not empty and is not a data directory of Kubernaut.*choose an empty"
     with pytest.raises(EmbeddedError, match=message), open_directory(tmp_path):
         pass
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
     assert tmp_path.stat().st_mode == mode
 
 
-def test_a_file_is_refused(tmp_path):
+def test_a_file_is_rejected(tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(EmbeddedError, match="is not a directory"), open_directory(tmp_path / "file"):
         pass
 
 
-def test_another_format_is_refused(tmp_path):
+def test_another_format_is_rejected(tmp_path):
     (tmp_path / "kubernaut-data.json").write_text(json.dumps({"format": 99}))
 
-    with pytest.raises(EmbeddedError, match=r"has data format 99.*knows format 1"), open_directory(tmp_path):
+    with pytest.raises(EmbeddedError, match=r"has data format 99.*supports format 1"), open_directory(tmp_path):
         pass
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-def test_somebody_elses_directory_is_refused(tmp_path):
+def test_somebody_elses_directory_is_rejected(tmp_path):
     os.chown(tmp_path, 65534, 65534)
 
     with pytest.raises(EmbeddedError, match="belongs to nobody, not to you"), open_directory(tmp_path):
@@ -89,19 +89,19 @@ def test_an_interrupted_first_start_is_no_foreign_directory(tmp_path):
 
 def test_ports_are_remembered(tmp_path):
     with open_directory(tmp_path) as data:
-        assert data.remembered_port("gateway") == 0
-        data.remember_port("gateway", 4711)
-        data.remember_port("datastorage", 4712)
+        assert data.saved_port("gateway") == 0
+        data.save_port("gateway", 4711)
+        data.save_port("datastorage", 4712)
 
     with open_directory(tmp_path) as again:
-        assert (again.remembered_port("gateway"), again.remembered_port("datastorage")) == (4711, 4712)
+        assert (again.saved_port("gateway"), again.saved_port("datastorage")) == (4711, 4712)
 
 
 def test_a_broken_memory_of_ports_is_forgotten(tmp_path):
     with open_directory(tmp_path) as data:
         (tmp_path / "ports.json").write_text("[")
 
-        assert data.remembered_port("gateway") == 0
+        assert data.saved_port("gateway") == 0
 
 
 def test_the_default_directory_is_the_users_own(tmp_path):
@@ -128,7 +128,7 @@ def test_a_temporary_directory_goes_with_its_block(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     with open_temporary_directory() as data:
-        data.section("postgres")
+        data.subdirectory("postgres")
         assert data.path.parent == tmp_path
     assert list(tmp_path.iterdir()) == []
 

@@ -1,6 +1,6 @@
-"""The shop, its alerts, and the decisions that must come of them.
+"""The shop, its alerts, and the expected decisions.
 
-The objects and the payload are files beside this one, so that whoever watches the demo can read and change them.
+The objects and the payload are files beside this one, so that a user of the demo can read and change them.
 Everything is labelled `app.kubernetes.io/part-of: kubernaut-demo`; on a cluster that has such a namespace of its own
 without the label, the demo stops before it touches anything.
 """
@@ -33,14 +33,14 @@ SYSTEM_NAMESPACE = "kubernaut-system"
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """What must become of one alert, and why."""
+    """The decision that one alert must get, and why."""
 
     environment: Environment
     severity: Severity
     priority: Priority
     degraded: bool = False
     mode: SignalMode = SignalMode.REACTIVE
-    why: str
+    reason: str
 
 
 EXPECTED: Mapping[str, Expectation] = {
@@ -48,42 +48,42 @@ EXPECTED: Mapping[str, Expectation] = {
         environment=Environment.PRODUCTION,
         severity=Severity.CRITICAL,
         priority=Priority.P0,
-        why="the namespace is labelled production",
+        reason="the namespace is labelled production",
     ),
     "HighRequestLatency": Expectation(
         environment=Environment.STAGING,
         severity=Severity.WARNING,
         priority=Priority.P2,
-        why="the policy reads Sev3 as warning",
+        reason="the policy maps Sev3 to warning",
     ),
     "KubeStatefulSetReplicasMismatch": Expectation(
         environment=Environment.DEVELOPMENT,
         severity=Severity.WARNING,
         priority=Priority.P3,
-        why="development can wait",
+        reason="a warning in development is P3",
     ),
     "PaymentErrors": Expectation(
         environment=Environment.PRODUCTION,
         severity=Severity.HIGH,
         priority=Priority.P1,
-        why="no label, but the mapping says prod-* is production",
+        reason="no label; the ConfigMap maps prod-* to production",
     ),
     "KubePodOOMKilled": Expectation(
         environment=Environment.PRODUCTION,
         severity=Severity.CRITICAL,
         priority=Priority.P0,
         degraded=True,
-        why="the pod is gone, the alert is not lost",
+        reason="the pod no longer exists; enriched from its namespace",
     ),
     "PredictedDiskPressure": Expectation(
         environment=Environment.UNKNOWN,
         severity=Severity.WARNING,
         priority=Priority.P2,
         mode=SignalMode.PROACTIVE,
-        why="a prediction, about a node of no namespace",
+        reason="a predictive alert about a node, which has no namespace",
     ),
 }
-"""By alert name. The seventh alert of the payload is resolved and must open nothing."""
+"""By alert name. The seventh alert of the payload is resolved and must not create a signal."""
 
 
 def payload(now: datetime) -> bytes:
@@ -110,8 +110,8 @@ def _read(name: str) -> str:
     return files(__package__).joinpath(name).read_text()
 
 
-async def open_shop(client: Client, namespace: str) -> list[str]:
-    """Create the shop and the mapping; the answer names the objects whose kind this server does not have."""
+async def create_objects(client: Client, namespace: str) -> list[str]:
+    """Create the shop and the mapping; returns the objects whose kind this API server does not have."""
     discovery, skipped = Discovery(client), []
     uids: dict[tuple[str, str], str] = {}
     await _require_ours(client)
@@ -145,30 +145,33 @@ async def _require_ours(client: Client) -> None:
         except NotFound:
             continue
         if found["metadata"].get("labels", {}).get(PART_OF[0]) != PART_OF[1]:
-            raise EmbeddedError(f"this cluster has a namespace {name!r} of its own; the demo leaves it alone")
+            raise EmbeddedError(
+                f"namespace {name!r} exists in this cluster and does not belong to the demo"
+                f" (no label {'='.join(PART_OF)}): choose another cluster, or run the demo without --kubeconfig"
+            )
 
 
 async def _create(client: Client, kind: Kind[Unstructured], manifest: Unstructured) -> str:
     try:
-        made = await client.create(kind, manifest)
+        created = await client.create(kind, manifest)
     except AlreadyExists:
-        made = await client.get(kind, Key(manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"]))
-    return str(made["metadata"]["uid"])
+        created = await client.get(kind, Key(manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"]))
+    return str(created["metadata"]["uid"])
 
 
-async def post(webhook: str, body: bytes) -> dict[str, Any]:
-    """Deliver the payload as Alertmanager does; the answer is the gateway's."""
+async def send(webhook: str, body: bytes) -> dict[str, Any]:
+    """Send the payload as Alertmanager does; returns the gateway's response."""
     async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:
         response = await http.post(webhook, content=body, headers={"content-type": "application/json"})
     if not response.is_success:
-        raise EmbeddedError(f"the gateway answered {response.status_code}: {response.text[:500]}")
+        raise EmbeddedError(f"gateway answered {response.status_code}: {response.text[:500]}")
     answer: dict[str, Any] = json.loads(response.content)
     return answer
 
 
-async def states(client: Client, namespace: str) -> AsyncIterator[SignalProcessing]:
-    """Every state of every signal of the demo as a watch sees it, until all of them have ended."""
-    waiting = set(EXPECTED)
+async def watch_signals(client: Client, namespace: str) -> AsyncIterator[SignalProcessing]:
+    """Every state of every signal of the demo, as a watch sees it, until all of them are final."""
+    pending = set(EXPECTED)
     async with aclosing(list_and_watch(client, SIGNALS, ListOptions(namespace=namespace))) as following:
         async for change in following:
             signal = change.object
@@ -176,16 +179,16 @@ async def states(client: Client, namespace: str) -> AsyncIterator[SignalProcessi
                 continue
             yield signal
             if signal.status.phase is not None and signal.status.phase.is_final:
-                waiting.discard(signal.spec.signal.name)
-            if not waiting:
+                pending.discard(signal.spec.signal.name)
+            if not pending:
                 return
 
 
 def differences(signal: SignalProcessing) -> list[str]:
-    """How a signal's decision differs from what is expected; empty when it does not."""
+    """How a signal's decision differs from the expected one; empty when it does not."""
     expected, status = EXPECTED[signal.spec.signal.name], signal.status
     environment, severity = status.environment_classification, status.signal_classification
-    found: Sequence[tuple[str, object, object]] = (
+    compared: Sequence[tuple[str, object, object]] = (
         ("phase", status.phase, "Completed"),
         ("environment", environment and environment.environment, expected.environment),
         ("severity", severity and severity.severity, expected.severity),
@@ -193,4 +196,4 @@ def differences(signal: SignalProcessing) -> list[str]:
         ("mode", severity and severity.signal_mode, expected.mode),
         ("degraded", bool(status.kubernetes_context and status.kubernetes_context.degraded_mode), expected.degraded),
     )
-    return [f"{name} is {is_}, not {wanted}" for name, is_, wanted in found if is_ != wanted]
+    return [f"{name} is {actual}, expected {wanted}" for name, actual, wanted in compared if actual != wanted]

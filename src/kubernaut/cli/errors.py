@@ -1,18 +1,20 @@
-"""What went wrong, as a sentence, an exit code, and the command that helps."""
+"""Known errors as a message, an exit code, and the command that helps."""
 
 from importlib import import_module
 
+from kubernaut.ops.tasks import first_error
 
-class Failed(Exception):
-    """A command that cannot go on."""
 
-    def __init__(self, message: str, *, code: int = 1, helps: str = "") -> None:
+class CommandError(Exception):
+    """A command that cannot continue."""
+
+    def __init__(self, message: str, *, code: int = 1, hint: str = "") -> None:
         super().__init__(message)
         self.code = code
-        self.helps = helps
+        self.hint = hint
 
 
-# Room, error, exit code, what helps. Looked up by name, because a room may not be installed.
+# Module, error, exit code, hint. Looked up by name, because the module's extra may not be installed.
 _KNOWN: tuple[tuple[str, str, int, str], ...] = (
     ("kubernaut.ops.settings", "SettingsError", 2, ""),
     ("kubernaut.ops.http.server", "PortInUse", 3, ""),
@@ -24,22 +26,21 @@ _KNOWN: tuple[tuple[str, str, int, str], ...] = (
 )
 
 
-def explain(error: BaseException) -> Failed | None:
-    """The failure to report for an error we know, or None for a defect that must show its traceback."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, Failed):
+def command_error(error: BaseException) -> CommandError | None:
+    """The error to report for one we know, or None for a defect that must show its traceback."""
+    error = first_error(error)
+    if isinstance(error, CommandError):
         return error
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("kubernaut"):
         text = f"{error.name} is not installed"
-        return Failed(text, code=2, helps="pip install 'kubernaut-signalprocessing[all]'")
-    for room, name, code, helps in _KNOWN:
+        return CommandError(text, code=2, hint="pip install 'kubernaut-signalprocessing[all]'")
+    for module, name, code, hint in _KNOWN:
         try:
-            known = getattr(import_module(room), name, None)
+            known = getattr(import_module(module), name, None)
         except ModuleNotFoundError:
             continue
         if known is not None and isinstance(error, known):
-            return Failed(str(error), code=code, helps=helps)
+            return CommandError(str(error), code=code, hint=hint)
     if isinstance(error, OSError) and error.strerror:
-        return Failed(f"{error.filename or 'writing the answer'}: {error.strerror}", code=3)
+        return CommandError(f"{error.filename or 'standard output'}: {error.strerror}", code=3)
     return None

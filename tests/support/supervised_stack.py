@@ -1,7 +1,7 @@
-"""Every part of the system as a process that is started again when it dies, as a cluster would do it.
+"""Every component of the system as a process that is restarted when it dies, as a cluster would do it.
 
-`kubernaut up` ends when one of its parts dies. Here each part comes back, on its old address and its old data, so that
-a test can kill one after the other and look at what the others make of it.
+`kubernaut up` ends when one of its components dies. Here each is restarted, on its old address and its old data, so
+that a test can kill one after the other and check how the others react.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from kubernaut.embedded.errors import EmbeddedError
 from kubernaut.embedded.kubernetes import KubernetesConfig, open_kubernetes
 from kubernaut.embedded.postgres import PostgresConfig, open_postgres
 from kubernaut.embedded.process import Process
-from kubernaut.embedded.services import Service, Surroundings, open_service
+from kubernaut.embedded.services import CommonSettings, Service, open_service
 from kubernaut.kube.client import Client, ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
 from kubernaut.kube.objects import Kind
@@ -33,12 +33,12 @@ from kubernaut.signalprocessing import default_policy
 HOME = "kubernaut-system"
 NAMESPACES: Kind[Any] = Kind(version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=dict)
 _DATABASE = "kubernaut"
-_TRIES = 20
+_MAX_FAILED_STARTS = 20
 
 
 @dataclass
-class Part:
-    """One part of the system, and whoever starts it again."""
+class Component:
+    """One component of the system, and its supervisor."""
 
     name: str
     opening: Callable[[], AbstractAsyncContextManager[Any]]
@@ -48,22 +48,22 @@ class Part:
     may_start: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Keep it running until cancelled; gives up after too many starts in vain."""
-        in_vain = 0
+        """Keep it running until cancelled; gives up after too many failed starts."""
+        failed_starts = 0
         self.may_start.set()
         while True:
             await self.may_start.wait()
             try:
                 async with self.opening() as self.running:
-                    in_vain = 0
+                    failed_starts = 0
                     self.is_up.set()
-                    await self.process_of(self.running).ended()
+                    await self.process_of(self.running).wait()
                     self.is_up.clear()
             except EmbeddedError:
-                # As what it needs is down as well, perhaps.
+                # Its dependencies may be down as well.
                 self.is_up.clear()
-                in_vain += 1
-                if in_vain == _TRIES:
+                failed_starts += 1
+                if failed_starts == _MAX_FAILED_STARTS:
                     raise
 
     @property
@@ -71,19 +71,19 @@ class Part:
         return self.process_of(self.running).pid
 
     def kill(self) -> None:
-        """As `kill -9`; it is not up from now on until it has come back."""
+        """Send SIGKILL; it is not up from now on until it has been restarted."""
         self.is_up.clear()
         os.kill(self.pid, signal.SIGKILL)
 
     @asynccontextmanager
     async def down(self, how: signal.Signals = signal.SIGKILL) -> AsyncIterator[None]:
-        """Dead inside the block, and started again after it."""
+        """Stopped inside the block, and started again after it."""
         process = self.process_of(self.running)
         self.may_start.clear()
         self.is_up.clear()
         os.kill(process.pid, how)
         async with asyncio.timeout(20):
-            await process.ended()
+            await process.wait()
         try:
             yield
         finally:
@@ -91,131 +91,133 @@ class Part:
 
 
 @dataclass
-class Rig:
+class SupervisedStack:
     """The whole system, and a client of its Kubernetes API."""
 
     directory: DataDirectory
     policy: Path
     client: Client
-    parts: dict[str, Part]
+    components: dict[str, Component]
 
-    def __getitem__(self, name: str) -> Part:
-        return self.parts[name]
+    def __getitem__(self, name: str) -> Component:
+        return self.components[name]
 
     @property
     def datastorage(self) -> str:
-        return self.parts["datastorage"].running.url
+        return self.components["datastorage"].running.url
 
     @property
     def webhook(self) -> str:
-        return self.parts["gateway"].running.url + "/api/v1/signals/prometheus"
+        return self.components["gateway"].running.url + "/api/v1/signals/prometheus"
 
     @property
     def database(self) -> str:
-        return self.parts["postgres"].running.url(_DATABASE)
+        return self.components["postgres"].running.url(_DATABASE)
 
     async def all_up(self) -> None:
         async with asyncio.timeout(90):
-            for part in self.parts.values():
-                await part.is_up.wait()
+            for component in self.components.values():
+                await component.is_up.wait()
 
     def log_of(self, name: str) -> str:
         return (self.directory.path / name / f"{name}.log").read_text()
 
 
 @asynccontextmanager
-async def open_rig(path: Path, *, controllers: int = 1, durable: bool = True) -> AsyncIterator[Rig]:
+async def open_supervised_stack(
+    path: Path, *, controllers: int = 1, durable: bool = True
+) -> AsyncIterator[SupervisedStack]:
     """Start everything; stop it all at the end."""
     with open_directory(path / "data") as directory:
-        parts: dict[str, Part] = {}
+        components: dict[str, Component] = {}
         async with asyncio.TaskGroup() as tasks:
             supervisors: list[asyncio.Task[None]] = []
 
-            async def add(name: str, part: Part) -> Part:
-                parts[name] = part
-                supervisors.append(tasks.create_task(part.run(), name=f"supervise-{name}"))
+            async def add(name: str, component: Component) -> Component:
+                components[name] = component
+                supervisors.append(tasks.create_task(component.run(), name=f"supervise-{name}"))
                 async with asyncio.timeout(60):
-                    await part.is_up.wait()
-                return part
+                    await component.is_up.wait()
+                return component
 
             try:
                 postgres = await add("postgres", _postgres(directory, durable))
                 await _make_database(postgres)
                 await add("apiserver", _kubernetes(directory))
-                kubeconfig = parts["apiserver"].running.kubeconfig
+                kubeconfig = components["apiserver"].running.kubeconfig
                 settings = ClientConfig(kubeconfig=kubeconfig, field_manager="test")
                 async with open_client(settings) as client:
                     await ensure_crds(client, all_crds())
                     await client.create(NAMESPACES, {"metadata": {"name": HOME}})
-                    rig = Rig(directory, directory.section("policy"), client, parts)
-                    password = directory.section("postgres") / "password"
+                    stack = SupervisedStack(directory, directory.subdirectory("policy"), client, components)
+                    password = directory.subdirectory("postgres") / "password"
                     store = services.datastorage(postgres.running, password, _DATABASE)
                     await add("datastorage", _service(store, directory))
-                    around = Surroundings(
+                    common = CommonSettings(
                         kubeconfig=kubeconfig,
                         namespace=HOME,
-                        datastorage_url=rig.datastorage,
-                        spools=directory.section("spools"),
+                        datastorage_url=stack.datastorage,
+                        spools=directory.subdirectory("spools"),
                     )
-                    await add("gateway", _service(services.gateway(around), directory))
-                    _default_policy(rig.policy)
+                    await add("gateway", _service(services.gateway(common), directory))
+                    _default_policy(stack.policy)
                     for number in range(controllers):
-                        await add(*_controller(around, rig.policy, directory, number))
-                    yield rig
+                        await add(*_controller(common, stack.policy, directory, number))
+                    yield stack
             finally:
-                # Whoever needs another part stops before it.
+                # Whoever needs another component stops before it.
                 for supervisor in reversed(supervisors):
                     supervisor.cancel()
                     with suppress(asyncio.CancelledError):
                         await supervisor
 
 
-def _postgres(directory: DataDirectory, durable: bool) -> Part:
+def _postgres(directory: DataDirectory, durable: bool) -> Component:
     @asynccontextmanager
     async def opening() -> AsyncIterator[Any]:
-        where, port = directory.section("postgres"), directory.remembered_port("postgres")
+        where, port = directory.subdirectory("postgres"), directory.saved_port("postgres")
         async with open_postgres(PostgresConfig(directory=where, env=os.environ, port=port, durable=durable)) as server:
-            directory.remember_port("postgres", server.port)
+            directory.save_port("postgres", server.port)
             yield server
 
-    return Part("postgres", opening)
+    return Component("postgres", opening)
 
 
-def _kubernetes(directory: DataDirectory) -> Part:
+def _kubernetes(directory: DataDirectory) -> Component:
     @asynccontextmanager
     async def opening() -> AsyncIterator[Any]:
-        where, port = directory.section("kubernetes"), directory.remembered_port("kubernetes")
+        where, port = directory.subdirectory("kubernetes"), directory.saved_port("kubernetes")
         async with open_kubernetes(KubernetesConfig(directory=where, env={}, port=port)) as api:
             yield api
 
-    return Part("apiserver", opening, lambda api: api.processes[-1])
+    return Component("apiserver", opening, lambda api: api.processes[-1])
 
 
-def _service(service: Service, directory: DataDirectory) -> Part:
-    return Part(service.command, lambda: open_service(service, directory, os.environ))
+def _service(service: Service, directory: DataDirectory) -> Component:
+    return Component(service.command, lambda: open_service(service, directory, os.environ))
 
 
-def _controller(around: Surroundings, policy: Path, directory: DataDirectory, number: int) -> tuple[str, Part]:
-    service = services.controller(around, policy)
+def _controller(common: CommonSettings, policy: Path, directory: DataDirectory, number: int) -> tuple[str, Component]:
+    service = services.controller(common, policy)
     if number == 0:
         return "controller", _service(service, directory)
     # Files of its own, as on another node.
-    other = DataDirectory(path=directory.section(f"node-{number}"))
-    elsewhere = Surroundings(
-        kubeconfig=around.kubeconfig,
-        namespace=around.namespace,
-        datastorage_url=around.datastorage_url,
-        spools=other.section("spools"),
+    other = DataDirectory(path=directory.subdirectory(f"node-{number}"))
+    elsewhere = CommonSettings(
+        kubeconfig=common.kubeconfig,
+        namespace=common.namespace,
+        datastorage_url=common.datastorage_url,
+        spools=other.subdirectory("spools"),
     )
     return f"controller-{number}", _service(services.controller(elsewhere, policy), other)
 
 
-def _default_policy(place: Path) -> None:
+def _default_policy(directory: Path) -> None:
     text = resources.files(default_policy).joinpath("policy.rego").read_text()
-    (place / "policy.rego").write_text(text)
+    (directory / "policy.rego").write_text(text)
 
 
-async def _make_database(postgres: Part) -> None:
+async def _make_database(postgres: Component) -> None:
     connection = await asyncpg.connect(postgres.running.url("postgres"), timeout=10)
     try:
         await connection.execute(f"CREATE DATABASE {_DATABASE}")
