@@ -46,7 +46,7 @@ def number_of(event: AuditEvent) -> int:
 
 
 def problem_response(status: int, slug: Slug = Slug.VALIDATION, detail: str = "no", **headers: str) -> Response:
-    document = problem(slug, status, "No", detail)
+    document = problem(slug, detail, status=status, title="No")
     return Response(msgspec.json.encode(document), status, headers, media_type=CONTENT_TYPE)
 
 

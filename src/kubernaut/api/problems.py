@@ -1,6 +1,7 @@
 """Problem documents (RFC 9457): every answer of ours that is not 2xx is one."""
 
 from enum import StrEnum
+from typing import Self
 
 import msgspec
 
@@ -9,20 +10,31 @@ CONTENT_TYPE = "application/problem+json"
 
 
 class Slug(StrEnum):
-    """The stable last part of a problem's `type`."""
+    """The stable last part of a problem's `type`, with the status and the usual title of its problems."""
 
-    VALIDATION = "validation-error"
-    INVALID_REQUEST = "invalid_request"
-    INVALID_EVENT_DATA = "invalid_event_data"
-    BATCH_SIZE = "batch-size-exceeded"
-    TOO_LARGE = "request-too-large"
-    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
-    NOT_FOUND = "not-found"
-    METHOD_NOT_ALLOWED = "method-not-allowed"
-    CONFLICT = "conflict"
-    DATABASE = "database-error"
-    UNAVAILABLE = "service-unavailable"
-    INTERNAL = "internal-error"
+    status: int
+    default_title: str
+
+    def __new__(cls, value: str, status: int, title: str) -> Self:
+        self = str.__new__(cls, value)
+        self._value_ = value
+        self.status, self.default_title = status, title
+        return self
+
+    VALIDATION = "validation-error", 400, "Validation Error"
+    INVALID_REQUEST = "invalid_request", 400, "Invalid Request"
+    INVALID_EVENT_DATA = "invalid_event_data", 400, "Invalid Event Data"
+    BATCH_SIZE = "batch-size-exceeded", 400, "Batch Size Exceeded"
+    NOT_FOUND = "not-found", 404, "Not Found"
+    METHOD_NOT_ALLOWED = "method-not-allowed", 405, "Method Not Allowed"
+    REQUEST_TIMEOUT = "request-timeout", 408, "Request Timeout"
+    CONFLICT = "conflict", 409, "Conflict"
+    TOO_LARGE = "request-too-large", 413, "Request Too Large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", 415, "Unsupported Media Type"
+    HEADERS_TOO_LARGE = "request-header-fields-too-large", 431, "Request Header Fields Too Large"
+    INTERNAL = "internal-error", 500, "Internal Server Error"
+    DATABASE = "database-error", 500, "Database Error"
+    UNAVAILABLE = "service-unavailable", 503, "Service Unavailable"
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -37,8 +49,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry: bool = False
 
 
-def problem(slug: Slug, status: int, title: str, detail: str, **more: object) -> Problem:
-    """A problem document of one of our slugs; `more` fills the optional members."""
-    return msgspec.convert(
-        {"type": PREFIX + slug, "title": title, "status": status, "detail": detail, **more}, type=Problem
-    )
+def problem(slug: Slug, detail: str, **members: object) -> Problem:
+    """A problem document of one of our slugs; `members` fills the optional ones, or replaces status and title."""
+    document = {"type": PREFIX + slug, "title": slug.default_title, "status": slug.status, "detail": detail, **members}
+    return msgspec.convert(document, type=Problem)

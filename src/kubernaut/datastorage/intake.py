@@ -18,7 +18,7 @@ from kubernaut.api.meta import Time
 from kubernaut.api.problems import Slug
 from kubernaut.api.vocabulary import Outcome
 from kubernaut.datastorage import canonical, chain
-from kubernaut.datastorage.errors import DataStorageError
+from kubernaut.ops.http.problems import RequestRejected
 
 FUTURE = timedelta(minutes=60)
 """How far a sender's clock may run ahead of ours."""
@@ -27,19 +27,10 @@ LATE_AFTER = timedelta(days=7)
 """An event that arrives later than this is stored and marked."""
 
 MAX_REASONS = 20
-"""Reasons that one refusal lists."""
+"""Reasons that one rejection lists."""
 
 DEFAULT_RETENTION_DAYS = 2555
 DEFAULT_SEVERITY = "info"
-
-
-class Refused(DataStorageError):
-    """A request that cannot be stored as it is; says which fields and why."""
-
-    def __init__(self, slug: Slug, detail: str, field_errors: dict[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.slug = slug
-        self.field_errors = field_errors or {}
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -77,66 +68,67 @@ _decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def admit_one(body: bytes, now: datetime) -> Entry:
-    """The event of a single write. Raises Refused."""
-    _refuse_unless(body, b"{", "request body must be a JSON object")
+    """The event of a single write. Raises RequestRejected."""
+    _require_opening(body, b"{", "request body must be a JSON object")
     try:
         return _entry(_decode_one(body), now, nul=b"\\u0000" in body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _Bad) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _InvalidField) as error:
         field, reason = _reason(error)
-        raise _refusal(f"{field}: {reason}" if field else reason, {field or "body": reason}) from error
+        raise _rejection(f"{field}: {reason}" if field else reason, {field or "body": reason}) from error
 
 
-def admit(body: bytes, now: datetime, most: int) -> list[Entry]:
-    """The events of a batch, in order, all or none. Raises Refused with a reason for each bad event."""
-    _refuse_unless(body, b"[", "request body must be a JSON array, not a single object")
+def admit(body: bytes, now: datetime, max_events: int) -> list[Entry]:
+    """The events of a batch, in order, all or none. Raises RequestRejected with a reason for each bad event."""
+    _require_opening(body, b"[", "request body must be a JSON array, not a single object")
     nul = b"\\u0000" in body
     try:
         incoming = _decode_batch(body)
-        check_size(len(incoming), most)
+        check_size(len(incoming), max_events)
         return [_entry(event, now, nul=nul) for event in incoming]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _Bad):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _InvalidField):
         # Rare, so it may cost a second pass: the answer names every bad event, not only the first.
-        results = admit_each(body, now, most)
-        errors = {key: reason for result in results if isinstance(result, Refused) for key, reason in _keyed(result)}
+        results = admit_each(body, now, max_events)
+        rejections = [result for result in results if isinstance(result, RequestRejected)]
+        errors = {key: reason for rejected in rejections for key, reason in rejected.field_errors.items()}
         if not errors:
             raise
         shown = dict(list(errors.items())[:MAX_REASONS])
         first, reason = next(iter(shown.items()))
         more = f" ({len(errors)} errors)" if len(errors) > 1 else ""
-        raise _refusal(f"event at index {first[1:].partition(']')[0]}: {first}: {reason}{more}", shown) from None
+        raise _rejection(f"event at index {first[1:].partition(']')[0]}: {first}: {reason}{more}", shown) from None
 
 
-def admit_each(body: bytes, now: datetime, most: int) -> list[Entry | Refused]:
-    """Each event of a batch or the reason against it, in order. Raises Refused when the body is no batch at all."""
-    _refuse_unless(body, b"[", "request body must be a JSON array, not a single object")
+def admit_each(body: bytes, now: datetime, max_events: int) -> list[Entry | RequestRejected]:
+    """Each event of a batch or the reason against it, in order. Raises RequestRejected when the body is no batch."""
+    _require_opening(body, b"[", "request body must be a JSON array, not a single object")
     try:
         raws = _decode_raws(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         reason = f"request body must be a JSON array: {error}"
-        raise Refused(Slug.INVALID_REQUEST, reason, {"body": reason}) from error
-    check_size(len(raws), most)
-    return [_entry_or_refusal(index, raw, now) for index, raw in enumerate(raws)]
+        raise RequestRejected(Slug.INVALID_REQUEST, reason, {"body": reason}) from error
+    check_size(len(raws), max_events)
+    return [_entry_or_rejection(index, raw, now) for index, raw in enumerate(raws)]
 
 
-def check_size(count: int, most: int) -> None:
-    """Raise Refused when a batch has no events or too many."""
+def check_size(count: int, max_events: int) -> None:
+    """Raise RequestRejected when a batch has no events or too many."""
     if count == 0:
-        raise _refusal("batch cannot be empty", {"body": "batch cannot be empty"})
-    if count > most:
-        raise Refused(Slug.BATCH_SIZE, f"batch size {count} exceeds maximum allowed batch size of {most}")
+        raise _rejection("batch cannot be empty", {"body": "batch cannot be empty"})
+    if count > max_events:
+        raise RequestRejected(Slug.BATCH_SIZE, f"batch size {count} exceeds maximum allowed batch size of {max_events}")
 
 
-def _entry_or_refusal(index: int, raw: msgspec.Raw, now: datetime) -> Entry | Refused:
+def _entry_or_rejection(index: int, raw: msgspec.Raw, now: datetime) -> Entry | RequestRejected:
     try:
         return _entry(_decode_one(raw), now, nul=True)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _Bad) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _InvalidField) as error:
         field, reason = _reason(error)
         key = f"[{index}].{field}" if field else f"[{index}]"
-        return _refusal(reason, {key: reason})
+        return _rejection(reason, {key: reason})
 
 
-class _Bad(Exception):
-    """One field's reason on its way to a Refused."""
+class _InvalidField(Exception):
+    """The reason against one field, on its way to a RequestRejected."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(reason)
@@ -151,10 +143,10 @@ def _entry(incoming: _Incoming, now: datetime, *, nul: bool) -> Entry:
     try:
         data = canonical.admitted(incoming.event_data)
     except canonical.NotCanonical as error:
-        raise _Bad("event_data", str(error)) from error
+        raise _InvalidField("event_data", str(error)) from error
     version = incoming.version or incoming.event_version or "1.0"
     if len(version) > 10:
-        raise _Bad("version", "Expected `str` of length <= 10")
+        raise _InvalidField("version", "Expected `str` of length <= 10")
     event = chain.Event(
         actor_id=incoming.actor_id or f"{category}-service",
         actor_ip=_address(incoming.actor_ip),
@@ -184,21 +176,21 @@ def _entry(incoming: _Incoming, now: datetime, *, nul: bool) -> Entry:
         version=version,
     )
     if nul:
-        _refuse_nul(event)
+        _reject_nul(event)
     return Entry(event=event, content_hash=chain.content_hash(event), received_at=now, late=now - time > LATE_AFTER)
 
 
 def _missing(field: str, legacy: str) -> NoReturn:
-    raise _Bad(field, f"required field missing: {field} (accepted: {field}, {legacy})")
+    raise _InvalidField(field, f"required field missing: {field} (accepted: {field}, {legacy})")
 
 
 def _utc(time: datetime, now: datetime) -> datetime:
     try:
         utc = time.astimezone(UTC)
     except OverflowError as error:
-        raise _Bad("event_timestamp", "the time is outside the calendar") from error
+        raise _InvalidField("event_timestamp", "the time is outside the calendar") from error
     if utc - now > FUTURE:
-        raise _Bad(
+        raise _InvalidField(
             "event_timestamp", f"{utc.isoformat()} is more than 60 minutes in the future; our time is {now.isoformat()}"
         )
     return utc
@@ -212,35 +204,31 @@ def _address(text: str | None) -> str | None:
             raise ValueError("zones are local to a machine")
         return str(ipaddress.ip_address(text))
     except ValueError as error:
-        raise _Bad("actor_ip", "an IPv4 or IPv6 address is expected") from error
+        raise _InvalidField("actor_ip", "an IPv4 or IPv6 address is expected") from error
 
 
-def _refuse_nul(event: chain.Event) -> None:
+def _reject_nul(event: chain.Event) -> None:
     for field in event.__struct_fields__:
         value = getattr(event, field)
         if isinstance(value, str) and "\0" in value:
-            raise _Bad(field, "a text contains the character NUL")
+            raise _InvalidField(field, "a text contains the character NUL")
 
 
-def _refuse_unless(body: bytes, opening: bytes, reason: str) -> None:
+def _require_opening(body: bytes, opening: bytes, reason: str) -> None:
     if not body.lstrip(b" \t\r\n").startswith(opening):
         if opening == b"[" and body.strip() == b"null":
             reason = "batch cannot be empty"
-        raise Refused(Slug.INVALID_REQUEST, reason, {"body": reason})
+        raise RequestRejected(Slug.INVALID_REQUEST, reason, {"body": reason})
 
 
-def _refusal(detail: str, field_errors: dict[str, str]) -> Refused:
+def _rejection(detail: str, field_errors: dict[str, str]) -> RequestRejected:
     data_only = field_errors and all(key.rpartition(".")[2] == "event_data" for key in field_errors)
-    return Refused(Slug.INVALID_EVENT_DATA if data_only else Slug.VALIDATION, detail, field_errors)
-
-
-def _keyed(refused: Refused) -> list[tuple[str, str]]:
-    return list(refused.field_errors.items())
+    return RequestRejected(Slug.INVALID_EVENT_DATA if data_only else Slug.VALIDATION, detail, field_errors)
 
 
 def _reason(error: Exception) -> tuple[str, str]:
     """Field and reason; msgspec says `Expected … - at `$.field``, and `missing required field `x`` without a path."""
-    if isinstance(error, _Bad):
+    if isinstance(error, _InvalidField):
         return error.field, str(error)
     text, _, path = str(error).partition(" - at `$")
     if "missing required field `" in text:

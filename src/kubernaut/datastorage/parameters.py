@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from kubernaut.api.problems import Slug
 from kubernaut.api.vocabulary import Outcome
-from kubernaut.datastorage.intake import Refused
 from kubernaut.datastorage.reader import Filters, PageRequest
+from kubernaut.ops.http.problems import RequestRejected
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1000
@@ -15,7 +15,7 @@ MAX_LIMIT = 1000
 ALIASES = {"service": "event_category", "outcome": "event_outcome", "resource_namespace": "namespace"}
 """Parameter names of December 2025."""
 
-_LENGTHS = {
+_MAX_LENGTHS = {
     "correlation_id": 255,
     "event_type": 100,
     "event_category": 50,
@@ -37,18 +37,20 @@ _IN_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 6
 
 
 def query(given: Mapping[str, str], now: datetime) -> tuple[Filters, PageRequest]:
-    """The filters and the page that the parameters ask for; unknown ones are ignored. Raises Refused."""
+    """The filters and the page that the parameters ask for; unknown ones are ignored. Raises RequestRejected."""
     values = {ALIASES.get(name, name): value for name, value in given.items() if name in ALIASES} | {
         name: value for name, value in given.items() if name not in ALIASES
     }
-    texts = {name: _text(name, values[name], most) for name, most in _LENGTHS.items() if values.get(name)}
+    texts = {
+        name: _text(name, values[name], max_length) for name, max_length in _MAX_LENGTHS.items() if values.get(name)
+    }
     for lone, partner in _PAIRS:
         if lone in texts and partner not in texts:
-            raise _refused(lone, f"{lone} filters only together with {partner}")
+            raise _invalid(lone, f"{lone} filters only together with {partner}")
     if "event_outcome" in texts and texts["event_outcome"] not in set(Outcome):
-        raise _refused("event_outcome", f"one of {', '.join(Outcome)} is expected")
+        raise _invalid("event_outcome", f"one of {', '.join(Outcome)} is expected")
     if not _DETAIL_KEY.fullmatch(texts.get("detail_key", "_")):
-        raise _refused("detail_key", "letters, digits and underscores are allowed")
+        raise _invalid("detail_key", "letters, digits and underscores are allowed")
     filters = Filters(
         **texts,
         since=time(values["since"], now, "since") if values.get("since") else None,
@@ -57,13 +59,13 @@ def query(given: Mapping[str, str], now: datetime) -> tuple[Filters, PageRequest
     offset = whole("offset", values.get("offset", ""), default=0, low=0, high=2**31)
     cursor = values.get("cursor") or None
     if cursor and offset:
-        raise _refused("offset", "a cursor and an offset exclude each other")
+        raise _invalid("offset", "a cursor and an offset exclude each other")
     limit = whole("limit", values.get("limit", ""), default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
     return filters, PageRequest(limit=limit, offset=offset, cursor=cursor)
 
 
 def whole(name: str, text: str, *, default: int, low: int, high: int) -> int:
-    """A whole number between `low` and `high`. Raises Refused."""
+    """A whole number between `low` and `high`. Raises RequestRejected."""
     if not text:
         return default
     try:
@@ -71,14 +73,14 @@ def whole(name: str, text: str, *, default: int, low: int, high: int) -> int:
     except ValueError:
         number = None
     if number is None or not low <= number <= high:
-        raise _refused(name, f"a whole number between {low} and {high} is expected, not {text[:40]!r}")
+        raise _invalid(name, f"a whole number between {low} and {high} is expected, not {text[:40]!r}")
     return number
 
 
 def time(text: str, now: datetime, name: str) -> datetime:
     """A point in time: `7d`, `1h30m` before now, RFC 3339, or date with or without time of day in UTC.
 
-    Raises Refused.
+    Raises RequestRejected.
     """
     try:
         if days := _DAYS.fullmatch(text):
@@ -90,16 +92,16 @@ def time(text: str, now: datetime, name: str) -> datetime:
         parsed = datetime.fromisoformat(text.replace(" ", "+") if text.count(":") > 2 else text)
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise _refused(
+        raise _invalid(
             name, f"a time such as 2026-01-31T12:00:00Z, 2026-01-31, 24h or 7d is expected, not {text[:40]!r}"
         ) from None
 
 
-def _text(name: str, text: str, most: int) -> str:
-    if len(text) > most or "\0" in text:
-        raise _refused(name, f"at most {most} characters without NUL are expected")
+def _text(name: str, text: str, max_length: int) -> str:
+    if len(text) > max_length or "\0" in text:
+        raise _invalid(name, f"at most {max_length} characters without NUL are expected")
     return text
 
 
-def _refused(name: str, reason: str) -> Refused:
-    return Refused(Slug.VALIDATION, f"invalid query parameters: {name}: {reason}", {name: reason})
+def _invalid(name: str, reason: str) -> RequestRejected:
+    return RequestRejected(Slug.VALIDATION, f"invalid query parameters: {name}: {reason}", {name: reason})

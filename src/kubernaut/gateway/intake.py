@@ -23,10 +23,10 @@ from kubernaut.api.vocabulary import Label
 from kubernaut.audit import AuditError, AuditStore
 from kubernaut.gateway import requests, trail
 from kubernaut.gateway.alertmanager import Alert, Found, Webhook, candidates, signal_of
-from kubernaut.gateway.answers import Result, ResultStatus
 from kubernaut.gateway.config import IntakeConfig
 from kubernaut.gateway.owners import Objects, find
 from kubernaut.gateway.requests import REQUESTS, SIGNALS
+from kubernaut.gateway.responses import Result, ResultStatus
 from kubernaut.kube.client import Client, ListOptions
 from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.errors import AlreadyExists, Conflict, KubeError, NotFound, TooManyRequests

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from kubernaut.gateway.answers import Result
+from kubernaut.gateway.responses import Result
 
 
 class GatewayMetrics:

@@ -8,12 +8,13 @@ import pytest
 
 from kubernaut.api.problems import Slug
 from kubernaut.datastorage import intake
-from kubernaut.datastorage.intake import Entry, Refused
+from kubernaut.datastorage.intake import Entry
+from kubernaut.ops.http.problems import RequestRejected
 from support.ledger_events import NOW, a_body, a_wire_event, an_entry
 
 
-def refusal(body: bytes, most: int = 1000) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refusal(body: bytes, most: int = 1000) -> RequestRejected:
+    with pytest.raises(RequestRejected) as caught:
         intake.admit(body, NOW, most)
     return caught.value
 
@@ -201,13 +202,13 @@ def test_lenient_admission_keeps_good_and_bad_in_order():
     first, second, third = intake.admit_each(body, NOW, 1000)
 
     assert isinstance(first, Entry)
-    assert isinstance(second, Refused)
+    assert isinstance(second, RequestRejected)
     assert isinstance(third, Entry)
 
 
 def test_single_event_is_an_object():
     assert intake.admit_one(json.dumps(a_wire_event()).encode(), NOW).event.correlation_id == "rr-1"
     for body in (b"[]", b"null", b"{", b'{"event_type": 5}', b"[" * 100_000, b"{}"):
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(RequestRejected) as caught:
             intake.admit_one(body, NOW)
         assert caught.value.field_errors

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kubernaut.datastorage import parameters
-from kubernaut.datastorage.intake import Refused
 from kubernaut.datastorage.reader import Filters, PageRequest
+from kubernaut.ops.http.problems import RequestRejected
 from support.ledger_events import NOW
 
 
@@ -62,7 +62,7 @@ def test_times_are_read_in_every_form(text: str, time: datetime):
     ],
 )
 def test_bad_parameter_is_named(given: dict[str, str], name: str):
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRejected) as caught:
         parameters.query(given, NOW)
 
     assert list(caught.value.field_errors) == [name]

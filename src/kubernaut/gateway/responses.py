@@ -1,4 +1,4 @@
-"""What the gateway answers, in the words of the Go project."""
+"""The bodies of the gateway's responses, with the field names of the Go project."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -45,8 +45,8 @@ class Metadata(Wire, frozen=True):
     remediation_request_ref: RequestReference | None = None
 
 
-class One(Wire, frozen=True):
-    """The answer to a notification of one alert."""
+class SignalResponse(Wire, frozen=True):
+    """The response to a notification of one alert."""
 
     status: ResultStatus
     message: str
@@ -57,8 +57,8 @@ class One(Wire, frozen=True):
     metadata: Metadata | None = None
 
 
-class Each(Wire, frozen=True):
-    """One alert of several."""
+class AlertResult(Wire, frozen=True):
+    """The result of one alert among several."""
 
     status: ResultStatus
     signal_name: str
@@ -77,18 +77,18 @@ class Summary(Wire, frozen=True, omit_defaults=False):
     failed: int
 
 
-class Several(Wire, frozen=True):
-    """The answer to a notification of several alerts, in their order."""
+class BatchResponse(Wire, frozen=True):
+    """The response to a notification of several alerts, in their order."""
 
-    results: list[Each]
+    results: list[AlertResult]
     summary: Summary
 
 
-def one(result: Result) -> One:
+def signal_response(result: Result) -> SignalResponse:
     request = result.request
-    account = request.status.deduplication if request else None
+    deduplication = request.status.deduplication if request else None
     reference = RequestReference(name=request.metadata.name, namespace=request.metadata.namespace) if request else None
-    return One(
+    return SignalResponse(
         status=result.status,
         message=result.message,
         fingerprint=result.fingerprint,
@@ -96,9 +96,9 @@ def one(result: Result) -> One:
         remediation_request_name=reference.name if reference else "",
         remediation_request_namespace=reference.namespace if reference else "",
         metadata=Metadata(
-            count=account.occurrence_count if account else 0,
-            first_occurrence=account.first_seen_at if account else None,
-            last_occurrence=account.last_seen_at if account else None,
+            count=deduplication.occurrence_count if deduplication else 0,
+            first_occurrence=deduplication.first_seen_at if deduplication else None,
+            last_occurrence=deduplication.last_seen_at if deduplication else None,
             remediation_request_ref=reference,
         )
         if reference
@@ -106,7 +106,7 @@ def one(result: Result) -> One:
     )
 
 
-def several(results: Sequence[Result]) -> Several:
+def batch_response(results: Sequence[Result]) -> BatchResponse:
     count = Counter(result.status for result in results)
     summary = Summary(
         total=len(results),
@@ -116,16 +116,16 @@ def several(results: Sequence[Result]) -> Several:
         rejected=count[ResultStatus.REJECTED],
         failed=count[ResultStatus.FAILED],
     )
-    return Several(results=[_each(result) for result in results], summary=summary)
+    return BatchResponse(results=[_alert_result(result) for result in results], summary=summary)
 
 
-def _each(result: Result) -> Each:
-    did_not_work = result.status in (ResultStatus.FAILED, ResultStatus.REJECTED)
-    return Each(
+def _alert_result(result: Result) -> AlertResult:
+    is_error = result.status in (ResultStatus.FAILED, ResultStatus.REJECTED)
+    return AlertResult(
         status=result.status,
         signal_name=result.name,
         fingerprint=result.fingerprint,
-        message="" if did_not_work else result.message,
-        error=result.message if did_not_work else "",
+        message="" if is_error else result.message,
+        error=result.message if is_error else "",
         remediation_request_name=result.request.metadata.name if result.request else "",
     )

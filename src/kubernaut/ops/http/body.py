@@ -1,0 +1,91 @@
+"""Reading the body of a request, bounded in bytes for one request and over all of them."""
+
+import asyncio
+
+from starlette.requests import Request
+
+from kubernaut.api.problems import Slug
+from kubernaut.ops.http.problems import RequestRejected
+
+DRAIN_FACTOR = 4
+"""A body up to so many times the limit is read to its end before it is rejected."""
+
+MAX_TOTAL_SIZE = 32 * 2**20
+"""Bytes of all bodies that are being received at the same time."""
+
+RETRY_AFTER = 2  # seconds
+
+_JSON = "application/json"
+
+
+class JsonBodyReader:
+    """Reads JSON bodies of at most `max_size` bytes.
+
+    Many clients that each send most of a body and then wait could fill the memory. Beyond MAX_TOTAL_SIZE the body that
+    has been arriving for the longest time is given up, which is the one of a slow client.
+    """
+
+    def __init__(self, max_size: int, *, default_type: str = "") -> None:
+        self._max_size = max_size
+        self._default_type = default_type  # of a request without a content type
+        self._arriving: dict[asyncio.Timeout, int] = {}  # in the order of their start, to the bytes received
+        self._total = 0
+
+    async def read(self, request: Request) -> bytes:
+        """The whole body. Raises RequestRejected."""
+        self._check_type(request)
+        # A client that is cut off while it sends may never see the answer, so a body that is somewhat too large is read
+        # to its end and dropped.
+        max_drained = self._max_size * DRAIN_FACTOR
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > max_drained:
+            raise self._too_large()
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(None) as eviction:
+                self._arriving[eviction] = 0
+                try:
+                    async for part in request.stream():
+                        size += len(part)
+                        if size > max_drained:
+                            break
+                        if size > self._max_size:
+                            parts.clear()
+                            self._account(eviction, 0)
+                        elif part:
+                            parts.append(part)
+                            self._account(eviction, size)
+                finally:
+                    self._total -= self._arriving.pop(eviction)
+        except TimeoutError:
+            detail = "too many bodies are being received; this one was the slowest. Send it again."
+            raise RequestRejected(Slug.UNAVAILABLE, detail, retry_after=RETRY_AFTER) from None
+        if size > self._max_size:
+            raise self._too_large()
+        return b"".join(parts)
+
+    def _account(self, reading: asyncio.Timeout, size: int) -> None:
+        self._total += size - self._arriving[reading]
+        self._arriving[reading] = size
+        if self._total <= MAX_TOTAL_SIZE:
+            return
+        for other, held in self._arriving.items():
+            if other is not reading and held:
+                other.reschedule(asyncio.get_running_loop().time())
+                self._arriving[other] = 0
+                self._total -= held
+                return
+
+    def _check_type(self, request: Request) -> None:
+        given = request.headers.get("content-type", self._default_type)
+        if given.partition(";")[0].strip().lower() != _JSON:
+            detail = f"content type {given[:100]!r} is not supported; send {_JSON}"
+            raise RequestRejected(Slug.UNSUPPORTED_MEDIA_TYPE, detail)
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            detail = f"content encoding {encoding[:100]!r} is not supported; send {_JSON} without encoding"
+            raise RequestRejected(Slug.UNSUPPORTED_MEDIA_TYPE, detail)
+
+    def _too_large(self) -> RequestRejected:
+        return RequestRejected(Slug.TOO_LARGE, f"the body exceeds the limit of {self._max_size} bytes")

@@ -1,0 +1,131 @@
+"""Whatever is not served is answered with a problem document, whoever rejects it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from kubernaut.api.problems import CONTENT_TYPE, PREFIX, Slug
+from kubernaut.ops.http import body
+from kubernaut.ops.http.body import JsonBodyReader
+from kubernaut.ops.http.problems import RequestRejected, application, json_response
+
+JSON = {"content-type": "application/json"}
+LIMIT = 1000
+
+
+async def echo_size(request: Request) -> Response:
+    return json_response({"size": len(await READER.read(request))})
+
+
+async def broken(_: Request) -> Response:
+    raise LookupError("db-1.internal")
+
+
+async def busy(_: Request) -> Response:
+    raise RequestRejected(Slug.UNAVAILABLE, "later", {"field": "reason"}, title="Busy", retry_after=7)
+
+
+READER = JsonBodyReader(LIMIT)
+ROUTES = [Route("/size", echo_size, methods=["POST"]), Route("/broken", broken), Route("/busy", busy)]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(app=application(ROUTES, hint="look at /size"), raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as opened:
+        yield opened
+
+
+def problem_in(response: httpx2.Response, slug: Slug) -> dict[str, object]:
+    assert response.headers["content-type"] == CONTENT_TYPE
+    document = response.json()
+    assert (document["type"], document["status"]) == (PREFIX + slug, slug.status)
+    assert response.status_code == slug.status
+    assert document["instance"] == response.request.url.path
+    return document
+
+
+async def test_a_wrong_path_says_where_to_look(client):
+    document = problem_in(await client.get("/nothing"), Slug.NOT_FOUND)
+
+    assert document["detail"] == "GET /nothing is not served here; look at /size"
+
+
+async def test_a_wrong_method_says_which_are_allowed(client):
+    response = await client.get("/size")
+
+    assert "allowed: POST" in problem_in(response, Slug.METHOD_NOT_ALLOWED)["detail"]
+    assert response.headers["allow"] == "POST"
+
+
+async def test_an_unexpected_error_does_not_reach_the_client(client):
+    response = await client.get("/broken")
+
+    assert problem_in(response, Slug.INTERNAL)["retry"] is True
+    assert "db-1" not in response.text
+
+
+async def test_a_rejected_request_has_title_field_errors_and_retry_after(client):
+    response = await client.get("/busy")
+
+    document = problem_in(response, Slug.UNAVAILABLE)
+    assert (document["title"], document["detail"], document["field_errors"]) == ("Busy", "later", {"field": "reason"})
+    assert response.headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"content-type": "text/plain"}, {**JSON, "content-encoding": "gzip"}],
+    ids=["no type", "other type", "encoded"],
+)
+async def test_a_body_that_is_not_plain_json_is_rejected(client, headers):
+    problem_in(await client.post("/size", content=b"{}", headers=headers), Slug.UNSUPPORTED_MEDIA_TYPE)
+
+
+async def test_a_body_at_the_limit_is_read(client):
+    response = await client.post("/size", content=b" " * LIMIT, headers=JSON)
+
+    assert response.json() == {"size": LIMIT}
+
+
+@pytest.mark.parametrize("size", [LIMIT + 1, LIMIT * body.DRAIN_FACTOR + 1])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_above_the_limit_is_rejected_and_the_connection_closed(client, size, chunked):
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(size):
+            yield b" "
+
+    response = await client.post("/size", content=chunks() if chunked else b" " * size, headers=JSON)
+
+    problem_in(response, Slug.TOO_LARGE)
+    assert response.headers["connection"] == "close"
+
+
+async def test_the_body_that_arrives_slowest_is_given_up_when_all_together_are_too_large(monkeypatch):
+    monkeypatch.setattr(body, "MAX_TOTAL_SIZE", 1000)
+    reader = JsonBodyReader(LIMIT)
+    stalled = asyncio.Event()
+
+    async def part_then_nothing() -> dict[str, object]:
+        if stalled.is_set():
+            await asyncio.Event().wait()
+        stalled.set()
+        return {"type": "http.request", "body": b"a" * 600, "more_body": True}
+
+    async def whole() -> dict[str, object]:
+        return {"type": "http.request", "body": b"b" * 600, "more_body": False}
+
+    scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+    slow = asyncio.create_task(reader.read(Request(scope, part_then_nothing)))
+    await stalled.wait()
+    received = await reader.read(Request(scope, whole))
+
+    assert received == b"b" * 600
+    with pytest.raises(RequestRejected, match="slowest") as rejected:
+        await slow
+    assert rejected.value.slug is Slug.UNAVAILABLE
