@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from pocketkube.http.app import Application
+from pocketkube.http.app import create_app
+from pocketkube.http.documents import Documents
+from pocketkube.http.edge import BACKLOG, ConnectionLimit, limited_protocol, max_connections
+from pocketkube.http.endpoints import Endpoints
 from pocketkube.kubeconfig import write_kubeconfig
 from pocketkube.operations.garbage_collector import GarbageCollector
 from pocketkube.operations.requests import Options
@@ -57,7 +61,8 @@ async def open_api_server(
             registry = Registry(builtin_resources())
             _register_custom_resources(store, registry)
             await _create_initial_namespaces(store, registry)
-            app = Application(store, registry, [token])
+            endpoints = Endpoints(store, registry, [token])
+            app = create_app(endpoints, Documents(registry), [token])
             with _listening_socket(directory, port) as listening:
                 url = f"http://{HOST}:{listening.getsockname()[1]}"
                 path = kubeconfig or directory / "kubeconfig"
@@ -70,7 +75,7 @@ async def open_api_server(
                     try:
                         yield ApiServer(url=url, kubeconfig=path, token=token)
                     finally:
-                        app.closing.set()
+                        endpoints.stopping.set()
                         server.should_exit = True
                         await serving
                         collector.cancel()
@@ -78,17 +83,18 @@ async def open_api_server(
             store.close()
 
 
-def _config(app: Application) -> uvicorn.Config:
+def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=limited_protocol(ConnectionLimit(max_connections())),
+        backlog=BACKLOG,
         ws="none",
         lifespan="off",
         interface="asgi3",
         access_log=False,
         log_config=None,
-        log_level="critical",  # refusals are answers, and failures are logged by the application
+        log_level="critical",  # 4xx are responses, and errors are logged by the application
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,

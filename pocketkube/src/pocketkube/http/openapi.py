@@ -13,7 +13,7 @@ _INFO = {"title": "Kubernetes", "version": KUBERNETES_VERSION}
 _V2, _V3 = "#/definitions/", "#/components/schemas/"
 
 
-class Documents:
+class OpenApi:
     """The documents, made when asked for and cached until the resources change."""
 
     def __init__(self, registry: Registry) -> None:

@@ -1,6 +1,5 @@
 """What a client asks: the path taken apart, the query, the options."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
 
@@ -134,6 +133,3 @@ def manager_required() -> ApiError:
 def _invalid_options(verb: str, cause: tuple[str, str, str]) -> ApiError:
     kind = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}.get(verb, "DeleteOptions")
     return invalid("", "meta.k8s.io", kind, [cause])
-
-
-Headers = Mapping[bytes, bytes]
