@@ -9,10 +9,10 @@ from statistics import quantiles
 import uvloop
 
 from kubernaut.signalprocessing.policy import sandbox, smoke
-from kubernaut.signalprocessing.policy.facts import document
-from kubernaut.signalprocessing.policy.live import Policy, open_policy
+from kubernaut.signalprocessing.policy.engines import ENGINES
+from kubernaut.signalprocessing.policy.input import encode
+from kubernaut.signalprocessing.policy.live import PolicyVersion, open_policy
 from kubernaut.signalprocessing.policy.sources import builtin
-from kubernaut.signalprocessing.policy.worker import ENGINES
 
 DECISIONS = 20_000
 CONCURRENT = 4  # the workers of a controller
@@ -21,27 +21,27 @@ CONCURRENT = 4  # the workers of a controller
 def in_process(count: int) -> float:
     """Decisions per second of the engine alone: no process, no frames, no check of the answers."""
     sources = builtin()
-    engine = ENGINES["regorus"](sandbox.DENIED)
+    engine = ENGINES["regorus"](sandbox.DENIED_BUILTINS)
     for file, text in sources.files:
-        engine.add(file, text)
-    engine.add("kubernaut_entry.rego", sources.entry)
-    documents = [document(facts).decode() for facts in smoke.representative()]
+        engine.add_module(file, text)
+    engine.add_module("kubernaut_entry.rego", sources.entry)
+    documents = [encode(policy_input).decode() for policy_input in smoke.representative_inputs()]
     began = time.perf_counter()
     for number in range(count):
-        for _ in engine.ask(documents[number % len(documents)], ["own"]):
+        for _ in engine.evaluate(documents[number % len(documents)], ["decision"]):
             pass
     return count / (time.perf_counter() - began)
 
 
-async def through_the_process(policy: Policy, count: int) -> tuple[float, list[float]]:
+async def through_the_process(policy: PolicyVersion, count: int) -> tuple[float, list[float]]:
     """Decisions per second by as many callers as a controller has workers, and the seconds of each decision."""
-    questions = smoke.representative()
+    inputs = smoke.representative_inputs()
     took: list[float] = []
 
     async def caller(first: int) -> None:
         for number in range(first, count, CONCURRENT):
             began = time.perf_counter()
-            await policy.decide(questions[number % len(questions)])
+            await policy.decide(inputs[number % len(inputs)])
             took.append(time.perf_counter() - began)
 
     began = time.perf_counter()

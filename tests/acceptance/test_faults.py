@@ -30,7 +30,7 @@ from kubernaut.gateway.requests import REQUESTS
 from kubernaut.kube.client import ListOptions
 from kubernaut.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
 from kubernaut.kube.objects import Key
-from kubernaut.signalprocessing import trail
+from kubernaut.signalprocessing import audit_events
 from kubernaut.signalprocessing.kinds import CACHED, SIGNAL
 from support.alerts import a_webhook, an_alert
 from support.eventually import eventually
@@ -164,7 +164,7 @@ async def check_trail(stack: SupervisedStack, done: list[SignalProcessing]) -> C
     """The ledger has every event that each object implies, once, in order, the same to the byte; and it verifies."""
     expected = {}
     for signal in done:
-        events = trail.events_of(signal)
+        events = audit_events.events_of(signal)
         entries = intake.admit(msgspec.json.encode(events), datetime.now(UTC), 1000)
         expected[signal.spec.remediation_request_ref.name] = [
             (entry.event.event_id, entry.content_hash) for entry in entries

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from kubernaut.api.meta import Time
-from kubernaut.api.vocabulary import EventType, Outcome, Phase
+from kubernaut.api.vocabulary import EventOutcome, EventType, Phase
 
 MAX_BATCH_EVENTS = 1000
 """Events in one batch at most."""
@@ -29,7 +29,7 @@ class AuditEvent(AuditWire, frozen=True):
     event_timestamp: Time
     event_category: Name
     event_action: Name
-    event_outcome: Outcome
+    event_outcome: EventOutcome
     correlation_id: Annotated[str, Meta(min_length=1, max_length=255)]
     event_data: msgspec.Raw
     version: Annotated[str, Meta(min_length=1, max_length=10)] = "1.0"

@@ -95,7 +95,7 @@ class SeveritySource(StrEnum):
     FALLBACK = "fallback"
 
 
-class Outcome(StrEnum):
+class EventOutcome(StrEnum):
     """`event_outcome` of an audit event."""
 
     SUCCESS = "success"
@@ -111,7 +111,7 @@ class ConditionType(StrEnum):
     READY = "Ready"
 
 
-class Reason(StrEnum):
+class ConditionReason(StrEnum):
     """Reasons of conditions."""
 
     ENRICHMENT_SUCCEEDED = "EnrichmentSucceeded"
@@ -171,7 +171,7 @@ class Label(StrEnum):
     RESOLVED_AT = "kubernaut.ai/resolved-at"
 
 
-ENVIRONMENT_SOURCE_IN_TRAIL: dict[str, str] = {
+AUDIT_ENVIRONMENT_SOURCES: dict[str, str] = {
     EnvironmentSource.NAMESPACE_LABELS: "labels",
     EnvironmentSource.REGO: "rego",
     EnvironmentSource.CONFIGMAP: "configmap",
@@ -179,5 +179,5 @@ ENVIRONMENT_SOURCE_IN_TRAIL: dict[str, str] = {
 }
 """Status word to the trail's word; a policy's own word travels as `rego`."""
 
-PRIORITY_SOURCE_IN_TRAIL: dict[str, str] = {PrioritySource.REGO: "rego", PrioritySource.SEVERITY: "severity"}
+AUDIT_PRIORITY_SOURCES: dict[str, str] = {PrioritySource.REGO: "rego", PrioritySource.SEVERITY: "severity"}
 """Status word to the trail's word."""

@@ -85,7 +85,7 @@ async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path)
     from kubernaut.gateway import alertmanager, owners
     from kubernaut.kube.objects import PartialObjectMetadata
     from kubernaut.signalprocessing.kinds import CACHED
-    from kubernaut.signalprocessing.offline import documents
+    from kubernaut.signalprocessing.offline import read_manifests
 
     now = datetime.now(UTC)
     try:
@@ -93,7 +93,7 @@ async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path)
     except alertmanager.Malformed as error:
         raise CommandError(f"{path}: {error.path}: {error}", code=2) from error
     known = [kind.with_type(PartialObjectMetadata) for kind in CACHED]
-    objects = owners.Manifests(known, (manifest for _, manifest in documents(cluster)))
+    objects = owners.Manifests(known, (manifest for _, manifest in read_manifests(cluster)))
     made = []
     for alert in webhook.alerts:
         if not alert.is_firing:

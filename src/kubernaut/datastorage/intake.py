@@ -16,7 +16,7 @@ from msgspec import Meta
 from kubernaut.api.events import AuditEvent, Name
 from kubernaut.api.meta import Time
 from kubernaut.api.problems import Slug
-from kubernaut.api.vocabulary import Outcome
+from kubernaut.api.vocabulary import EventOutcome
 from kubernaut.datastorage import canonical, chain
 from kubernaut.ops.http.problems import RequestRejected
 
@@ -43,7 +43,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 _Outcome = Literal["success", "failure", "pending"]
-assert set(get_args(_Outcome)) == set(Outcome)  # noqa: S101 - decoding a word costs a third of decoding an enum
+assert set(get_args(_Outcome)) == set(EventOutcome)  # noqa: S101 - decoding a word costs a third of decoding an enum
 
 
 class _Incoming(AuditEvent, frozen=True, kw_only=True):

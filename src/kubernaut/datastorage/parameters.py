@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from kubernaut.api.problems import Slug
-from kubernaut.api.vocabulary import Outcome
+from kubernaut.api.vocabulary import EventOutcome
 from kubernaut.datastorage.reader import Filters, PageRequest
 from kubernaut.ops.http.problems import RequestRejected
 
@@ -47,8 +47,8 @@ def query(given: Mapping[str, str], now: datetime) -> tuple[Filters, PageRequest
     for lone, partner in _PAIRS:
         if lone in texts and partner not in texts:
             raise _invalid(lone, f"{lone} filters only together with {partner}")
-    if "event_outcome" in texts and texts["event_outcome"] not in set(Outcome):
-        raise _invalid("event_outcome", f"one of {', '.join(Outcome)} is expected")
+    if "event_outcome" in texts and texts["event_outcome"] not in set(EventOutcome):
+        raise _invalid("event_outcome", f"one of {', '.join(EventOutcome)} is expected")
     if not _DETAIL_KEY.fullmatch(texts.get("detail_key", "_")):
         raise _invalid("detail_key", "letters, digits and underscores are allowed")
     filters = Filters(

@@ -101,7 +101,7 @@ def controller(common: CommonSettings, policy: Path) -> Service:
                 "namespace": common.namespace,
             },
             "classifier": {"policyDir": str(policy), "signalModes": str(policy / signal_mode.FILE)},
-            "datastorage": _datastorage_client(common, "controller"),
+            "datastorage": _datastorage_client(common, "controller", "drainTimeout"),
             "logging": _LOGGING,
         }
 
@@ -116,16 +116,16 @@ def gateway(common: CommonSettings) -> Service:
             "kubeconfig": str(common.kubeconfig),
             "server": {"host": HOST, "port": port, "portFile": str(port_file), "drainFor": "3s"},
             "intake": {"namespace": common.namespace},
-            "datastorage": _datastorage_client(common, "gateway"),
+            "datastorage": _datastorage_client(common, "gateway", "drainFor"),
             "logging": _LOGGING,
         }
 
     return Service(name="gateway", command="gateway", settings=settings)
 
 
-def _datastorage_client(common: CommonSettings, service: str) -> Settings:
+def _datastorage_client(common: CommonSettings, service: str, timeout_key: str) -> Settings:
     # What is not delivered by then stays in the spool for the next start.
-    return {"url": common.datastorage_url, "spoolDir": str(common.spools / service), "drainFor": "3s"}
+    return {"url": common.datastorage_url, "spoolDir": str(common.spools / service), timeout_key: "3s"}
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import msgspec
 from kubernaut.api.events import AuditEvent, GatewayPayload
 from kubernaut.api.remediation import REMEDIATION_KIND, RemediationRequest
 from kubernaut.api.signals import Target
-from kubernaut.api.vocabulary import EventType, Outcome
+from kubernaut.api.vocabulary import EventOutcome, EventType
 from kubernaut.gateway.alertmanager import TYPE, Alert
 
 CATEGORY = "gateway"
@@ -82,7 +82,7 @@ def _event(
         event_timestamp=at,
         event_category=CATEGORY,
         event_action=type.rpartition(".")[2],
-        event_outcome=Outcome.SUCCESS,
+        event_outcome=EventOutcome.SUCCESS,
         correlation_id=metadata.name,
         actor_type="service",
         actor_id=ACTOR,

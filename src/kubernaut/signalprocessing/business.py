@@ -42,12 +42,12 @@ def classify(
     return BusinessClassification(
         business_unit=label(Label.BUSINESS_UNIT) or label(Label.TEAM) or policy.business_unit,
         service_owner=label(Label.SERVICE_OWNER) or policy.service_owner,
-        criticality=word(Criticality, trusted.get(CRITICALITY)) or policy.criticality or by_environment[0],
-        sla_requirement=word(Sla, trusted.get(SLA_TIER)) or policy.sla_requirement or by_environment[1],
+        criticality=parse_enum(Criticality, trusted.get(CRITICALITY)) or policy.criticality or by_environment[0],
+        sla_requirement=parse_enum(Sla, trusted.get(SLA_TIER)) or policy.sla_requirement or by_environment[1],
     )
 
 
-def word(of: type[E], value: object) -> E | None:
+def parse_enum(of: type[E], value: object) -> E | None:
     """The member that is spelled so in any case."""
     if not isinstance(value, str):
         return None

@@ -8,11 +8,10 @@ from typing import Annotated
 from kubernaut.ops.http.server import Listen
 from kubernaut.ops.logs import LogFormat, LogLevel
 from kubernaut.ops.settings import Between, Bytes, Seconds, SettingsError
-from kubernaut.signalprocessing.policy.process import Limits
 
 
 class OnPolicyError(StrEnum):
-    """What becomes of a signal whose policy fails."""
+    """What happens to a signal whose policy fails."""
 
     FALLBACK = "fallback"
     FAIL = "fail"
@@ -27,7 +26,7 @@ class RecordedEvents(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ControllerConfig:
-    """How signals are worked on."""
+    """How signals are processed."""
 
     metrics_addr: str = ":9090"
     """`address:port` of `/metrics`; the same as healthProbeAddr serves both at one."""
@@ -39,13 +38,13 @@ class ControllerConfig:
     """File that gets `address:port` of the health server once it listens."""
 
     workers: Annotated[int, Between(1, 64)] = 4
-    """Signals worked on at the same time."""
+    """Signals processed at the same time."""
 
     events: RecordedEvents = RecordedEvents.OUTCOME
     """`outcome` writes one Kubernetes Event for the outcome and one per warning; `all` adds one per transition."""
 
     namespace: str = ""
-    """Namespace whose signals are worked on; empty takes the pod's own, or that of the kubeconfig."""
+    """Namespace whose signals are processed; empty takes the pod's own, or that of the kubeconfig."""
 
     leader_election: bool = False
     """Must be false: there is no leader election yet; run one replica."""
@@ -60,13 +59,13 @@ class ControllerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EnrichmentConfig:
-    """Where facts come from."""
+    """How facts about targets are read."""
 
     cache_ttl: Annotated[Seconds, Between(0.001, 86400)] = 300.0
-    """Seconds that an object of a kind without a cache of its own is remembered."""
+    """Seconds that an object of a kind without an informer is cached."""
 
     timeout: Annotated[Seconds, Between(0.001, 3600)] = 10.0
-    """Seconds for the facts about one signal."""
+    """Seconds to enrich one signal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,25 +76,25 @@ class ClassifierConfig:
     """Directory that holds the policy; null takes the built-in one."""
 
     rego_config_map_name: str = "signalprocessing-policy"
-    """Name of the ConfigMap that is mounted there; said in hints only."""
+    """Name of the ConfigMap that is mounted there; used in messages only."""
 
     rego_config_map_key: str = "policy.rego"
     """Name of the policy's file in that directory."""
 
     hot_reload_interval: Annotated[Seconds, Between(0.1, 86400)] = 30.0
-    """Seconds after which the directory is looked at even when no change was reported."""
+    """Seconds after which the directory is read again even when no change was reported."""
 
     on_policy_error: OnPolicyError = OnPolicyError.FALLBACK
     """`fallback` decides by mapping and severity when the policy fails; `fail` fails the signal."""
 
     evaluation_timeout: Annotated[Seconds, Between(0.001, 60)] = 0.1
-    """Processor seconds of one evaluation."""
+    """Processor seconds for one evaluation."""
 
     deadline: Annotated[Seconds, Between(0.01, 600)] = 5.0
-    """Seconds after which a policy that does not answer is ended, whatever the reason."""
+    """Seconds after which a policy that does not answer is killed, whatever the reason."""
 
-    memory: Bytes = 1024 * 1024 * 1024
-    """Address space of the policy's process."""
+    max_memory: Bytes = 1024 * 1024 * 1024
+    """Address space of the policy process."""
 
     signal_modes: Path | None = Path("/etc/signalprocessing/proactive-signal-mappings.yaml")
     """File that maps predicted names to base names; without it every signal is reactive."""
@@ -103,19 +102,16 @@ class ClassifierConfig:
     environment_config_map: str = "kubernaut-environment-config"
     """ConfigMap with the environment mapping, in the controller's namespace."""
 
-    def limits(self) -> Limits:
-        return Limits(seconds=self.evaluation_timeout, deadline=self.deadline, memory_bytes=self.memory)
-
 
 @dataclass(frozen=True, kw_only=True)
 class BufferConfig:
-    """How events travel to DataStorage."""
+    """How events are batched for DataStorage."""
 
     batch_size: Annotated[int, Between(1, 1000)] = 100
     """Events in one request."""
 
     flush_interval: Annotated[Seconds, Between(0.001, 60)] = 0.1
-    """Seconds that an event waits at most for others to travel with."""
+    """Longest time in seconds that an event waits for others in its batch."""
 
     buffer_size: Annotated[int, Between(1, 10**9)] = 10_000
     """Accepted for compatibility; events wait on disk, bounded by bytes."""
@@ -126,7 +122,7 @@ class BufferConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataStorageConfig:
-    """Where the trail goes."""
+    """Where audit events go."""
 
     url: str = "http://data-storage-service:8080"
     """Address of DataStorage."""
@@ -143,7 +139,7 @@ class DataStorageConfig:
     spool_dir: Path = Path("/var/lib/signalprocessing/spool")
     """Directory in which events wait on disk until DataStorage has them."""
 
-    drain_for: Seconds = 10.0
+    drain_timeout: Seconds = 10.0
     """Seconds to wait for the last events at shutdown; keep below the pod's grace period."""
 
 
@@ -158,7 +154,7 @@ class LoggingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SignalProcessingConfig:
-    """Everything the controller is told."""
+    """The controller's configuration."""
 
     kubeconfig: Path | None = None
     """File that names the cluster; without it the pod's service account does."""
@@ -170,8 +166,8 @@ class SignalProcessingConfig:
     logging: LoggingConfig = LoggingConfig()
 
 
-def listen(address: str, port_file: Path | None = None) -> Listen:
-    """`:9090` and `127.0.0.1:0` as a place to listen; raises SettingsError when there is no port."""
+def listen_address(address: str, port_file: Path | None = None) -> Listen:
+    """The parsed form of `:9090` or `127.0.0.1:0`; raises SettingsError when there is no port."""
     host, _, port = address.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
         raise SettingsError("controller", address, "an address such as :9090 or 127.0.0.1:0 is expected")

@@ -23,42 +23,42 @@ _FALLBACK = {
 
 
 @dataclass(frozen=True)
-class Sanitised:
-    """Labels within the limits, and what had to be left out, in words."""
+class SanitizedLabels:
+    """Labels within the limits, and one message for each that was left out or truncated."""
 
     labels: dict[str, list[str]]
     warnings: tuple[str, ...] = ()
 
 
-def sanitised(answer: Mapping[str, object]) -> Sanitised:
-    """A policy's answer within the limits. Keys are taken in sorted order, so the same ones survive every time."""
+def sanitize(labels: Mapping[str, object]) -> SanitizedLabels:
+    """A policy's labels within the limits. Keys are taken in sorted order, so the same ones survive every time."""
     kept: dict[str, list[str]] = {}
     warnings: list[str] = []
-    for key in sorted(answer):
+    for key in sorted(labels):
         if _is_reserved(key):
-            warnings.append(f"reserved key {key!r} was left out")
+            warnings.append(f"reserved key {key!r} ignored")
             continue
-        values = _values(answer[key])
+        values = _values(labels[key])
         if not values:
             continue
-        short = _cut(key, MAX_KEY_BYTES)
+        short = _truncate(key, MAX_KEY_BYTES)
         if short in kept:
-            warnings.append(f"key {short!r} occurs twice after it was cut to {MAX_KEY_BYTES} bytes")
+            warnings.append(f"key {short!r} is a duplicate after truncation to {MAX_KEY_BYTES} bytes")
         elif len(kept) == MAX_KEYS:
-            warnings.append(f"key {short!r} was left out: more than {MAX_KEYS} keys")
+            warnings.append(f"key {short!r} ignored: more than {MAX_KEYS} keys")
         else:
             if len(values) > MAX_VALUES:
-                warnings.append(f"key {short!r} has more than {MAX_VALUES} values")
-            kept[short] = [_cut(value, MAX_VALUE_BYTES) for value in values[:MAX_VALUES]]
-    return Sanitised(kept, tuple(warnings))
+                warnings.append(f"key {short!r} truncated to {MAX_VALUES} values")
+            kept[short] = [_truncate(value, MAX_VALUE_BYTES) for value in values[:MAX_VALUES]]
+    return SanitizedLabels(kept, tuple(warnings))
 
 
 def fallback(context: KubernetesContext) -> dict[str, list[str]]:
-    """What namespace and workload say themselves; each key from the namespace first."""
+    """The labels of namespace and workload themselves; each key from the namespace first."""
     namespace = context.namespace.labels if context.namespace else {}
     workload = context.workload.labels if context.workload else {}
     found = {key: namespace.get(label) or workload.get(label) or "" for key, label in _FALLBACK.items()}
-    return {key: [_cut(value, MAX_VALUE_BYTES)] for key, value in found.items() if value}
+    return {key: [_truncate(value, MAX_VALUE_BYTES)] for key, value in found.items() if value}
 
 
 def _is_reserved(key: str) -> bool:
@@ -72,6 +72,6 @@ def _values(answer: object) -> list[str]:
     return [value for value in answer if isinstance(value, str)] if isinstance(answer, list) else []
 
 
-def _cut(text: str, most: int) -> str:
+def _truncate(text: str, max_bytes: int) -> str:
     # A character that the limit falls into goes as a whole.
-    return text.encode()[:most].decode(errors="ignore")
+    return text.encode()[:max_bytes].decode(errors="ignore")

@@ -6,73 +6,81 @@ an object that is not there. A false is a "no" only when its field is not named 
 
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from kubernaut.api.signals import DetectedLabels, OwnerChainEntry
 from kubernaut.kube.errors import KubeError
 from kubernaut.kube.objects import Kind
-from kubernaut.signalprocessing.kinds import AUTOSCALER, BUDGET, NETWORK_POLICY, QUOTA
-
-if TYPE_CHECKING:
-    from kubernaut.signalprocessing.enrichment import Found
+from kubernaut.signalprocessing.kinds import (
+    HORIZONTAL_POD_AUTOSCALER,
+    NETWORK_POLICY,
+    POD_DISRUPTION_BUDGET,
+    RESOURCE_QUOTA,
+    STATEFUL_SET,
+)
+from kubernaut.signalprocessing.reader import ResolvedObject
 
 T = TypeVar("T")
 
-_OF_OBJECTS = ["gitOpsManaged", "pdbProtected", "hpaEnabled", "stateful", "helmManaged", "serviceMesh"]
+_WORKLOAD_FIELDS = ["gitOpsManaged", "pdbProtected", "hpaEnabled", "stateful", "helmManaged", "serviceMesh"]
 
 
-class Lists(Protocol):
-    """Something that lists the objects of a namespace."""
+class Lister(Protocol):
+    """Lists the objects of a namespace."""
 
-    async def members(self, kind: Kind[T], namespace: str) -> Sequence[T]: ...
+    async def list(self, kind: Kind[T], namespace: str) -> Sequence[T]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observed:
-    """What enrichment has found so far; the objects as they are, before redaction."""
+class DetectionInput:
+    """What enrichment has resolved so far; the objects as they are, before redaction."""
 
-    namespace: "Found | None"
-    target: "Found | None"
-    chain: list[OwnerChainEntry]
-    owners: "list[Found]"
+    namespace: ResolvedObject | None
+    target: ResolvedObject | None
+    owner_chain: list[OwnerChainEntry]
+    owners: list[ResolvedObject]
+
+    @property
+    def objects(self) -> list[ResolvedObject]:
+        """The target and its owners, nearest first."""
+        return [self.target, *self.owners] if self.target else []
+
+    @property
+    def kinds_and_names(self) -> list[tuple[str, str]]:
+        """Of the target and its owners, also of owners that could not be read."""
+        target = [(self.target.kind, self.target.metadata.name)] if self.target else []
+        return [*target, *((entry.kind, entry.name) for entry in self.owner_chain)]
 
 
-async def detected_labels(lists: Lists, seen: Observed) -> DetectedLabels:
-    """Everything that can be told about a namespaced target."""
+async def detect_labels(lister: Lister, found: DetectionInput) -> DetectedLabels:
+    """Everything that can be detected about a namespaced target."""
     failed: list[str] = []
 
-    async def ask(field: str, question: Awaitable[bool]) -> bool:
+    async def detect(field: str, detection: Awaitable[bool]) -> bool:
         try:
-            return await question
+            return await detection
         except KubeError:
             failed.append(field)
             return False
 
-    home = seen.namespace.metadata.name if seen.namespace else ""
-    if seen.target is None:
-        failed.extend(_OF_OBJECTS)
-    tool = _git_ops_tool(seen)
+    namespace = found.namespace.metadata.name if found.namespace else ""
+    if found.target is None:
+        failed.extend(_WORKLOAD_FIELDS)
+    tool = _git_ops_tool(found)
     return DetectedLabels(
         git_ops_managed=bool(tool),
         git_ops_tool=tool,
-        pdb_protected=await ask("pdbProtected", _is_protected(lists, seen, home)),
-        hpa_enabled=await ask("hpaEnabled", _is_autoscaled(lists, seen, home)),
-        stateful=any(kind == "StatefulSet" for kind, _ in _names(seen)),
-        helm_managed=_is_helm_managed(seen),
-        network_isolated=await ask("networkIsolated", _has_any(lists, NETWORK_POLICY, home)),
-        service_mesh=_service_mesh(seen),
-        resource_quota_constrained=await ask("resourceQuotaConstrained", _has_any(lists, QUOTA, home)),
+        pdb_protected=await detect("pdbProtected", _is_protected(lister, found, namespace)),
+        hpa_enabled=await detect("hpaEnabled", _is_autoscaled(lister, found, namespace)),
+        stateful=any(kind == STATEFUL_SET.kind for kind, _ in found.kinds_and_names),
+        helm_managed=_is_helm_managed(found),
+        network_isolated=await detect("networkIsolated", _has_any(lister, NETWORK_POLICY, namespace)),
+        service_mesh=_service_mesh(found),
+        resource_quota_constrained=await detect(
+            "resourceQuotaConstrained", _has_any(lister, RESOURCE_QUOTA, namespace)
+        ),
         failed_detections=failed,
     )
-
-
-def _objects(seen: Observed) -> "list[Found]":
-    return [seen.target, *seen.owners] if seen.target else []
-
-
-def _names(seen: Observed) -> list[tuple[str, str]]:
-    own = [(seen.target.kind, seen.target.metadata.name)] if seen.target else []
-    return [*own, *((hop.kind, hop.name) for hop in seen.chain)]
 
 
 _ARGO_ANNOTATIONS = ("argocd.argoproj.io/tracking-id", "argocd.argoproj.io/instance")
@@ -80,10 +88,10 @@ _ARGO_LABEL = "argocd.argoproj.io/instance"
 _FLUX_LABELS = ("fluxcd.io/sync-gc-mark", "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name")
 
 
-def _git_ops_tool(seen: Observed) -> str:
-    """The nearest object that says so wins, then the namespace."""
-    for found in [*_objects(seen), *([seen.namespace] if seen.namespace else [])]:
-        labels, annotations = found.metadata.labels, found.metadata.annotations
+def _git_ops_tool(found: DetectionInput) -> str:
+    """The tool of the nearest object that names one, then of the namespace."""
+    for obj in [*found.objects, *([found.namespace] if found.namespace else [])]:
+        labels, annotations = obj.metadata.labels, obj.metadata.annotations
         if any(name in annotations for name in _ARGO_ANNOTATIONS):
             return "argocd"
         if any(name in labels for name in _FLUX_LABELS):
@@ -93,35 +101,36 @@ def _git_ops_tool(seen: Observed) -> str:
     return ""
 
 
-def _is_helm_managed(seen: Observed) -> bool:
+def _is_helm_managed(found: DetectionInput) -> bool:
     return any(
-        found.metadata.labels.get("app.kubernetes.io/managed-by") == "Helm" or "helm.sh/chart" in found.metadata.labels
-        for found in _objects(seen)
+        obj.metadata.labels.get("app.kubernetes.io/managed-by") == "Helm" or "helm.sh/chart" in obj.metadata.labels
+        for obj in found.objects
     )
 
 
-def _service_mesh(seen: Observed) -> str:
-    annotations = seen.target.metadata.annotations if seen.target else {}
+def _service_mesh(found: DetectionInput) -> str:
+    annotations = found.target.metadata.annotations if found.target else {}
     if "sidecar.istio.io/status" in annotations:
         return "istio"
     return "linkerd" if "linkerd.io/proxy-version" in annotations else ""
 
 
-async def _is_protected(lists: Lists, seen: Observed, namespace: str) -> bool:
-    labels = seen.target.pod_labels if seen.target else {}
+async def _is_protected(lister: Lister, found: DetectionInput, namespace: str) -> bool:
+    labels = found.target.pod_labels if found.target else {}
     if not labels or not namespace:
         return False
-    budgets = await lists.members(BUDGET, namespace)
+    budgets = await lister.list(POD_DISRUPTION_BUDGET, namespace)
     return any(budget.spec.selector is not None and budget.spec.selector.matches(labels) for budget in budgets)
 
 
-async def _is_autoscaled(lists: Lists, seen: Observed, namespace: str) -> bool:
-    names = set(_names(seen))
-    if not names or not namespace:
+async def _is_autoscaled(lister: Lister, found: DetectionInput, namespace: str) -> bool:
+    workloads = set(found.kinds_and_names)
+    if not workloads or not namespace:
         return False
-    scaled = [autoscaler.spec.scale_target_ref for autoscaler in await lists.members(AUTOSCALER, namespace)]
-    return any((target.kind, target.name) in names for target in scaled)
+    autoscalers = await lister.list(HORIZONTAL_POD_AUTOSCALER, namespace)
+    scaled = [autoscaler.spec.scale_target_ref for autoscaler in autoscalers]
+    return any((target.kind, target.name) in workloads for target in scaled)
 
 
-async def _has_any(lists: Lists, kind: Kind[T], namespace: str) -> bool:
-    return bool(namespace) and bool(await lists.members(kind, namespace))
+async def _has_any(lister: Lister, kind: Kind[T], namespace: str) -> bool:
+    return bool(namespace) and bool(await lister.list(kind, namespace))

@@ -1,13 +1,12 @@
-"""The facts about a signal's target: its namespace, itself, who owns it, and what can be told from that.
+"""The facts about a signal's target: its namespace, itself, its owners, and what can be detected from those.
 
-What is gone or may not be read makes the context degraded; it never fails the signal. Only an API server that does not
-answer raises, because asking again helps.
+An object that is missing or may not be read makes the context degraded; it never fails the signal. Only an API server
+that does not answer raises, because a retry can help.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol, TypeVar
+from enum import StrEnum
 
 from kubernaut.api.meta import ObjectMeta, OwnerReference
 from kubernaut.api.signals import (
@@ -21,100 +20,77 @@ from kubernaut.api.signals import (
 )
 from kubernaut.api.vocabulary import TargetType
 from kubernaut.kube.errors import Forbidden, Unauthorized
-from kubernaut.kube.objects import Key, Kind
+from kubernaut.kube.objects import Key, controller_of
 from kubernaut.signalprocessing import redaction
-from kubernaut.signalprocessing.detection import Observed, detected_labels
+from kubernaut.signalprocessing.detection import DetectionInput, detect_labels
 from kubernaut.signalprocessing.kinds import NAMESPACE, REMEDIATION
+from kubernaut.signalprocessing.reader import ObjectReference, Reader, ResolvedObject
 
-MAX_DEPTH = 5
-"""Hops of an owner chain."""
-
-T = TypeVar("T")
+MAX_OWNERS = 5
+"""Entries of an owner chain."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """Names an object; without an API version the kind's name decides alone."""
+class EnrichmentError(StrEnum):
+    """Why facts are missing; `error_type` of the metric."""
 
-    kind: str
-    name: str
-    namespace: str = ""
-    api_version: str = ""
+    NOT_FOUND = "not_found"
+    INCOMPLETE = "incomplete"
+    API_ERROR = "api_error"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """An object as far as enrichment reads it."""
+class DegradedReason:
+    """One reason why a context is degraded."""
 
-    kind: str
-    api_version: str
-    metadata: ObjectMeta
-    pod_labels: dict[str, str] = field(default_factory=dict)
-    """Labels of the pods that it is, or makes."""
-    is_namespaced: bool = True
-    is_deleted: bool = False
-    """It is gone; this is what was last known of it."""
-
-
-class Reader(Protocol):
-    """Where facts come from: the caches of a cluster, or a folder of manifests."""
-
-    async def find(self, wanted: Reference) -> Found | None:
-        """The object, or what was last known of it. Raises KubeError when that could not be found out."""
-        ...
-
-    async def get(self, kind: Kind[T], key: Key) -> T | None:
-        """An object of a kind we know."""
-        ...
-
-    async def members(self, kind: Kind[T], namespace: str) -> Sequence[T]:
-        """All objects of a kind in a namespace."""
-        ...
+    error: EnrichmentError
+    message: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Enriched:
-    """What was found out, and why that is not all."""
+class EnrichmentResult:
+    """The facts about a signal, and why some are missing."""
 
     context: KubernetesContext
     recovery: RecoveryContext | None = None
-    gaps: tuple[str, ...] = ()
-    """Why the context is degraded, in words; empty when it is not."""
+    degraded_reasons: tuple[DegradedReason, ...] = ()
+    """Empty when the context is complete."""
 
 
-async def enriched(reader: Reader, signal: Signal, parent: ParentReference, namespace: str) -> Enriched:
+async def enrich(reader: Reader, signal: Signal, parent: ParentReference, namespace: str) -> EnrichmentResult:
     """Everything about the signal's target and its remediation; `namespace` is that of the signal."""
-    context, gaps = await context_of(reader, signal)
+    context, reasons = await context_of(reader, signal)
     recovery = await recovery_of(reader, parent, namespace)
-    return Enriched(context=context, recovery=recovery, gaps=tuple(gaps))
+    return EnrichmentResult(context=context, recovery=recovery, degraded_reasons=tuple(reasons))
 
 
-async def context_of(reader: Reader, signal: Signal) -> tuple[KubernetesContext, list[str]]:
-    """The context of a target, and what is missing in it."""
+async def context_of(reader: Reader, signal: Signal) -> tuple[KubernetesContext, list[DegradedReason]]:
+    """The context of a target, and why it is degraded."""
     if signal.cluster_id:
         # Objects of the same name here are other objects.
-        gap = f"no reader for cluster {signal.cluster_id}"
-        return KubernetesContext(cluster_id=signal.cluster_id, degraded_mode=True), [gap]
+        reason = _incomplete(f"no reader for cluster {signal.cluster_id}")
+        return KubernetesContext(cluster_id=signal.cluster_id, degraded_mode=True), [reason]
     if signal.target_type is not TargetType.KUBERNETES:
-        return KubernetesContext(degraded_mode=True), [f"target type {signal.target_type} is not supported"]
+        reason = _incomplete(f"target type {signal.target_type} is not supported")
+        return KubernetesContext(degraded_mode=True), [reason]
     wanted = signal.target_resource
-    gaps: list[str] = []
-    reference = Reference(kind=wanted.kind, name=wanted.name, namespace=wanted.namespace)
-    target = await _find(reader, reference, gaps)
-    home = _home_of(reference, target)
-    namespace = await _namespace(reader, home, gaps) if home else None
-    chain, owners = await _owners(reader, target, home) if target else ([], [])
+    reasons: list[DegradedReason] = []
+    reference = ObjectReference(kind=wanted.kind, name=wanted.name, namespace=wanted.namespace)
+    target = await _resolve(reader, reference, reasons)
+    namespace_name = _namespace_of(reference, target)
+    namespace = await _resolve_namespace(reader, namespace_name, reasons) if namespace_name else None
+    owner_chain, owners = await _owner_chain(reader, target, namespace_name) if target else ([], [])
     labels = None
-    if home:
-        labels = await detected_labels(reader, Observed(namespace=namespace, target=target, chain=chain, owners=owners))
+    if namespace_name:
+        found = DetectionInput(namespace=namespace, target=target, owner_chain=owner_chain, owners=owners)
+        labels = await detect_labels(reader, found)
     context = KubernetesContext(
-        namespace=_namespace_context(home, namespace) if home else None,
+        namespace=_namespace_context(namespace_name, namespace) if namespace_name else None,
         workload=_workload_context(target) if target else None,
-        owner_chain=chain,
+        owner_chain=owner_chain,
         detected_labels=labels,
-        degraded_mode=bool(gaps),
+        degraded_mode=bool(reasons),
     )
-    return context, gaps
+    return context, reasons
 
 
 async def recovery_of(reader: Reader, parent: ParentReference, namespace: str) -> RecoveryContext | None:
@@ -126,16 +102,16 @@ async def recovery_of(reader: Reader, parent: ParentReference, namespace: str) -
         return None
     if remediation is None or not remediation.status.recovery_attempts:
         return None
-    began = remediation.status.start_time
+    start = remediation.status.start_time
     return RecoveryContext(
         previous_remediation_id=remediation.metadata.name,
         attempt_count=remediation.status.recovery_attempts,
-        last_failure_reason=redaction.text(remediation.status.failure_reason),
-        time_since_first_failure=duration(datetime.now(UTC) - began) if began else "",
+        last_failure_reason=redaction.redact(remediation.status.failure_reason),
+        time_since_first_failure=format_duration(datetime.now(UTC) - start) if start else "",
     )
 
 
-def duration(span: timedelta) -> str:
+def format_duration(span: timedelta) -> str:
     """`1h2m3s`, as Kubernetes writes durations."""
     seconds = max(0, round(span.total_seconds()))
     hours, minutes = seconds // 3600, seconds % 3600 // 60
@@ -143,60 +119,67 @@ def duration(span: timedelta) -> str:
     return "".join(parts)
 
 
-async def _find(reader: Reader, reference: Reference, gaps: list[str]) -> Found | None:
+def _incomplete(message: str) -> DegradedReason:
+    return DegradedReason(error=EnrichmentError.INCOMPLETE, message=message)
+
+
+async def _resolve(reader: Reader, reference: ObjectReference, reasons: list[DegradedReason]) -> ResolvedObject | None:
     try:
-        found = await reader.find(reference)
+        obj = await reader.resolve(reference)
     except (Forbidden, Unauthorized):
-        gaps.append(f"access to {reference.kind} was denied")
+        reasons.append(_incomplete(f"access to {reference.kind} was denied"))
         return None
-    if found is None:
-        gaps.append(f"{reference.kind} not found")
-    elif found.is_deleted:
-        gaps.append(f"{reference.kind} was deleted")
-    return found
+    if obj is None:
+        reasons.append(DegradedReason(error=EnrichmentError.NOT_FOUND, message=f"{reference.kind} not found"))
+    elif obj.is_deleted:
+        reasons.append(_incomplete(f"{reference.kind} was deleted"))
+    return obj
 
 
-def _home_of(reference: Reference, target: Found | None) -> str:
-    """The namespace whose labels speak for the target."""
+def _namespace_of(reference: ObjectReference, target: ResolvedObject | None) -> str:
+    """The namespace whose labels apply to the target."""
     if target is not None and not target.is_namespaced:
         return target.metadata.name if target.kind == NAMESPACE.kind else ""
     return reference.namespace
 
 
-async def _namespace(reader: Reader, name: str, gaps: list[str]) -> Found | None:
-    return await _find(reader, Reference(kind=NAMESPACE.kind, name=name, api_version=NAMESPACE.api_version), gaps)
+async def _resolve_namespace(reader: Reader, name: str, reasons: list[DegradedReason]) -> ResolvedObject | None:
+    reference = ObjectReference(kind=NAMESPACE.kind, name=name, api_version=NAMESPACE.api_version)
+    return await _resolve(reader, reference, reasons)
 
 
-def _namespace_context(name: str, found: Found | None) -> NamespaceContext:
-    metadata = found.metadata if found else ObjectMeta()
+def _namespace_context(name: str, obj: ResolvedObject | None) -> NamespaceContext:
+    metadata = obj.metadata if obj else ObjectMeta()
     return NamespaceContext(
         name=name,
-        labels=redaction.labels(metadata.labels),
-        annotations=redaction.annotations(metadata.annotations),
+        labels=redaction.redact_labels(metadata.labels),
+        annotations=redaction.redact_annotations(metadata.annotations),
     )
 
 
-def _workload_context(found: Found) -> WorkloadContext:
+def _workload_context(obj: ResolvedObject) -> WorkloadContext:
     return WorkloadContext(
-        kind=found.kind,
-        name=found.metadata.name,
-        labels=redaction.labels(found.metadata.labels),
-        annotations=redaction.annotations(found.metadata.annotations),
+        kind=obj.kind,
+        name=obj.metadata.name,
+        labels=redaction.redact_labels(obj.metadata.labels),
+        annotations=redaction.redact_annotations(obj.metadata.annotations),
     )
 
 
-async def _owners(reader: Reader, start: Found, namespace: str) -> tuple[list[OwnerChainEntry], list[Found]]:
-    """The owners, nearest first, as entries and as objects; an owner that cannot be read ends the walk."""
+async def _owner_chain(
+    reader: Reader, target: ResolvedObject, namespace: str
+) -> tuple[list[OwnerChainEntry], list[ResolvedObject]]:
+    """The owners, nearest first, as entries and as objects; an owner that cannot be read ends the chain."""
     entries: list[OwnerChainEntry] = []
-    owners: list[Found] = []
-    current: Found | None = start
-    visited = {(start.kind, start.metadata.name)}
-    while current is not None and len(entries) < MAX_DEPTH:
-        owner = next((owner for owner in current.metadata.owner_references if owner.controller), None)
+    owners: list[ResolvedObject] = []
+    current: ResolvedObject | None = target
+    visited = {(target.kind, target.metadata.name)}
+    while current is not None and len(entries) < MAX_OWNERS:
+        owner = controller_of(current)
         if owner is None or (owner.kind, owner.name) in visited:
             break
         visited.add((owner.kind, owner.name))
-        current, note = await _owner(reader, owner, namespace)
+        current, note = await _resolve_owner(reader, owner, namespace)
         is_namespaced = current.is_namespaced if current else owner.kind not in _CLUSTER_SCOPED
         entries.append(
             OwnerChainEntry(
@@ -216,14 +199,14 @@ _CLUSTER_SCOPED = frozenset({"Node", "PersistentVolume", "Namespace", "ClusterRo
 """Kinds whose scope is known when the object cannot be read."""
 
 
-async def _owner(reader: Reader, owner: OwnerReference, namespace: str) -> tuple[Found | None, str]:
-    reference = Reference(kind=owner.kind, name=owner.name, namespace=namespace, api_version=owner.api_version)
+async def _resolve_owner(reader: Reader, owner: OwnerReference, namespace: str) -> tuple[ResolvedObject | None, str]:
+    reference = ObjectReference(kind=owner.kind, name=owner.name, namespace=namespace, api_version=owner.api_version)
     try:
-        found = await reader.find(reference)
+        obj = await reader.resolve(reference)
     except (Forbidden, Unauthorized):
         return None, "access was denied"
-    if found is None:
+    if obj is None:
         return None, "not found"
-    if owner.uid and found.metadata.uid and owner.uid != found.metadata.uid:
+    if owner.uid and obj.metadata.uid and owner.uid != obj.metadata.uid:
         return None, "another object of this name"
-    return found, "deleted" if found.is_deleted else ""
+    return obj, "deleted" if obj.is_deleted else ""

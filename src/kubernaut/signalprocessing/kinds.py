@@ -1,4 +1,4 @@
-"""The kinds we keep copies of, each narrowed to the fields somebody reads."""
+"""The kinds that are cached, each decoded to the fields somebody reads."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from kubernaut.kube.objects import Kind
 from kubernaut.signalprocessing import redaction
 
 
-class Plain(Wire, frozen=True, gc=False):
+class MetadataOnly(Wire, frozen=True, gc=False):
     """An object of which only the metadata is read."""
 
     metadata: ObjectMeta = ObjectMeta()
 
     def __post_init__(self) -> None:
         # Copies of whole objects in annotations would make the largest part of the cache.
-        for key in redaction.DROPPED & self.metadata.annotations.keys():
+        for key in redaction.DROPPED_ANNOTATIONS & self.metadata.annotations.keys():
             del self.metadata.annotations[key]
 
 
@@ -34,32 +34,32 @@ class _WorkloadSpec(Wire, frozen=True, gc=False):
     template: _Template = _Template()
 
 
-class Workload(Plain, frozen=True, gc=False):
+class Workload(MetadataOnly, frozen=True, gc=False):
     """A controller of pods; the template's labels are those of its pods."""
 
     spec: _WorkloadSpec = _WorkloadSpec()
 
 
-class Requirement(Wire, frozen=True, gc=False):
+class LabelSelectorRequirement(Wire, frozen=True, gc=False):
     key: str
     operator: str
     values: list[str] | None = None
 
 
-class Selector(Wire, frozen=True, gc=False):
+class LabelSelector(Wire, frozen=True, gc=False):
     """A label selector."""
 
     match_labels: dict[str, str] | None = None
-    match_expressions: list[Requirement] | None = None
+    match_expressions: list[LabelSelectorRequirement] | None = None
 
     def matches(self, labels: dict[str, str]) -> bool:
         """Whether an object with these labels is selected; an empty selector selects every object."""
         if any(labels.get(key) != value for key, value in (self.match_labels or {}).items()):
             return False
-        return all(_meets(each, labels) for each in self.match_expressions or [])
+        return all(_is_met(each, labels) for each in self.match_expressions or [])
 
 
-def _meets(requirement: Requirement, labels: dict[str, str]) -> bool:
+def _is_met(requirement: LabelSelectorRequirement, labels: dict[str, str]) -> bool:
     values = requirement.values or []
     match requirement.operator:
         case "In":
@@ -74,24 +74,24 @@ def _meets(requirement: Requirement, labels: dict[str, str]) -> bool:
 
 
 class _BudgetSpec(Wire, frozen=True, gc=False):
-    selector: Selector | None = None
+    selector: LabelSelector | None = None
 
 
-class DisruptionBudget(Wire, frozen=True, gc=False):
+class PodDisruptionBudget(Wire, frozen=True, gc=False):
     metadata: ObjectMeta = ObjectMeta()
     spec: _BudgetSpec = _BudgetSpec()
 
 
-class ScaleTarget(Wire, frozen=True, gc=False):
+class ScaleTargetRef(Wire, frozen=True, gc=False):
     kind: str = ""
     name: str = ""
 
 
 class _AutoscalerSpec(Wire, frozen=True, gc=False):
-    scale_target_ref: ScaleTarget = ScaleTarget()
+    scale_target_ref: ScaleTargetRef = ScaleTargetRef()
 
 
-class Autoscaler(Plain, frozen=True, gc=False):
+class HorizontalPodAutoscaler(MetadataOnly, frozen=True, gc=False):
     spec: _AutoscalerSpec = _AutoscalerSpec()
 
 
@@ -106,31 +106,33 @@ REMEDIATION = Kind(
 )
 CONFIG_MAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=ConfigMap)
 
-NAMESPACE = Kind(version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=Plain)
-NODE = Kind(version="v1", kind="Node", plural="nodes", namespaced=False, type=Plain)
-POD = Kind(version="v1", kind="Pod", plural="pods", type=Plain)
-SERVICE = Kind(version="v1", kind="Service", plural="services", type=Plain)
-CLAIM = Kind(version="v1", kind="PersistentVolumeClaim", plural="persistentvolumeclaims", type=Plain)
-QUOTA = Kind(version="v1", kind="ResourceQuota", plural="resourcequotas", type=Plain)
-REPLICA_SET = Kind(group="apps", version="v1", kind="ReplicaSet", plural="replicasets", type=Plain)
+NAMESPACE = Kind(version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=MetadataOnly)
+NODE = Kind(version="v1", kind="Node", plural="nodes", namespaced=False, type=MetadataOnly)
+POD = Kind(version="v1", kind="Pod", plural="pods", type=MetadataOnly)
+SERVICE = Kind(version="v1", kind="Service", plural="services", type=MetadataOnly)
+PERSISTENT_VOLUME_CLAIM = Kind(
+    version="v1", kind="PersistentVolumeClaim", plural="persistentvolumeclaims", type=MetadataOnly
+)
+RESOURCE_QUOTA = Kind(version="v1", kind="ResourceQuota", plural="resourcequotas", type=MetadataOnly)
+REPLICA_SET = Kind(group="apps", version="v1", kind="ReplicaSet", plural="replicasets", type=MetadataOnly)
 DEPLOYMENT = Kind(group="apps", version="v1", kind="Deployment", plural="deployments", type=Workload)
 STATEFUL_SET = Kind(group="apps", version="v1", kind="StatefulSet", plural="statefulsets", type=Workload)
 DAEMON_SET = Kind(group="apps", version="v1", kind="DaemonSet", plural="daemonsets", type=Workload)
-JOB = Kind(group="batch", version="v1", kind="Job", plural="jobs", type=Plain)
-CRON_JOB = Kind(group="batch", version="v1", kind="CronJob", plural="cronjobs", type=Plain)
-AUTOSCALER = Kind(
+JOB = Kind(group="batch", version="v1", kind="Job", plural="jobs", type=MetadataOnly)
+CRON_JOB = Kind(group="batch", version="v1", kind="CronJob", plural="cronjobs", type=MetadataOnly)
+HORIZONTAL_POD_AUTOSCALER = Kind(
     group="autoscaling",
     version="v2",
     kind="HorizontalPodAutoscaler",
     plural="horizontalpodautoscalers",
-    type=Autoscaler,
+    type=HorizontalPodAutoscaler,
 )
-BUDGET = Kind(
-    group="policy", version="v1", kind="PodDisruptionBudget", plural="poddisruptionbudgets", type=DisruptionBudget
+POD_DISRUPTION_BUDGET = Kind(
+    group="policy", version="v1", kind="PodDisruptionBudget", plural="poddisruptionbudgets", type=PodDisruptionBudget
 )
-INGRESS = Kind(group="networking.k8s.io", version="v1", kind="Ingress", plural="ingresses", type=Plain)
+INGRESS = Kind(group="networking.k8s.io", version="v1", kind="Ingress", plural="ingresses", type=MetadataOnly)
 NETWORK_POLICY = Kind(
-    group="networking.k8s.io", version="v1", kind="NetworkPolicy", plural="networkpolicies", type=Plain
+    group="networking.k8s.io", version="v1", kind="NetworkPolicy", plural="networkpolicies", type=MetadataOnly
 )
 
 CACHED: tuple[Kind[Any], ...] = (
@@ -138,25 +140,30 @@ CACHED: tuple[Kind[Any], ...] = (
     NODE,
     POD,
     SERVICE,
-    CLAIM,
-    QUOTA,
+    PERSISTENT_VOLUME_CLAIM,
+    RESOURCE_QUOTA,
     REPLICA_SET,
     DEPLOYMENT,
     STATEFUL_SET,
     DAEMON_SET,
     JOB,
     CRON_JOB,
-    AUTOSCALER,
-    BUDGET,
+    HORIZONTAL_POD_AUTOSCALER,
+    POD_DISRUPTION_BUDGET,
     INGRESS,
     NETWORK_POLICY,
 )
-"""Kinds of the whole cluster that are kept in memory, so that facts about them cost no request."""
+"""Kinds of the whole cluster that are cached, so that reading them costs no request."""
 
-LISTED: tuple[Kind[Any], ...] = (QUOTA, AUTOSCALER, BUDGET, NETWORK_POLICY)
-"""Kinds of which all objects of a namespace are asked for."""
+NAMESPACE_INDEXED: tuple[Kind[Any], ...] = (
+    RESOURCE_QUOTA,
+    HORIZONTAL_POD_AUTOSCALER,
+    POD_DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+)
+"""Kinds that are listed by namespace."""
 
 
-def decoded(kind: Kind[Any], manifest: dict[str, Any]) -> Any:
-    """A manifest as the narrow object of its kind. Raises msgspec.ValidationError."""
+def decode(kind: Kind[Any], manifest: dict[str, Any]) -> Any:
+    """A manifest as an object of its kind. Raises msgspec.ValidationError."""
     return msgspec.convert(manifest, type=kind.type, strict=False)

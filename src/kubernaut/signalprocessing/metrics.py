@@ -1,4 +1,4 @@
-"""The figures of signal processing; the first three have the names and labels of the Go project."""
+"""The metrics of signal processing; processing and enrichment have the names and labels of the Go project."""
 
 import time
 
@@ -8,35 +8,33 @@ from kubernaut.api.vocabulary import Phase
 
 
 class PolicyMetrics:
-    """What became of the policy's versions and answers."""
+    """Versions and decisions of the policy."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._reloads = Counter(
-            "signalprocessing_policy_reload_total", "Versions of the policy put in force.", registry=registry
-        )
+        self._reloads = Counter("signalprocessing_policy_reload_total", "Policy versions loaded.", registry=registry)
         self._errors = Counter(
-            "signalprocessing_policy_reload_errors_total", "Versions of the policy refused.", registry=registry
+            "signalprocessing_policy_reload_errors_total", "Policy versions rejected.", registry=registry
         )
         self._when = Gauge(
             "signalprocessing_policy_last_reload_timestamp_seconds",
-            "When the policy in force came into force.",
+            "When the policy in force was loaded.",
             registry=registry,
         )
         self._is_good = Gauge(
             "signalprocessing_policy_last_reload_successful",
-            "1 when the newest version of the policy is in force, 0 when it was refused.",
+            "1 when the newest policy version is in force, 0 when it was rejected.",
             registry=registry,
         )
         self._info = Gauge("signalprocessing_policy_info", "The policy in force.", ["hash"], registry=registry)
         self._fallbacks = Counter(
             "signalprocessing_policy_fallback_total",
-            "Answers of the policy that could not be used.",
+            "Policy rules that failed or had an invalid result.",
             ["rule"],
             registry=registry,
         )
         self._decisions = Histogram(
             "signalprocessing_policy_decision_duration_seconds",
-            "Time of one decision, the way to the policy's process included.",
+            "Time of one decision, the round trip to the policy process included.",
             buckets=(0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 1.0),
             registry=registry,
         )
@@ -49,8 +47,8 @@ class PolicyMetrics:
         self._info.clear()
         self._info.labels(policy_hash).set(1)
 
-    def refused(self) -> None:
-        """A version was no good; the previous one stays."""
+    def rejected(self) -> None:
+        """A version was rejected; the previous one stays in force."""
         self._errors.inc()
         self._is_good.set(0)
 
@@ -62,13 +60,12 @@ class PolicyMetrics:
 
 
 class ProcessingMetrics:
-    """What became of the signals."""
+    """Phases and status writes of signals."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.policy = PolicyMetrics(registry)
         self._total = Counter(
             "signalprocessing_processing_total",
-            "Work on signals by phase and result.",
+            "Phases of signals by result.",
             ["phase", "result"],
             registry=registry,
         )
@@ -80,7 +77,7 @@ class ProcessingMetrics:
         )
         self._enrichment_errors = Counter(
             "signalprocessing_enrichment_errors_total",
-            "Facts that could not be found.",
+            "Enrichments that were incomplete or failed.",
             ["error_type"],
             registry=registry,
         )
@@ -102,7 +99,7 @@ class ProcessingMetrics:
     def failed(self, phase: Phase) -> None:
         self._total.labels(phase.lower(), "failure").inc()
 
-    def enrichment_error(self, error_type: str) -> None:
+    def enrichment_failed(self, error_type: str) -> None:
         self._enrichment_errors.labels(error_type).inc()
 
     def wrote(self, result: str) -> None:

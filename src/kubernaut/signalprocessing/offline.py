@@ -6,18 +6,15 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 import yaml
-from prometheus_client import CollectorRegistry
 
 from kubernaut.api.signals import SignalProcessing
 from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
-from kubernaut.signalprocessing import mapping
-from kubernaut.signalprocessing.cluster import found_of
+from kubernaut.signalprocessing import environment_mapping
 from kubernaut.signalprocessing.config import OnPolicyError
-from kubernaut.signalprocessing.enrichment import Found, Reference
-from kubernaut.signalprocessing.kinds import CACHED, CONFIG_MAP, REMEDIATION, ConfigMap, decoded
-from kubernaut.signalprocessing.metrics import ProcessingMetrics
-from kubernaut.signalprocessing.phases import Decides, Phases, Surroundings
-from kubernaut.signalprocessing.signal_mode import SignalModes
+from kubernaut.signalprocessing.kinds import CACHED, CONFIG_MAP, REMEDIATION, ConfigMap, decode
+from kubernaut.signalprocessing.phases import Dependencies, Phases, Policy
+from kubernaut.signalprocessing.reader import ObjectReference, ResolvedObject, resolved
+from kubernaut.signalprocessing.signal_mode import SignalModeMapping
 
 T = TypeVar("T")
 
@@ -29,16 +26,16 @@ class ManifestError(ValueError):
 
 
 class Manifests:
-    """Objects of a folder; made by `read`. A cluster that stands still."""
+    """The objects of a folder; made by `read`."""
 
     def __init__(self) -> None:
         self._objects: dict[tuple[str, Key], tuple[Kind[Any], Any]] = {}
 
     def add(self, manifest: dict[str, Any], file: str = "") -> None:
-        """Take in one object. Raises ManifestError."""
+        """Add one object. Raises ManifestError."""
         try:
             kind = _kind_of(manifest)
-            obj = decoded(kind, manifest)
+            obj = decode(kind, manifest)
         except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
             raise ManifestError(f"{file}: not a Kubernetes object: {error}") from error
         namespace = (obj.metadata.namespace or "default") if kind.namespaced else ""
@@ -49,75 +46,75 @@ class Manifests:
     def __len__(self) -> int:
         return len(self._objects)
 
-    async def find(self, wanted: Reference) -> Found | None:
+    async def resolve(self, reference: ObjectReference) -> ResolvedObject | None:
         """The object of that kind and name, of a namespace or of none."""
-        for key in (Key(wanted.namespace, wanted.name), Key("", wanted.name)):
-            found = self._objects.get((wanted.kind, key))
-            if found and (not wanted.api_version or found[0].api_version == wanted.api_version):
-                return found_of(*found)
+        for key in (Key(reference.namespace, reference.name), Key("", reference.name)):
+            found = self._objects.get((reference.kind, key))
+            if found and (not reference.api_version or found[0].api_version == reference.api_version):
+                return resolved(*found)
         return None
 
     async def get(self, kind: Kind[T], key: Key) -> T | None:
         found = self._objects.get((kind.kind, key))
         return cast("T", found[1]) if found else None  # what is kept under a kind's name was decoded as that kind
 
-    async def members(self, kind: Kind[T], namespace: str) -> Sequence[T]:
+    async def list(self, kind: Kind[T], namespace: str) -> Sequence[T]:
         return [
             cast("T", obj)
             for (name, key), (_, obj) in self._objects.items()
             if name == kind.kind and key.namespace == namespace
         ]
 
-    def mapping(self) -> mapping.EnvironmentMapping:
+    def environment_mapping(self) -> environment_mapping.EnvironmentMapping:
         """The environment mapping, wherever in the folder its ConfigMap is."""
         for (kind, key), (_, obj) in sorted(self._objects.items(), key=lambda item: item[0]):
             if kind == CONFIG_MAP.kind and key.name == CONFIG_MAP_NAME and isinstance(obj, ConfigMap):
-                return mapping.parse((obj.data or {}).get(mapping.KEY, ""))
-        return mapping.EnvironmentMapping()
+                return environment_mapping.parse((obj.data or {}).get(environment_mapping.KEY, ""))
+        return environment_mapping.EnvironmentMapping()
 
 
 def read(folder: Path) -> Manifests:
     """Every object of every YAML and JSON file below a folder. Raises ManifestError, naming the file."""
     manifests = Manifests()
-    for path, manifest in documents(folder):
+    for path, manifest in read_manifests(folder):
         manifests.add(manifest, str(path))
     return manifests
 
 
-def documents(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def read_manifests(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every manifest below a folder with the file that it stands in. Raises ManifestError."""
     if not folder.is_dir():
         raise ManifestError(f"{folder}: not a folder")
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".yaml", ".yml", ".json") and path.is_file():
-            for manifest in _documents(path):
+            for manifest in _read_file(path):
                 yield path, manifest
 
 
 async def process(
     signal: SignalProcessing,
     manifests: Manifests,
-    policy: Decides,
+    policy: Policy,
     *,
-    modes: SignalModes | None = None,
+    modes: SignalModeMapping | None = None,
     on_policy_error: OnPolicyError = OnPolicyError.FALLBACK,
 ) -> SignalProcessing:
     """The signal with the status that the controller would have given it."""
-    environments = manifests.mapping()
-    around = Surroundings(
+    environments = manifests.environment_mapping()
+    dependencies = Dependencies(
         reader=manifests,
-        policy=lambda: policy,
-        mapping=lambda: environments,
-        modes=lambda: modes or SignalModes(),
+        policy=policy,
+        environments=lambda: environments,
+        signal_modes=lambda: modes or SignalModeMapping(),
     )
-    phases = Phases(around, ProcessingMetrics(CollectorRegistry()), on_policy_error=on_policy_error)
+    phases = Phases(dependencies, on_policy_error=on_policy_error)
     while signal.status.phase is None or not signal.status.phase.is_final:
-        outcome = await phases.advance(signal)
-        signal = msgspec.structs.replace(signal, status=outcome.status)
+        result = await phases.advance(signal)
+        signal = msgspec.structs.replace(signal, status=result.status)
     return signal
 
 
-def _documents(path: Path) -> Iterator[dict[str, Any]]:
+def _read_file(path: Path) -> Iterator[dict[str, Any]]:
     try:
         documents = list(yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -142,7 +139,7 @@ def _kind_of(manifest: dict[str, Any]) -> Kind[Any]:
     if known:
         return known
     group, _, version = api_version.rpartition("/")
-    # Nobody tells whether an unknown kind has a namespace, but its manifest does.
+    # Without discovery only the manifest tells whether an unknown kind is namespaced.
     namespaced = bool(manifest["metadata"].get("namespace"))
     return Kind(
         group=group,

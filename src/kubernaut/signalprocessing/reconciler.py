@@ -1,12 +1,12 @@
-"""Making a signal's status say what should be said about it.
+"""Making the status of a signal what it should be.
 
-One reconcile runs through as many phases as need no waiting and writes once. The trail is recorded after the write and
-derived from what the server stored, so it never tells of something that is not in the status. What an earlier process
-may have written without recording it is recorded first.
+One reconcile runs through as many phases as need no waiting and writes once. Audit events are recorded after the write
+and derived from what the server stored, so they never tell of something that is not in the status. What an earlier
+process may have written without recording it is recorded first.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
@@ -16,49 +16,47 @@ import structlog
 
 from kubernaut.api.events import AuditEvent
 from kubernaut.api.signals import SignalProcessing, SignalStatus
-from kubernaut.api.vocabulary import EventReason, Phase
+from kubernaut.api.vocabulary import Phase
 from kubernaut.audit.errors import AuditError
 from kubernaut.kube.controller import RequeueAfter, Result, TransientError
 from kubernaut.kube.errors import Conflict, NotFound
-from kubernaut.kube.objects import Key
-from kubernaut.signalprocessing import trail
-from kubernaut.signalprocessing.config import RecordedEvents
+from kubernaut.kube.objects import Key, key_of
+from kubernaut.signalprocessing import audit_events
+from kubernaut.signalprocessing.kubernetes_events import EventPublisher, KubernetesEvent
 from kubernaut.signalprocessing.metrics import ProcessingMetrics
-from kubernaut.signalprocessing.phases import RETRY, Notice, Phases
+from kubernaut.signalprocessing.phases import RETRY, PhaseResult, Phases
 
 log = structlog.get_logger("reconciler")
 
-TRIES = 5
-"""How often a write is tried when somebody else writes at the same time."""
+MAX_WRITE_ATTEMPTS = 5
+"""How often a status update is tried when another writer writes at the same time."""
+
+CONFLICT_DELAY = 0.01  # seconds
 
 
-class Signals(Protocol):
-    """The signals as they are, and the only place where they are written."""
+class SignalClient(Protocol):
+    """Reads signals, and writes their status; nothing else writes them."""
 
-    def known(self, key: Key) -> SignalProcessing | None:
-        """The newest state that was heard of."""
+    def get_cached(self, key: Key) -> SignalProcessing | None:
+        """The newest state that the cache has observed."""
         ...
 
-    async def fresh(self, key: Key) -> SignalProcessing:
+    async def get(self, key: Key) -> SignalProcessing:
         """The state at the API server. Raises NotFound."""
         ...
 
-    async def write(self, signal: SignalProcessing, change: dict[str, Any]) -> SignalProcessing:
-        """Merge a change into the status and return what the server stored.
+    async def patch_status(self, signal: SignalProcessing, patch: dict[str, Any]) -> SignalProcessing:
+        """Merge a patch into the status and return what the server stored.
 
         Raises Conflict when `signal` is not the newest state.
         """
         ...
 
 
-class Recorder(Protocol):
-    """Where audit events go; takes them without waiting."""
+class AuditRecorder(Protocol):
+    """Takes audit events without waiting."""
 
     def record(self, events: Iterable[AuditEvent]) -> None: ...
-
-
-Announce = Callable[[SignalProcessing, Notice], None]
-"""Records a Kubernetes Event, without waiting."""
 
 
 class Reconciler:
@@ -66,183 +64,168 @@ class Reconciler:
 
     def __init__(
         self,
-        signals: Signals,
+        signals: SignalClient,
         phases: Phases,
-        recorder: Recorder,
-        announce: Announce,
+        audit: AuditRecorder,
+        events: EventPublisher,
         metrics: ProcessingMetrics,
-        *,
-        events: RecordedEvents = RecordedEvents.OUTCOME,
     ) -> None:
         self._signals = signals
         self._phases = phases
-        self._recorder = recorder
-        self._announce = announce
-        self._metrics = metrics
+        self._audit = audit
         self._events = events
+        self._metrics = metrics
         self._recorded: dict[Key, tuple[str, frozenset[UUID | None]]] = {}
-        """Per signal its uid and the events that this process recorded of it."""
+        """Per signal its uid and the ids of the audit events that this process recorded of it."""
 
     async def reconcile(self, key: Key) -> Result:
         """Bring one signal as far as it gets."""
-        signal = self._signals.known(key)
+        signal = self._signals.get_cached(key)
         if signal is None:
             self._recorded.pop(key, None)
             return None
         self._record(key, signal)
         if signal.metadata.deletion_timestamp is not None:
             return None
-        if (wait := _still_waiting(signal)) is not None:
-            return RequeueAfter(wait)
-        status, notices, wait = await self._run(signal)
+        if (delay := _remaining_backoff(signal)) is not None:
+            return RequeueAfter(delay)
+        status, events, requeue_after = await self._advance(signal)
         if status == signal.status:
             return None
         stored = await self._write(key, signal, status)
         if stored is None:
-            # Somebody else moved it on; its new state will be looked at next.
-            return RequeueAfter(0.01)
+            # Another writer changed it; its new state will be reconciled next.
+            return RequeueAfter(CONFLICT_DELAY)
         self._record(key, stored)
-        self._tell(signal, stored, notices)
-        return None if wait is None else RequeueAfter(_until(stored, wait))
+        self._report(stored)
+        self._events.publish(signal.status, stored, events)
+        return None if requeue_after is None else RequeueAfter(_until_deadline(stored, requeue_after))
 
-    async def _run(self, signal: SignalProcessing) -> tuple[SignalStatus, list[Notice], float | None]:
-        """As many phases as need no waiting."""
-        notices: list[Notice] = []
+    async def _advance(self, signal: SignalProcessing) -> tuple[SignalStatus, list[KubernetesEvent], float | None]:
+        """The status after as many phases as need no waiting, the Events of all, and the delay when one must wait."""
+        events: list[KubernetesEvent] = []
         if signal.status.phase is not None and signal.status.phase.is_final:
             if signal.status.phase is Phase.FAILED and signal.status.completion_time is None:
-                return self._phases.closed(signal).status, notices, None
-            return signal.status, notices, None
+                return self._phases.complete_failure(signal).status, events, None
+            return signal.status, events, None
         while True:
-            phase = signal.status.phase or Phase.PENDING
-            began = time.perf_counter()
-            if signal.status.phase is not None:
+            phase = signal.status.phase
+            if phase is not None:
                 self._metrics.attempt(phase)
-            outcome = await self._phases.advance(signal)
-            notices += outcome.notices
-            now = outcome.status.phase
-            if outcome.wait is None and now is not Phase.FAILED and signal.status.phase is not None:
-                self._metrics.succeeded(phase, time.perf_counter() - began if phase is not Phase.PENDING else None)
-            elif now is Phase.FAILED:
-                self._metrics.failed(phase)
-            signal = msgspec.structs.replace(signal, status=outcome.status)
-            if outcome.wait is not None or (now is not None and now.is_final):
-                return outcome.status, notices, outcome.wait
+            start = time.perf_counter()
+            result = await self._phases.advance(signal)
+            self._observe(signal, result, time.perf_counter() - start)
+            events += result.events
+            signal = msgspec.structs.replace(signal, status=result.status)
+            if result.requeue_after is not None or (signal.status.phase and signal.status.phase.is_final):
+                return result.status, events, result.requeue_after
+
+    def _observe(self, signal: SignalProcessing, result: PhaseResult, seconds: float) -> None:
+        """Count and log what one phase came to."""
+        phase = signal.status.phase
+        if result.enrichment_error:
+            self._metrics.enrichment_failed(result.enrichment_error)
+        if result.requeue_after is not None or result.status.phase is Phase.FAILED:
+            self._metrics.failed(phase or Phase.PENDING)
+        elif phase is not None:
+            self._metrics.succeeded(phase, seconds if phase is not Phase.PENDING else None)
+        for warning in result.warnings:
+            log.warning("custom label rejected or truncated", signal=str(key_of(signal)), reason=warning)
 
     async def _write(self, key: Key, signal: SignalProcessing, status: SignalStatus) -> SignalProcessing | None:
         """The stored object; None when the signal is gone or its status is no longer the one we started from."""
         current = signal
-        for _ in range(TRIES):
+        for _ in range(MAX_WRITE_ATTEMPTS):
             try:
-                stored = await self._signals.write(current, change_of(current.status, status))
+                stored = await self._signals.patch_status(current, merge_patch(current.status, status))
             except NotFound:
                 return None
             except Conflict:
                 self._metrics.wrote("conflict")
                 try:
-                    current = await self._signals.fresh(key)
+                    current = await self._signals.get(key)
                 except NotFound:
                     return None
-                # What we found out holds for the status it was found out from, and for no other.
+                # The new status was derived from the old one, and holds for no other.
                 if current.metadata.uid != signal.metadata.uid or current.status != signal.status:
-                    log.info("signal was moved on by somebody else", signal=str(key), phase=current.status.phase)
+                    log.info("status changed by another writer", signal=str(key), phase=current.status.phase)
                     return None
                 continue
             self._metrics.wrote("success")
             return stored
-        raise Conflict(f"{key}: somebody else writes all the time")
+        raise Conflict(f"{key}: status update still conflicts after {MAX_WRITE_ATTEMPTS} attempts")
 
     def _record(self, key: Key, signal: SignalProcessing) -> None:
-        """Hand on what was not handed on yet; the first time after a start that is everything."""
-        events = trail.events_of(signal)
+        """Record the audit events that this process has not recorded yet; after a start that is all of them."""
+        events = audit_events.events_of(signal)
         uid, recorded = self._recorded.get(key, ("", frozenset()))
         if uid != signal.metadata.uid:
             recorded = frozenset()
         if not events or events[-1].event_id in recorded:
             return
         try:
-            self._recorder.record([event for event in events if event.event_id not in recorded])
+            self._audit.record([event for event in events if event.event_id not in recorded])
         except AuditError as error:  # the spool is full, or its disk is; the events are derived again
             raise TransientError(str(error)) from error
-        # After the last event of a signal none follows, so that one id says it all.
+        # No event follows the last one of a final signal, so that its id stands for all.
         keep = events[-1:] if signal.status.completion_time else events
         self._recorded[key] = (signal.metadata.uid, frozenset(event.event_id for event in keep))
 
-    def _tell(self, before: SignalProcessing, after: SignalProcessing, notices: list[Notice]) -> None:
-        status = after.status
+    def _report(self, signal: SignalProcessing) -> None:
+        """Log the status that was written, and count the signal when it is final."""
+        status = signal.status
+        is_final = status.phase is not None and status.phase.is_final
         log.info(
-            "signal was processed" if status.phase and status.phase.is_final else "signal waits",
-            signal=f"{after.metadata.namespace}/{after.metadata.name}",
+            "signal processed" if is_final else "signal retry scheduled",
+            signal=str(key_of(signal)),
             phase=status.phase,
             degraded=bool(status.kubernetes_context and status.kubernetes_context.degraded_mode),
             policy=status.signal_classification and status.signal_classification.policy_hash[:12],
         )
         if status.completion_time and status.start_time:
-            took = (status.completion_time - status.start_time).total_seconds()
+            seconds = (status.completion_time - status.start_time).total_seconds()
             if status.phase is Phase.COMPLETED:
-                self._metrics.succeeded(Phase.COMPLETED, took)
+                self._metrics.succeeded(Phase.COMPLETED, seconds)
             else:
                 self._metrics.failed(Phase.COMPLETED)
-        if self._events is RecordedEvents.ALL:
-            for notice in _transitions(before.status, status):
-                self._announce(after, notice)
-        for notice in notices:
-            outcome = notice.is_warning or notice.reason is EventReason.SIGNAL_PROCESSED
-            if outcome or self._events is RecordedEvents.ALL:
-                self._announce(after, notice)
 
 
-def change_of(before: SignalStatus, after: SignalStatus) -> dict[str, Any]:
+def merge_patch(before: SignalStatus, after: SignalStatus) -> dict[str, Any]:
     """The merge patch that makes one status of the other; what the new one no longer has becomes null."""
-    return _difference(msgspec.to_builtins(before), _encoded(after))
-
-
-def _encoded(status: SignalStatus) -> dict[str, Any]:
-    content: dict[str, Any] = msgspec.to_builtins(status)
-    return content
+    return _difference(msgspec.to_builtins(before), msgspec.to_builtins(after))
 
 
 def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    change: dict[str, Any] = {key: None for key in before if key not in after}
+    patch: dict[str, Any] = {key: None for key in before if key not in after}
     for key, value in after.items():
         old = before.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
             if inner := _difference(old, value):
-                change[key] = inner
+                patch[key] = inner
         elif value != old:
-            change[key] = value
-    return change
+            patch[key] = value
+    return patch
 
 
-def _still_waiting(signal: SignalProcessing) -> float | None:
-    """Seconds until a failed phase may be tried again; a write of our own wakes us earlier."""
+def _remaining_backoff(signal: SignalProcessing) -> float | None:
+    """Seconds until a failed phase may be retried; our own write triggers a reconcile earlier than that."""
     failure = signal.status.failure_info
     if signal.status.phase is None or signal.status.phase.is_final:
         return None
     if failure is None or not failure.consecutive_failures or failure.last_failure_time is None:
         return None
     due = failure.last_failure_time + timedelta(seconds=RETRY.delay(failure.consecutive_failures))
-    wait = (due - datetime.now(UTC)).total_seconds()
-    return _until(signal, wait) if wait > 0 and not _is_expired(signal) else None
+    delay = (due - datetime.now(UTC)).total_seconds()
+    return _until_deadline(signal, delay) if delay > 0 and not _is_expired(signal) else None
 
 
 def _is_expired(signal: SignalProcessing) -> bool:
     return signal.spec.times_out_at is not None and signal.spec.times_out_at < datetime.now(UTC)
 
 
-def _until(signal: SignalProcessing, wait: float) -> float:
-    """The wait, cut off just after the deadline."""
+def _until_deadline(signal: SignalProcessing, delay: float) -> float:
+    """The delay, or less when the signal's deadline comes first."""
     if signal.spec.times_out_at is None:
-        return wait
-    left = (signal.spec.times_out_at - datetime.now(UTC)).total_seconds() + 0.005
-    return max(0.0, min(wait, left))
-
-
-def _transitions(before: SignalStatus, after: SignalStatus) -> list[Notice]:
-    """One notice per move between named phases, as far as it succeeded."""
-    way = trail.entered(after)
-    start = way.index(before.phase) if before.phase in way else 0
-    return [
-        Notice(reason=EventReason.PHASE_TRANSITION, message=f"Phase transition: {old} → {new}")
-        for old, new in zip(way[start:], way[start + 1 :], strict=False)
-        if new is not Phase.FAILED
-    ]
+        return delay
+    remaining = (signal.spec.times_out_at - datetime.now(UTC)).total_seconds() + 0.005
+    return max(0.0, min(delay, remaining))

@@ -1,13 +1,13 @@
-"""What looks like a secret never reaches status, logs, events or the trail."""
+"""What looks like a secret never reaches status, logs, Kubernetes Events or the audit trail."""
 
 import re
 from collections.abc import Mapping
 
 REDACTED = "[REDACTED]"
-LONGEST = 2048
-"""Characters of an annotation; longer ones are somebody's data, no facts about the object, and are left out."""
+MAX_ANNOTATION_CHARS = 2048
+"""Longer annotations hold somebody's data, not facts about the object, and are left out."""
 
-DROPPED = frozenset(
+DROPPED_ANNOTATIONS = frozenset(
     {
         "kubectl.kubernetes.io/last-applied-configuration",
         "control-plane.alpha.kubernetes.io/leader",
@@ -39,23 +39,27 @@ _ASSIGNED = re.compile(
 )
 
 
-def text(value: str) -> str:
+def redact(value: str) -> str:
     """The text with everything replaced that looks like a secret; names stay."""
     value = _SECRET_TEXT.sub(REDACTED, value)
     return _ASSIGNED.sub(lambda found: (found["name"] or found["scheme"]) + REDACTED, value)
 
 
-def labels(values: Mapping[str, str]) -> dict[str, str]:
+def redact_labels(values: Mapping[str, str]) -> dict[str, str]:
     """Labels as they may be stored."""
     return {key: _value(key, value) for key, value in values.items()}
 
 
-def annotations(values: Mapping[str, str]) -> dict[str, str]:
+def redact_annotations(values: Mapping[str, str]) -> dict[str, str]:
     """Annotations as they may be stored."""
-    return {key: _value(key, value) for key, value in values.items() if key not in DROPPED and len(value) <= LONGEST}
+    return {
+        key: _value(key, value)
+        for key, value in values.items()
+        if key not in DROPPED_ANNOTATIONS and len(value) <= MAX_ANNOTATION_CHARS
+    }
 
 
 def _value(key: str, value: str) -> str:
     if value.lower() in _HARMLESS or key.startswith("kubernaut.ai/"):
         return value
-    return REDACTED if _SECRET_NAME.search(key) else text(value)
+    return REDACTED if _SECRET_NAME.search(key) else redact(value)

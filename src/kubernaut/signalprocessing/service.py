@@ -1,7 +1,7 @@
 """The controller as a service: what it opens, in order.
 
-The trail comes first, because nothing may be decided that cannot be recorded; then the policy, without which nothing
-can be decided; then the caches. No worker starts before every cache is filled.
+The audit store comes first, because nothing may be decided that cannot be recorded; then the policy, without which
+nothing can be decided; then the caches. No worker starts before every cache has synced.
 """
 
 import asyncio
@@ -12,10 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import structlog
 from prometheus_client import CollectorRegistry
-from starlette.applications import Starlette
 
 from kubernaut.api.signals import SignalProcessing
 from kubernaut.audit.config import AuditConfig, SpoolConfig
@@ -28,31 +26,34 @@ from kubernaut.kube.informer import Informer, InformerConfig, open_informers
 from kubernaut.kube.metrics import KubeMetrics
 from kubernaut.kube.objects import Key
 from kubernaut.kube.queue import WorkQueue
-from kubernaut.ops.health import Health
-from kubernaut.ops.http.server import Listen, Server, open_server
+from kubernaut.ops.http.server import Server
 from kubernaut.ops.metrics import new_registry
 from kubernaut.ops.shutdown import stop_requested
-from kubernaut.signalprocessing.cluster import ClusterReader, open_cluster
-from kubernaut.signalprocessing.config import SignalProcessingConfig, listen
+from kubernaut.ops.tasks import background
+from kubernaut.signalprocessing.audit_events import ACTOR
+from kubernaut.signalprocessing.cluster import open_cluster_reader
+from kubernaut.signalprocessing.config import SignalProcessingConfig
+from kubernaut.signalprocessing.environment_mapping import WatchedEnvironmentMapping
 from kubernaut.signalprocessing.kinds import CONFIG_MAP, SIGNAL, ConfigMap
-from kubernaut.signalprocessing.mapping import WatchedMapping
-from kubernaut.signalprocessing.metrics import ProcessingMetrics
-from kubernaut.signalprocessing.phases import Notice, Phases, Surroundings
-from kubernaut.signalprocessing.policy.live import LivePolicy, changes_in, open_live_policy
+from kubernaut.signalprocessing.kubernetes_events import EventPublisher, KubernetesEvent, Record
+from kubernaut.signalprocessing.metrics import PolicyMetrics, ProcessingMetrics
+from kubernaut.signalprocessing.phases import Dependencies, Phases
+from kubernaut.signalprocessing.policy.live import LivePolicy, open_live_policy
+from kubernaut.signalprocessing.readiness import open_health_server, open_readiness_probe
 from kubernaut.signalprocessing.reconciler import Reconciler
-from kubernaut.signalprocessing.signal_mode import WatchedModes
-from kubernaut.signalprocessing.trail import ACTOR
+from kubernaut.signalprocessing.signal_client import CachedSignalClient
+from kubernaut.signalprocessing.signal_mode import open_signal_modes
 
 log = structlog.get_logger("signalprocessing")
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-DRAIN = 5.0
-"""Seconds that signals being worked on get to end at shutdown."""
+DRAIN_TIMEOUT = 5.0
+"""Seconds for the signals in progress at shutdown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A controller that runs."""
+    """A running controller."""
 
     health: Server
     """Where `/healthz`, `/readyz` and `/metrics` are served."""
@@ -72,7 +73,7 @@ async def run(config: SignalProcessingConfig) -> None:
     with stop_requested() as stop:
         async with open_service(config):
             await stop.wait()
-            log.info("stopping")
+            log.info("controller stopping")
 
 
 @asynccontextmanager
@@ -87,26 +88,30 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         store = await enter(open_audit(_audit(config), "signalprocessing", registry))
-        policy = await enter(open_live_policy(config.classifier, metrics.policy))
-        modes = await enter(_open_modes(config.classifier.signal_modes))
+        policy = await enter(open_live_policy(config.classifier, PolicyMetrics(registry)))
+        signal_modes = await enter(open_signal_modes(config.classifier.signal_modes))
         client = await enter(open_client(ClientConfig(kubeconfig=config.kubeconfig, field_manager=ACTOR)))
         namespace = _namespace(config, client)
         signals = Informer(client, SIGNAL, InformerConfig(options=ListOptions(namespace=namespace)))
-        mapping, mappings = _mapping(client, namespace, config.classifier.environment_config_map)
+        environments, config_map = _environment_mapping(client, namespace, config.classifier.environment_config_map)
         recorder = await enter(open_recorder(client, RecorderConfig(component=ACTOR), kube_metrics))
-        gate = await enter(_open_gate(config.datastorage.health_url or f"{config.datastorage.url}/readyz"))
-        caches: list[Informer[Any]] = [signals, mappings]
-        server = await enter(_open_health(config, registry, caches, gate))
-        reader = await enter(open_cluster(client, namespace, config.enrichment.cache_ttl))
+        probe = await enter(open_readiness_probe(config.datastorage.health_url or f"{config.datastorage.url}/readyz"))
+        caches: list[Informer[Any]] = [signals, config_map]
+        server = await enter(open_health_server(config.controller, registry, caches, probe))
+        reader = await enter(open_cluster_reader(client, namespace, config.enrichment.cache_ttl))
         caches += reader.caches
-        phases = _phases(config, reader, policy, mapping, modes, metrics)
+        dependencies = Dependencies(
+            reader=reader,
+            policy=policy,
+            environments=lambda: environments.current,
+            signal_modes=lambda: signal_modes.current,
+        )
         reconciler = Reconciler(
-            _ClusterSignals(client, signals),
-            phases,
+            CachedSignalClient(client, signals),
+            _phases(config, dependencies),
             store,
-            _announcer(recorder),
+            EventPublisher(_record_with(recorder), config.controller.events),
             metrics,
-            events=config.controller.events,
         )
         queue = WorkQueue[Key]("signals", metrics=kube_metrics)
         signals.add_event_handler(enqueue(queue))
@@ -117,168 +122,48 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
             caches=caches,
             metrics=kube_metrics,
         )
-        await enter(open_informers(signals, mappings))
-        await enter(_running(controller, queue))
-        log.info("controller runs", namespace=namespace, workers=config.controller.workers, health=server.url)
+        await enter(open_informers(signals, config_map))
+        await enter(_run_until_drained(controller, queue))
+        log.info("controller started", namespace=namespace, workers=config.controller.workers, health=server.url)
         yield Service(
             health=server, namespace=namespace, policy=policy, controller=controller, store=store, registry=registry
         )
 
 
-class _ClusterSignals:
-    """The signals of one namespace."""
-
-    def __init__(self, client: Client, cache: Informer[SignalProcessing]) -> None:
-        self._client = client
-        self._cache = cache
-
-    def known(self, key: Key) -> SignalProcessing | None:
-        return self._cache.get(key)
-
-    async def fresh(self, key: Key) -> SignalProcessing:
-        signal = await self._client.get(SIGNAL, key)
-        self._cache.observe(signal)
-        return signal
-
-    async def write(self, signal: SignalProcessing, change: dict[str, Any]) -> SignalProcessing:
-        stored = await self._client.patch_status(SIGNAL, signal, change)
-        # The next reconcile must not start from the state before this write.
-        self._cache.observe(stored)
-        return stored
-
-
-class Gate:
-    """Whether DataStorage answers, as a background probe last saw it."""
-
-    def __init__(self) -> None:
-        self.reason: str | None = "datastorage_not_probed"
-
-    async def check(self) -> str | None:
-        return self.reason
-
-    async def probe(self, http: httpx2.AsyncClient, url: str) -> None:
-        """Ask every few seconds, for ever."""
-        while True:
-            try:
-                response = await http.get(url)
-                self.reason = None if response.is_success else f"datastorage_answers_{response.status_code}"
-            except httpx2.TransportError:
-                self.reason = "datastorage_unreachable"
-            await asyncio.sleep(1.0 if self.reason else 5.0)
-
-
 @asynccontextmanager
-async def _open_gate(url: str) -> AsyncIterator[Gate]:
-    gate = Gate()
-    async with httpx2.AsyncClient(timeout=10.0) as http, asyncio.TaskGroup() as tasks:
-        probing = tasks.create_task(gate.probe(http, url), name="datastorage-gate")
-        try:
-            yield gate
-        finally:
-            probing.cancel()
-
-
-@asynccontextmanager
-async def _open_health(
-    config: SignalProcessingConfig, registry: CollectorRegistry, caches: list[Informer[Any]], gate: Gate
-) -> AsyncIterator[Server]:
-    async def filled() -> str | None:
-        return None if all(cache.synced.is_set() for cache in caches) else "caches_not_synced"
-
-    health = Health({"caches": filled, "datastorage": gate.check})
-    probe = listen(config.controller.health_probe_addr, config.controller.port_file)
-    figures = listen(config.controller.metrics_addr)
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(_serve(health, registry, probe))
-        if _is_separate(figures, probe):
-            await stack.enter_async_context(_serve(health, registry, figures))
-        try:
-            yield server
-        finally:
-            health.is_stopping = True
-
-
-def _is_separate(figures: Listen, probe: Listen) -> bool:
-    # On port 0 both would be random; one of them is enough then.
-    return figures.port != 0 and (figures.host, figures.port) != (probe.host, probe.port)
-
-
-@asynccontextmanager
-async def _serve(health: Health, registry: CollectorRegistry, where: Listen) -> AsyncIterator[Server]:
-    async with open_server(Starlette(routes=health.routes(registry)), where, shutdown_timeout=2.0) as server:
-        yield server
-
-
-@asynccontextmanager
-async def _open_modes(path: Path | None) -> AsyncIterator[WatchedModes]:
-    modes = WatchedModes(path)
-    await asyncio.to_thread(modes.reload)
-
-    async def follow() -> None:
-        while path is not None:
-            try:
-                async for _ in changes_in(path.parent, every=30.0):
-                    await asyncio.to_thread(modes.reload)
-            except OSError as error:  # there is no such directory, and there may be one later
-                log.debug("signal modes cannot be watched", error=str(error))
-            await asyncio.sleep(30.0)
-
-    async with asyncio.TaskGroup() as tasks:
-        follower = tasks.create_task(follow(), name="signal-modes")
-        try:
-            yield modes
-        finally:
-            follower.cancel()
-
-
-@asynccontextmanager
-async def _running(controller: Controller[Key], queue: WorkQueue[Key]) -> AsyncIterator[None]:
-    async with asyncio.TaskGroup() as tasks:
-        working = tasks.create_task(controller.run(), name="controller")
+async def _run_until_drained(controller: Controller[Key], queue: WorkQueue[Key]) -> AsyncIterator[None]:
+    async with background(controller.run(), name="controller") as running:
         try:
             yield
         finally:
             queue.shutdown()
             if controller.started.is_set():
-                await asyncio.wait([working], timeout=DRAIN)
-            working.cancel()
+                await asyncio.wait([running], timeout=DRAIN_TIMEOUT)
 
 
-def _phases(
-    config: SignalProcessingConfig,
-    reader: ClusterReader,
-    policy: LivePolicy,
-    mapping: WatchedMapping,
-    modes: WatchedModes,
-    metrics: ProcessingMetrics,
-) -> Phases:
-    around = Surroundings(
-        reader=reader,
-        policy=lambda: policy.current,
-        mapping=lambda: mapping.current,
-        modes=lambda: modes.current,
-    )
+def _phases(config: SignalProcessingConfig, dependencies: Dependencies) -> Phases:
     return Phases(
-        around,
-        metrics,
+        dependencies,
         enrichment_timeout=config.enrichment.timeout,
         on_policy_error=config.classifier.on_policy_error,
     )
 
 
-def _mapping(client: Client, namespace: str, name: str) -> tuple[WatchedMapping, Informer[ConfigMap]]:
-    mapping = WatchedMapping()
-    only = ListOptions(namespace=namespace, field_selector=f"metadata.name={name}")
-    cache = Informer(client, CONFIG_MAP, InformerConfig(options=only))
-    cache.add_event_handler(mapping.changed)
-    return mapping, cache
+def _environment_mapping(
+    client: Client, namespace: str, name: str
+) -> tuple[WatchedEnvironmentMapping, Informer[ConfigMap]]:
+    mapping = WatchedEnvironmentMapping()
+    selection = ListOptions(namespace=namespace, field_selector=f"metadata.name={name}")
+    config_map = Informer(client, CONFIG_MAP, InformerConfig(options=selection))
+    config_map.add_event_handler(mapping.on_change)
+    return mapping, config_map
 
 
-def _announcer(recorder: EventRecorder) -> Any:
-    def announce(signal: SignalProcessing, notice: Notice) -> None:
-        recorder.record(SIGNAL, signal, notice.reason, notice.message, warning=notice.is_warning)
+def _record_with(recorder: EventRecorder) -> Record:
+    def record(signal: SignalProcessing, event: KubernetesEvent) -> None:
+        recorder.record(SIGNAL, signal, event.reason, event.message, warning=event.is_warning)
 
-    return announce
+    return record
 
 
 def _namespace(config: SignalProcessingConfig, client: Client) -> str:
@@ -296,5 +181,5 @@ def _audit(config: SignalProcessingConfig) -> AuditConfig:
         client=replace(StoreConfig(), url=store.url, timeout=store.timeout),
         batch_size=store.buffer.batch_size,
         flush_interval=store.buffer.flush_interval,
-        drain_timeout=store.drain_for,
+        drain_timeout=store.drain_timeout,
     )

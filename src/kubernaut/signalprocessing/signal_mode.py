@@ -1,9 +1,12 @@
 """Proactive signals: names that predict something, and the name of what they predict.
 
 The file is YAML with one key, `proactive_signal_mappings`, a map of predicted name to base name. It is read again when
-it changes; a file that cannot be used is reported and the previous one stays.
+it changes; an invalid file is reported and the previous mapping stays.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -12,21 +15,24 @@ import structlog
 import yaml
 
 from kubernaut.api.vocabulary import SignalMode
+from kubernaut.ops.tasks import background
 from kubernaut.signalprocessing import default_policy
+from kubernaut.signalprocessing.directory_watch import watch_directory
 
 log = structlog.get_logger("signal-mode")
 
+WATCH_INTERVAL = 30.0  # seconds
 KEY = "proactive_signal_mappings"
 FILE = "proactive-signal-mappings.yaml"
 
 
-class ModesInvalid(ValueError):
-    """The file of signal modes cannot be used."""
+class InvalidMapping(ValueError):
+    """The file of the signal mode mapping is invalid."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mode:
-    """How a signal is to be read."""
+class ResolvedMode:
+    """The mode of one signal."""
 
     mode: SignalMode
     name: str
@@ -36,44 +42,44 @@ class Mode:
 
 
 @dataclass(frozen=True)
-class SignalModes:
+class SignalModeMapping:
     """Predicted names and their base names."""
 
     base_names: dict[str, str] = field(default_factory=dict)
 
-    def mode_of(self, name: str) -> Mode:
+    def mode_of(self, name: str) -> ResolvedMode:
         """Exact and case-sensitive; every other name is reactive and stays as it is."""
         base = self.base_names.get(name)
         if base is None:
-            return Mode(mode=SignalMode.REACTIVE, name=name)
-        return Mode(mode=SignalMode.PROACTIVE, name=base, source_name=name)
+            return ResolvedMode(mode=SignalMode.REACTIVE, name=name)
+        return ResolvedMode(mode=SignalMode.PROACTIVE, name=base, source_name=name)
 
 
-def builtin() -> SignalModes:
+def builtin() -> SignalModeMapping:
     """The mapping that comes with the package."""
     return parse((resources.files(default_policy) / FILE).read_text())
 
 
-def parse(text: str) -> SignalModes:
-    """Raises ModesInvalid."""
+def parse(text: str) -> SignalModeMapping:
+    """Raises InvalidMapping."""
     try:
         content = yaml.load(text, Loader=yaml.CSafeLoader) or {}
     except yaml.YAMLError as error:
-        raise ModesInvalid(f"not YAML: {error}") from error
+        raise InvalidMapping(f"not YAML: {error}") from error
     names = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(names, dict):
-        raise ModesInvalid(f"a map under {KEY!r} is expected")
+        raise InvalidMapping(f"a map under {KEY!r} is expected")
     wrong = [name for name, base in names.items() if not isinstance(name, str) or not isinstance(base, str) or not base]
     if wrong:
-        raise ModesInvalid(f"{wrong[0]!r} is not mapped to a name")
-    return SignalModes(dict(names))
+        raise InvalidMapping(f"{wrong[0]!r} is not mapped to a name")
+    return SignalModeMapping(dict(names))
 
 
-class WatchedModes:
-    """The signal modes of a file as it is now."""
+class WatchedSignalModes:
+    """The signal mode mapping of a file as it is now."""
 
     def __init__(self, path: Path | None) -> None:
-        self.current = SignalModes()
+        self.current = SignalModeMapping()
         self._path = path
         self._text: str | None = None
 
@@ -85,14 +91,33 @@ class WatchedModes:
             text = self._path.read_text()
         except OSError as error:
             if self._text is not None or self.current.base_names:
-                log.info("signal modes cannot be read, keeping what was read last", error=str(error))
+                log.info("signal mode mapping unreadable, keeping the previous one", error=str(error))
             return
         if text == self._text:
             return
         self._text = text
         try:
             self.current = parse(text)
-        except ModesInvalid as error:
-            log.error("signal modes were refused, keeping the previous ones", error=str(error))
+        except InvalidMapping as error:
+            log.error("signal mode mapping rejected, keeping the previous one", error=str(error))
         else:
-            log.info("signal modes are in force", names=len(self.current.base_names))
+            log.info("signal mode mapping loaded", names=len(self.current.base_names))
+
+    async def follow(self) -> None:
+        """Read the file again whenever its directory changes, until cancelled."""
+        while self._path is not None:
+            try:
+                async for _ in watch_directory(self._path.parent, interval=WATCH_INTERVAL):
+                    await asyncio.to_thread(self.reload)
+            except OSError as error:  # there is no such directory, and there may be one later
+                log.debug("signal mode directory watch failed, retrying", error=str(error))
+            await asyncio.sleep(WATCH_INTERVAL)
+
+
+@asynccontextmanager
+async def open_signal_modes(path: Path | None) -> AsyncIterator[WatchedSignalModes]:
+    """The signal mode mapping of a file, reloaded while the block runs."""
+    modes = WatchedSignalModes(path)
+    await asyncio.to_thread(modes.reload)
+    async with background(modes.follow(), name="signal-modes"):
+        yield modes

@@ -159,7 +159,7 @@ def configured(cluster: Cluster, store: Store, tmp_path: Path) -> Configured:
                 **controller,
             ),
             classifier=ClassifierConfig(**({"policy_dir": None, "signal_modes": None} | classifier)),
-            datastorage=replace(DataStorageConfig(), url=store.url, spool_dir=tmp_path / spool, drain_for=5.0),
+            datastorage=replace(DataStorageConfig(), url=store.url, spool_dir=tmp_path / spool, drain_timeout=5.0),
         )
 
     return make

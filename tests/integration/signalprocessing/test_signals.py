@@ -1,4 +1,4 @@
-"""A signal from creation to its verified trail."""
+"""A signal from creation to its verified audit trail."""
 
 import asyncio
 from typing import Any

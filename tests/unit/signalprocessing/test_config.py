@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from kubernaut.ops.settings import SettingsError, load
-from kubernaut.signalprocessing.config import OnPolicyError, SignalProcessingConfig, listen
+from kubernaut.signalprocessing.config import OnPolicyError, SignalProcessingConfig, listen_address
 
 OF_THE_GO_PROJECT = """
 controller: {metricsAddr: ":9090", healthProbeAddr: ":8081", leaderElection: false,
@@ -69,10 +69,10 @@ def test_bad_value_or_key_is_named(text: str, key: str):
     ],
 )
 def test_addresses_are_written_as_in_go(address: str, where: tuple[str, Any]):
-    assert (listen(address).host, listen(address).port) == where
+    assert (listen_address(address).host, listen_address(address).port) == where
 
 
 @pytest.mark.parametrize("address", ["", "9090x", "host:", ":70000"])
 def test_address_without_a_port_is_refused(address: str):
     with pytest.raises(SettingsError, match="an address such as"):
-        listen(address)
+        listen_address(address)

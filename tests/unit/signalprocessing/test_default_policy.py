@@ -6,21 +6,22 @@ import pytest
 
 from kubernaut.api.signals import ClusterContext, KubernetesContext, WorkloadContext
 from kubernaut.api.vocabulary import Environment
-from kubernaut.signalprocessing.policy.facts import Facts
-from kubernaut.signalprocessing.policy.live import Limits, Policy, open_policy
+from kubernaut.signalprocessing.policy.input import PolicyInput
+from kubernaut.signalprocessing.policy.live import PolicyVersion, open_policy
+from kubernaut.signalprocessing.policy.process import Limits
 from kubernaut.signalprocessing.policy.sources import builtin
 from support.signals import a_context, a_signal
 
 
 @pytest.fixture(params=["regorus", "regopy"])
-async def policy(request: pytest.FixtureRequest) -> AsyncIterator[Policy]:
+async def policy(request: pytest.FixtureRequest) -> AsyncIterator[PolicyVersion]:
     """The built-in policy in the engine we use, and in the fallback."""
-    async with open_policy(builtin(), Limits(seconds=5.0, deadline=25.0), request.param) as opened:
+    async with open_policy(builtin(), Limits(evaluation_timeout=5.0, deadline=25.0), request.param) as opened:
         yield opened
 
 
-def facts(severity: str = "critical", environment: str = "production", **more) -> Facts:
-    return Facts(signal=a_signal(severity).spec.signal, context=a_context(environment), **more)
+def an_input(severity: str = "critical", environment: str = "production", **more) -> PolicyInput:
+    return PolicyInput(signal=a_signal(severity).spec.signal, context=a_context(environment), **more)
 
 
 SEVERITIES = {
@@ -32,9 +33,9 @@ SEVERITIES = {
 }
 
 
-async def test_words_of_senders_in_any_case_become_ours(policy: Policy):
+async def test_words_of_senders_in_any_case_become_ours(policy: PolicyVersion):
     found = {
-        word: (await policy.decide(facts(word))).severity for words in SEVERITIES.values() for word in words.split()
+        word: (await policy.decide(an_input(word))).severity for words in SEVERITIES.values() for word in words.split()
     }
 
     assert found == {word: severity for severity, words in SEVERITIES.items() for word in words.split()}
@@ -50,12 +51,12 @@ test        P2       P3   P3      P3   P3
 """
 
 
-async def test_priority_follows_environment_and_severity(policy: Policy):
+async def test_priority_follows_environment_and_severity(policy: PolicyVersion):
     header, *rows = [line.split() for line in PRIORITIES.strip().splitlines()]
 
     found = []
     for environment, *_ in rows:
-        answers = [await policy.decide(facts(severity, environment.strip("-"))) for severity in header]
+        answers = [await policy.decide(an_input(severity, environment.strip("-"))) for severity in header]
         found.append([environment, *(answer.priority.value for answer in answers)])
 
     assert found == rows
@@ -71,43 +72,45 @@ async def test_priority_follows_environment_and_severity(policy: Policy):
         ("", Environment.UNKNOWN, "default"),
     ],
 )
-async def test_environment_comes_from_the_namespace_label(policy: Policy, label, environment, source):
-    decision = await policy.decide(facts(environment=label))
+async def test_environment_comes_from_the_namespace_label(policy: PolicyVersion, label, environment, source):
+    decision = await policy.decide(an_input(environment=label))
 
     assert (decision.environment, decision.environment_source) == (environment, source)
     assert decision.failures == ()
 
 
-async def test_labels_of_the_signal_decide_nothing(policy: Policy):
+async def test_labels_of_the_signal_decide_nothing(policy: PolicyVersion):
     signal = a_signal("info", labels={"kubernaut.ai/environment": "production", "kubernaut.ai/team": "mine"})
 
-    decision = await policy.decide(Facts(signal=signal.spec.signal, context=a_context("staging")))
+    decision = await policy.decide(PolicyInput(signal=signal.spec.signal, context=a_context("staging")))
 
     assert decision.environment is Environment.STAGING
     assert decision.custom_labels == {}
 
 
-async def test_team_labels_are_handed_on_and_the_namespace_goes_first(policy: Policy):
+async def test_team_labels_are_handed_on_and_the_namespace_goes_first(policy: PolicyVersion):
     workload = WorkloadContext(
         kind="Pod", name="x", labels={"kubernaut.ai/team": "theirs", "kubernaut.ai/region": "eu"}
     )
     namespace = a_context(labels={"kubernaut.ai/team": "payments"}).namespace
     context = KubernetesContext(namespace=namespace, workload=workload)
 
-    decision = await policy.decide(Facts(signal=a_signal().spec.signal, context=context))
+    decision = await policy.decide(PolicyInput(signal=a_signal().spec.signal, context=context))
 
     assert decision.custom_labels == {"team": ["payments"], "region": ["eu"]}
 
 
-async def test_cluster_is_classified_by_its_registry_label(policy: Policy):
+async def test_cluster_is_classified_by_its_registry_label(policy: PolicyVersion):
     context = KubernetesContext(cluster=ClusterContext(labels={"environment": "edge"}))
 
-    decision = await policy.decide(Facts(signal=a_signal().spec.signal, context=context))
+    decision = await policy.decide(PolicyInput(signal=a_signal().spec.signal, context=context))
 
     assert decision.cluster == "edge"
 
 
-async def test_target_without_any_context_is_decided_all_the_same(policy: Policy):
-    decision = await policy.decide(Facts(signal=a_signal().spec.signal, context=KubernetesContext(degraded_mode=True)))
+async def test_target_without_any_context_is_decided_all_the_same(policy: PolicyVersion):
+    decision = await policy.decide(
+        PolicyInput(signal=a_signal().spec.signal, context=KubernetesContext(degraded_mode=True))
+    )
 
     assert (decision.environment, decision.priority, decision.failures) == (Environment.UNKNOWN, "P1", ())

@@ -1,4 +1,4 @@
-"""Facts about targets of every kind, and what becomes of facts that cannot be had."""
+"""Facts about targets of every kind, and what happens when some cannot be read."""
 
 from typing import Any
 
@@ -10,9 +10,16 @@ from kubernaut.api.vocabulary import TargetType
 from kubernaut.kube.errors import ApiServerUnreachable, Forbidden
 from kubernaut.kube.objects import Kind
 from kubernaut.signalprocessing import enrichment
-from kubernaut.signalprocessing.enrichment import Found, Reference
-from kubernaut.signalprocessing.kinds import AUTOSCALER, BUDGET, QUOTA, Requirement, Selector
+from kubernaut.signalprocessing.enrichment import DegradedReason, EnrichmentError
+from kubernaut.signalprocessing.kinds import (
+    HORIZONTAL_POD_AUTOSCALER,
+    POD_DISRUPTION_BUDGET,
+    RESOURCE_QUOTA,
+    LabelSelector,
+    LabelSelectorRequirement,
+)
 from kubernaut.signalprocessing.offline import Manifests
+from kubernaut.signalprocessing.reader import ObjectReference, ResolvedObject
 from support.signals import a_namespace, a_signal, an_object, owned_by
 
 
@@ -106,19 +113,19 @@ async def test_missing_owner_is_named_and_the_context_is_whole():
 
 
 class Denying(Manifests):
-    """A cluster that refuses some kinds."""
+    """A cluster that denies access to some kinds."""
 
     denied: frozenset[str] = frozenset()
 
-    async def find(self, wanted: Reference) -> Found | None:
-        if wanted.kind in self.denied:
-            raise Forbidden(f"{wanted.kind} may not be read")
-        return await super().find(wanted)
+    async def resolve(self, reference: ObjectReference) -> ResolvedObject | None:
+        if reference.kind in self.denied:
+            raise Forbidden(f"{reference.kind} may not be read")
+        return await super().resolve(reference)
 
-    async def members(self, kind: Kind[Any], namespace: str) -> Any:
+    async def list(self, kind: Kind[Any], namespace: str) -> Any:
         if kind.kind in self.denied:
             raise Forbidden(f"{kind} may not be listed")
-        return await super().members(kind, namespace)
+        return await super().list(kind, namespace)
 
 
 async def test_denied_owner_is_noted_at_its_hop():
@@ -143,7 +150,7 @@ async def test_denied_target_degrades():
 
 async def test_denied_list_is_a_failed_detection_and_an_empty_one_is_not():
     cluster = a_cluster(a_namespace("shop"), an_object("Pod", "p", labels={"app": "x"}), of=Denying)
-    cluster.denied = frozenset({BUDGET.kind, QUOTA.kind})
+    cluster.denied = frozenset({POD_DISRUPTION_BUDGET.kind, RESOURCE_QUOTA.kind})
 
     labels = (await context_of(cluster, a_signal(target="p"))).detected_labels
 
@@ -155,10 +162,10 @@ async def test_denied_list_is_a_failed_detection_and_an_empty_one_is_not():
 async def test_remote_cluster_is_never_looked_up_here():
     cluster = a_cluster(a_namespace("shop", "production"), an_object("Pod", "api-7d-x"))
 
-    context, gaps = await enrichment.context_of(cluster, a_signal(cluster_id="edge-1").spec.signal)
+    context, reasons = await enrichment.context_of(cluster, a_signal(cluster_id="edge-1").spec.signal)
 
     assert context == KubernetesContext(cluster_id="edge-1", degraded_mode=True)
-    assert gaps == ["no reader for cluster edge-1"]
+    assert reasons == [DegradedReason(error=EnrichmentError.INCOMPLETE, message="no reader for cluster edge-1")]
 
 
 @pytest.mark.parametrize("target_type", [each for each in TargetType if each is not TargetType.KUBERNETES])
@@ -174,7 +181,7 @@ async def test_unknown_kind_without_a_namespace_degrades():
     assert context == KubernetesContext(degraded_mode=True)
 
 
-async def test_namespace_as_target_speaks_for_itself():
+async def test_namespace_as_target_is_its_own_namespace():
     context = await context_of(
         a_cluster(a_namespace("shop", "staging")), a_signal(kind="Namespace", target="shop", at="")
     )
@@ -191,13 +198,13 @@ async def test_nothing_secret_gets_into_the_context():
     assert context.workload.annotations == {"example.com/api-token": "[REDACTED]"}
 
 
-async def test_silent_api_server_raises_because_asking_again_helps():
-    class Silent(Manifests):
-        async def find(self, wanted: Reference) -> Found | None:
+async def test_unreachable_api_server_raises_because_a_retry_helps():
+    class Unanswering(Manifests):
+        async def resolve(self, reference: ObjectReference) -> ResolvedObject | None:
             raise ApiServerUnreachable("no answer")
 
     with pytest.raises(ApiServerUnreachable):
-        await context_of(Silent(), a_signal())
+        await context_of(Unanswering(), a_signal())
 
 
 DETECTED = {
@@ -232,11 +239,13 @@ async def test_characteristics_are_detected(case: str):
 
 async def test_lists_of_the_namespace_are_detected():
     deployment = an_object("Deployment", "api")
-    scaler = an_object(AUTOSCALER.kind, "api", spec={"scaleTargetRef": {"kind": "Deployment", "name": "api"}})
+    scaler = an_object(
+        HORIZONTAL_POD_AUTOSCALER.kind, "api", spec={"scaleTargetRef": {"kind": "Deployment", "name": "api"}}
+    )
     others = [an_object(kind, "x") for kind in ("NetworkPolicy", "ResourceQuota")]
     pod = an_object("Pod", "p", owner=owned_by(deployment), labels={"app": "api"})
-    budget = an_object(BUDGET.kind, "b", spec={"selector": {"matchLabels": {"app": "api"}}})
-    elsewhere = an_object(BUDGET.kind, "b", "other", spec={"selector": {}})
+    budget = an_object(POD_DISRUPTION_BUDGET.kind, "b", spec={"selector": {"matchLabels": {"app": "api"}}})
+    elsewhere = an_object(POD_DISRUPTION_BUDGET.kind, "b", "other", spec={"selector": {}})
 
     cluster = a_cluster(a_namespace("shop"), deployment, scaler, *others, pod, budget, elsewhere)
     labels = (await context_of(cluster, a_signal(target="p"))).detected_labels
@@ -267,10 +276,10 @@ async def test_stateful_by_its_owner():
     ],
 )
 def test_selector_expressions(operator, values, matches):
-    selector = Selector(match_expressions=[Requirement(key="k", operator=operator, values=values)])
+    selector = LabelSelector(match_expressions=[LabelSelectorRequirement(key="k", operator=operator, values=values)])
 
     assert selector.matches({"k": "a"}) is matches
-    assert Selector().matches({})
+    assert LabelSelector().matches({})
 
 
 async def test_recovery_tells_of_earlier_attempts():

@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry
 from kubernaut.signalprocessing.config import ClassifierConfig
 from kubernaut.signalprocessing.metrics import PolicyMetrics
 from kubernaut.signalprocessing.policy.errors import PolicyError, PolicyMissing
-from kubernaut.signalprocessing.policy.facts import Facts
+from kubernaut.signalprocessing.policy.input import PolicyInput
 from kubernaut.signalprocessing.policy.live import LivePolicy, open_live_policy
 from support.eventually import eventually
 from support.signals import a_context, a_signal
 
-FACTS = Facts(signal=a_signal().spec.signal, context=a_context())
+INPUT = PolicyInput(signal=a_signal().spec.signal, context=a_context())
 
 
 def a_policy(name: str) -> str:
@@ -40,7 +40,7 @@ def opened(folder: Path, registry: CollectorRegistry | None = None) -> AbstractA
 
 
 async def versions(live: LivePolicy) -> set[str]:
-    decision = await live.current.decide(FACTS)
+    decision = await live.current.decide(INPUT)
     return {decision.environment_source, decision.policy_name, *decision.custom_labels["version"]}
 
 
@@ -114,7 +114,8 @@ async def test_one_signal_is_decided_by_one_policy_version(tmp_path: Path):
                 tasks.create_task(decide())
             for number in range(1, 6):
                 (tmp_path / "policy.rego").write_text(a_policy(f"v{number}"))
-                assert await live.reload()
+                await live.reload()
+                assert await versions(live) == {f"v{number}"}
             done.set()
 
     assert mixed == []

@@ -15,59 +15,60 @@ from kubernaut.audit.errors import SpoolFull
 from kubernaut.kube.controller import RequeueAfter, TransientError
 from kubernaut.kube.errors import ApiServerUnreachable, Conflict, NotFound
 from kubernaut.kube.objects import Key, key_of
-from kubernaut.signalprocessing import trail
+from kubernaut.signalprocessing import audit_events
 from kubernaut.signalprocessing.config import OnPolicyError, RecordedEvents
-from kubernaut.signalprocessing.enrichment import Found, Reference
-from kubernaut.signalprocessing.mapping import EnvironmentMapping
+from kubernaut.signalprocessing.environment_mapping import EnvironmentMapping
+from kubernaut.signalprocessing.kubernetes_events import EventPublisher, KubernetesEvent
 from kubernaut.signalprocessing.metrics import ProcessingMetrics
 from kubernaut.signalprocessing.offline import Manifests
-from kubernaut.signalprocessing.phases import Notice, Phases, Surroundings
+from kubernaut.signalprocessing.phases import Dependencies, Phases
 from kubernaut.signalprocessing.policy import decision
-from kubernaut.signalprocessing.policy.facts import Facts
-from kubernaut.signalprocessing.policy.worker import Fault, Reply
-from kubernaut.signalprocessing.reconciler import Reconciler, change_of
-from kubernaut.signalprocessing.signal_mode import SignalModes
+from kubernaut.signalprocessing.policy.input import PolicyInput
+from kubernaut.signalprocessing.policy.protocol import Evaluation, RuleError
+from kubernaut.signalprocessing.reader import ObjectReference, ResolvedObject
+from kubernaut.signalprocessing.reconciler import Reconciler, merge_patch
+from kubernaut.signalprocessing.signal_mode import SignalModeMapping
 from support.signals import EARLY, a_namespace, a_signal, an_object
 
-ANSWERS = {
+RESULTS = {
     "environment": [{"environment": "Production", "source": "namespace-labels"}],
     "severity": ["critical"],
     "priority": [{"priority": "P0", "policy_name": "mine"}],
 }
 
 
-class Fixed:
+class FakePolicy:
     """A policy that always answers the same."""
 
-    def __init__(self, **faults: Fault) -> None:
-        self.faults = faults
+    def __init__(self, **errors: RuleError) -> None:
+        self.errors = errors
 
-    async def decide(self, facts: Facts) -> decision.Decision:
-        answers = {rule: answer for rule, answer in ANSWERS.items() if rule not in self.faults}
-        return decision.decide(Reply(answers=answers, faults=self.faults), facts, "ab" * 32)
+    async def decide(self, policy_input: PolicyInput) -> decision.Decision:
+        results = {rule: result for rule, result in RESULTS.items() if rule not in self.errors}
+        return decision.decide(Evaluation(results=results, errors=self.errors), policy_input, "ab" * 32)
 
 
-class Memory:
+class FakeApi:
     """Signals that are stored as an API server stores them: newest version only, status merged."""
 
     def __init__(self, *signals: SignalProcessing) -> None:
         self.stored = {key_of(signal): signal for signal in signals}
         self.cached = dict(self.stored)
         self.writes = 0
-        self.refused: list[Exception] = []
+        self.errors: list[Exception] = []
 
-    def known(self, key: Key) -> SignalProcessing | None:
+    def get_cached(self, key: Key) -> SignalProcessing | None:
         return self.cached.get(key)
 
-    async def fresh(self, key: Key) -> SignalProcessing:
+    async def get(self, key: Key) -> SignalProcessing:
         if key not in self.stored:
             raise NotFound(str(key))
         self.cached[key] = self.stored[key]
         return self.stored[key]
 
-    async def write(self, signal: SignalProcessing, change: dict[str, Any]) -> SignalProcessing:
-        if self.refused:
-            raise self.refused.pop(0)
+    async def patch_status(self, signal: SignalProcessing, patch: dict[str, Any]) -> SignalProcessing:
+        if self.errors:
+            raise self.errors.pop(0)
         key = key_of(signal)
         if key not in self.stored:
             raise NotFound(str(key))
@@ -75,7 +76,7 @@ class Memory:
         if current.metadata.resource_version != signal.metadata.resource_version:
             raise Conflict("somebody else wrote first")
         self.writes += 1
-        status = _merged(msgspec.to_builtins(current.status), change)
+        status = _merged(msgspec.to_builtins(current.status), patch)
         self.put(key, msgspec.convert(status, SignalStatus))
         self.cached[key] = self.stored[key]
         return self.stored[key]
@@ -88,8 +89,8 @@ class Memory:
         self.stored[key] = msgspec.structs.replace(signal, metadata=metadata, status=status)
 
 
-def _merged(target: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    for key, value in change.items():
+def _merged(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    for key, value in patch.items():
         if value is None:
             target.pop(key, None)
         elif isinstance(value, dict):
@@ -100,8 +101,8 @@ def _merged(target: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     return target
 
 
-class Book:
-    """A trail in memory."""
+class FakeRecorder:
+    """Audit events in memory."""
 
     def __init__(self) -> None:
         self.events: list[AuditEvent] = []
@@ -118,48 +119,47 @@ class Unanswering(Manifests):
 
     failures = 0
 
-    async def find(self, wanted: Reference) -> Found | None:
+    async def resolve(self, reference: ObjectReference) -> ResolvedObject | None:
         if self.failures:
             self.failures -= 1
             raise ApiServerUnreachable("GET pods: no answer, token=abc123")
-        return await super().find(wanted)
+        return await super().resolve(reference)
 
 
-class Bench:
-    """A reconciler and everything around it."""
+class Harness:
+    """A reconciler and its dependencies."""
 
     def __init__(
         self,
         signal: SignalProcessing,
-        policy: Fixed | None = None,
+        policy: FakePolicy | None = None,
         *,
         on_policy_error: OnPolicyError = OnPolicyError.FALLBACK,
         events: RecordedEvents = RecordedEvents.OUTCOME,
     ) -> None:
         self.key = key_of(signal)
-        self.signals = Memory(signal)
+        self.signals = FakeApi(signal)
         self.cluster = Unanswering()
         self.cluster.add(a_namespace("shop", "production"))
         self.cluster.add(an_object("Pod", "api-7d-x"))
-        self.book = Book()
-        self.notices: list[Notice] = []
+        self.audit = FakeRecorder()
+        self.events: list[KubernetesEvent] = []
         self.now = datetime.now(UTC)
         self.registry = CollectorRegistry()
         metrics = ProcessingMetrics(self.registry)
-        around = Surroundings(
+        dependencies = Dependencies(
             reader=self.cluster,
-            policy=lambda: policy or Fixed(),
-            mapping=lambda: EnvironmentMapping(exact={"shop": Environment.STAGING}),
-            modes=lambda: SignalModes({"PredictedOOMKill": "OOMKilled"}),
+            policy=policy or FakePolicy(),
+            environments=lambda: EnvironmentMapping(exact={"shop": Environment.STAGING}),
+            signal_modes=lambda: SignalModeMapping({"PredictedOOMKill": "OOMKilled"}),
         )
-        self.phases = Phases(around, metrics, on_policy_error=on_policy_error, clock=self.tick)
+        self.phases = Phases(dependencies, on_policy_error=on_policy_error, clock=self.tick)
         self.reconciler = Reconciler(
             self.signals,
             self.phases,
-            self.book,
-            lambda _, notice: self.notices.append(notice),
+            self.audit,
+            EventPublisher(lambda _, event: self.events.append(event), events),
             metrics,
-            events=events,
         )
 
     def tick(self) -> datetime:
@@ -175,182 +175,184 @@ class Bench:
 
     @property
     def reasons(self) -> list[str]:
-        return [notice.reason.value for notice in self.notices]
+        return [event.reason.value for event in self.events]
 
     @property
     def actions(self) -> list[str]:
-        return [event.event_type.removeprefix("signalprocessing.") for event in self.book.events]
+        return [event.event_type.removeprefix("signalprocessing.") for event in self.audit.events]
 
 
 async def test_one_reconcile_makes_at_most_one_status_patch():
-    bench = Bench(a_signal())
+    harness = Harness(a_signal())
 
-    assert await bench.reconcile() is None
+    assert await harness.reconcile() is None
 
-    assert bench.status.phase is Phase.COMPLETED
-    assert bench.signals.writes == 1
-    assert len(bench.book.events) == 9
-    assert bench.reasons == ["SignalProcessed"]
-    assert bench.status.observed_generation == 1
-    assert bench.status.condition("Ready").message == "Signal processing completed"
+    assert harness.status.phase is Phase.COMPLETED
+    assert harness.signals.writes == 1
+    assert len(harness.audit.events) == 9
+    assert harness.reasons == ["SignalProcessed"]
+    assert harness.status.observed_generation == 1
+    assert harness.status.condition("Ready").message == "Signal processing completed"
 
 
 async def test_final_signal_is_left_alone():
-    bench = Bench(a_signal())
-    await bench.reconcile()
-    events = list(bench.book.events)
+    harness = Harness(a_signal())
+    await harness.reconcile()
+    events = list(harness.audit.events)
 
-    await bench.reconcile()
+    await harness.reconcile()
 
-    assert bench.signals.writes == 1
-    assert bench.book.events == events
+    assert harness.signals.writes == 1
+    assert harness.audit.events == events
 
 
 async def test_events_are_derived_again_after_a_crash_between_write_and_record():
-    bench = Bench(a_signal())
-    bench.book.is_full = True
+    harness = Harness(a_signal())
+    harness.audit.is_full = True
     with pytest.raises(TransientError, match="full"):
-        await bench.reconcile()
-    assert bench.status.phase is Phase.COMPLETED
-    restarted = Bench(bench.signals.stored[bench.key])
+        await harness.reconcile()
+    assert harness.status.phase is Phase.COMPLETED
+    restarted = Harness(harness.signals.stored[harness.key])
 
     await restarted.reconcile()
 
     assert restarted.signals.writes == 0
-    assert restarted.book.events == trail.events_of(bench.signals.stored[bench.key])
-    assert len(restarted.book.events) == 9
+    assert restarted.audit.events == audit_events.events_of(harness.signals.stored[harness.key])
+    assert len(restarted.audit.events) == 9
 
 
 async def test_restart_derives_the_same_bytes():
-    bench = Bench(a_signal())
-    await bench.reconcile()
-    restarted = Bench(bench.signals.stored[bench.key])
+    harness = Harness(a_signal())
+    await harness.reconcile()
+    restarted = Harness(harness.signals.stored[harness.key])
 
     await restarted.reconcile()
 
-    assert msgspec.json.encode(restarted.book.events) == msgspec.json.encode(bench.book.events)
+    assert msgspec.json.encode(restarted.audit.events) == msgspec.json.encode(harness.audit.events)
 
 
 async def test_all_events_tell_every_transition():
-    bench = Bench(a_signal(), events=RecordedEvents.ALL)
+    harness = Harness(a_signal(), events=RecordedEvents.ALL)
 
-    await bench.reconcile()
+    await harness.reconcile()
 
-    messages = [notice.message for notice in bench.notices if notice.reason == "PhaseTransition"]
+    messages = [event.message for event in harness.events if event.reason == "PhaseTransition"]
     assert messages == [
         "Phase transition: Pending → Enriching",
         "Phase transition: Enriching → Classifying",
         "Phase transition: Classifying → Categorizing",
         "Phase transition: Categorizing → Completed",
     ]
-    assert "SignalEnriched" in bench.reasons
+    assert "SignalEnriched" in harness.reasons
 
 
-async def test_harmless_second_writer_costs_a_second_try():
-    bench = Bench(a_signal())
-    bench.signals.put(bench.key, SignalStatus())
+async def test_second_writer_of_the_same_status_costs_a_second_attempt():
+    harness = Harness(a_signal())
+    harness.signals.put(harness.key, SignalStatus())
 
-    await bench.reconcile()
+    await harness.reconcile()
 
-    assert bench.status.phase is Phase.COMPLETED
-    assert bench.signals.writes == 1
+    assert harness.status.phase is Phase.COMPLETED
+    assert harness.signals.writes == 1
 
 
 async def test_signal_that_its_parent_failed_meanwhile_stays_failed():
-    bench = Bench(a_signal())
+    harness = Harness(a_signal())
     cascade = SignalStatus(phase=Phase.FAILED, failure_info=FailureInfo(error="parent was cancelled"))
-    bench.signals.put(bench.key, cascade)
+    harness.signals.put(harness.key, cascade)
 
-    assert isinstance(await bench.reconcile(), RequeueAfter)
-    assert bench.status == cascade
-    await bench.reconcile()
+    assert isinstance(await harness.reconcile(), RequeueAfter)
+    assert harness.status == cascade
+    await harness.reconcile()
 
-    assert bench.status.phase is Phase.FAILED
-    assert bench.status.failure_info.error == "parent was cancelled"
-    assert bench.status.completion_time is not None
-    assert bench.actions[-3:] == ["error.occurred", "phase.transition", "signal.processed"]
+    assert harness.status.phase is Phase.FAILED
+    assert harness.status.failure_info.error == "parent was cancelled"
+    assert harness.status.completion_time is not None
+    assert harness.actions[-3:] == ["error.occurred", "phase.transition", "signal.processed"]
 
 
 async def test_two_controllers_in_one_outage_never_give_one_id_two_contents():
-    bench = Bench(a_signal())
-    bench.cluster.failures = 10
-    await bench.reconcile()
-    before = bench.signals.stored[bench.key]
+    harness = Harness(a_signal())
+    harness.cluster.failures = 10
+    await harness.reconcile()
+    before = harness.signals.stored[harness.key]
     other = msgspec.structs.replace(before.status.failure_info, consecutive_failures=2, last_failure_time=EARLY)
     due = msgspec.structs.replace(before.status.failure_info, last_failure_time=EARLY)
-    bench.signals.put(bench.key, msgspec.structs.replace(before.status, failure_info=due))
-    bench.signals.cached[bench.key] = bench.signals.stored[bench.key]
-    bench.signals.put(bench.key, msgspec.structs.replace(before.status, failure_info=other))
+    harness.signals.put(harness.key, msgspec.structs.replace(before.status, failure_info=due))
+    harness.signals.cached[harness.key] = harness.signals.stored[harness.key]
+    harness.signals.put(harness.key, msgspec.structs.replace(before.status, failure_info=other))
 
-    assert isinstance(await bench.reconcile(), RequeueAfter)
+    assert isinstance(await harness.reconcile(), RequeueAfter)
 
-    assert bench.status.failure_info == other
-
-
-async def test_write_that_never_succeeds_is_tried_later():
-    bench = Bench(a_signal())
-    bench.signals.refused = [Conflict("again") for _ in range(9)]
-
-    with pytest.raises(Conflict):
-        await bench.reconcile()
-
-    assert bench.book.events == []
+    assert harness.status.failure_info == other
 
 
-async def test_deleted_signal_is_forgotten():
-    bench = Bench(a_signal())
-    del bench.signals.stored[bench.key]
+async def test_write_that_always_conflicts_is_retried_later():
+    harness = Harness(a_signal())
+    harness.signals.errors = [Conflict("again") for _ in range(9)]
 
-    assert isinstance(await bench.reconcile(), RequeueAfter)
-    del bench.signals.cached[bench.key]
-    assert await bench.reconcile() is None
+    with pytest.raises(Conflict, match="status update still conflicts after 5 attempts"):
+        await harness.reconcile()
+
+    assert harness.audit.events == []
+
+
+async def test_deleted_signal_is_dropped():
+    harness = Harness(a_signal())
+    del harness.signals.stored[harness.key]
+
+    assert isinstance(await harness.reconcile(), RequeueAfter)
+    del harness.signals.cached[harness.key]
+    assert await harness.reconcile() is None
 
 
 async def test_outage_is_waited_for_with_a_growing_delay():
-    bench = Bench(a_signal())
-    bench.cluster.failures = 2
+    harness = Harness(a_signal())
+    harness.cluster.failures = 2
 
-    first = await bench.reconcile()
+    first = await harness.reconcile()
 
     assert first.seconds == pytest.approx(1.0, abs=0.2)
-    assert bench.status.phase is Phase.ENRICHING
-    assert bench.status.failure_info.consecutive_failures == 1
-    assert "abc123" not in bench.status.failure_info.error
-    assert bench.reasons == ["EnrichmentFailed"]
-    assert bench.actions[-1] == "error.occurred"
+    assert harness.status.phase is Phase.ENRICHING
+    assert harness.status.failure_info.consecutive_failures == 1
+    assert "abc123" not in harness.status.failure_info.error
+    assert harness.reasons == ["EnrichmentFailed"]
+    assert harness.actions[-1] == "error.occurred"
     # Our own write wakes us at once; the delay holds all the same.
-    assert (await bench.reconcile()).seconds <= 1.0
-    assert bench.signals.writes == 1
+    assert (await harness.reconcile()).seconds <= 1.0
+    assert harness.signals.writes == 1
 
 
-async def test_signal_goes_on_after_an_outage_and_forgets_it():
+async def test_signal_goes_on_after_an_outage_and_drops_its_failure():
     failure = FailureInfo(error="x", consecutive_failures=3, last_failure_time=EARLY)
-    bench = Bench(a_signal(status=SignalStatus(phase=Phase.ENRICHING, start_time=EARLY, failure_info=failure)))
+    harness = Harness(a_signal(status=SignalStatus(phase=Phase.ENRICHING, start_time=EARLY, failure_info=failure)))
 
-    await bench.reconcile()
+    await harness.reconcile()
 
-    assert bench.status.phase is Phase.COMPLETED
-    assert bench.status.failure_info is None
+    assert harness.status.phase is Phase.COMPLETED
+    assert harness.status.failure_info is None
 
 
 async def test_deadline_fails_a_signal_in_any_phase_with_everything_that_belongs_to_it():
     late = datetime.now(UTC) - timedelta(seconds=1)
     start = SignalStatus(phase=Phase.ENRICHING, start_time=EARLY)
-    bench = Bench(a_signal(times_out_at=late, status=start))
+    harness = Harness(a_signal(times_out_at=late, status=start))
 
-    await bench.reconcile()
+    await harness.reconcile()
 
-    assert bench.status.phase is Phase.FAILED
-    assert bench.status.completion_time is not None
-    assert "timed out after" in bench.status.failure_info.error
-    assert "during phase Enriching" in bench.status.failure_info.error
-    assert [bench.status.condition(type).reason for type in ("EnrichmentComplete", "ProcessingComplete", "Ready")] == [
+    assert harness.status.phase is Phase.FAILED
+    assert harness.status.completion_time is not None
+    assert "timed out after" in harness.status.failure_info.error
+    assert "during phase Enriching" in harness.status.failure_info.error
+    assert [
+        harness.status.condition(type).reason for type in ("EnrichmentComplete", "ProcessingComplete", "Ready")
+    ] == [
         "TimedOut",
         "TimedOut",
         "NotReady",
     ]
-    assert bench.reasons == ["ProcessingTimedOut"]
-    assert bench.actions == [
+    assert harness.reasons == ["ProcessingTimedOut"]
+    assert harness.actions == [
         "phase.transition",
         "phase.transition",
         "error.occurred",
@@ -360,35 +362,37 @@ async def test_deadline_fails_a_signal_in_any_phase_with_everything_that_belongs
 
 
 async def test_deadline_that_passed_before_anything_was_done_has_no_condition_of_a_phase():
-    bench = Bench(a_signal(times_out_at=EARLY))
+    harness = Harness(a_signal(times_out_at=EARLY))
 
-    await bench.reconcile()
+    await harness.reconcile()
 
-    assert bench.status.phase is Phase.FAILED
-    assert [condition.type for condition in bench.status.conditions] == ["ProcessingComplete", "Ready"]
+    assert harness.status.phase is Phase.FAILED
+    assert [condition.type for condition in harness.status.conditions] == ["ProcessingComplete", "Ready"]
 
 
 async def test_waiting_never_goes_beyond_the_deadline():
-    bench = Bench(a_signal(times_out_at=datetime.now(UTC) + timedelta(milliseconds=300)))
-    bench.cluster.failures = 1
+    harness = Harness(a_signal(times_out_at=datetime.now(UTC) + timedelta(milliseconds=300)))
+    harness.cluster.failures = 1
 
-    assert (await bench.reconcile()).seconds <= 0.31
+    assert (await harness.reconcile()).seconds <= 0.31
 
 
 async def test_policy_failure_falls_back_and_says_so():
-    bench = Bench(a_signal(), Fixed(environment=Fault(message="boom"), severity=Fault(message="bang")))
+    harness = Harness(a_signal(), FakePolicy(environment=RuleError(message="boom"), severity=RuleError(message="bang")))
 
-    await bench.reconcile()
+    await harness.reconcile()
 
-    assert bench.status.phase is Phase.COMPLETED
-    assert (bench.status.environment_classification.environment, bench.status.environment_classification.source) == (
+    assert harness.status.phase is Phase.COMPLETED
+    assert (
+        harness.status.environment_classification.environment,
+        harness.status.environment_classification.source,
+    ) == (
         "Staging",
         "configmap",
     )
-    assert bench.status.signal_classification.severity_source == "fallback"
-    assert bench.status.condition("ClassificationComplete").reason == "PolicyFallback"
-    assert bench.reasons == ["PolicyEvaluationFailed", "SignalProcessed"]
-    assert bench.registry.get_sample_value("signalprocessing_policy_fallback_total", {"rule": "severity"}) == 1
+    assert harness.status.signal_classification.severity_source == "fallback"
+    assert harness.status.condition("ClassificationComplete").reason == "PolicyFallback"
+    assert harness.reasons == ["PolicyEvaluationFailed", "SignalProcessed"]
 
 
 @pytest.mark.parametrize(
@@ -399,47 +403,47 @@ async def test_policy_failure_falls_back_and_says_so():
         ("severity", "policy evaluation failed: ", "RegoEvaluationError"),
     ],
 )
-async def test_policy_failure_fails_the_signal_where_that_is_wanted(rule: str, prefix: str, reason: str):
-    policy = Fixed(**{rule: Fault(message="boom")})
-    bench = Bench(a_signal(), policy, on_policy_error=OnPolicyError.FAIL)
+async def test_policy_failure_fails_the_signal_where_configured(rule: str, prefix: str, reason: str):
+    policy = FakePolicy(**{rule: RuleError(message="boom")})
+    harness = Harness(a_signal(), policy, on_policy_error=OnPolicyError.FAIL)
 
-    await bench.reconcile()
+    await harness.reconcile()
 
-    assert bench.status.phase is Phase.FAILED
-    assert bench.status.failure_info.error.startswith(prefix)
-    assert bench.status.condition("ClassificationComplete").reason == reason
-    assert bench.status.condition("CategorizationComplete").message == "Skipped due to classification failure"
-    assert bench.status.condition("ProcessingComplete").message == "Signal processing failed during classification"
-    assert bench.status.completion_time is not None
-    assert bench.actions[-3:] == ["error.occurred", "phase.transition", "signal.processed"]
+    assert harness.status.phase is Phase.FAILED
+    assert harness.status.failure_info.error.startswith(prefix)
+    assert harness.status.condition("ClassificationComplete").reason == reason
+    assert harness.status.condition("CategorizationComplete").message == "Skipped due to classification failure"
+    assert harness.status.condition("ProcessingComplete").message == "Signal processing failed during classification"
+    assert harness.status.completion_time is not None
+    assert harness.actions[-3:] == ["error.occurred", "phase.transition", "signal.processed"]
 
 
 @pytest.mark.parametrize("phase", [Phase.PENDING, Phase.ENRICHING, Phase.CLASSIFYING, Phase.CATEGORIZING])
-async def test_signal_left_in_any_phase_is_taken_up_there(phase: Phase):
-    bench = Bench(a_signal(status=SignalStatus(phase=phase, start_time=EARLY)))
+async def test_signal_left_in_any_phase_continues_there(phase: Phase):
+    harness = Harness(a_signal(status=SignalStatus(phase=phase, start_time=EARLY)))
 
-    await bench.reconcile()
+    await harness.reconcile()
 
-    assert bench.status.phase is Phase.COMPLETED
-    assert bench.status.start_time == EARLY
+    assert harness.status.phase is Phase.COMPLETED
+    assert harness.status.start_time == EARLY
 
 
 async def test_proactive_signal_keeps_its_original_name():
-    bench = Bench(a_signal(name="PredictedOOMKill"))
+    harness = Harness(a_signal(name="PredictedOOMKill"))
 
-    await bench.reconcile()
+    await harness.reconcile()
 
-    found = bench.status.signal_classification
+    found = harness.status.signal_classification
     assert (found.signal_mode, found.signal_name, found.source_signal_name) == (
         "proactive",
         "OOMKilled",
         "PredictedOOMKill",
     )
-    assert "normalized: PredictedOOMKill → OOMKilled" in bench.status.condition("ClassificationComplete").message
+    assert "normalized: PredictedOOMKill → OOMKilled" in harness.status.condition("ClassificationComplete").message
 
 
-def test_change_removes_what_is_gone_and_repeats_nothing():
+def test_merge_patch_removes_what_is_gone_and_repeats_nothing():
     before = SignalStatus(phase=Phase.ENRICHING, start_time=EARLY, failure_info=FailureInfo(error="x"))
     after = SignalStatus(phase=Phase.CLASSIFYING, start_time=EARLY)
 
-    assert change_of(before, after) == {"phase": "Classifying", "failureInfo": None}
+    assert merge_patch(before, after) == {"phase": "Classifying", "failureInfo": None}

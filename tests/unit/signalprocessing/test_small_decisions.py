@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kubernaut.api.signals import BusinessClassification, KubernetesContext, NamespaceContext, WorkloadContext
 from kubernaut.api.vocabulary import Criticality, Environment, SignalMode, Sla
-from kubernaut.signalprocessing import business, custom_labels, mapping, redaction, signal_mode
+from kubernaut.signalprocessing import business, custom_labels, environment_mapping, redaction, signal_mode
 
 
 def a_context(namespace: dict[str, str] | None = None, workload: dict[str, str] | None = None) -> KubernetesContext:
@@ -20,16 +20,16 @@ def a_context(namespace: dict[str, str] | None = None, workload: dict[str, str] 
 
 class TestCustomLabels:
     def test_eleven_keys_become_the_first_ten_in_order(self):
-        found = custom_labels.sanitised({f"k{number:02}": ["v"] for number in reversed(range(11))})
+        found = custom_labels.sanitize({f"k{number:02}": ["v"] for number in reversed(range(11))})
 
         assert list(found.labels) == [f"k{number:02}" for number in range(10)]
         assert "more than 10 keys" in found.warnings[0]
 
     def test_six_values_become_five(self):
-        assert custom_labels.sanitised({"a": list("123456")}).labels == {"a": list("12345")}
+        assert custom_labels.sanitize({"a": list("123456")}).labels == {"a": list("12345")}
 
-    def test_long_keys_and_values_are_cut_between_characters(self):
-        found = custom_labels.sanitised({"ü" * 40: "é" * 60})
+    def test_long_keys_and_values_are_truncated_between_characters(self):
+        found = custom_labels.sanitize({"ü" * 40: "é" * 60})
 
         assert found.labels == {"ü" * 31: ["é" * 50]}
 
@@ -46,8 +46,8 @@ class TestCustomLabels:
             "severity",
         ],
     )
-    def test_reserved_keys_are_left_out_with_a_warning(self, key: str):
-        found = custom_labels.sanitised({key: ["x"], "mine": "y"})
+    def test_reserved_keys_are_ignored_with_a_warning(self, key: str):
+        found = custom_labels.sanitize({key: ["x"], "mine": "y"})
 
         assert found.labels == {"mine": ["y"]}
         assert repr(key) in found.warnings[0]
@@ -55,13 +55,13 @@ class TestCustomLabels:
     def test_other_shapes_are_ignored(self):
         answer = {"a": "one", "b": ["x", 3, None], "c": [], "d": {"e": 1}, "f": 7, "g": ""}
 
-        assert custom_labels.sanitised(answer).labels == {"a": ["one"], "b": ["x"]}
+        assert custom_labels.sanitize(answer).labels == {"a": ["one"], "b": ["x"]}
 
-    def test_keys_that_are_cut_to_the_same_do_not_overwrite(self):
-        found = custom_labels.sanitised({"k" * 63 + "a": "first", "k" * 63 + "b": "second"})
+    def test_keys_equal_after_truncation_do_not_overwrite(self):
+        found = custom_labels.sanitize({"k" * 63 + "a": "first", "k" * 63 + "b": "second"})
 
         assert found.labels == {"k" * 63: ["first"]}
-        assert "twice" in found.warnings[0]
+        assert "duplicate" in found.warnings[0]
 
     def test_fallback_takes_each_key_from_the_namespace_first(self):
         context = a_context(
@@ -73,11 +73,11 @@ class TestCustomLabels:
 
     @given(st.dictionaries(st.text(max_size=80), st.text() | st.lists(st.text() | st.integers()), max_size=20))
     def test_limits_hold_whatever_the_policy_answers(self, answer: dict):
-        labels = custom_labels.sanitised(answer).labels
+        labels = custom_labels.sanitize(answer).labels
 
         assert len(labels) <= 10
         assert all(len(key.encode()) <= 63 and 1 <= len(values) <= 5 for key, values in labels.items())
-        assert labels == custom_labels.sanitised(dict(reversed(answer.items()))).labels
+        assert labels == custom_labels.sanitize(dict(reversed(answer.items()))).labels
 
 
 class TestBusiness:
@@ -125,8 +125,8 @@ class TestBusiness:
         assert (found.business_unit, found.criticality, found.sla_requirement) == ("t", "Critical", "Bronze")
 
 
-class TestMapping:
-    MAPPING = mapping.parse(
+class TestEnvironmentMapping:
+    MAPPING = environment_mapping.parse(
         "# pattern: environment\n\nprod-*: Production\nprod-test-*: test # nested\n*-stage: staging\n"
         "shop: development\na*b*c: test\n"
     )
@@ -151,12 +151,12 @@ class TestMapping:
     def test_order_of_lines_does_not_matter(self):
         lines = ["a-*: production", "*-b: staging", "a-b: test"]
 
-        assert mapping.parse("\n".join(lines)) == mapping.parse("\n".join(reversed(lines)))
+        assert environment_mapping.parse("\n".join(lines)) == environment_mapping.parse("\n".join(reversed(lines)))
 
-    def test_lines_that_say_nothing_are_reported(self):
+    def test_invalid_lines_are_reported(self):
         reported: list[str] = []
 
-        mapping.parse("no colon\n: test\nshop:\nshop: qa\n", reported.append)
+        environment_mapping.parse("no colon\n: test\nshop:\nshop: qa\n", reported.append)
 
         assert reported == ["no colon", ": test", "shop:", "shop: qa"]
 
@@ -168,15 +168,17 @@ class TestSignalMode:
         mode = modes.mode_of("PredictedOOMKill")
 
         assert (mode.mode, mode.name, mode.source_name) == (SignalMode.PROACTIVE, "OOMKilled", "PredictedOOMKill")
-        assert modes.mode_of("predictedoomkill") == signal_mode.Mode(mode=SignalMode.REACTIVE, name="predictedoomkill")
+        assert modes.mode_of("predictedoomkill") == signal_mode.ResolvedMode(
+            mode=SignalMode.REACTIVE, name="predictedoomkill"
+        )
 
     @pytest.mark.parametrize(
         "text", ["[1", "- a", "other: {}", f"{signal_mode.KEY}: [a]", f"{signal_mode.KEY}: {{a: 1}}"]
     )
-    def test_file_that_cannot_be_used_keeps_the_previous_one(self, text: str, tmp_path: Path):
+    def test_invalid_file_keeps_the_previous_mapping(self, text: str, tmp_path: Path):
         file = tmp_path / "modes.yaml"
         file.write_text("proactive_signal_mappings: {A: B}")
-        modes = signal_mode.WatchedModes(file)
+        modes = signal_mode.WatchedSignalModes(file)
         modes.reload()
         file.write_text(text)
 
@@ -185,7 +187,7 @@ class TestSignalMode:
         assert modes.current.base_names == {"A": "B"}
 
     def test_without_the_file_everything_is_reactive(self, tmp_path: Path):
-        modes = signal_mode.WatchedModes(tmp_path / "none.yaml")
+        modes = signal_mode.WatchedSignalModes(tmp_path / "none.yaml")
         modes.reload()
 
         assert modes.current.mode_of("PredictedOOMKill").mode is SignalMode.REACTIVE
@@ -205,16 +207,16 @@ class TestRedaction:
         ],
     )
     def test_secrets_in_text_are_replaced(self, text: str, secret: str):
-        assert secret not in redaction.text(text)
-        assert redaction.REDACTED in redaction.text(text)
+        assert secret not in redaction.redact(text)
+        assert redaction.REDACTED in redaction.redact(text)
 
     def test_other_text_stays(self):
         text = 'pods "api-7d-x" not found (404): GET /api/v1/namespaces/shop/pods/api-7d-x'
 
-        assert redaction.text(text) == text
+        assert redaction.redact(text) == text
 
     def test_annotations_lose_copies_and_secrets(self):
-        found = redaction.annotations(
+        found = redaction.redact_annotations(
             {
                 "kubectl.kubernetes.io/last-applied-configuration": '{"kind":"Pod"}',
                 "example.com/db-password": "hunter2",

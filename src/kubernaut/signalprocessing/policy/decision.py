@@ -1,8 +1,8 @@
-"""From a policy's answers to a decision: every answer is checked, and what is unusable is replaced and reported."""
+"""From the results of a policy to a decision: every result is checked; an invalid one is replaced and reported."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from kubernaut.api.signals import BusinessClassification
 from kubernaut.api.vocabulary import (
@@ -15,13 +15,17 @@ from kubernaut.api.vocabulary import (
     SeveritySource,
     Sla,
 )
-from kubernaut.signalprocessing import business, custom_labels
-from kubernaut.signalprocessing.policy.facts import Facts
+from kubernaut.signalprocessing import custom_labels
+from kubernaut.signalprocessing.business import parse_enum
+from kubernaut.signalprocessing.policy.environment import is_decided
+from kubernaut.signalprocessing.policy.input import PolicyInput
+from kubernaut.signalprocessing.policy.protocol import Evaluation, RuleError
 from kubernaut.signalprocessing.policy.sources import Form
-from kubernaut.signalprocessing.policy.worker import Fault, Reply, is_decision
 
-VITAL = ("environment", "severity", "priority")
-"""Rules without which there is no decision of the policy's own."""
+T = TypeVar("T")
+
+REQUIRED_RULES = ("environment", "severity", "priority")
+"""Rules whose failure makes the decision a fallback."""
 
 _BY_SEVERITY = {
     "critical": Priority.P1,
@@ -34,8 +38,8 @@ _BY_SEVERITY = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A rule that gave no usable answer, and why."""
+class RuleFailure:
+    """A rule that failed or had an invalid result, and why."""
 
     rule: str
     message: str
@@ -56,150 +60,166 @@ class Decision:
     custom_labels: dict[str, list[str]]
     cluster: str = ""
     business: BusinessClassification | None = None
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[RuleFailure, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
-    def vital_failure(self) -> Failure | None:
+    def required_failure(self) -> RuleFailure | None:
         """The first failure that made the decision fall back."""
-        return next((failure for failure in self.failures if failure.rule in VITAL), None)
+        return next((failure for failure in self.failures if failure.rule in REQUIRED_RULES), None)
 
 
-class _Unusable(ValueError):
-    """An answer that breaks the contract."""
+class _InvalidResult(ValueError):
+    """A rule's result that breaks the contract."""
 
 
-def decide(reply: Reply, facts: Facts, policy_hash: str, form: Form = Form.UNIFIED) -> Decision:
-    """The decision; a rule that failed or broke the contract is replaced by its fallback and listed in `failures`."""
-    failures: list[Failure] = []
-    answers, faults = reply.answers, reply.faults
+class _Results:
+    """The results of one evaluation, checked as they are read; every failure is kept."""
 
-    def answer(rule: str, check: Any, otherwise: Any) -> Any:  # the two check functions and their answers vary
-        if rule in faults:
-            failures.append(Failure(rule=rule, message=_text(rule, faults[rule])))
-            return otherwise
+    def __init__(self, evaluation: Evaluation) -> None:
+        self._evaluation = evaluation
+        self.failures: list[RuleFailure] = []
+
+    def read(self, rule: str, check: Callable[[list[Any]], T], default: T) -> T:
+        """What `check` makes of the rule's result; the default when the rule or the check failed."""
+        if error := self._evaluation.errors.get(rule):
+            self.failures.append(RuleFailure(rule=rule, message=_message(rule, error)))
+            return default
         try:
-            return check(answers.get(rule) or [])
-        except _Unusable as error:
-            failures.append(Failure(rule=rule, message=str(error)))
-            return otherwise
+            return check(self._evaluation.results.get(rule) or [])
+        except _InvalidResult as error:
+            self.failures.append(RuleFailure(rule=rule, message=str(error)))
+            return default
 
-    environment, environment_source = answer("environment", _environment, None) or facts.fallback_environment
-    raw = facts.signal.severity
+    def is_undefined(self, rule: str) -> bool:
+        return rule not in self._evaluation.errors and not self._evaluation.results.get(rule)
+
+
+def decide(evaluation: Evaluation, policy_input: PolicyInput, policy_hash: str, form: Form = Form.UNIFIED) -> Decision:
+    """The decision; a rule that failed or broke the contract is replaced by its fallback and listed in `failures`."""
+    results = _Results(evaluation)
+    raw = policy_input.signal.severity
+    environment, environment_source = (
+        results.read("environment", _environment, None) or policy_input.fallback_environment
+    )
     severity, severity_source = Severity.UNKNOWN, SeveritySource.FALLBACK
-    if form is Form.DECEMBER and "severity" not in faults and not answers.get("severity"):
-        severity = _copied(raw)
-    elif decided := answer("severity", lambda found: _severity(found, raw), None):
+    if form is Form.PER_DIMENSION and results.is_undefined("severity"):
+        severity = _severity_of_sender(raw)
+    elif decided := results.read("severity", lambda values: _severity(values, raw), None):
         severity, severity_source = decided, SeveritySource.REGO
-    priority = answer("priority", _priority, None)
-    labels = custom_labels.sanitised(answer("labels", _labels, {}))
+    priority = results.read("priority", _priority, None)
+    labels = custom_labels.sanitize(results.read("labels", _labels, {}))
+    cluster = results.read("cluster", _cluster, "")
+    business = results.read("business", _business, None)
     return Decision(
         environment=environment,
         environment_source=environment_source,
         severity=severity,
         severity_source=severity_source,
-        priority=priority[0] if priority else _by_severity(severity, raw),
+        priority=priority[0] if priority else _priority_of_severity(severity, raw),
         priority_source=PrioritySource.REGO if priority else PrioritySource.SEVERITY,
         policy_name=priority[1] if priority else "",
         policy_hash=policy_hash,
-        custom_labels=labels.labels or custom_labels.fallback(facts.context),
-        cluster=answer("cluster", _cluster, ""),
-        business=answer("business", _business, None),
-        failures=tuple(failures),
+        custom_labels=labels.labels or custom_labels.fallback(policy_input.context),
+        cluster=cluster,
+        business=business,
+        failures=tuple(results.failures),
         warnings=labels.warnings,
     )
 
 
-def without_policy(message: str, facts: Facts, policy_hash: str) -> Decision:
-    """The decision when the policy did not answer at all."""
-    faults = {rule: Fault(message=message) for rule in (*VITAL, "labels")}
-    return decide(Reply(faults=faults), facts, policy_hash)
+def fallback_decision(message: str, policy_input: PolicyInput, policy_hash: str) -> Decision:
+    """The decision when the policy could not be evaluated at all."""
+    errors = {rule: RuleError(message=message) for rule in (*REQUIRED_RULES, "labels")}
+    return decide(Evaluation(errors=errors), policy_input, policy_hash)
 
 
-def _by_severity(severity: Severity, raw: str) -> Priority:
+def required_rules(form: Form) -> tuple[str, ...]:
+    """The rules that a policy must define; in the per-dimension form each file may be absent."""
+    return ("severity", "priority") if form is Form.UNIFIED else ()
+
+
+def _priority_of_severity(severity: Severity, raw: str) -> Priority:
     word = raw.strip().lower() if severity is Severity.UNKNOWN else severity.value
     return _BY_SEVERITY.get(word, Priority.P2)
 
 
-def _text(rule: str, fault: Fault) -> str:
-    place = f"{fault.file}:{fault.line}:{fault.column}: " if fault.line else ""
-    return f"rego evaluation failed: {rule}: {place}{fault.message}"
+def _message(rule: str, error: RuleError) -> str:
+    place = f"{error.file}:{error.line}:{error.column}: " if error.line else ""
+    return f"rego evaluation failed: {rule}: {place}{error.message}"
 
 
-def _environment(found: list[Any]) -> tuple[Environment, str] | None:
+def _environment(values: list[Any]) -> tuple[Environment, str] | None:
     """None when the policy leaves it open."""
-    if not found:
+    if not values:
         return None
-    answer = found[0]
-    if not isinstance(answer, Mapping):
-        raise _Unusable("environment policy returned invalid output structure (expected map)")
-    name, source = answer.get("environment"), answer.get("source") or EnvironmentSource.DEFAULT
-    environment = business.word(Environment, name)
+    result = values[0]
+    if not isinstance(result, Mapping):
+        raise _InvalidResult("environment policy returned invalid output structure (expected map)")
+    name, source = result.get("environment"), result.get("source") or EnvironmentSource.DEFAULT
+    environment = parse_enum(Environment, name)
     if environment is None or not isinstance(source, str):
         allowed = ", ".join(Environment)
-        raise _Unusable(f"environment policy returned {name!r}; allowed are {allowed}")
-    return (environment, source) if is_decision(environment, source) else None
+        raise _InvalidResult(f"environment policy returned {name!r}; allowed are {allowed}")
+    return (environment, source) if is_decided(environment, source) else None
 
 
-def _severity(found: list[Any], raw: str) -> Severity:
-    if not found:
-        raise _Unusable(f'no severity determined by policy for input "{raw}" - add else clause for unmapped values')
-    answer = found[0]
-    if not isinstance(answer, str):
-        raise _Unusable(f"policy returned non-string severity: {type(answer).__name__}")
+def _severity(values: list[Any], raw: str) -> Severity:
+    if not values:
+        raise _InvalidResult(
+            f'no severity determined by policy for input "{raw}" - add else clause for unmapped values'
+        )
+    result = values[0]
+    if not isinstance(result, str):
+        raise _InvalidResult(f"policy returned non-string severity: {type(result).__name__}")
     try:
-        return Severity({"medium": "warning", "low": "info"}.get(answer, answer))
+        return Severity({"medium": "warning", "low": "info"}.get(result, result))
     except ValueError:
         words = "/".join(Severity)
-        raise _Unusable(f'policy returned invalid severity "{answer}" - must be {words}') from None
+        raise _InvalidResult(f'policy returned invalid severity "{result}" - must be {words}') from None
 
 
-def _copied(raw: str) -> Severity:
-    """The policies of December 2025 have no severity rule; the sender's word counts where it is one of ours."""
-    return business.word(Severity, {"medium": "warning", "low": "info"}.get(raw.lower(), raw)) or Severity.UNKNOWN
+def _severity_of_sender(raw: str) -> Severity:
+    """A per-dimension policy may lack a severity rule; the sender's severity counts where it is one of ours."""
+    return parse_enum(Severity, {"medium": "warning", "low": "info"}.get(raw.lower(), raw)) or Severity.UNKNOWN
 
 
-def _priority(found: list[Any]) -> tuple[Priority, str]:
-    if not found:
-        raise _Unusable("priority policy returned no results - add a `default` rule")
-    answer = found[0]
-    if not isinstance(answer, Mapping):
-        raise _Unusable("priority policy returned invalid output structure (expected map)")
+def _priority(values: list[Any]) -> tuple[Priority, str]:
+    if not values:
+        raise _InvalidResult("priority policy returned no results - add a `default` rule")
+    result = values[0]
+    if not isinstance(result, Mapping):
+        raise _InvalidResult("priority policy returned invalid output structure (expected map)")
     try:
-        priority = Priority(str(answer.get("priority")))
+        priority = Priority(str(result.get("priority")))
     except ValueError:
-        raise _Unusable(f"invalid priority value: {answer.get('priority')} (must be P0, P1, P2, or P3)") from None
-    name = answer.get("policy_name", "")
+        raise _InvalidResult(f"invalid priority value: {result.get('priority')} (must be P0, P1, P2, or P3)") from None
+    name = result.get("policy_name", "")
     return priority, name if isinstance(name, str) else ""
 
 
-def _labels(found: list[Any]) -> Mapping[str, object]:
-    answer = found[0] if found else {}
-    if not isinstance(answer, Mapping):
-        raise _Unusable(f"invalid rego output type: {type(answer).__name__}")
-    return answer
+def _labels(values: list[Any]) -> Mapping[str, object]:
+    result = values[0] if values else {}
+    if not isinstance(result, Mapping):
+        raise _InvalidResult(f"invalid rego output type: {type(result).__name__}")
+    return result
 
 
-def _cluster(found: list[Any]) -> str:
-    answer = found[0] if found else ""
-    if not isinstance(answer, str):
-        raise _Unusable(f"cluster policy returned non-string classification: {type(answer).__name__}")
-    return answer
+def _cluster(values: list[Any]) -> str:
+    result = values[0] if values else ""
+    if not isinstance(result, str):
+        raise _InvalidResult(f"cluster policy returned non-string classification: {type(result).__name__}")
+    return result
 
 
-def _business(found: list[Any]) -> BusinessClassification | None:
-    answer = found[0] if found else None
-    if not isinstance(answer, Mapping):
+def _business(values: list[Any]) -> BusinessClassification | None:
+    result = values[0] if values else None
+    if not isinstance(result, Mapping):
         return None
-    unit, owner = answer.get("business_unit"), answer.get("service_owner")
+    unit, owner = result.get("business_unit"), result.get("service_owner")
     return BusinessClassification(
         business_unit=unit if isinstance(unit, str) else "",
         service_owner=owner if isinstance(owner, str) else "",
-        criticality=business.word(Criticality, answer.get("criticality")),
-        sla_requirement=business.word(Sla, answer.get("sla")),
+        criticality=parse_enum(Criticality, result.get("criticality")),
+        sla_requirement=parse_enum(Sla, result.get("sla")),
     )
-
-
-def required(form: Form) -> tuple[str, ...]:
-    """The rules that a policy must have; the files of December 2025 may each be absent, and the mapping decides too."""
-    return ("severity", "priority") if form is Form.UNIFIED else ()

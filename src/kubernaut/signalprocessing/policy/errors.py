@@ -2,7 +2,7 @@
 
 
 class PolicyError(Exception):
-    """A policy cannot be used or did not answer; says where in which file, as far as the engine tells."""
+    """A policy was rejected or could not be evaluated; says where in which file, as far as the engine tells."""
 
     def __init__(self, message: str, *, file: str = "", line: int = 0, column: int = 0) -> None:
         place = f"{file}:{line}:{column}: " if line else f"{file}: " if file else ""
@@ -18,8 +18,8 @@ class PolicyMissing(PolicyError):
 
 
 class PolicyTimeout(PolicyError):
-    """The evaluation used more time than it may; its process was ended."""
+    """The evaluation exceeded its time limit; its process was killed."""
 
 
 class PolicyUnavailable(PolicyError):
-    """The policy's process is gone and could not answer."""
+    """The policy process ended or is overloaded, and could not evaluate."""

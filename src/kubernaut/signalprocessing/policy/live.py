@@ -1,33 +1,39 @@
 """The policy in force, and how a new version takes its place.
 
 A version is one immutable thing: its text, its hash, and a process of its own that holds it compiled. A new version is
-read, checked, compiled and asked about a table of representative signals in its own process before one assignment puts
-it in force; the old process answers what it was asked and ends. So no decision ever sees two versions, and a version
-that is no good never decides anything.
+read, checked, compiled and evaluated for a table of representative signals in its own process before one assignment
+puts it in force; the old process answers its pending requests and ends. So no decision ever sees two versions, and a
+version that was rejected never decides anything.
+
+The process of each version is opened and closed by one task, so that it ends whatever is cancelled, and when.
 """
 
 import asyncio
+import time
 from asyncio import TaskGroup
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from dataclasses import dataclass
 
 import structlog
-import watchfiles
 
+from kubernaut.ops.tasks import background
 from kubernaut.signalprocessing.config import ClassifierConfig
+from kubernaut.signalprocessing.directory_watch import watch_directory
 from kubernaut.signalprocessing.metrics import PolicyMetrics
 from kubernaut.signalprocessing.policy import decision, smoke
 from kubernaut.signalprocessing.policy.decision import Decision
 from kubernaut.signalprocessing.policy.errors import PolicyError
-from kubernaut.signalprocessing.policy.facts import Facts, document
-from kubernaut.signalprocessing.policy.process import Limits, PolicyProcess, prepared
+from kubernaut.signalprocessing.policy.input import PolicyInput, encode
+from kubernaut.signalprocessing.policy.process import Limits, PolicyProcess, open_process
 from kubernaut.signalprocessing.policy.sources import Sources, read
 
 log = structlog.get_logger("policy")
 
+WATCH_RETRY_INTERVAL = 1.0  # seconds
 
-class Policy:
+
+class PolicyVersion:
     """One version of the policy, ready to decide."""
 
     def __init__(self, sources: Sources, process: PolicyProcess) -> None:
@@ -38,136 +44,155 @@ class Policy:
     def hash(self) -> str:
         return self.sources.hash
 
-    async def decide(self, facts: Facts) -> Decision:
-        """The decision about one signal; what the policy fails to answer is replaced and stands in its `failures`."""
+    async def decide(self, policy_input: PolicyInput) -> Decision:
+        """The decision about one signal; a rule that failed is replaced by its fallback and listed in `failures`."""
         form = self.sources.form
         try:
-            reply = await self.process.ask(document(facts, form))
+            evaluation = await self.process.evaluate(encode(policy_input, form))
         except PolicyError as error:
-            return decision.without_policy(str(error), facts, self.hash)
-        return decision.decide(reply, facts, self.hash, form)
+            return decision.fallback_decision(str(error), policy_input, self.hash)
+        return decision.decide(evaluation, policy_input, self.hash, form)
 
 
 @asynccontextmanager
-async def open_policy(sources: Sources, limits: Limits | None = None, engine: str = "regorus") -> AsyncIterator[Policy]:
-    """One version of a policy, checked. Raises PolicyError with file, line and column when it is no good."""
-    policy = await _started(sources, limits or Limits(), engine)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            keeper = tasks.create_task(policy.process.keep_running(), name="policy-process")
-            try:
-                yield policy
-            finally:
-                keeper.cancel()
-    finally:
-        await policy.process.aclose()
-
-
-async def _started(sources: Sources, limits: Limits, engine: str = "regorus") -> Policy:
-    process = prepared([*sources.files], sources.entry, [*sources.rules], limits, engine)
-    await process.start()
-    watching = asyncio.create_task(process.give_up_when_it_ends(), name="policy-check")
-    try:
+async def open_policy(
+    sources: Sources, limits: Limits | None = None, engine: str = "regorus"
+) -> AsyncIterator[PolicyVersion]:
+    """One version of a policy, checked. Raises PolicyError with file, line and column when it is rejected."""
+    async with open_process(sources, limits or Limits(), engine) as process:
         await smoke.check(process, sources)
-    except BaseException:
-        await process.aclose()
-        raise
-    finally:
-        watching.cancel()
-        await asyncio.wait([watching])
-    return Policy(sources, process)
+        yield PolicyVersion(sources, process)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    """A version to be started, and where its starter waits for it."""
+
+    sources: Sources
+    started: asyncio.Future["_Running"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Running:
+    version: PolicyVersion
+    replaced: asyncio.Event
+
+
+class _Versions:
+    """The tasks of the versions whose processes run."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._starts: asyncio.Queue[_Start] = asyncio.Queue()
+
+    async def start(self, sources: Sources) -> _Running:
+        """A version that runs until it is marked as replaced. Raises PolicyError or OSError."""
+        started: asyncio.Future[_Running] = asyncio.get_running_loop().create_future()
+        self._starts.put_nowait(_Start(sources=sources, started=started))
+        return await started
+
+    async def run(self) -> None:
+        """Run every version that is started, until cancelled; then every process has ended."""
+        async with TaskGroup() as tasks:
+            while True:
+                start = await self._starts.get()
+                tasks.create_task(self._run_version(start), name="policy-version")
+
+    async def _run_version(self, start: _Start) -> None:
+        try:
+            async with open_policy(start.sources, self._limits) as version:
+                if start.started.cancelled():
+                    return
+                running = _Running(version=version, replaced=asyncio.Event())
+                start.started.set_result(running)
+                await running.replaced.wait()
+                await version.process.drain()
+        except (PolicyError, OSError) as error:
+            if start.started.done():
+                raise
+            start.started.set_exception(error)
+        finally:
+            start.started.cancel()  # does nothing when it has a result
 
 
 class LivePolicy:
     """The policy in force; made by `open_live_policy`."""
 
-    def __init__(self, config: ClassifierConfig, metrics: PolicyMetrics, first: Policy, tasks: TaskGroup) -> None:
-        self.current = first
-        """The version that decides now. Take it once per signal."""
+    def __init__(self, config: ClassifierConfig, metrics: PolicyMetrics, versions: _Versions, first: _Running) -> None:
         self.changed = asyncio.Event()
         """Set whenever another version has come into force; for whoever waits for it."""
         self._config = config
         self._metrics = metrics
-        self._tasks = tasks
-        self._refused = ""
-        self._keeper = self._keep(first)
-        metrics.loaded(first.hash)
-        log.info("policy is in force", hash=first.hash, form=first.sources.form)
+        self._versions = versions
+        self._running = first
+        self._rejected_hash = ""
+        self._reloading = asyncio.Lock()
+        self._report_loaded()
+
+    @property
+    def current(self) -> PolicyVersion:
+        """The version that decides now. Take it once per signal."""
+        return self._running.version
+
+    async def decide(self, policy_input: PolicyInput) -> Decision:
+        """The decision about one signal by the version in force, observed in the metrics."""
+        start = time.perf_counter()
+        decided = await self.current.decide(policy_input)
+        self._metrics.decided(time.perf_counter() - start)
+        for failure in decided.failures:
+            self._metrics.fell_back(failure.rule)
+        return decided
 
     async def reload(self) -> bool:
         """Read the files and put a new version in force; True when there is one.
 
-        A version that is no good is reported once, and the previous one stays.
+        A version that is rejected is reported once, and the previous one stays in force.
         """
-        refused = ""
-        try:
-            sources = await asyncio.to_thread(read, self._config.policy_dir, self._config.rego_config_map_key)
-            if sources.hash in (self.current.hash, self._refused):
+        async with self._reloading:
+            rejected_hash = ""
+            try:
+                sources = await asyncio.to_thread(read, self._config.policy_dir, self._config.rego_config_map_key)
+                if sources.hash in (self.current.hash, self._rejected_hash):
+                    return False
+                rejected_hash = sources.hash
+                new = await self._versions.start(sources)
+            except PolicyError as error:
+                self._rejected_hash = rejected_hash
+                self._metrics.rejected()
+                log.error("policy rejected, keeping the previous version", error=str(error), in_force=self.current.hash)
                 return False
-            refused = sources.hash
-            policy = await _started(sources, self._config.limits())
-        except PolicyError as error:
-            self._refused = refused
-            self._metrics.refused()
-            log.error("policy was refused, keeping the previous one", error=str(error), in_force=self.current.hash)
-            return False
-        await self._swap(policy)
-        return True
+            old, self._running, self._rejected_hash = self._running, new, ""
+            old.replaced.set()
+            self._report_loaded()
+            self.changed.set()
+            return True
 
     async def follow(self) -> None:
-        """Reload whenever the directory changes, for ever; a look from time to time catches what no event told."""
+        """Reload whenever the directory changes, until cancelled; and at an interval, for changes no event told of."""
         directory = self._config.policy_dir
         while directory is not None:
             try:
-                async for _ in changes_in(directory, every=self._config.hot_reload_interval):
+                async for _ in watch_directory(directory, interval=self._config.hot_reload_interval):
                     await self.reload()
             except OSError as error:  # the directory itself is being replaced
-                log.warning("policy directory cannot be watched", error=str(error))
-            await asyncio.sleep(1.0)
+                log.warning("policy directory watch failed, retrying", error=str(error))
+            await asyncio.sleep(WATCH_RETRY_INTERVAL)
 
-    async def aclose(self) -> None:
-        self._keeper.cancel()
-        await self.current.process.aclose()
-
-    async def _swap(self, policy: Policy) -> None:
-        old, keeper = self.current, self._keeper
-        self.current, self._keeper, self._refused = policy, self._keep(policy), ""
-        self._metrics.loaded(policy.hash)
-        self.changed.set()
-        log.info("policy is in force", hash=policy.hash, form=policy.sources.form)
-        await old.process.retire()
-        keeper.cancel()
-        await old.process.aclose()
-
-    def _keep(self, policy: Policy) -> asyncio.Task[None]:
-        return self._tasks.create_task(policy.process.keep_running(), name="policy-process")
-
-
-async def changes_in(directory: Path, *, every: float) -> AsyncIterator[None]:
-    """Yields after the directory has been quiet for a moment following a change, and at least every so many seconds."""
-    # The directory, never a file: a mounted ConfigMap changes by swapping the link `..data`.
-    async for _ in watchfiles.awatch(
-        directory,
-        watch_filter=None,
-        debounce=1600,
-        step=200,
-        rust_timeout=round(every * 1000),
-        yield_on_timeout=True,
-        recursive=False,
-    ):
-        yield None
+    def _report_loaded(self) -> None:
+        self._metrics.loaded(self.current.hash)
+        log.info("policy loaded", hash=self.current.hash, form=self.current.sources.form)
 
 
 @asynccontextmanager
 async def open_live_policy(config: ClassifierConfig, metrics: PolicyMetrics) -> AsyncIterator[LivePolicy]:
-    """The configured policy, followed while the block runs. Raises PolicyError when the first version is no good."""
+    """The configured policy, reloaded while the block runs. Raises PolicyError when the first version is rejected."""
     sources = await asyncio.to_thread(read, config.policy_dir, config.rego_config_map_key)
-    first = await _started(sources, config.limits())
-    async with asyncio.TaskGroup() as tasks:
-        live = LivePolicy(config, metrics, first, tasks)
-        follower = tasks.create_task(live.follow(), name="policy-follow")
-        try:
+    versions = _Versions(limits_of(config))
+    async with background(versions.run(), name="policy-versions"):
+        live = LivePolicy(config, metrics, versions, await versions.start(sources))
+        async with background(live.follow(), name="policy-reload"):
             yield live
-        finally:
-            follower.cancel()
-            await live.aclose()
+
+
+def limits_of(config: ClassifierConfig) -> Limits:
+    return Limits(evaluation_timeout=config.evaluation_timeout, deadline=config.deadline, max_memory=config.max_memory)

@@ -1,19 +1,19 @@
-"""One policy in one process: started, asked, watched over, and started again when it dies.
+"""One policy in one process: started, supervised, evaluated, and restarted when it dies.
 
-Questions are pipelined and answered in order, so a question needs no id and no thread: the oldest unanswered one is the
-one being evaluated. When the process dies by its own time limit, or the oldest question outlives the deadline, that
-question fails and the others are asked again in a new process. When it dies of anything else, the oldest question gets
-a second chance before it is blamed.
+Requests are pipelined and answered in order, so a request needs no id and no thread: the oldest pending one is the one
+being evaluated. When the process dies by its own time limit, or the oldest request exceeds the deadline, that request
+fails and the others are sent again to a new process. When it dies of anything else, the oldest request is sent a second
+time before it fails.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
-import struct
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -23,53 +23,85 @@ import structlog
 
 import kubernaut
 from kubernaut.ops.backoff import Backoff
+from kubernaut.ops.tasks import background
 from kubernaut.signalprocessing.policy import sandbox
 from kubernaut.signalprocessing.policy.errors import PolicyError, PolicyTimeout, PolicyUnavailable
-from kubernaut.signalprocessing.policy.worker import Reply, Setup
+from kubernaut.signalprocessing.policy.protocol import Evaluation, FrameDecoder, LoadResult, Setup, encode_frame
+from kubernaut.signalprocessing.policy.sources import Sources
 
 log = structlog.get_logger("policy-process")
 
 _WORKER = "kubernaut.signalprocessing.policy.worker"
-_reply = msgspec.json.Decoder(Reply)
+_decode_evaluation = msgspec.json.Decoder(Evaluation).decode
+_decode_load_result = msgspec.json.Decoder(LoadResult).decode
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What one policy may use."""
 
-    seconds: float = 0.1
-    """Processor seconds for one decision; waiting for a busy machine does not count."""
+    evaluation_timeout: float = 0.1
+    """Processor seconds of one evaluation; waiting for a busy machine does not count."""
 
-    load_seconds: float = 5.0
-    """Processor seconds for reading the policy."""
+    load_timeout: float = 5.0
+    """Processor seconds for loading the policy."""
 
     deadline: float = 5.0
-    """Wall-clock seconds for one decision, whatever the reason."""
+    """Wall-clock seconds of one evaluation, whatever the reason."""
 
-    memory_bytes: int = 1024 * 1024 * 1024
-    """Address space of the policy's process."""
+    max_memory: int = 1024 * 1024 * 1024
+    """Bytes of address space of the policy's process."""
 
-    waiting: int = 1024
-    """Questions that may wait at one time; more are refused."""
+    max_pending: int = 1024
+    """Requests that may wait at one time; more are refused."""
 
 
 @dataclass(eq=False, kw_only=True)
-class _Question:
+class _Request:
     frame: bytes
-    answer: asyncio.Future[Reply]
+    response: asyncio.Future[Evaluation]
     attempts: int = 0
 
 
+@asynccontextmanager
+async def open_process(sources: Sources, limits: Limits, engine: str = "regorus") -> AsyncIterator["PolicyProcess"]:
+    """A process that has loaded the policy, restarted whenever it ends while the block runs.
+
+    Raises PolicyError when the sandbox or the engine rejects the policy.
+    """
+    for file, text in sources.files:
+        sandbox.check(file, text)
+    setup = Setup(
+        engine=engine,
+        sources=[*sources.files],
+        entry=sources.entry,
+        rules=[*sources.rules],
+        denied_builtins=sandbox.DENIED_BUILTINS,
+        load_timeout=limits.load_timeout,
+        evaluation_timeout=limits.evaluation_timeout,
+        # rego-cpp's allocator reserves more address space than any limit would allow.
+        max_memory=0 if engine == "regopy" else limits.max_memory,
+        parent_pid=os.getpid(),
+    )
+    process = PolicyProcess(setup, limits)
+    try:
+        await process._start()  # noqa: SLF001 - only this context manager may start, supervise and close it
+        async with background(process._supervise(), name="policy-process"):  # noqa: SLF001
+            yield process
+    finally:
+        await process._aclose()  # noqa: SLF001
+
+
 class PolicyProcess:
-    """A policy that answers questions; `start` it, `keep_running` it in a task, and close it."""
+    """A policy that evaluates input documents; made by `open_process`."""
 
     def __init__(self, setup: Setup, limits: Limits) -> None:
         self._setup = setup
         self._limits = limits
-        self._waiting: deque[_Question] = deque()
+        self._pending: deque[_Request] = deque()
         self._oldest_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._pipes: _Pipes | None = None
+        self._worker: _Worker | None = None
         self._is_closing = False
         self._idle = asyncio.Event()
         self.restarts = 0
@@ -77,110 +109,102 @@ class PolicyProcess:
 
     @property
     def pid(self) -> int:
-        """The process that answers now; 0 between two."""
-        return self._pipes.pid if self._pipes else 0
+        """The process that evaluates now; 0 while it is being restarted."""
+        return self._worker.pid if self._worker else 0
 
-    async def ask(self, document: bytes) -> Reply:
-        """The policy's answers for one input document.
+    async def evaluate(self, document: bytes) -> Evaluation:
+        """The results of all rules for one input document.
 
-        Raises PolicyTimeout or PolicyUnavailable; a rule that fails is part of the reply.
+        Raises PolicyTimeout or PolicyUnavailable; a rule that fails is part of the evaluation.
         """
         if self._is_closing:
-            raise PolicyUnavailable("the policy was replaced while it was asked")
-        if len(self._waiting) >= self._limits.waiting:
-            raise PolicyUnavailable(f"{self._limits.waiting} questions are waiting already")
-        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        question = _Question(frame=struct.pack(">I", len(document)) + document, answer=answer)
-        if not self._waiting:
-            self._watch_from_now()
-        self._waiting.append(question)
-        if self._pipes:
-            self._pipes.write(question.frame)
-        return await answer
+            raise PolicyUnavailable("the policy was replaced by a newer version")
+        if len(self._pending) >= self._limits.max_pending:
+            raise PolicyUnavailable(f"too many pending evaluations (limit {self._limits.max_pending})")
+        response: asyncio.Future[Evaluation] = asyncio.get_running_loop().create_future()
+        request = _Request(frame=encode_frame(document), response=response)
+        if not self._pending:
+            self._restart_deadline()
+        self._pending.append(request)
+        if self._worker:
+            self._worker.write(request.frame)
+        return await response
 
-    async def retire(self) -> None:
-        """Answer what was asked, and take no more."""
+    async def drain(self) -> None:
+        """Answer the pending requests, and accept no more."""
         self._is_closing = True
-        while self._waiting:
+        while self._pending:
             self._idle.clear()
             await self._idle.wait()
 
-    async def start(self) -> None:
-        """Start the process and give it the policy. Raises PolicyError when the engine refuses it."""
+    async def _start(self) -> None:
+        """Start the process and have it load the policy. Raises PolicyError when the engine rejects it."""
         # Only what an import needs is handed over: no secret of ours belongs into that process.
         path = [str(Path(kubernaut.__file__).parents[1]), *(entry for entry in sys.path if entry)]
         loop = asyncio.get_running_loop()
-        _, pipes = await loop.subprocess_exec(
-            lambda: _Pipes(self._answered),
-            *(sys.executable, "-S", "-m", _WORKER),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={"PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"},
-            start_new_session=True,
-        )
+        worker = _Worker(self._on_evaluation)
         try:
-            pipes.send(msgspec.json.encode(self._setup))
-            async with asyncio.timeout(self._limits.load_seconds * 4):
-                reply = await pipes.loaded
-        except TimeoutError:
-            await pipes.aclose()
-            raise PolicyTimeout("the policy could not be read in time") from None
-        except BaseException:
-            await pipes.aclose()
+            await loop.subprocess_exec(
+                lambda: worker,
+                *(sys.executable, "-S", "-m", _WORKER),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={"PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"},
+                start_new_session=True,
+            )
+            worker.write(encode_frame(msgspec.json.encode(self._setup)))
+            async with asyncio.timeout(self._limits.load_timeout * 4):
+                loaded = await worker.loaded
+            if error := loaded.error:
+                raise PolicyError(error.message, file=error.file, line=error.line, column=error.column)
+        except BaseException as error:
+            await worker.aclose()
+            if isinstance(error, TimeoutError):
+                raise PolicyTimeout("loading the policy timed out") from None
             raise
-        if fault := reply.faults.get(""):
-            await pipes.aclose()
-            raise PolicyError(fault.message, file=fault.file, line=fault.line, column=fault.column)
-        self._pipes = pipes
-        self._watch_from_now()
-        for question in self._waiting:
-            pipes.write(question.frame)
+        self._worker = worker
+        self._restart_deadline()
+        for request in self._pending:
+            worker.write(request.frame)
 
-    async def keep_running(self) -> None:
+    async def _supervise(self) -> None:
         """Start the process again whenever it ends, until cancelled."""
         backoff = Backoff(initial_delay=0.05, max_delay=10.0)
         failures = 0
         while True:
-            if self._pipes:
-                await self._pipes.ended.wait()
-                self._blame(self._pipes)
-                self._pipes = None
+            if self._worker:
+                await self._worker.ended.wait()
+                self._fail_oldest(self._worker)
+                self._worker = None
             try:
-                await self.start()
+                await self._start()
                 self.restarts += 1
                 failures = 0
             except (PolicyError, OSError) as error:
                 failures += 1
-                log.warning("policy process did not start", error=str(error), attempt=failures)
-                self._fail_all(PolicyUnavailable(f"the policy's process does not start: {error}"))
+                log.warning("policy process start failed", error=str(error), attempt=failures)
+                self._fail_all(PolicyUnavailable(f"the policy process could not be started: {error}"))
                 await asyncio.sleep(backoff.delay(failures))
 
-    async def give_up_when_it_ends(self) -> None:
-        """In place of `keep_running`: when the process ends, whoever still waits is told."""
-        if self._pipes:
-            await self._pipes.ended.wait()
-            self._blame(self._pipes)
-            self._fail_all(PolicyUnavailable(f"the policy's process ended ({self._pipes.returncode})"))
-
-    async def aclose(self) -> None:
-        """End the process; whoever still waits gets PolicyUnavailable."""
+    async def _aclose(self) -> None:
+        """Kill the process; pending requests fail with PolicyUnavailable."""
         self._is_closing = True
         if self._timer:
             self._timer.cancel()
-        if self._pipes:
-            await self._pipes.aclose()
-        self._fail_all(PolicyUnavailable("the policy's process was closed"))
+        self._fail_all(PolicyUnavailable("the policy process was closed"))
+        if self._worker:
+            await self._worker.aclose()
 
-    def _answered(self, frame: bytes) -> None:
-        question = self._waiting.popleft()
+    def _on_evaluation(self, payload: bytes) -> None:
+        request = self._pending.popleft()
         self._oldest_since = asyncio.get_running_loop().time()
-        if not self._waiting:
+        if not self._pending:
             self._idle.set()
-        if not question.answer.done():  # whoever asked may have been cancelled
-            question.answer.set_result(_reply.decode(frame))
+        if not request.response.done():  # its caller may have been cancelled
+            request.response.set_result(_decode_evaluation(payload))
 
-    def _watch_from_now(self) -> None:
+    def _restart_deadline(self) -> None:
         loop = asyncio.get_running_loop()
         self._oldest_since = loop.time()
         if self._timer is None:
@@ -188,131 +212,102 @@ class PolicyProcess:
 
     def _check_deadline(self) -> None:
         self._timer = None
-        if not self._waiting:
+        if not self._pending:
             return
         loop = asyncio.get_running_loop()
         due = self._oldest_since + self._limits.deadline
-        if loop.time() < due or self._pipes is None:
+        if loop.time() < due or self._worker is None:
             self._timer = loop.call_at(max(due, loop.time() + 0.01), self._check_deadline)
             return
-        self._pipes.overran = True
-        self._pipes.kill()
+        self._worker.exceeded_deadline = True
+        self._worker.kill()
         self._timer = loop.call_later(self._limits.deadline, self._check_deadline)
 
-    def _blame(self, pipes: "_Pipes") -> None:
-        """The oldest question is the one that was being evaluated when the process ended."""
-        if self._is_closing or not self._waiting:
+    def _fail_oldest(self, worker: "_Worker") -> None:
+        """Fail the request that was being evaluated when the process ended, unless it deserves a second attempt."""
+        if self._is_closing or not self._pending:
             return
-        oldest = self._waiting[0]
+        oldest = self._pending[0]
         oldest.attempts += 1
-        if pipes.overran or pipes.returncode == -signal.SIGPROF:
-            error: PolicyError = PolicyTimeout(f"evaluation took more than {self._limits.seconds:g} s")
+        if worker.exceeded_deadline or worker.returncode == -signal.SIGPROF:
+            error: PolicyError = PolicyTimeout(f"evaluation took more than {self._limits.evaluation_timeout:g} s")
         elif oldest.attempts > 1:
-            error = PolicyUnavailable(f"the policy's process ended twice over one question ({pipes.returncode})")
+            error = PolicyUnavailable(
+                f"the policy process ended twice during one evaluation (exit code {worker.returncode})"
+            )
         else:
             return
-        self._waiting.popleft()
-        if not self._waiting:
+        self._pending.popleft()
+        if not self._pending:
             self._idle.set()
-        if not oldest.answer.done():
-            oldest.answer.set_exception(error)
+        if not oldest.response.done():
+            oldest.response.set_exception(error)
 
     def _fail_all(self, error: PolicyError) -> None:
-        while self._waiting:
-            answer = self._waiting.popleft().answer
-            if not answer.done():
-                answer.set_exception(error)
+        while self._pending:
+            response = self._pending.popleft().response
+            if not response.done():
+                response.set_exception(error)
         self._idle.set()
 
 
-class _Pipes(asyncio.SubprocessProtocol):
-    """One life of the process: frames in, frames out, and its end."""
+class _Worker(asyncio.SubprocessProtocol):
+    """The controller's end of one worker process: frames in, frames out, and its exit."""
 
-    def __init__(self, answered: Callable[[bytes], None]) -> None:
-        self._answered = answered
-        self._buffer = bytearray()
-        self.loaded: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    def __init__(self, on_evaluation: Callable[[bytes], None]) -> None:
+        self._on_evaluation = on_evaluation
+        self._decoder = FrameDecoder()
+        self._transport: asyncio.SubprocessTransport | None = None
+        self.loaded: asyncio.Future[LoadResult] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.Event()
-        self.overran = False
+        self.exceeded_deadline = False
         self.returncode: int | None = None
-        self.transport: asyncio.SubprocessTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.SubprocessTransport", transport)  # the loop hands a subprocess nothing else
+        self._transport = cast("asyncio.SubprocessTransport", transport)  # the loop hands a subprocess nothing else
 
     @property
     def pid(self) -> int:
-        return self.transport.get_pid() or 0
-
-    def send(self, payload: bytes) -> None:
-        self.write(struct.pack(">I", len(payload)) + payload)
+        return (self._transport.get_pid() if self._transport else None) or 0
 
     def write(self, frame: bytes) -> None:
         # The pipe for input can be written to; uvloop's transports just do not say so by their type.
-        stdin = cast("asyncio.WriteTransport | None", self.transport.get_pipe_transport(0))
+        stdin = cast("asyncio.WriteTransport | None", self._transport and self._transport.get_pipe_transport(0))
         if stdin is not None and not stdin.is_closing():
             stdin.write(frame)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        buffer = self._buffer
-        buffer += data
-        start = 0
-        while len(buffer) - start >= 4:
-            end = start + 4 + struct.unpack_from(">I", buffer, start)[0]
-            if len(buffer) < end:
-                break
-            frame = bytes(buffer[start + 4 : end])
-            start = end
+        for payload in self._decoder.feed(data):
             if self.loaded.done():
-                self._answered(frame)
+                self._on_evaluation(payload)
             else:
-                self.loaded.set_result(_reply.decode(frame))
-        del buffer[:start]
+                self.loaded.set_result(_decode_load_result(payload))
 
     def process_exited(self) -> None:
-        self.returncode = self.transport.get_returncode()
+        self.returncode = self._transport.get_returncode() if self._transport else None
         if not self.loaded.done():
-            slow = self.returncode == -signal.SIGPROF
             error = (
-                PolicyTimeout("reading the policy took too long")
-                if slow
-                else PolicyUnavailable(f"the policy's process ended at once ({self.returncode})")
+                PolicyTimeout("loading the policy took too much processor time")
+                if self.returncode == -signal.SIGPROF
+                else PolicyUnavailable(f"the policy process ended at startup (exit code {self.returncode})")
             )
             self.loaded.set_exception(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # Only now has everything been read that the process still said.
-        self.transport.close()
+        # Only now has everything been read that the process wrote.
+        if self._transport:
+            self._transport.close()
         self.ended.set()
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            self.transport.kill()
+            if self._transport:
+                self._transport.kill()
 
     async def aclose(self) -> None:
-        if not self.ended.is_set():
+        """Kill the process and wait until it has ended; nothing to do when the event loop never started it."""
+        if self._transport and not self.ended.is_set():
             self.kill()
             await self.ended.wait()
         if self.loaded.done() and not self.loaded.cancelled():
             self.loaded.exception()  # retrieved, so that nobody warns about it
-
-
-def prepared(
-    sources: list[tuple[str, str]], entry: str, rules: list[str], limits: Limits, engine: str = "regorus"
-) -> PolicyProcess:
-    """A process that is not started yet; whoever starts it keeps it running and closes it. Raises PolicyError."""
-    for file, text in sources:
-        sandbox.check(file, text)
-    setup = Setup(
-        engine=engine,
-        sources=sources,
-        entry=entry,
-        rules=rules,
-        denied=sandbox.DENIED,
-        load_seconds=limits.load_seconds,
-        seconds=limits.seconds,
-        # rego-cpp's allocator reserves more address space than any limit would allow.
-        memory_bytes=0 if engine == "regopy" else limits.memory_bytes,
-        parent=os.getpid(),
-    )
-    return PolicyProcess(setup, limits)

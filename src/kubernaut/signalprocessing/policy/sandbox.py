@@ -1,7 +1,7 @@
-"""What is refused before an engine sees the text.
+"""What is rejected before an engine sees the text.
 
 The engine's parser needs time exponential in the depth of brackets, so a few lines could stop it for minutes.
-The builtins below reach out of the policy or make an answer depend on more than the input; the engine lacks most of
+The builtins below reach out of the policy or make a result depend on more than the input; the engine lacks most of
 them or has them shadowed, but the author of a policy should learn that when it is loaded, with line and column.
 """
 
@@ -9,10 +9,10 @@ import re
 
 from kubernaut.signalprocessing.policy.errors import PolicyError
 
-MAX_DEPTH = 10
+MAX_BRACKET_DEPTH = 10
 MAX_BYTES = 1024 * 1024
 
-DENIED = {
+DENIED_BUILTINS = {
     "http.send": 1,
     "net.lookup_ip_addr": 1,
     "opa.runtime": 0,
@@ -24,7 +24,7 @@ DENIED = {
 """Builtins that policies do not get, with their number of arguments."""
 
 _OPAQUE = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`|#[^\n]*')
-_CALL = re.compile(r"(?<![\w.])(?:" + "|".join(re.escape(name) for name in DENIED) + r")(?!\w)")
+_CALL = re.compile(r"(?<![\w.])(?:" + "|".join(re.escape(name) for name in DENIED_BUILTINS) + r")(?!\w)")
 
 
 def check(file: str, text: str) -> None:
@@ -47,8 +47,8 @@ def _check_depth(file: str, code: str) -> None:
     for place, sign in enumerate(code):
         if sign in "([{":
             depth += 1
-            if depth > MAX_DEPTH:
-                raise _at(file, code, place, f"brackets nest deeper than {MAX_DEPTH}")
+            if depth > MAX_BRACKET_DEPTH:
+                raise _at(file, code, place, f"brackets nest deeper than {MAX_BRACKET_DEPTH}")
         elif sign in ")]}":
             depth = max(0, depth - 1)
 

@@ -1,4 +1,4 @@
-"""Where a policy's text comes from: the built-in one, a `policy.rego`, or the four files of December 2025."""
+"""Where a policy's text comes from: the built-in one, a `policy.rego`, or one file per dimension."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ from kubernaut.signalprocessing.policy.errors import PolicyError, PolicyMissing
 
 
 class Form(StrEnum):
-    """How a policy is written, hence how it is asked."""
+    """How a policy is written, hence how it is evaluated."""
 
     UNIFIED = "unified"
-    DECEMBER = "december"
+    PER_DIMENSION = "per-dimension"
 
 
 _RULES = {
     Form.UNIFIED: ("severity", "priority", "labels", "cluster"),
-    Form.DECEMBER: ("severity", "priority", "labels", "business"),
+    Form.PER_DIMENSION: ("severity", "priority", "labels", "business"),
 }
 
-DECEMBER_FILES = {
-    "environment.rego": "signalprocessing.environment",
-    "priority.rego": "signalprocessing.priority",
-    "business.rego": "signalprocessing.business",
-    "customlabels.rego": "signalprocessing.labels",
-    "labels.rego": "signalprocessing.labels",
-    "severity.rego": "signalprocessing.severity",
-}
+PER_DIMENSION_FILES = (
+    "environment.rego",
+    "priority.rego",
+    "business.rego",
+    "customlabels.rego",
+    "labels.rego",
+    "severity.rego",
+)
 """File names of the per-dimension form; each may be absent."""
 
 
@@ -45,12 +45,12 @@ class Sources:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """The rules that are asked besides `environment`."""
+        """The rules that are evaluated besides `environment`."""
         return _RULES[self.form]
 
     @property
     def entry(self) -> str:
-        """The module through which all rules are asked at once."""
+        """The module through which all rules are evaluated at once."""
         text = (resources.files(_here) / "entry" / f"{self.form}.rego").read_text()
         # Labels had two packages over time.
         if any("package signalprocessing.customlabels" in text for _, text in self.files):
@@ -60,10 +60,10 @@ class Sources:
 
 def builtin() -> Sources:
     """The default policy that comes with the package."""
-    return of_text((resources.files(default_policy) / "policy.rego").read_text())
+    return from_text((resources.files(default_policy) / "policy.rego").read_text())
 
 
-def of_text(text: str, file: str = "policy.rego") -> Sources:
+def from_text(text: str, file: str = "policy.rego") -> Sources:
     """A policy in the unified form."""
     return Sources(files=((file, text),), form=Form.UNIFIED, hash=_digest(text.encode()))
 
@@ -76,12 +76,12 @@ def read(directory: Path | None, file: str = "policy.rego") -> Sources:
     if directory is None:
         return builtin()
     if (directory / file).is_file():
-        return of_text(_text(directory / file), file)
-    found = [(name, _text(directory / name)) for name in DECEMBER_FILES if (directory / name).is_file()]
+        return from_text(_text(directory / file), file)
+    found = [(name, _text(directory / name)) for name in PER_DIMENSION_FILES if (directory / name).is_file()]
     if not found:
-        raise PolicyMissing(f"there is no {file} in {directory}, nor any of {', '.join(DECEMBER_FILES)}")
+        raise PolicyMissing(f"there is no {file} in {directory}, nor any of {', '.join(PER_DIMENSION_FILES)}")
     joined = b"\0".join(f"{name}\0{text}".encode() for name, text in sorted(found))
-    return Sources(files=tuple(found), form=Form.DECEMBER, hash=_digest(joined))
+    return Sources(files=tuple(found), form=Form.PER_DIMENSION, hash=_digest(joined))
 
 
 def _text(path: Path) -> str:

@@ -1,28 +1,28 @@
-# What is asked of a `policy.rego`: every rule at once, each answer in a list that is empty when the rule is undefined.
-# `given_…` are the same rules when the policy leaves the environment open and somebody else has decided it.
+# The rules of a `policy.rego`, each as a list that is empty when the rule is undefined.
+# `…_with_fallback` are the same rules, evaluated with `input.fallbackEnvironment` in place of the policy's environment.
 package kubernaut_entry
 
 import rego.v1
 
-own_environment := [x | x := data.signalprocessing.environment]
+environment := [x | x := data.signalprocessing.environment]
 
-own_severity := [x | x := data.signalprocessing.severity]
+severity := [x | x := data.signalprocessing.severity]
 
-own_priority := [x | x := data.signalprocessing.priority]
+priority := [x | x := data.signalprocessing.priority]
 
-own_labels := [x | x := data.signalprocessing.labels]
+labels := [x | x := data.signalprocessing.labels]
 
-own_cluster := [x | x := data.signalprocessing.cluster]
+cluster := [x | x := data.signalprocessing.cluster]
 
-given_severity := [x | x := data.signalprocessing.severity with data.signalprocessing.environment as input.fallbackEnvironment]
+severity_with_fallback := [x | x := data.signalprocessing.severity with data.signalprocessing.environment as input.fallbackEnvironment]
 
-given_priority := [x | x := data.signalprocessing.priority with data.signalprocessing.environment as input.fallbackEnvironment]
+priority_with_fallback := [x | x := data.signalprocessing.priority with data.signalprocessing.environment as input.fallbackEnvironment]
 
-given_labels := [x | x := data.signalprocessing.labels with data.signalprocessing.environment as input.fallbackEnvironment]
+labels_with_fallback := [x | x := data.signalprocessing.labels with data.signalprocessing.environment as input.fallbackEnvironment]
 
-given_cluster := [x | x := data.signalprocessing.cluster with data.signalprocessing.environment as input.fallbackEnvironment]
+cluster_with_fallback := [x | x := data.signalprocessing.cluster with data.signalprocessing.environment as input.fallbackEnvironment]
 
-own := {
+decision := {
 	"environment": [x | x := data.signalprocessing.environment],
 	"severity": [x | x := data.signalprocessing.severity],
 	"priority": [x | x := data.signalprocessing.priority],
@@ -30,10 +30,10 @@ own := {
 	"cluster": [x | x := data.signalprocessing.cluster],
 }
 
-given := {
-	"environment": own_environment,
-	"severity": given_severity,
-	"priority": given_priority,
-	"labels": given_labels,
-	"cluster": given_cluster,
+decision_with_fallback := {
+	"environment": environment,
+	"severity": severity_with_fallback,
+	"priority": priority_with_fallback,
+	"labels": labels_with_fallback,
+	"cluster": cluster_with_fallback,
 }

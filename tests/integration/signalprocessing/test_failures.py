@@ -118,7 +118,7 @@ async def test_second_writer_does_not_lose_the_signal(cluster, controller, shop,
         await store.events(each.spec.remediation_request_ref.name, 9)
 
 
-async def test_signal_failed_by_its_parent_gets_its_end_and_its_trail(cluster, open_controller, shop, store):
+async def test_signal_failed_by_its_parent_gets_its_final_status_and_audit_trail(cluster, open_controller, shop, store):
     raised = a_service_signal(shop)
     key = await cluster.signal(raised)
     cascade = {"phase": "Failed", "failureInfo": {"error": "parent was cancelled"}}
@@ -133,7 +133,9 @@ async def test_signal_failed_by_its_parent_gets_its_end_and_its_trail(cluster, o
     assert events[-1].event_outcome == "failure"
 
 
-async def test_signal_beyond_its_deadline_fails_with_its_trail(cluster, controller, shop, store, kubernetes_events):
+async def test_signal_beyond_its_deadline_fails_with_its_audit_trail(
+    cluster, controller, shop, store, kubernetes_events
+):
     raised = a_service_signal(shop, times_out_at=datetime.now(UTC) - timedelta(minutes=1))
 
     key = await cluster.signal(raised)
@@ -144,10 +146,10 @@ async def test_signal_beyond_its_deadline_fails_with_its_trail(cluster, controll
     events = await store.events(raised.spec.remediation_request_ref.name, 4)
     assert [event.event_action for event in events] == ["phase_transition", "error", "phase_transition", "processed"]
 
-    async def told() -> bool:
+    async def is_recorded() -> bool:
         return [event["reason"] for event in await kubernetes_events(key)] == ["ProcessingTimedOut"]
 
-    await eventually(told)
+    await eventually(is_recorded)
 
 
 WRITTEN = ("audit_events_written_total", {"service": "signalprocessing"})
@@ -258,5 +260,4 @@ async def test_spec_cannot_be_changed(cluster, controller, shop):
 
 
 def key_in(home: str, raised):
-
     return Key(home, raised.metadata.name)

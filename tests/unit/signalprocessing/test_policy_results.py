@@ -1,12 +1,12 @@
-"""Answers of a policy: what is accepted, and what becomes of the rest."""
+"""Results of a policy: which are accepted, and what replaces the others."""
 
 import pytest
 
 from kubernaut.api.vocabulary import Environment
 from kubernaut.signalprocessing.policy import decision
-from kubernaut.signalprocessing.policy.facts import Facts
+from kubernaut.signalprocessing.policy.input import PolicyInput
+from kubernaut.signalprocessing.policy.protocol import Evaluation, RuleError
 from kubernaut.signalprocessing.policy.sources import Form
-from kubernaut.signalprocessing.policy.worker import Fault, Reply
 from support.signals import a_context, a_signal
 
 GOOD = {
@@ -16,16 +16,16 @@ GOOD = {
 }
 
 
-def facts(severity: str = "critical", mapped: Environment | None = None) -> Facts:
-    return Facts(signal=a_signal(severity).spec.signal, context=a_context(""), mapped=mapped)
+def an_input(severity: str = "critical", mapped: Environment | None = None) -> PolicyInput:
+    return PolicyInput(signal=a_signal(severity).spec.signal, context=a_context(""), mapped_environment=mapped)
 
 
-def decided(answers: dict, about: Facts | None = None, faults: dict | None = None, form: Form = Form.UNIFIED):
-    reply = Reply(answers=GOOD | answers, faults=faults or {})
-    return decision.decide(reply, about or facts(), "0" * 64, form)
+def decided(results: dict, about: PolicyInput | None = None, errors: dict | None = None, form: Form = Form.UNIFIED):
+    evaluation = Evaluation(results=GOOD | results, errors=errors or {})
+    return decision.decide(evaluation, about or an_input(), "0" * 64, form)
 
 
-def test_good_answers_are_taken():
+def test_valid_results_are_accepted():
     found = decided({})
 
     assert (found.environment, found.severity, found.priority, found.policy_name) == (
@@ -39,22 +39,22 @@ def test_good_answers_are_taken():
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("result", "message"),
     [
         ([], "no severity determined by policy"),
         ([3], "policy returned non-string severity: int"),
         (["Critical"], 'policy returned invalid severity "Critical"'),
     ],
 )
-def test_bad_severity_falls_back_to_unknown(answer, message):
-    found = decided({"severity": answer})
+def test_invalid_severity_falls_back_to_unknown(result, message):
+    found = decided({"severity": result})
 
     assert (found.severity, found.severity_source) == ("unknown", "fallback")
-    assert message in found.vital_failure.message
+    assert message in found.required_failure.message
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("result", "message"),
     [
         ([], "priority policy returned no results"),
         (["P0"], "invalid output structure"),
@@ -63,18 +63,18 @@ def test_bad_severity_falls_back_to_unknown(answer, message):
     ],
 )
 @pytest.mark.parametrize(("severity", "priority"), [("high", "P1"), ("warning", "P2"), ("info", "P3")])
-def test_bad_priority_falls_back_to_severity(answer, message, severity, priority):
-    found = decided({"priority": answer, "severity": [severity]})
+def test_invalid_priority_falls_back_to_severity(result, message, severity, priority):
+    found = decided({"priority": result, "severity": [severity]})
 
     assert (found.priority, found.priority_source) == (priority, "fallback-severity")
-    assert message in found.vital_failure.message
+    assert message in found.required_failure.message
 
 
 @pytest.mark.parametrize(
     ("raw", "priority"), [("Critical", "P1"), ("medium", "P2"), ("low", "P3"), ("what?", "P2"), ("HIGH", "P1")]
 )
-def test_without_any_answer_the_senders_word_ranks_the_signal(raw, priority):
-    found = decision.without_policy("it is gone", facts(raw, Environment.STAGING), "0" * 64)
+def test_without_any_result_the_senders_severity_ranks_the_signal(raw, priority):
+    found = decision.fallback_decision("it is gone", an_input(raw, Environment.STAGING), "0" * 64)
 
     assert (found.environment, found.environment_source) == ("Staging", "configmap")
     assert (found.severity, found.priority, found.priority_source) == ("unknown", priority, "fallback-severity")
@@ -82,7 +82,7 @@ def test_without_any_answer_the_senders_word_ranks_the_signal(raw, priority):
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "result",
     [
         [{"environment": "qa", "source": "mine"}],
         [{"source": "mine"}],
@@ -90,48 +90,48 @@ def test_without_any_answer_the_senders_word_ranks_the_signal(raw, priority):
         [{"environment": 3}],
     ],
 )
-def test_free_text_environment_is_an_error_and_the_mapping_decides(answer):
-    found = decided({"environment": answer}, facts(mapped=Environment.TEST))
+def test_free_text_environment_is_an_error_and_the_mapping_decides(result):
+    found = decided({"environment": result}, an_input(mapped=Environment.TEST))
 
     assert (found.environment, found.environment_source) == ("Test", "configmap")
-    assert found.vital_failure.rule == "environment"
+    assert found.required_failure.rule == "environment"
 
 
 @pytest.mark.parametrize(
-    "answer", [[], [{"environment": "unknown"}], [{"environment": "Unknown", "source": "default"}]]
+    "result", [[], [{"environment": "unknown"}], [{"environment": "Unknown", "source": "default"}]]
 )
-def test_open_environment_is_no_error_and_the_mapping_decides(answer):
-    assert decided({"environment": answer}).environment_source == "default"
-    found = decided({"environment": answer}, facts(mapped=Environment.STAGING))
+def test_open_environment_is_no_error_and_the_mapping_decides(result):
+    assert decided({"environment": result}).environment_source == "default"
+    found = decided({"environment": result}, an_input(mapped=Environment.STAGING))
 
     assert (found.environment, found.environment_source) == ("Staging", "configmap")
     assert found.failures == ()
 
 
 def test_unknown_with_a_source_of_the_policys_own_is_its_decision():
-    answer = [{"environment": "unknown", "source": "rego-inference"}]
+    result = [{"environment": "unknown", "source": "rego-inference"}]
 
-    found = decided({"environment": answer}, facts(mapped=Environment.STAGING))
+    found = decided({"environment": result}, an_input(mapped=Environment.STAGING))
 
     assert (found.environment, found.environment_source) == ("Unknown", "rego-inference")
 
 
-def test_rule_that_failed_says_where():
-    fault = Fault(message="could not parse string as number", file="policy.rego", line=3, column=24)
+def test_failed_rule_names_file_line_and_column():
+    error = RuleError(message="could not parse string as number", file="policy.rego", line=3, column=24)
 
-    found = decided({}, faults={"severity": fault})
+    found = decided({}, errors={"severity": error})
 
-    assert found.vital_failure.message.endswith("severity: policy.rego:3:24: could not parse string as number")
+    assert found.required_failure.message.endswith("severity: policy.rego:3:24: could not parse string as number")
 
 
-def test_bad_labels_or_cluster_are_never_vital():
+def test_invalid_labels_or_cluster_are_not_required():
     found = decided({"labels": ["text"], "cluster": [7]})
 
-    assert found.vital_failure is None
+    assert found.required_failure is None
     assert [failure.rule for failure in found.failures] == ["labels", "cluster"]
 
 
-def test_policies_of_december_copy_the_senders_severity():
-    found = decided({"severity": [], "business": []}, facts("warning"), form=Form.DECEMBER)
+def test_per_dimension_policies_copy_the_senders_severity():
+    found = decided({"severity": [], "business": []}, an_input("warning"), form=Form.PER_DIMENSION)
 
     assert (found.severity, found.severity_source, found.failures) == ("warning", "fallback", ())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from kubernaut.api.vocabulary import Environment
-from kubernaut.signalprocessing.business import word
+from kubernaut.signalprocessing.business import parse_enum
 from kubernaut.signalprocessing.kinds import ConfigMap
 
 log = structlog.get_logger("environment-mapping")
@@ -34,7 +34,7 @@ class EnvironmentMapping:
 
 
 def parse(text: str, report: Callable[[str], None] = lambda _: None) -> EnvironmentMapping:
-    """The mapping of `pattern: environment` lines; a line that cannot be used is left out and reported."""
+    """The mapping of `pattern: environment` lines; an invalid line is ignored and reported."""
     exact: dict[str, Environment] = {}
     patterns: dict[tuple[str, str], Environment] = {}
     for line in text.splitlines():
@@ -42,7 +42,7 @@ def parse(text: str, report: Callable[[str], None] = lambda _: None) -> Environm
         if not content:
             continue
         name, _, value = content.partition(":")
-        name, environment = name.strip(), word(Environment, value)
+        name, environment = name.strip(), parse_enum(Environment, value)
         if not name or environment is None:
             report(content)
         elif name.count("*") == 1:
@@ -56,14 +56,14 @@ def parse(text: str, report: Callable[[str], None] = lambda _: None) -> Environm
     )
 
 
-class WatchedMapping:
-    """The mapping as the ConfigMap says it now; without the ConfigMap it maps nothing."""
+class WatchedEnvironmentMapping:
+    """The mapping of the ConfigMap as it is now; without the ConfigMap it maps nothing."""
 
     def __init__(self) -> None:
         self.current = EnvironmentMapping()
 
-    def changed(self, _old: ConfigMap | None, new: ConfigMap | None) -> None:
+    def on_change(self, _old: ConfigMap | None, new: ConfigMap | None) -> None:
         """Listener of the ConfigMap's cache."""
         text = (new.data or {}).get(KEY, "") if new else ""
-        self.current = parse(text, lambda line: log.warning("line of the environment mapping was left out", line=line))
-        log.info("environment mapping is in force", lines=len(self.current.exact) + len(self.current.patterns))
+        self.current = parse(text, lambda line: log.warning("invalid line in environment mapping ignored", line=line))
+        log.info("environment mapping loaded", entries=len(self.current.exact) + len(self.current.patterns))

@@ -18,11 +18,11 @@ from kubernaut.api.events import AuditEvent, SignalPayload
 from kubernaut.api.meta import Condition, ConditionStatus
 from kubernaut.api.signals import KIND, SignalProcessing, SignalStatus
 from kubernaut.api.vocabulary import (
-    ENVIRONMENT_SOURCE_IN_TRAIL,
-    PRIORITY_SOURCE_IN_TRAIL,
+    AUDIT_ENVIRONMENT_SOURCES,
+    AUDIT_PRIORITY_SOURCES,
     ConditionType,
+    EventOutcome,
     EventType,
-    Outcome,
     Phase,
     SeveritySource,
 )
@@ -50,7 +50,7 @@ def events_of(signal: SignalProcessing) -> list[AuditEvent]:
     return list(_Trail(signal).events())
 
 
-def entered(status: SignalStatus) -> list[Phase]:
+def entered_phases(status: SignalStatus) -> list[Phase]:
     """The phases that the signal has entered, in order; the last one is where it stands."""
     if status.phase is None:
         return []
@@ -80,7 +80,7 @@ class _Trail:
         self._signal = signal
         self._spec = signal.spec.signal
         self._status = signal.status
-        self._way = entered(signal.status)
+        self._way = entered_phases(signal.status)
 
     def events(self) -> Iterator[AuditEvent]:
         """In causal order: what a phase found out comes before the transition that ends it."""
@@ -126,7 +126,7 @@ class _Trail:
 
     def _transition(self, before: str, phase: Phase) -> AuditEvent:
         payload = self._payload(EventType.PHASE_TRANSITION, phase, from_phase=before, to_phase=phase)
-        outcome = Outcome.FAILURE if phase is Phase.FAILED else Outcome.SUCCESS
+        outcome = EventOutcome.FAILURE if phase is Phase.FAILED else EventOutcome.SUCCESS
         return self._event(payload, f"{before}→{phase}", self._at(phase), outcome)
 
     def _enriched(self) -> AuditEvent:
@@ -186,7 +186,7 @@ class _Trail:
         )
         if phase is Phase.FAILED:
             # An id of its own: a parent may fail a signal that had completed, and both have happened.
-            return self._event(payload, "processed/Failed", self._at(phase), Outcome.FAILURE)
+            return self._event(payload, "processed/Failed", self._at(phase), EventOutcome.FAILURE)
         return self._event(payload, "processed", self._at(phase))
 
     def _error(self, phase: Phase, which: str, at: datetime) -> AuditEvent:
@@ -197,7 +197,7 @@ class _Trail:
             error=(failure and failure.error) or "no reason was given",
             attempt=(failure and failure.consecutive_failures) or None,
         )
-        return self._event(payload, f"error/{which}", at, Outcome.FAILURE)
+        return self._event(payload, f"error/{which}", at, EventOutcome.FAILURE)
 
     def _classification(self) -> dict[str, str | None]:
         """Severity, mode, environment and priority in the words of the trail."""
@@ -208,10 +208,10 @@ class _Trail:
             words["source_signal_name"] = found.source_signal_name or None
         if environment := self._status.environment_classification:
             words["environment"] = environment.environment.lower()
-            words["environment_source"] = ENVIRONMENT_SOURCE_IN_TRAIL.get(environment.source, "rego")
+            words["environment_source"] = AUDIT_ENVIRONMENT_SOURCES.get(environment.source, "rego")
         if priority := self._status.priority_assignment:
             words["priority"] = priority.priority
-            words["priority_source"] = PRIORITY_SOURCE_IN_TRAIL.get(priority.source, "rego")
+            words["priority_source"] = AUDIT_PRIORITY_SOURCES.get(priority.source, "rego")
             words["policy_name"] = priority.policy_name or None
         return words
 
@@ -235,7 +235,7 @@ class _Trail:
         return msgspec.convert(kept, type=SignalPayload)
 
     def _event(
-        self, payload: SignalPayload, moment: str, at: datetime, outcome: Outcome = Outcome.SUCCESS
+        self, payload: SignalPayload, moment: str, at: datetime, outcome: EventOutcome = EventOutcome.SUCCESS
     ) -> AuditEvent:
         metadata = self._signal.metadata
         return AuditEvent(

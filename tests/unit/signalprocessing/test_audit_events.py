@@ -33,7 +33,7 @@ from kubernaut.api.vocabulary import (
     SignalMode,
     Sla,
 )
-from kubernaut.signalprocessing import trail
+from kubernaut.signalprocessing import audit_events
 from support.signals import EARLY, a_context, a_signal
 
 TICK = timedelta(milliseconds=7, microseconds=13)
@@ -97,7 +97,7 @@ def payload_of(event: AuditEvent) -> SignalPayload:
 
 
 def test_completed_signal_leaves_nine_events_in_causal_order():
-    events = trail.events_of(a_signal(status=a_status(Phase.COMPLETED)))
+    events = audit_events.events_of(a_signal(status=a_status(Phase.COMPLETED)))
 
     assert [(event.event_action, payload_of(event).to_phase) for event in events] == [
         ("phase_transition", "Pending"),
@@ -117,7 +117,7 @@ def test_completed_signal_leaves_nine_events_in_causal_order():
 
 def test_payloads_say_what_the_status_says_in_the_words_of_the_trail():
     signal = a_signal("Sev2", status=a_status(Phase.COMPLETED), name="PredictedOOMKill", cluster_id="edge-1")
-    events = trail.events_of(signal)
+    events = audit_events.events_of(signal)
     enriched, decided, business, processed = (payload_of(events[place]) for place in (2, 4, 6, 8))
 
     assert (enriched.owner_chain_length, enriched.has_pod, enriched.has_deployment) == (2, True, True)
@@ -132,7 +132,7 @@ def test_payloads_say_what_the_status_says_in_the_words_of_the_trail():
     envelope = events[4]
     assert envelope.correlation_id == signal.spec.remediation_request_ref.name
     assert (envelope.resource_type, envelope.resource_id) == ("SignalProcessing", signal.metadata.name)
-    assert (envelope.cluster_id, envelope.duration_ms, envelope.actor_id) == ("edge-1", 7, trail.ACTOR)
+    assert (envelope.cluster_id, envelope.duration_ms, envelope.actor_id) == ("edge-1", 7, audit_events.ACTOR)
 
 
 SOURCES = [*EnvironmentSource, "my-own-rule"]
@@ -144,7 +144,7 @@ def test_no_word_of_the_status_is_dropped(environment: Environment, source: str)
     classification = EnvironmentClassification(environment=environment, source=source, classified_at=EARLY)
     signal = a_signal(status=a_status(Phase.COMPLETED, environment_classification=classification))
 
-    decided = payload_of(trail.events_of(signal)[4])
+    decided = payload_of(audit_events.events_of(signal)[4])
 
     assert decided.environment == environment.lower()
     assert decided.environment_source in {"labels", "rego", "configmap", "default"}
@@ -155,14 +155,14 @@ def test_priority_source_is_never_dropped(source: str, word: str):
     assignment = PriorityAssignment(priority=Priority.P2, source=source, assigned_at=EARLY)
     signal = a_signal(status=a_status(Phase.COMPLETED, priority_assignment=assignment))
 
-    assert payload_of(trail.events_of(signal)[4]).priority_source == word
+    assert payload_of(audit_events.events_of(signal)[4]).priority_source == word
 
 
 def test_events_only_grow_while_a_signal_goes_on():
     signal = a_signal()
     before: list[AuditEvent] = []
     for phase in list(Phase)[:5]:
-        events = trail.events_of(with_status(signal, a_status(phase)))
+        events = audit_events.events_of(with_status(signal, a_status(phase)))
 
         assert events[: len(before)] == before
         before = events
@@ -172,7 +172,7 @@ def test_failed_signal_leaves_error_transition_and_end():
     failure = FailureInfo(error="no policy", consecutive_failures=0)
     status = failed(a_status(Phase.CLASSIFYING, completion_time=EARLY + 5 * TICK, failure_info=failure))
 
-    events = trail.events_of(a_signal(status=status))
+    events = audit_events.events_of(a_signal(status=status))
 
     assert [event.event_action for event in events][-3:] == ["error", "phase_transition", "processed"]
     assert payload_of(events[-2]).from_phase == "Classifying"
@@ -183,13 +183,13 @@ def test_failed_signal_leaves_error_transition_and_end():
 def test_failed_signal_without_an_end_waits_for_it():
     status = failed(a_status(Phase.ENRICHING))
 
-    assert [event.event_action for event in trail.events_of(a_signal(status=status))] == ["phase_transition"]
+    assert [event.event_action for event in audit_events.events_of(a_signal(status=status))] == ["phase_transition"]
 
 
 def test_each_failed_attempt_is_an_event_of_its_own():
     def attempt(number: int) -> AuditEvent:
         failure = FailureInfo(error="api down", consecutive_failures=number, last_failure_time=EARLY + number * TICK)
-        return trail.events_of(with_status(signal, a_status(Phase.ENRICHING, failure_info=failure)))[-1]
+        return audit_events.events_of(with_status(signal, a_status(Phase.ENRICHING, failure_info=failure)))[-1]
 
     signal = a_signal()
 
@@ -205,7 +205,7 @@ def test_signal_without_a_correlation_leaves_nothing():
     )
     signal = msgspec.structs.replace(a_signal(status=a_status(Phase.COMPLETED)), spec=spec)
 
-    assert trail.events_of(signal) == []
+    assert audit_events.events_of(signal) == []
 
 
 moments = st.integers(0, 10**9).map(lambda micros: EARLY + timedelta(microseconds=micros))
@@ -254,7 +254,7 @@ def test_same_object_gives_the_same_bytes(status: SignalStatus):
     signal = a_signal(status=status)
     stored = msgspec.json.decode(msgspec.json.encode(signal), type=SignalProcessing)
 
-    first, second = trail.events_of(signal), trail.events_of(stored)
+    first, second = audit_events.events_of(signal), audit_events.events_of(stored)
 
     assert msgspec.json.encode(first) == msgspec.json.encode(second)
     assert len({event.event_id for event in first}) == len(first)
@@ -264,7 +264,7 @@ def test_same_object_gives_the_same_bytes(status: SignalStatus):
 def test_a_null_character_of_a_sender_does_not_keep_its_events_out_of_the_ledger():
     signal = a_signal("cri\0tical", name="Odd\0Name", cluster_id="c\0", status=a_status(Phase.COMPLETED))
 
-    events = trail.events_of(signal)
+    events = audit_events.events_of(signal)
 
     assert {payload_of(event).signal for event in events} == {"Odd\ufffdName"}
     assert all("\0" not in (event.cluster_id or "") and b"\\u0000" not in bytes(event.event_data) for event in events)
@@ -274,8 +274,8 @@ def test_a_completed_signal_that_its_parent_fails_leaves_both_ends_under_ids_of_
     completed = a_signal(status=a_status(Phase.COMPLETED))
     overwritten = with_status(completed, failed(completed.status))
 
-    before = {event.event_id: event for event in trail.events_of(completed)}
-    after = {event.event_id: event for event in trail.events_of(overwritten)}
+    before = {event.event_id: event for event in audit_events.events_of(completed)}
+    after = {event.event_id: event for event in audit_events.events_of(overwritten)}
 
     assert all(after[same] == before[same] for same in before.keys() & after.keys())
     outcomes = [event.event_outcome for event in (before | after).values() if event.event_action == "processed"]

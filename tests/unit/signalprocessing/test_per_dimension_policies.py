@@ -1,9 +1,9 @@
-"""The four files of December 2025."""
+"""Policies in one file per dimension."""
 
 from pathlib import Path
 
 from kubernaut.api.vocabulary import Environment
-from kubernaut.signalprocessing.policy.facts import Facts
+from kubernaut.signalprocessing.policy.input import PolicyInput
 from kubernaut.signalprocessing.policy.live import open_policy
 from kubernaut.signalprocessing.policy.sources import Form, read
 from support.signals import a_context, a_signal
@@ -58,18 +58,18 @@ def write(folder: Path, labels: str = "labels") -> None:
     (folder / "customlabels.rego").write_text(LABELS % labels)
 
 
-def facts(severity: str, environment: str, mapped: Environment | None = None) -> Facts:
+def an_input(severity: str, environment: str, mapped: Environment | None = None) -> PolicyInput:
     context = a_context(environment, labels={"kubernaut.ai/team": "shop"})
-    return Facts(signal=a_signal(severity).spec.signal, context=context, mapped=mapped)
+    return PolicyInput(signal=a_signal(severity).spec.signal, context=context, mapped_environment=mapped)
 
 
 async def test_all_four_files_decide_together(tmp_path: Path):
     write(tmp_path)
     sources = read(tmp_path)
     async with open_policy(sources) as policy:
-        found = await policy.decide(facts("critical", "Production"))
+        found = await policy.decide(an_input("critical", "Production"))
 
-    assert sources.form is Form.DECEMBER
+    assert sources.form is Form.PER_DIMENSION
     assert (found.environment, found.environment_source) == ("Production", "namespace-labels")
     assert (found.priority, found.policy_name, found.severity) == ("P0", "critical-production", "critical")
     assert found.custom_labels == {"team": ["shop"], "sourced": ["prometheus"]}
@@ -79,17 +79,17 @@ async def test_all_four_files_decide_together(tmp_path: Path):
 async def test_mapped_environment_reaches_the_priority(tmp_path: Path):
     write(tmp_path, labels="customlabels")
     async with open_policy(read(tmp_path)) as policy:
-        found = await policy.decide(facts("warning", "", Environment.STAGING))
+        found = await policy.decide(an_input("warning", "", Environment.STAGING))
 
     assert (found.environment, found.environment_source) == ("Staging", "configmap")
     assert (found.priority, found.policy_name) == ("P2", "warning-staging")
     assert found.custom_labels["team"] == ["shop"]
 
 
-async def test_priority_without_an_answer_falls_back_to_severity(tmp_path: Path):
+async def test_undefined_priority_falls_back_to_severity(tmp_path: Path):
     write(tmp_path)
     async with open_policy(read(tmp_path)) as policy:
-        found = await policy.decide(facts("critical", "qa"))
+        found = await policy.decide(an_input("critical", "qa"))
 
     assert (found.environment, found.priority, found.priority_source) == ("Unknown", "P1", "fallback-severity")
 
@@ -97,7 +97,7 @@ async def test_priority_without_an_answer_falls_back_to_severity(tmp_path: Path)
 async def test_each_file_may_be_absent(tmp_path: Path):
     (tmp_path / "priority.rego").write_text(PRIORITY)
     async with open_policy(read(tmp_path)) as policy:
-        found = await policy.decide(facts("critical", "", Environment.PRODUCTION))
+        found = await policy.decide(an_input("critical", "", Environment.PRODUCTION))
 
     assert (found.environment, found.priority) == ("Production", "P0")
     assert found.custom_labels == {"team": ["shop"]}

@@ -29,28 +29,28 @@ from kubernaut.signalprocessing.policy.sources import Form
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class PolicyInput:
     """What is known about one signal before it is decided."""
 
     signal: Signal
     context: KubernetesContext
-    mapped: Environment | None = None
+    mapped_environment: Environment | None = None
     """What the environment mapping says about the namespace."""
 
     @property
     def fallback_environment(self) -> tuple[Environment, EnvironmentSource]:
         """What holds when the policy leaves the environment open."""
-        if self.mapped is None:
+        if self.mapped_environment is None:
             return Environment.UNKNOWN, EnvironmentSource.DEFAULT
-        return self.mapped, EnvironmentSource.CONFIGMAP
+        return self.mapped_environment, EnvironmentSource.CONFIGMAP
 
 
-def document(facts: Facts, form: Form = Form.UNIFIED) -> bytes:
+def encode(policy_input: PolicyInput, form: Form = Form.UNIFIED) -> bytes:
     """The input as JSON."""
-    context = facts.context
-    environment, source = facts.fallback_environment
+    context = policy_input.context
+    environment, source = policy_input.fallback_environment
     content: dict[str, Any] = {
-        "signal": _signal(facts.signal),
+        "signal": _signal(policy_input.signal),
         "namespace": {"name": ""},
         "workload": {"kind": "", "name": ""},
         "fallbackEnvironment": {"environment": environment, "source": source},
@@ -73,8 +73,8 @@ def document(facts: Facts, form: Form = Form.UNIFIED) -> bytes:
         content["detectedLabels"] = context.detected_labels
     if context.cluster and context.cluster.labels:
         content["cluster"] = {"labels": context.cluster.labels}
-    if form is Form.DECEMBER:
-        _add_december(content, facts)
+    if form is Form.PER_DIMENSION:
+        _add_per_dimension(content, policy_input)
     return msgspec.json.encode(content)
 
 
@@ -87,9 +87,9 @@ def _without_empty(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value}
 
 
-def _add_december(content: dict[str, Any], facts: Facts) -> None:
-    """The names under which the per-dimension policies of December 2025 find the same facts; maps are always there."""
-    context = facts.context
+def _add_per_dimension(content: dict[str, Any], policy_input: PolicyInput) -> None:
+    """The names that per-dimension policies read; maps are always present."""
+    context = policy_input.context
     namespace, workload = context.namespace, context.workload
     labels = namespace.labels if namespace else {}
     is_deployment = workload is not None and workload.kind == "Deployment"
