@@ -130,8 +130,8 @@ async def _cancel_on_signal(command: Coroutine[Any, Any, object]) -> object:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop
-    except ModuleNotFoundError:  # it comes with the services' extras
+        import uvloop  # optional: it comes with the services' extras
+    except ModuleNotFoundError:
         return None
     return uvloop.new_event_loop
 

@@ -47,6 +47,7 @@ async def query(
     cursor
         The cursor that the previous page printed.
     """
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.audit import ClientConfig, open_client
 
     given = {
@@ -85,6 +86,7 @@ async def timeline(
     correlation_id
         Name of the RemediationRequest, such as rr-1f0c3a9be2d4-5a5a5a5a.
     """
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.audit import ClientConfig, open_client
 
     async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
@@ -109,6 +111,7 @@ async def verify(
 
     Exit code 1 when verification fails; the first bad row is named.
     """
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.audit import ClientConfig, open_client
 
     async with open_client(ClientConfig(url=url, token_file=token_file)) as store:

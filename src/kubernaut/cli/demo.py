@@ -36,6 +36,7 @@ async def demo(
 
     Exit code 1 when a decision is not the expected one or the audit log does not verify.
     """
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.embedded.demo import runner
     from kubernaut.embedded.stack import StackConfig, open_stack
 
@@ -75,6 +76,7 @@ class Display:
         """While this is open, the table is redrawn at each change."""
         if not self._is_terminal:
             return nullcontext()
+        # Lazy import, see kubernaut.cli.app.
         from rich.live import Live
 
         self._live = Live(self._table(), refresh_per_second=20)
@@ -119,9 +121,11 @@ class Display:
         say(f"First decision {first_decision * 1000:.0f} ms after the alerts were sent.")
 
     def _table(self) -> "Table":
+        # Lazy import, see kubernaut.cli.app.
         from rich import box
         from rich.table import Table
 
+        # Lazy import, see kubernaut.cli.app.
         from kubernaut.embedded.demo.scenario import EXPECTED
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -36,6 +36,7 @@ async def process(
     signal
         An Alertmanager payload (version 4) or a SignalProcessing object, as JSON or YAML.
     """
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.signalprocessing import offline, signal_mode
     from kubernaut.signalprocessing.policy.live import open_policy
 
@@ -53,6 +54,7 @@ async def process(
 
 
 def _sources(policy: Path | None) -> "Sources":
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.signalprocessing.policy import sources
 
     if policy is not None and not policy.exists():
@@ -82,6 +84,7 @@ async def _signals(path: Path, cluster: Path) -> list[SignalProcessing]:
 
 
 async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path) -> list[SignalProcessing]:
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.gateway import alertmanager, owners
     from kubernaut.kube.objects import PartialObjectMetadata
     from kubernaut.signalprocessing.kinds import CACHED

@@ -21,6 +21,7 @@ ConfigOption = Annotated[
 
 def configured(cls: type[C], path: Path | None, service: str) -> C:
     """The service's configuration from the file and the environment. Raises SettingsError."""
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.ops.settings import load
 
     return load(cls, path, env=os.environ, prefix=f"KUBERNAUT_{service}")
@@ -28,6 +29,7 @@ def configured(cls: type[C], path: Path | None, service: str) -> C:
 
 async def controller(*, config: ConfigOption = None) -> int:
     """Run the SignalProcessing controller until SIGTERM."""
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.ops import logs
     from kubernaut.signalprocessing.config import SignalProcessingConfig
     from kubernaut.signalprocessing.service import run
@@ -40,6 +42,7 @@ async def controller(*, config: ConfigOption = None) -> int:
 
 async def datastorage(*, config: ConfigOption = None) -> int:
     """Run DataStorage, the audit service, until SIGTERM."""
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.datastorage.config import DataStorageConfig
     from kubernaut.datastorage.service import run
     from kubernaut.ops import logs
@@ -52,6 +55,7 @@ async def datastorage(*, config: ConfigOption = None) -> int:
 
 async def gateway(*, config: ConfigOption = None) -> int:
     """Run the gateway, which receives Alertmanager webhooks, until SIGTERM."""
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.gateway.config import GatewayConfig
     from kubernaut.gateway.service import run
     from kubernaut.ops import logs
@@ -70,6 +74,7 @@ async def migrate(*, config: ConfigOption = None) -> int:
     config
         The configuration of `kubernaut datastorage`.
     """
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.datastorage.config import DataStorageConfig
     from kubernaut.datastorage.migrate import migrate as apply
 
@@ -83,6 +88,7 @@ async def migrate(*, config: ConfigOption = None) -> int:
 
 def crd() -> int:
     """Print the CRD manifests: kubernaut crd | kubectl apply --server-side -f -"""
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.api.crds import all_crds
 
     say(yaml.safe_dump_all(all_crds(), sort_keys=False, width=120).rstrip())

@@ -80,6 +80,7 @@ async def show(
 
 
 async def _read_all(kubeconfig: Path | None, namespace: str | None) -> list[SignalProcessing]:
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.kube.client import ClientConfig, ListOptions, open_client
     from kubernaut.kube.objects import Kind
 

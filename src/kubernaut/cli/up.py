@@ -9,6 +9,7 @@ async def up(*, data_dir: DataDirOption = None, kubeconfig: KubeconfigOption = N
 
     All state is stored in the data directory and is there again at the next start.
     """
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.embedded.stack import StackConfig, open_stack
 
     progress = Progress()
