@@ -460,7 +460,7 @@ async def test_a_full_disk_under_the_spool_is_loud_and_loses_nothing(own_directo
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (1_000_000, hard))
             await load.raise_signals(120)
             await all_final(stack, 120)
-            await eventually(lambda: "Audit spool cannot be written" in stack.log_of("controller"), timeout=20)
+            await eventually(lambda: "Audit spool write failed" in stack.log_of("controller"), timeout=20)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
         await stack.all_up()
 

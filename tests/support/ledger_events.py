@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from kubernaut.datastorage import intake
-from kubernaut.datastorage.intake import Entry
+from kubernaut.datastorage.chain import Entry
 
 NOW = datetime(2026, 11, 22, 20, 0, 0, 123456, tzinfo=UTC)
 

@@ -17,6 +17,8 @@ Write, verification and export use these functions and no others.
 """
 
 import hashlib
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -78,6 +80,23 @@ class Row(NamedTuple):
     link_hash: bytes
 
 
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One admitted event, ready to be appended."""
+
+    event: Event
+    content_hash: bytes
+    received_at: datetime
+    late: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """The newest row of one ledger."""
+
+    sequence: int = 0
+    link_hash: bytes = ORIGIN
+
+
 canonical = msgspec.json.Encoder().encode
 """The bytes of an Event that its content hash covers, and of the columns that place a Row in the ledger."""
 
@@ -97,6 +116,25 @@ def event_hash(previous: bytes, content: bytes) -> bytes:
 def link_hash(previous: bytes, row: Row) -> bytes:
     """The place of `row` behind the row whose link is `previous`; ignores the link that `row` carries."""
     return hashlib.sha256(_LINK + previous + row.event_hash + canonical(row[:_PLACE])).digest()
+
+
+def link(
+    shard: int, head: Head, correlations: MutableMapping[str, bytes], entries: Sequence[Entry]
+) -> tuple[list[Row], Head]:
+    """The rows that append `entries` behind `head`; `correlations` (newest event hash of each) is updated."""
+    rows: list[Row] = []
+    sequence, last = head.sequence, head.link_hash
+    for entry in entries:
+        event = entry.event
+        sequence += 1
+        previous = correlations.get(event.correlation_id, ORIGIN)
+        hashed = event_hash(previous, entry.content_hash)
+        correlations[event.correlation_id] = hashed
+        position = (shard, sequence, event.event_id, event.correlation_id, event.event_timestamp)
+        state = (entry.received_at, entry.late, entry.content_hash, previous, hashed)
+        last = link_hash(last, Row(*position, *state, b""))
+        rows.append(Row(*position, *state, last))
+    return rows, Head(sequence=sequence, link_hash=last)
 
 
 def shard_of(correlation_id: str, shards: int) -> int:

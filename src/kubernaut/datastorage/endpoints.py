@@ -13,9 +13,9 @@ from starlette.routing import Route
 from kubernaut.api.events import BatchCreated, BatchResults, EventCreated, EventResult, VerifyRequest
 from kubernaut.api.problems import Slug
 from kubernaut.datastorage import intake, parameters
+from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.config import ServerConfig
 from kubernaut.datastorage.errors import DataStorageError, EventConflict, ParentMissing
-from kubernaut.datastorage.intake import Entry
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.reader import InvalidCursor
 from kubernaut.datastorage.store import Store
@@ -188,6 +188,6 @@ async def _parent_missing(request: Request, error: ParentMissing) -> Response:
 
 
 async def _unavailable(request: Request, error: DataStorageError) -> Response:
-    detail = "The store cannot be used at the moment. Send the same events with the same ids again."
+    detail = "The store is unavailable. Send the same events with the same ids again."
     rejected = RequestRejected(Slug.UNAVAILABLE, detail, retry_after=RETRY_AFTER)
     return problem_response(request, rejected, cause=error)

@@ -18,9 +18,10 @@ from kubernaut.api.meta import Time
 from kubernaut.api.problems import Slug
 from kubernaut.api.vocabulary import EventOutcome
 from kubernaut.datastorage import canonical, chain
+from kubernaut.datastorage.chain import Entry
 from kubernaut.ops.http.problems import RequestRejected
 
-FUTURE = timedelta(minutes=60)
+MAX_CLOCK_AHEAD = timedelta(minutes=60)
 """How far a sender's clock may run ahead of ours."""
 
 LATE_AFTER = timedelta(days=7)
@@ -31,15 +32,6 @@ MAX_REASONS = 20
 
 DEFAULT_RETENTION_DAYS = 2555
 DEFAULT_SEVERITY = "info"
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One admitted event, ready to be appended."""
-
-    event: chain.Event
-    content_hash: bytes
-    received_at: datetime
-    late: bool
 
 
 _Outcome = Literal["success", "failure", "pending"]
@@ -188,10 +180,11 @@ def _utc(time: datetime, now: datetime) -> datetime:
     try:
         utc = time.astimezone(UTC)
     except OverflowError as error:
-        raise _InvalidField("event_timestamp", "the time is outside the calendar") from error
-    if utc - now > FUTURE:
+        raise _InvalidField("event_timestamp", "timestamp out of range") from error
+    if utc - now > MAX_CLOCK_AHEAD:
         raise _InvalidField(
-            "event_timestamp", f"{utc.isoformat()} is more than 60 minutes in the future; our time is {now.isoformat()}"
+            "event_timestamp",
+            f"{utc.isoformat()} is more than 60 minutes in the future; the server's time is {now.isoformat()}",
         )
     return utc
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from kubernaut.datastorage.intake import Entry
+from kubernaut.datastorage.chain import Entry
 
 CATEGORIES = frozenset(
     {

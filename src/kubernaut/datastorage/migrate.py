@@ -83,7 +83,7 @@ async def migrate(
 ) -> list[str]:
     """Apply what is missing, each file in one transaction, and return the names of those applied now.
 
-    Raises EditedMigration before anything is changed, CannotStart when the database refuses us.
+    Raises EditedMigration before anything is changed, CannotStart when PostgreSQL rejects the connection.
     """
     wanted = known() if migrations is None else migrations
     done: list[str] = []

@@ -1,10 +1,22 @@
-"""Months of `audit_events`: made ahead while the service runs, and on demand for late events."""
+"""Months of `audit_events`: created ahead while the service runs, and on demand for late events."""
 
+import asyncio
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import UTC, date, datetime
+
+import asyncpg
+import structlog
+
+from kubernaut.datastorage import database, queries
+from kubernaut.datastorage.errors import DataStorageError
+
+log = structlog.get_logger("datastorage")
 
 MONTHS_AHEAD = 3
 """Partitions that exist beyond the current month."""
+
+CHECK_INTERVAL = 3600.0
+"""Seconds between checks whether the next months have partitions."""
 
 SHARED_BEFORE = date(2020, 1, 1)
 """Older events share one partition that the migration made."""
@@ -22,6 +34,43 @@ def months_ahead(now: datetime, ahead: int = MONTHS_AHEAD) -> list[date]:
 
 
 def missing(times: Iterable[datetime], present: set[date]) -> list[date]:
-    """The months that must be made before events of these times can be stored, in order."""
+    """The months that must be created before events of these times can be stored, in order."""
     wanted = {month_of(time) for time in times}
     return sorted(month for month in wanted - present if month >= SHARED_BEFORE)
+
+
+class PartitionMaintainer:
+    """Creates partitions, and knows which exist."""
+
+    def __init__(self) -> None:
+        self._present: set[date] = set()
+
+    async def load(self, connection: asyncpg.Connection) -> None:
+        """Read from the database which partitions exist."""
+        self._present = {row["month"] for row in await queries.fetch(connection, "months")}
+
+    async def ensure(self, connection: asyncpg.Connection, times: Iterable[datetime]) -> None:
+        """Create what is missing for events of these times."""
+        for month in missing(times, self._present):
+            await self._create(connection, month)
+
+    async def ensure_ahead(self, connection: asyncpg.Connection | asyncpg.Pool) -> None:
+        """Create what is missing of the current month and the next ones, whatever was there before."""
+        for month in months_ahead(datetime.now(UTC)):
+            await self._create(connection, month)
+
+    async def run(self, pool: asyncpg.Pool) -> None:
+        """Create the next months' partitions in time, for as long as the service runs."""
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL)
+            try:
+                with database.translated():
+                    await self.ensure_ahead(pool)
+            except DataStorageError as error:
+                log.warning("partition creation failed, retrying", retry_interval=CHECK_INTERVAL, error=str(error))
+
+    async def _create(self, connection: asyncpg.Connection | asyncpg.Pool, month: date) -> None:
+        created = await queries.fetch_row(connection, "ensure_month", month=month)
+        if created and created[0]:
+            log.info("partition created", month=month.isoformat())
+        self._present.add(month)

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 
+import asyncpg
+
 _HEAD = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
 
@@ -37,3 +39,24 @@ def _statement(name: str, body: str) -> Statement:
 
 
 QUERIES = parse(resources.files("kubernaut.datastorage").joinpath("sql/queries.sql").read_text())
+
+
+async def execute(connection: asyncpg.Connection, name: str, **values: object) -> None:
+    """Run a statement that returns no rows."""
+    statement = QUERIES[name]
+    await connection.execute(statement.sql, *statement.bind(**values))
+
+
+async def fetch(connection: asyncpg.Connection | asyncpg.Pool, name: str, **values: object) -> list[asyncpg.Record]:
+    """Every row that a statement returns."""
+    statement = QUERIES[name]
+    found: list[asyncpg.Record] = await connection.fetch(statement.sql, *statement.bind(**values))
+    return found
+
+
+async def fetch_row(
+    connection: asyncpg.Connection | asyncpg.Pool, name: str, **values: object
+) -> asyncpg.Record | None:
+    """The first row that a statement returns, if there is one."""
+    statement = QUERIES[name]
+    return await connection.fetchrow(statement.sql, *statement.bind(**values))

@@ -6,7 +6,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,9 +22,8 @@ from kubernaut.api.events import (
     Verification,
     VerifyRequest,
 )
-from kubernaut.datastorage import database, rows, verification
+from kubernaut.datastorage import database, queries, rows, verification
 from kubernaut.datastorage.metrics import Metrics
-from kubernaut.datastorage.queries import QUERIES
 
 MAX_COUNT = 10_000
 """Counting of matching events stops here."""
@@ -79,10 +78,6 @@ class Reader:
     async def ping(self) -> None:
         """Raise DatabaseUnavailable unless PostgreSQL answers."""
         await self._rows("ping")
-
-    async def ensure_month(self, month: date) -> bool:
-        """Make the partition of a month unless it is there; true when it was made now."""
-        return bool((await self._rows("ensure_month", month=month))[0][0])
 
     async def page(self, filters: Filters, page: PageRequest) -> EventPage:
         """Events newest first. Raises InvalidCursor."""
@@ -147,10 +142,8 @@ class Reader:
         verifier.finish()
 
     async def _rows(self, name: str, **values: object) -> list[Any]:
-        statement = QUERIES[name]
         with database.translated():
-            found: list[Any] = await self._pool.fetch(statement.sql, *statement.bind(**values))
-            return found
+            return await queries.fetch(self._pool, name, **values)
 
     @asynccontextmanager
     async def _measured(self, operation: str) -> AsyncIterator[None]:

@@ -21,12 +21,12 @@ log = structlog.get_logger("datastorage")
 
 
 async def run(config: DataStorageConfig) -> None:
-    """Serve until SIGTERM or SIGINT. Raises CannotStart when the database refuses us, and PortInUse."""
+    """Serve until SIGTERM or SIGINT. Raises CannotStart when PostgreSQL rejects the connection, and PortInUse."""
     with stop_requested() as stop:
         async with open_service(config) as server:
-            log.info("datastorage listens", url=server.url)
+            log.info("datastorage server started", url=server.url)
             await stop.wait()
-            log.info("datastorage stops", after=config.server.endpoint_propagation_delay)
+            log.info("datastorage server stopping", delay=config.server.endpoint_propagation_delay)
 
 
 @asynccontextmanager

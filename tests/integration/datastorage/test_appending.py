@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kubernaut.api.events import VerifyRequest
+from kubernaut.datastorage import queries
+from kubernaut.datastorage.append_plan import AppendResult
+from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.errors import EventConflict, ParentMissing
-from kubernaut.datastorage.intake import Entry
-from kubernaut.datastorage.ledger import Outcome
+from kubernaut.datastorage.partitions import PartitionMaintainer
 from kubernaut.datastorage.store import Store
 from support.datastorage import OpenStore, ledger_of
 from support.ledger_events import an_entry
@@ -86,7 +88,7 @@ class Model:
         return order
 
 
-def kinds(outcomes: list[Outcome]) -> list[type | None]:
+def kinds(outcomes: list[AppendResult]) -> list[type | None]:
     return [type(outcome) if outcome else None for outcome in outcomes]
 
 
@@ -266,3 +268,17 @@ async def test_group_that_needs_the_one_before_it_waits_for_it(store: Store, sql
     assert kinds(answers[2]) == [None, EventConflict]
     assert len(await ledger_of(sql)) == 1001
     assert (await store.read.verify(VerifyRequest())).is_valid
+
+
+async def test_partition_that_is_missing_ahead_is_created_again(sql: asyncpg.Connection):
+    maintainer = PartitionMaintainer()
+    await maintainer.ensure_ahead(sql)
+    await maintainer.load(sql)
+    months = {row["month"] for row in await queries.fetch(sql, "months")}
+    last = f"audit_events_{max(months):%Y_%m}"
+    await sql.execute(f"DROP TABLE {last}")
+
+    await maintainer.ensure_ahead(sql)
+
+    assert await sql.fetchval("SELECT to_regclass($1)::text", last) == last
+    assert {row["month"] for row in await queries.fetch(sql, "months")} == months

@@ -235,7 +235,7 @@ async def test_service_waits_for_a_server_that_comes_later(own_directory: Path, 
     opening = open_process(url, tmp_path)
     starting = asyncio.create_task(opening.__aenter__())
     log = tmp_path / "ds.log"
-    await eventually(lambda: log.exists() and "not there yet" in log.read_text(), timeout=20)
+    await eventually(lambda: log.exists() and "PostgreSQL not ready" in log.read_text(), timeout=20)
 
     async with open_postgres(PostgresConfig(directory=own_directory, env=os.environ, port=port)):
         service = await starting

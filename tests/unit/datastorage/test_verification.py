@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.datastorage import chain, ledger
+from kubernaut.datastorage import chain
 from kubernaut.datastorage.verification import MAX_FINDINGS, StoredRow, Verifier
 from support.ledger_events import an_entry
 
@@ -19,7 +19,7 @@ def a_ledger(count: int = COUNT) -> list[StoredRow]:
         an_entry(event_id=str(UUID(int=number)), correlation_id=f"rr-{number % 3}", event_data={"n": number})
         for number in range(count)
     ]
-    rows, _ = ledger.extend(0, ledger.Head(), {}, entries)
+    rows, _ = chain.link(0, chain.Head(), {}, entries)
     return [StoredRow(row=row, payload=entry.event) for row, entry in zip(rows, entries, strict=True)]
 
 

@@ -5,28 +5,28 @@ from uuid import UUID, uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.datastorage import chain, ledger
+from kubernaut.datastorage import append_plan, chain
+from kubernaut.datastorage.append_plan import AppendRequest
 from kubernaut.datastorage.errors import EventConflict, ParentMissing
-from kubernaut.datastorage.ledger import Head, Request
 from support.ledger_events import an_entry
 
 
 def test_known_event_with_the_same_content_is_stored_already():
     entry = an_entry()
 
-    plan = ledger.decide([Request(entries=[entry])], {entry.event.event_id: entry.content_hash})
+    plan = append_plan.decide([AppendRequest(entries=[entry])], {entry.event.event_id: entry.content_hash})
 
     assert plan.new == []
-    assert plan.outcomes == [[None]]
+    assert plan.results == [[None]]
 
 
 def test_event_twice_in_one_group_is_one_row():
     entry = an_entry()
 
-    plan = ledger.decide([Request(entries=[entry, entry]), Request(entries=[entry])], {})
+    plan = append_plan.decide([AppendRequest(entries=[entry, entry]), AppendRequest(entries=[entry])], {})
 
     assert plan.new == [entry]
-    assert plan.outcomes == [[None, None], [None]]
+    assert plan.results == [[None, None], [None]]
 
 
 def test_conflict_refuses_the_whole_strict_request_and_no_other():
@@ -34,41 +34,41 @@ def test_conflict_refuses_the_whole_strict_request_and_no_other():
     edited = an_entry(event_id=str(stored.event.event_id), event_action="edited")
     known = {stored.event.event_id: stored.content_hash}
 
-    plan = ledger.decide([Request(entries=[an_entry(), edited]), Request(entries=[other])], known)
+    plan = append_plan.decide([AppendRequest(entries=[an_entry(), edited]), AppendRequest(entries=[other])], known)
 
     assert plan.new == [other]
-    assert [item.entry for item in plan.evidence] == [edited]
-    assert isinstance(plan.outcomes[0][1], EventConflict)
-    assert plan.outcomes[1] == [None]
+    assert [item.entry for item in plan.conflicts] == [edited]
+    assert isinstance(plan.results[0][1], EventConflict)
+    assert plan.results[1] == [None]
 
 
 def test_event_of_a_refused_request_is_not_known_to_the_next():
     first = an_entry()
     bad = an_entry(parent_event_id=str(uuid4()))
 
-    plan = ledger.decide([Request(entries=[first, bad]), Request(entries=[first])], {})
+    plan = append_plan.decide([AppendRequest(entries=[first, bad]), AppendRequest(entries=[first])], {})
 
     assert plan.new == [first]
-    assert isinstance(plan.outcomes[0][1], ParentMissing)
-    assert plan.outcomes[1] == [None]
+    assert isinstance(plan.results[0][1], ParentMissing)
+    assert plan.results[1] == [None]
 
 
 def test_lenient_request_stores_the_good_ones():
     good = an_entry()
     edited = an_entry(event_id=str(good.event.event_id), event_action="edited")
 
-    plan = ledger.decide([Request(entries=[good, edited], strict=False)], {})
+    plan = append_plan.decide([AppendRequest(entries=[good, edited], strict=False)], {})
 
     assert plan.new == [good]
-    assert isinstance(plan.outcomes[0][1], EventConflict)
+    assert isinstance(plan.results[0][1], EventConflict)
 
 
 def test_parent_may_come_earlier_in_the_batch_and_not_later():
     parent = an_entry()
     child = an_entry(parent_event_id=str(parent.event.event_id))
 
-    assert ledger.decide([Request(entries=[parent, child])], {}).new == [parent, child]
-    assert ledger.decide([Request(entries=[child, parent])], {}).new == []
+    assert append_plan.decide([AppendRequest(entries=[parent, child])], {}).new == [parent, child]
+    assert append_plan.decide([AppendRequest(entries=[child, parent])], {}).new == []
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c"]), max_size=12), st.integers(0, 5))
@@ -76,9 +76,9 @@ def test_rows_follow_each_other_whatever_the_cut(correlations: list[str], cut: i
     entries = [an_entry(correlation_id=name, event_id=str(UUID(int=n))) for n, name in enumerate(correlations)]
     heads: dict[str, bytes] = {}
 
-    first, head = ledger.extend(2, Head(), heads, entries[:cut])
-    second, head = ledger.extend(2, head, heads, entries[cut:])
-    at_once, same = ledger.extend(2, Head(), {}, entries)
+    first, head = chain.link(2, chain.Head(), heads, entries[:cut])
+    second, head = chain.link(2, head, heads, entries[cut:])
+    at_once, same = chain.link(2, chain.Head(), {}, entries)
 
     rows = first + second
     assert rows == at_once
