@@ -77,14 +77,14 @@ class Cluster:
     async def get(self, key: Key) -> SignalProcessing:
         return await self.client.get(SIGNAL, key)
 
-    async def final(self, key: Key, *, within: float = 15.0) -> SignalProcessing:
+    async def final(self, key: Key, *, timeout: float = 15.0) -> SignalProcessing:
         """The signal once it is Completed or Failed."""
 
         async def probe() -> SignalProcessing | None:
             signal = await self.get(key)
             return signal if signal.status.phase and signal.status.completion_time else None
 
-        return await eventually(probe, timeout=within, description=f"{key} is final")
+        return await eventually(probe, timeout=timeout, description=f"{key} is final")
 
     async def completed(self, signal: SignalProcessing) -> SignalProcessing:
         """Raise a signal and wait for its end, which must be Completed."""
@@ -114,7 +114,7 @@ class Store:
     url: str
     client: DataStorageClient
 
-    async def events(self, correlation_id: str, count: int, *, within: float = 10.0) -> list[StoredEvent]:
+    async def events(self, correlation_id: str, count: int, *, timeout: float = 10.0) -> list[StoredEvent]:
         """The timeline once it holds so many events; it must not hold more."""
 
         async def probe() -> list[StoredEvent]:
@@ -122,7 +122,7 @@ class Store:
             assert len(found) >= count, f"{len(found)} of {count} events: {[event.event_type for event in found]}"
             return found
 
-        found = await eventually(probe, timeout=within)
+        found = await eventually(probe, timeout=timeout)
         assert len(found) == count, [event.event_type for event in found]
         return found
 

@@ -211,13 +211,13 @@ datastorage: {{url: "{store.url}", spoolDir: {tmp_path / "spool"}}}
     for turn in range(2):
         async with a_process(config):
             keys = [await cluster.signal(each) for each in raised[turn * 10 : turn * 10 + 10]]
-            await cluster.final(keys[turn * 4], within=20)  # and in the middle of the others it is killed
+            await cluster.final(keys[turn * 4], timeout=20)  # and in the middle of the others it is killed
     async with a_process(config) as process:
         for each in raised[20:]:
             await cluster.signal(each)
-        done = [await cluster.final(key_in(cluster.home, each), within=20) for each in raised]
+        done = [await cluster.final(key_in(cluster.home, each), timeout=20) for each in raised]
         for each in raised:
-            await store.events(each.spec.remediation_request_ref.name, 9, within=20)
+            await store.events(each.spec.remediation_request_ref.name, 9, timeout=20)
         process.terminate()
         await process.wait()
 

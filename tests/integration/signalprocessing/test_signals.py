@@ -154,7 +154,7 @@ async def test_burst_leaves_nine_events_and_one_write_each(cluster, open_control
     async with open_controller(workers=4) as controller:
         signals = [a_signal(at=shop) for _ in range(50)]
         keys = await asyncio.gather(*(cluster.signal(signal) for signal in signals))
-        done = [await cluster.final(key, within=30) for key in keys]
+        done = [await cluster.final(key, timeout=30) for key in keys]
         for signal in signals:
             await store.events(signal.spec.remediation_request_ref.name, 9)
         writes = controller.registry.get_sample_value("signalprocessing_status_writes_total", {"result": "success"})
