@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kubernaut.gateway.owners import CACHED, Manifests
+from kubernaut.gateway.cluster import CACHED, ManifestReader
 from kubernaut.kube.objects import Kind, PartialObjectMetadata
 
 NODE = Kind(version="v1", kind="Node", plural="nodes", namespaced=False, type=PartialObjectMetadata)
@@ -14,17 +14,17 @@ KINDS = {kind.kind.lower(): kind for kind in (*CACHED, CRON_JOB, NODE, NAMESPACE
 
 
 def an_object(kind: str, name: str, namespace: str = "shop", owner: tuple[str, str] | None = None) -> dict[str, Any]:
-    """A manifest; `owner` is the kind and name of what manages it."""
-    place = KINDS[kind.lower()]
+    """A manifest; `owner` is the kind and name of its controller."""
+    kind_ = KINDS[kind.lower()]
     metadata: dict[str, Any] = {"name": name, "uid": f"{kind}-{name}"}
-    if place.namespaced:
+    if kind_.namespaced:
         metadata["namespace"] = namespace
     if owner is not None:
         above = KINDS[owner[0].lower()]
         reference = {"apiVersion": above.api_version, "kind": above.kind, "name": owner[1], "controller": True}
         metadata["ownerReferences"] = [reference | {"uid": f"{owner[0]}-{owner[1]}"}]
-    return {"apiVersion": place.api_version, "kind": place.kind, "metadata": metadata}
+    return {"apiVersion": kind_.api_version, "kind": kind_.kind, "metadata": metadata}
 
 
-def a_cluster(*manifests: dict[str, Any]) -> Manifests:
-    return Manifests(KINDS.values(), manifests)
+def a_cluster(*manifests: dict[str, Any]) -> ManifestReader:
+    return ManifestReader(KINDS.values(), manifests)

@@ -85,7 +85,8 @@ async def _signals(path: Path, cluster: Path) -> list[SignalProcessing]:
 
 async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path) -> list[SignalProcessing]:
     # Lazy import, see kubernaut.cli.app.
-    from kubernaut.gateway import alertmanager, owners
+    from kubernaut.gateway import alertmanager, targets
+    from kubernaut.gateway.cluster import ManifestReader
     from kubernaut.kube.objects import PartialObjectMetadata
     from kubernaut.signalprocessing.kinds import CACHED
     from kubernaut.signalprocessing.offline import read_manifests
@@ -93,10 +94,10 @@ async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path)
     now = datetime.now(UTC)
     try:
         webhook = alertmanager.decode(msgspec.json.encode(content))
-    except alertmanager.Malformed as error:
+    except alertmanager.InvalidWebhook as error:
         raise CommandError(f"{path}: {error.path}: {error}", code=2) from error
     known = [kind.with_type(PartialObjectMetadata) for kind in CACHED]
-    objects = owners.Manifests(known, (manifest for _, manifest in read_manifests(cluster)))
+    reader = ManifestReader(known, (manifest for _, manifest in read_manifests(cluster)))
     made = []
     for alert in webhook.alerts:
         if not alert.is_firing:
@@ -107,10 +108,10 @@ async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path)
             raise CommandError(
                 f"{path}: alert {alert.name!r} has no label that names an object of a known kind", code=2
             )
-        found = await owners.find(named, objects)
+        resolved = await targets.resolve(named, reader)
         spec = SignalSpec(
             remediation_request_ref=ParentReference(name=f"offline-{alert.id}"),
-            signal=alertmanager.signal_of(alert, webhook, found, now),
+            signal=alertmanager.signal_of(alert, webhook, resolved, now),
         )
         made.append(SignalProcessing(spec=spec))
     return made

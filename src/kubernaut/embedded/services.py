@@ -101,7 +101,7 @@ def controller(common: CommonSettings, policy: Path) -> Service:
                 "namespace": common.namespace,
             },
             "classifier": {"policyDir": str(policy), "signalModes": str(policy / signal_mode.FILE)},
-            "datastorage": _datastorage_client(common, "controller", "drainTimeout"),
+            "datastorage": _datastorage_client(common, "controller"),
             "logging": _LOGGING,
         }
 
@@ -114,18 +114,18 @@ def gateway(common: CommonSettings) -> Service:
     def settings(port: int, port_file: Path) -> Settings:
         return {
             "kubeconfig": str(common.kubeconfig),
-            "server": {"host": HOST, "port": port, "portFile": str(port_file), "drainFor": "3s"},
+            "server": {"host": HOST, "port": port, "portFile": str(port_file), "shutdownTimeout": "3s"},
             "intake": {"namespace": common.namespace},
-            "datastorage": _datastorage_client(common, "gateway", "drainFor"),
+            "datastorage": _datastorage_client(common, "gateway"),
             "logging": _LOGGING,
         }
 
     return Service(name="gateway", command="gateway", settings=settings)
 
 
-def _datastorage_client(common: CommonSettings, service: str, timeout_key: str) -> Settings:
+def _datastorage_client(common: CommonSettings, service: str) -> Settings:
     # What is not delivered by then stays in the spool for the next start.
-    return {"url": common.datastorage_url, "spoolDir": str(common.spools / service), timeout_key: "3s"}
+    return {"url": common.datastorage_url, "spoolDir": str(common.spools / service), "drainTimeout": "3s"}
 
 
 @asynccontextmanager

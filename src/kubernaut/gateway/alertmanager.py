@@ -1,14 +1,13 @@
-"""Alertmanager's webhook, version 4, in our words. Pure: what the cluster knows is handed in.
+"""Alertmanager's webhook, version 4, and the signals of its alerts. Pure: the cluster's kinds are parameters.
 
-An alert says what it is about by its labels: `deployment="cart"` names a Deployment because discovery knows a kind
-whose singular name is `deployment`. Several labels may do so (an alert about a pod often names its node as well), hence
+The labels of an alert name its target: `deployment="cart"` names a Deployment because discovery knows a kind whose
+singular name is `deployment`. Several labels may do so (an alert about a pod often names its node as well), hence
 candidates in an order, of which the first that exists wins.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -19,7 +18,8 @@ from msgspec import Meta, field
 from kubernaut.api.meta import Time
 from kubernaut.api.signals import Signal, Target
 from kubernaut.api.vocabulary import TargetType
-from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
+from kubernaut.gateway.targets import Candidate, ResolvedObject
+from kubernaut.kube.objects import Kind, PartialObjectMetadata
 
 VERSION = "4"
 SOURCE = "prometheus"
@@ -27,19 +27,19 @@ TYPE = "alert"
 UNNAMED = "unknown"
 UNKNOWN_SEVERITY = "unknown"
 
-_RESERVED = {"job", "service", "instance", "endpoint", "container", "namespace"}
-_CONTROLLERS = {"deployment", "statefulset", "daemonset", "cronjob", "deploymentconfig"}
-_LAST = {"pod", "node"}
+_RESERVED_LABELS = {"job", "service", "instance", "endpoint", "container", "namespace"}
+_CONTROLLER_LABELS = {"deployment", "statefulset", "daemonset", "cronjob", "deploymentconfig"}
+_INFRASTRUCTURE_LABELS = {"pod", "node"}
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-_LONGEST_NAME = 253
-_LONGEST_DATA = 4096
+_MAX_NAME_LENGTH = 253
+_MAX_PROVIDER_DATA = 4096  # bytes
 
 Kinds = Mapping[str, Kind[PartialObjectMetadata]]
 """Kinds of the cluster by their singular lower-case names."""
 
 
-class Malformed(ValueError):
-    """The body is no webhook of version 4; `path` says where, as JSON path."""
+class InvalidWebhook(ValueError):
+    """The body is no webhook of version 4; `path` is the JSON path of the fault."""
 
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(message)
@@ -69,7 +69,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def name(self) -> str:
-        return self.labels.get("alertname", "")[:_LONGEST_NAME] or UNNAMED
+        return self.labels.get("alertname", "")[:_MAX_NAME_LENGTH] or UNNAMED
 
     @property
     def is_firing(self) -> bool:
@@ -77,7 +77,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One notification: the alerts of a group that fire, and those that ceased to."""
+    """One notification: the firing and the resolved alerts of a group."""
 
     version: Annotated[str, Meta(min_length=1)]
     alerts: list[Alert]
@@ -91,59 +91,30 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     external_url: str = field(default="", name="externalURL")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """An object that an alert may be about; `namespace` is empty when it is cluster-scoped, or when nobody said."""
-
-    kind: Kind[PartialObjectMetadata]
-    name: str
-    namespace: str = ""
-
-    @property
-    def lacks_namespace(self) -> bool:
-        return self.kind.namespaced and not self.namespace
-
-    @property
-    def key(self) -> Key:
-        return Key(self.namespace, self.name)
-
-    @property
-    def target(self) -> Target:
-        return Target(kind=self.kind.kind, name=self.name, namespace=self.namespace)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What an alert is about, and what is at the top of its owners: itself, when nobody owns it."""
-
-    target: Target
-    owner: Target
-
-
 _decoder = msgspec.json.Decoder(Webhook)
 _AT_PATH = re.compile(r" - at `(\$[^`]*)`$")
 
 
 def decode(body: bytes) -> Webhook:
-    """The notification in a request's body. Raises Malformed."""
-    # PostgreSQL cannot keep this character, and an alert must not lose its place in the trail over it.
+    """The notification in a request's body. Raises InvalidWebhook."""
+    # PostgreSQL cannot store this character, and an alert must reach the audit trail all the same.
     body = body.replace(rb"\u0000", rb"\ufffd")
     try:
         webhook = _decoder.decode(body)
     except msgspec.ValidationError as error:
         at = _AT_PATH.search(str(error))
-        raise Malformed(_AT_PATH.sub("", str(error)), at[1] if at else "$") from error
+        raise InvalidWebhook(_AT_PATH.sub("", str(error)), at[1] if at else "$") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Malformed(f"the body is not JSON: {error}") from error
+        raise InvalidWebhook(f"the body is not JSON: {error}") from error
     if webhook.version != VERSION:
-        raise Malformed(f"version {webhook.version!r} is not understood; version {VERSION!r} is", "$.version")
+        raise InvalidWebhook(f"version {webhook.version!r} is not supported; send version {VERSION!r}", "$.version")
     if not webhook.alerts:
-        raise Malformed("there is no alert in it", "$.alerts")
+        raise InvalidWebhook("alerts is empty", "$.alerts")
     return webhook
 
 
 def candidates(alert: Alert, webhook: Webhook, kinds: Kinds) -> list[Candidate]:
-    """What the alert may be about: controllers first, then anything else, then pods and nodes.
+    """The objects that the alert may be about: controllers first, then anything else, then pods and nodes.
 
     An alert that names nothing but a namespace is about that namespace. Empty when it names nothing at all.
     """
@@ -154,7 +125,7 @@ def candidates(alert: Alert, webhook: Webhook, kinds: Kinds) -> list[Candidate]:
     named = [
         Candidate(kind=kind, name=labels[label], namespace=namespace if kind.namespaced else "")
         for label in sorted(labels.keys() & kinds.keys(), key=lambda label: (_tier(label), label))
-        if label not in _RESERVED and _NAME.fullmatch(labels[label])
+        if label not in _RESERVED_LABELS and _NAME.fullmatch(labels[label])
         for kind in [kinds[label]]
     ]
     if not named and namespace and "namespace" in kinds:
@@ -163,7 +134,7 @@ def candidates(alert: Alert, webhook: Webhook, kinds: Kinds) -> list[Candidate]:
 
 
 def _tier(label: str) -> int:
-    return 0 if label in _CONTROLLERS else 2 if label in _LAST else 1
+    return 0 if label in _CONTROLLER_LABELS else 2 if label in _INFRASTRUCTURE_LABELS else 1
 
 
 def fingerprint_of(owner: Target, cluster: str = "") -> str:
@@ -173,36 +144,36 @@ def fingerprint_of(owner: Target, cluster: str = "") -> str:
 
 
 def cluster_of(webhook: Webhook) -> str:
-    return webhook.common_labels.get("cluster", "")[:_LONGEST_NAME]
+    return webhook.common_labels.get("cluster", "")[:_MAX_NAME_LENGTH]
 
 
-def signal_of(alert: Alert, webhook: Webhook, found: Found, received_at: datetime) -> Signal:
+def signal_of(alert: Alert, webhook: Webhook, resolved: ResolvedObject, received_at: datetime) -> Signal:
     """The alert as the `SignalProcessing` object carries it."""
     cluster = cluster_of(webhook)
     return Signal(
-        fingerprint=fingerprint_of(found.owner, cluster),
+        fingerprint=fingerprint_of(resolved.owner, cluster),
         name=alert.name,
         severity=alert.labels.get("severity") or webhook.common_labels.get("severity") or UNKNOWN_SEVERITY,
         type=TYPE,
         source=SOURCE,
         target_type=TargetType.KUBERNETES,
-        target_resource=found.target,
+        target_resource=resolved.target,
         cluster_id=cluster,
-        labels=_named(alert.labels | webhook.common_labels),
-        annotations=_named(alert.annotations | webhook.common_annotations),
+        labels=_without_empty_names(alert.labels | webhook.common_labels),
+        annotations=_without_empty_names(alert.annotations | webhook.common_annotations),
         firing_time=alert.starts_at,
         received_time=received_at,
         provider_data=_provider_data(alert, webhook),
     )
 
 
-def _named(texts: dict[str, str]) -> dict[str, str]:
-    """Without the empty name, which says nothing; kube-apiserver 1.20 refuses a whole object for it."""
-    return {name: text for name, text in texts.items() if name}
+def _without_empty_names(labels: dict[str, str]) -> dict[str, str]:
+    """kube-apiserver 1.20 rejects an object with an empty name in these."""
+    return {name: text for name, text in labels.items() if name}
 
 
 def _provider_data(alert: Alert, webhook: Webhook) -> str:
-    """Where the alert came from, as JSON; the longest texts are left out when it would be too long."""
+    """Where the alert came from, as JSON; the longest values are left out when it would exceed the limit."""
     data = {
         "alertFingerprint": alert.fingerprint,
         "externalURL": webhook.external_url,
@@ -213,6 +184,6 @@ def _provider_data(alert: Alert, webhook: Webhook) -> str:
     }
     while True:
         text = msgspec.json.encode({name: value for name, value in data.items() if value}).decode()
-        if len(text.encode()) <= _LONGEST_DATA:
+        if len(text.encode()) <= _MAX_PROVIDER_DATA:
             return text
         del data[max(data, key=lambda name: len(str(data[name])))]

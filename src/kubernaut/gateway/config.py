@@ -1,4 +1,4 @@
-"""The gateway's configuration."""
+"""Configuration of the gateway."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from kubernaut.ops.settings import Between, Bytes, Seconds
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """Where alerts come in."""
+    """The webhook's server."""
 
     host: str = "0.0.0.0"  # noqa: S104 - a pod listens on its address
     """Address to listen on."""
@@ -24,15 +24,15 @@ class ServerConfig:
     """File that gets `host:port` once the gateway listens."""
 
     max_body: Annotated[Bytes, Between(1024, 2**26)] = 2**20
-    """Bytes of one notification at most; more is a 413."""
+    """Largest body of a notification in bytes; a larger one is answered with 413."""
 
     timeout: Annotated[Seconds, Between(0.1, 600)] = 8.0
-    """Seconds for one notification; keep below Alertmanager's own limit of 10 s, so that it hears why."""
+    """Seconds for one notification; keep below Alertmanager's own timeout of 10 s, so that it gets a response."""
 
     clock_skew: Annotated[Seconds, Between(0, 86400)] = 300.0
-    """Seconds that a notification's time may lie in the future, or its X-Timestamp header apart from now."""
+    """Seconds that `startsAt` may lie in the future, or the X-Timestamp header differ from the gateway's clock."""
 
-    drain_for: Annotated[Seconds, Between(0, 600)] = 10.0
+    shutdown_timeout: Annotated[Seconds, Between(0, 600)] = 10.0
     """Seconds for requests in flight at shutdown."""
 
     def listen(self) -> Listen:
@@ -41,25 +41,25 @@ class ServerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class IntakeConfig:
-    """What alerts become."""
+    """How alerts become objects."""
 
     namespace: str = ""
     """Namespace of the objects, the controller's; empty takes the pod's own, or that of the kubeconfig."""
 
     create_parents: bool = True
-    """Create the signal beside its request; false where an orchestrator makes it from the request."""
+    """Create the signal together with its request; false where an orchestrator creates it from the request."""
 
-    stale_after: Annotated[Seconds, Between(60, 2**31)] = 86400.0
-    """Seconds without an occurrence after which a request counts as over although no resolve notice came; keep above
+    resolve_timeout: Annotated[Seconds, Between(60, 2**31)] = 86400.0
+    """Seconds without an occurrence after which a request counts as resolved although no alert said so; keep above
     Alertmanager's repeat_interval."""
 
-    remembered: Annotated[int, Between(0, 10**7)] = 100_000
-    """Requests whose signal is known to exist; beyond that, a repeat asks the API server again."""
+    max_remembered: Annotated[int, Between(0, 10**7)] = 100_000
+    """Requests whose signal is known to exist; for others, a repeated alert costs one more write."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataStorageConfig:
-    """Where the trail goes."""
+    """Where audit events go."""
 
     url: str = "http://data-storage-service:8080"
     """Address of DataStorage."""
@@ -68,16 +68,16 @@ class DataStorageConfig:
     """Seconds for one request."""
 
     spool_dir: Path = Path("/var/lib/gateway/spool")
-    """Directory in which events wait on disk until DataStorage has them."""
+    """Directory of the spool, which keeps events until DataStorage has stored them."""
 
-    drain_for: Annotated[Seconds, Between(0, 600)] = 10.0
-    """Seconds to wait for the last events at shutdown; keep below the pod's grace period."""
+    drain_timeout: Annotated[Seconds, Between(0, 600)] = 10.0
+    """Seconds to deliver the last events at shutdown; keep below the pod's grace period."""
 
     def audit(self) -> AuditConfig:
         return AuditConfig(
             spool=SpoolConfig(directory=self.spool_dir),
             client=ClientConfig(url=self.url, timeout=self.timeout),
-            drain_timeout=self.drain_for,
+            drain_timeout=self.drain_timeout,
         )
 
 
@@ -92,10 +92,10 @@ class LoggingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayConfig:
-    """Everything the gateway is told."""
+    """The gateway's configuration."""
 
     kubeconfig: Path | None = None
-    """File that names the cluster; without it the pod's service account does."""
+    """Kubeconfig of the cluster; without it the pod's service account is used."""
 
     server: ServerConfig = field(default_factory=ServerConfig)
     intake: IntakeConfig = field(default_factory=IntakeConfig)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from kubernaut.api.problems import Slug
-from kubernaut.gateway.alertmanager import SOURCE, Malformed, Webhook, decode
+from kubernaut.gateway.alertmanager import SOURCE, InvalidWebhook, Webhook, decode
 from kubernaut.gateway.config import ServerConfig
 from kubernaut.gateway.intake import Intake
 from kubernaut.gateway.metrics import GatewayMetrics
@@ -56,14 +56,14 @@ class Endpoints:
             response = await self._process(request)
         except RequestRejected as rejected:
             response = problem_response(request, rejected)
-        self._metrics.answered(PROMETHEUS, response.status_code, time.perf_counter() - started)
+        self._metrics.observe_request(PROMETHEUS, response.status_code, time.perf_counter() - started)
         return response
 
     async def _process(self, request: Request) -> Response:
         body = await self._body.read(request)
         try:
             webhook = decode(body)
-        except Malformed as error:
+        except InvalidWebhook as error:
             detail, errors = f"{error.path}: {error}", {error.path: str(error)}
             title = "Not an Alertmanager notification"
             raise RequestRejected(Slug.VALIDATION, detail, errors, title=title) from error
@@ -73,12 +73,12 @@ class Endpoints:
             raise _unavailable(f"the gateway is starting and waits for {pending}; send it again")
         try:
             async with asyncio.timeout(self._config.timeout):
-                results = await self._intake.take(webhook)
+                results = await self._intake.process(webhook)
         except TimeoutError:
             log.error("notification timed out", group=webhook.group_key[:200], alerts=len(webhook.alerts))
             detail = f"the Kubernetes API did not store all alerts within {self._config.timeout:g} s; send it again"
             raise _unavailable(detail) from None
-        self._metrics.count(SOURCE, results)
+        self._metrics.count_results(SOURCE, results)
         return _response(request, results)
 
     def _check_timestamp(self, header: str | None, webhook: Webhook) -> None:

@@ -1,4 +1,4 @@
-"""What the gateway counts."""
+"""The gateway's metrics."""
 
 from collections.abc import Iterable
 
@@ -8,22 +8,22 @@ from kubernaut.gateway.responses import Result
 
 
 class GatewayMetrics:
-    """Alerts by what became of them, and requests by how long they took."""
+    """Alerts by result, and durations of requests."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._alerts = Counter(
-            "gateway_alerts_total", "Alerts received, by what became of them.", ["source", "status"], registry=registry
+            "gateway_alerts_total", "Alerts received, by result.", ["source", "status"], registry=registry
         )
         self._duration = Histogram(
             "gateway_http_request_duration_seconds",
-            "Time from a notification's first byte to its answer.",
+            "Time from the first byte of a notification to its response.",
             ["path", "status"],
             registry=registry,
         )
 
-    def count(self, source: str, results: Iterable[Result]) -> None:
+    def count_results(self, source: str, results: Iterable[Result]) -> None:
         for result in results:
             self._alerts.labels(source, result.status).inc()
 
-    def answered(self, path: str, status: int, took: float) -> None:
-        self._duration.labels(path, str(status)).observe(took)
+    def observe_request(self, path: str, status: int, seconds: float) -> None:
+        self._duration.labels(path, str(status)).observe(seconds)

@@ -1,8 +1,8 @@
-"""`RemediationRequest` objects as the gateway sees them: which one is open, what to create, what to count. Pure.
+"""`RemediationRequest` objects: which one is open, what to create, how to count. Pure.
 
-A request is open while alerts fold onto it. Where an orchestrator works on requests, it is open until that has ended.
-Where none does, it is open until the last of its alerts is resolved, or until none has come for so long that its
-resolve notice must have been lost.
+A request is open while alerts are counted on it. Where an orchestrator processes requests, it is open until its phase
+is final. Where none does, it is open until the last of its alerts is resolved, or until `resolve_timeout` has passed
+since the last one, because a notification may get lost.
 """
 
 import hashlib
@@ -38,13 +38,13 @@ SIGNALS = Kind(group=GROUP, version=VERSION, kind=KIND, plural=PLURAL, type=Sign
 FINGERPRINT_LABEL = "kubernaut.ai/signal-fingerprint"
 LABELS = {"app.kubernetes.io/managed-by": "gateway-service", "app.kubernetes.io/component": "remediation"}
 
-_FINISHED = {"Completed", "Failed", "TimedOut", "Skipped", "Cancelled"}
-_MOST_NAMES = 50
-_MOST_FIRING = 1000
+_FINAL_PHASES = {"Completed", "Failed", "TimedOut", "Skipped", "Cancelled"}
+_MAX_SIGNAL_NAMES = 50
+_MAX_FIRING = 1000
 
 
 def fingerprint_label(fingerprint: str) -> str:
-    """The fingerprint as a label value, which may have 63 characters."""
+    """The fingerprint as a label value, which has at most 63 characters."""
     return fingerprint[:63]
 
 
@@ -53,22 +53,24 @@ def selector(fingerprint: str) -> str:
     return f"{FINGERPRINT_LABEL}={fingerprint_label(fingerprint)}"
 
 
-def is_open(request: RemediationRequest, now: datetime, stale_after: float) -> bool:
-    """Whether further alerts fold onto it."""
+def is_open(request: RemediationRequest, now: datetime, resolve_timeout: float) -> bool:
+    """Whether further alerts are counted on it."""
     if request.metadata.deletion_timestamp is not None:
         return False
     phase = request.status.overall_phase
     if phase:
-        return phase not in _FINISHED
+        return phase not in _FINAL_PHASES
     if Label.RESOLVED_AT in request.metadata.annotations:
         return False
-    account = request.status.deduplication
-    seen = account.last_seen_at if account else None
-    return seen is None or now - seen < timedelta(seconds=stale_after)
+    deduplication = request.status.deduplication
+    last_seen_at = deduplication.last_seen_at if deduplication else None
+    return last_seen_at is None or now - last_seen_at < timedelta(seconds=resolve_timeout)
 
 
 def newest(requests: Iterable[RemediationRequest]) -> RemediationRequest | None:
-    return max(requests, key=lambda one: (str(one.metadata.creation_timestamp), one.metadata.name), default=None)
+    return max(
+        requests, key=lambda request: (str(request.metadata.creation_timestamp), request.metadata.name), default=None
+    )
 
 
 def name_of(fingerprint: str, previous: RemediationRequest | None, now: datetime) -> str:
@@ -127,8 +129,8 @@ def new_signal(request: RemediationRequest, signal: Signal) -> SignalProcessing:
     )
 
 
-def counted(request: RemediationRequest, alerts: Sequence[Alert], now: datetime) -> Deduplication:
-    """The request's account after these alerts have come in, once each."""
+def count_occurrences(request: RemediationRequest, alerts: Sequence[Alert], now: datetime) -> Deduplication:
+    """The request's deduplication status after these alerts were received, once each."""
     before = request.status.deduplication
     names = [*(before.signal_names if before else ()), *(alert.name for alert in alerts)]
     firing = [*(before.firing if before else ()), *(alert.id for alert in alerts)]
@@ -136,19 +138,19 @@ def counted(request: RemediationRequest, alerts: Sequence[Alert], now: datetime)
         occurrence_count=(before.occurrence_count if before else 0) + len(alerts),
         first_seen_at=before.first_seen_at if before and before.first_seen_at else now,
         last_seen_at=now,
-        signal_names=[*dict.fromkeys(names)][:_MOST_NAMES],
-        firing=[*dict.fromkeys(firing)][:_MOST_FIRING],
+        signal_names=[*dict.fromkeys(names)][:_MAX_SIGNAL_NAMES],
+        firing=[*dict.fromkeys(firing)][:_MAX_FIRING],
     )
 
 
-def as_patch(account: Deduplication) -> dict[str, object]:
-    """The account as a merge patch of the status; every list is written, empty ones too."""
+def deduplication_patch(deduplication: Deduplication) -> dict[str, object]:
+    """A merge patch of the status; every list is written, empty ones too."""
     return {
         "deduplication": {
-            "occurrenceCount": account.occurrence_count,
-            "firstSeenAt": account.first_seen_at,
-            "lastSeenAt": account.last_seen_at,
-            "signalNames": account.signal_names,
-            "firing": account.firing,
+            "occurrenceCount": deduplication.occurrence_count,
+            "firstSeenAt": deduplication.first_seen_at,
+            "lastSeenAt": deduplication.last_seen_at,
+            "signalNames": deduplication.signal_names,
+            "firing": deduplication.firing,
         }
     }

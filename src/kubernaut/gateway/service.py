@@ -1,7 +1,7 @@
 """The gateway process: what it opens, in order; shutdown is that list read backwards."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -11,22 +11,25 @@ import structlog
 
 from kubernaut.api.remediation import RemediationRequest
 from kubernaut.audit import open_audit
+from kubernaut.gateway import cluster, request_store
+from kubernaut.gateway.audit_recorder import AuditRecorder
+from kubernaut.gateway.cluster import CACHED, ClusterReader
 from kubernaut.gateway.config import GatewayConfig
 from kubernaut.gateway.endpoints import PROMETHEUS, Endpoints, application
-from kubernaut.gateway.intake import INDEXES, Intake
+from kubernaut.gateway.intake import Intake
 from kubernaut.gateway.metrics import GatewayMetrics
-from kubernaut.gateway.owners import BY_NAME, CACHED, Cluster
-from kubernaut.gateway.requests import REQUESTS
-from kubernaut.kube.client import ClientConfig, ListOptions, open_client
+from kubernaut.gateway.request_store import RequestStore
+from kubernaut.gateway.signals import SignalMapper
+from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.errors import KubeError
-from kubernaut.kube.informer import Informer, InformerConfig, open_informers
-from kubernaut.kube.objects import PartialObjectMetadata
+from kubernaut.kube.informer import Informer, open_informers
 from kubernaut.ops.backoff import Backoff
 from kubernaut.ops.health import Health
 from kubernaut.ops.http.server import Server, open_server
 from kubernaut.ops.metrics import new_registry
 from kubernaut.ops.shutdown import stop_requested
+from kubernaut.ops.tasks import background
 
 log = structlog.get_logger("gateway")
 
@@ -38,50 +41,50 @@ async def run(config: GatewayConfig) -> None:
     """Serve until SIGTERM or SIGINT. Raises Misconfigured, SpoolLocked and PortInUse."""
     with stop_requested() as stop:
         async with open_service(config) as server:
-            log.info("gateway listens", webhook=server.url + PROMETHEUS)
+            log.info("gateway listening", webhook=server.url + PROMETHEUS)
             await stop.wait()
-            log.info("gateway stops")
+            log.info("gateway stopping")
 
 
 @asynccontextmanager
 async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
-    """The running gateway; it listens at once, and takes alerts once every cache is filled.
+    """The running gateway; it listens at once, and accepts alerts once every cache has synced.
 
-    At the end: readiness off, notifications in flight answered, the trail flushed.
+    At the end: readiness off, notifications in flight processed, audit events delivered.
     """
     registry = new_registry(SERVICE, version("kubernaut-signalprocessing"))
     metrics = GatewayMetrics(registry)
-    reach = ClientConfig(kubeconfig=config.kubeconfig, field_manager=FIELD_MANAGER)
+    client_config = ClientConfig(kubeconfig=config.kubeconfig, field_manager=FIELD_MANAGER)
     async with (
-        open_client(reach) as client,
-        open_audit(config.datastorage.audit(), SERVICE, registry) as store,
+        open_client(client_config) as client,
+        open_audit(config.datastorage.audit(), SERVICE, registry) as audit,
     ):
-        caches = [Informer(client, kind, indexes={BY_NAME: _name_of}) for kind in CACHED]
         settings = replace(config.intake, namespace=config.intake.namespace or client.namespace)
-        selection = ListOptions(namespace=settings.namespace)
-        requests = Informer(client, REQUESTS, InformerConfig(options=selection), indexes=INDEXES)
-        everything: list[Informer[Any]] = [*caches, requests]
         discovery = Discovery(client)
-        intake = Intake(client, discovery, Cluster(client, discovery, caches), requests, store, settings)
+        object_caches = [cluster.new_cache(client, kind) for kind in CACHED]
+        request_cache = request_store.new_cache(client, settings.namespace)
+        requests = RequestStore(client, request_cache, settings)
+        mapper = SignalMapper(discovery, ClusterReader(client, discovery, object_caches), requests)
+        intake = Intake(mapper, requests, AuditRecorder(audit, settings.max_remembered))
+        caches: list[Informer[Any]] = [*object_caches, request_cache]
+        discovered = asyncio.Event()
 
-        is_known = asyncio.Event()
+        def pending_caches() -> str | None:
+            """The name of a cache that has not synced, or `discovery`; None when all have."""
+            pending = next((cache.name for cache in caches if not cache.synced.is_set()), None)
+            return pending or (None if discovered.is_set() else "discovery")
 
-        def late() -> str | None:
-            """What is not known yet, first the caches."""
-            late_cache = next((cache.name for cache in everything if not cache.synced.is_set()), None)
-            return late_cache or (None if is_known.is_set() else "discovery")
+        async def caches_synced() -> str | None:
+            pending = pending_caches()
+            return f"waiting_for_{pending.replace(' ', '_')}" if pending else None
 
-        async def filled() -> str | None:
-            name = late()
-            return f"waiting_for_{name.replace(' ', '_')}" if name else None
-
-        health = Health({"caches": filled})
-        endpoints = Endpoints(intake, config.server, metrics, late)
+        health = Health({"caches": caches_synced})
+        endpoints = Endpoints(intake, config.server, metrics, pending_caches)
         app = application(endpoints, health.routes(registry))
         async with (
-            open_informers(*everything),
-            _in_background(_prepare(requests, intake, discovery, is_known)),
-            open_server(app, config.server.listen(), shutdown_timeout=config.server.drain_for) as server,
+            open_informers(*caches),
+            background(_warm_up(request_cache, intake, discovery, discovered), name="warm-up"),
+            open_server(app, config.server.listen(), shutdown_timeout=config.server.shutdown_timeout) as server,
         ):
             try:
                 yield server
@@ -89,37 +92,23 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
                 health.is_stopping = True
 
 
-async def _prepare(
-    requests: Informer[RemediationRequest], intake: Intake, discovery: Discovery, is_known: asyncio.Event
+async def _warm_up(
+    request_cache: Informer[RemediationRequest], intake: Intake, discovery: Discovery, discovered: asyncio.Event
 ) -> None:
-    """Learn the server's kinds, which takes seconds on a large one; no alert shall wait for that.
+    """Record what an earlier process may have crashed before recording, and discover the server's kinds.
 
-    Once the requests are known, record what an earlier process may have died before recording.
+    Discovery takes seconds on a large cluster; no alert shall wait for that.
     """
-    await requests.synced.wait()
-    intake.record_again()
+    await request_cache.synced.wait()
+    intake.record_cached()
     backoff = Backoff(initial_delay=0.2, max_delay=10.0)
     attempt = 0
-    while not is_known.is_set():
+    while not discovered.is_set():
         try:
             await discovery.kinds_by_singular_name()
         except KubeError as error:
             attempt += 1
-            log.warning("the kinds of the cluster are not known yet", error=str(error))
+            log.warning("API discovery failed", error=str(error))
             await asyncio.sleep(backoff.delay(attempt))
         else:
-            is_known.set()
-
-
-@asynccontextmanager
-async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(work, name="prepare")
-        try:
-            yield
-        finally:
-            task.cancel()
-
-
-def _name_of(obj: PartialObjectMetadata) -> list[str]:
-    return [obj.metadata.name]
+            discovered.set()

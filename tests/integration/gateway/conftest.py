@@ -27,7 +27,7 @@ from support.kinds import NAMESPACE
 _numbers = itertools.count(1)
 
 WEBHOOK = "/api/v1/signals/prometheus"
-_PLACES = {
+_PLURALS = {
     "Pod": ("", "pods"),
     "Deployment": ("apps", "deployments"),
     "ReplicaSet": ("apps", "replicasets"),
@@ -36,7 +36,7 @@ _PLACES = {
 
 
 def kind_of(name: str, type: type = dict) -> Kind[Any]:
-    group, plural = _PLACES[name]
+    group, plural = _PLURALS[name]
     return Kind(group=group, version="v1", kind=name, plural=plural, namespaced=name != "Node", type=type)
 
 
@@ -155,9 +155,9 @@ async def open_gateway(
 ) -> AsyncIterator[Gateway]:
     config = GatewayConfig(
         kubeconfig=cluster.kubeconfig,
-        server=ServerConfig(host="127.0.0.1", port=0, drain_for=2, timeout=timeout),
+        server=ServerConfig(host="127.0.0.1", port=0, shutdown_timeout=2, timeout=timeout),
         intake=IntakeConfig(namespace=cluster.home, **intake),
-        datastorage=DataStorageConfig(url=store_url, spool_dir=spool, drain_for=2),
+        datastorage=DataStorageConfig(url=store_url, spool_dir=spool, drain_timeout=2),
     )
     async with (
         open_service(config) as server,

@@ -10,13 +10,16 @@ import pytest
 from kubernaut.api.vocabulary import Label
 from kubernaut.audit import AuditConfig, SpoolConfig, open_audit
 from kubernaut.audit import ClientConfig as StoreConfig
+from kubernaut.gateway import request_store
 from kubernaut.gateway.alertmanager import decode
+from kubernaut.gateway.audit_recorder import AuditRecorder
+from kubernaut.gateway.cluster import ClusterReader
 from kubernaut.gateway.config import IntakeConfig
-from kubernaut.gateway.intake import INDEXES, Intake
-from kubernaut.gateway.owners import Cluster as LiveCluster
+from kubernaut.gateway.intake import Intake
+from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.requests import REQUESTS, SIGNALS, new_request, signal_name_of
+from kubernaut.gateway.signals import SignalMapper
 from kubernaut.kube.discovery import Discovery
-from kubernaut.kube.informer import Informer
 from kubernaut.kube.objects import Key
 from support.alerts import a_webhook, an_alert, over
 from support.audit import FakeDataStorage
@@ -37,12 +40,12 @@ async def test_an_alert_becomes_a_request_and_its_signal(cluster, gateway, store
 
     request = await cluster.only()
     (signal,) = await cluster.signals()
-    said = answer.json()
+    body = answer.json()
     fingerprint = hashlib.sha256(f"{cluster.shop}:Deployment:cart".encode()).hexdigest()
     assert answer.status_code == 201
-    assert (said["status"], said["fingerprint"]) == ("created", fingerprint)
-    assert said["remediationRequestName"] == request.metadata.name
-    assert said["metadata"]["count"] == 1
+    assert (body["status"], body["fingerprint"]) == ("created", fingerprint)
+    assert body["remediationRequestName"] == request.metadata.name
+    assert body["metadata"]["count"] == 1
     assert request.metadata.name.startswith(f"rr-{fingerprint[:12]}-")
     assert request.metadata.labels["app.kubernetes.io/managed-by"] == "gateway-service"
     assert request.spec.signal_fingerprint == fingerprint
@@ -60,7 +63,7 @@ async def test_an_alert_becomes_a_request_and_its_signal(cluster, gateway, store
     await eventually(lambda: types(store) == ["gateway.signal.received"])
 
 
-async def test_repeats_fold_and_count(cluster, gateway, store):
+async def test_repeats_are_deduplicated_and_counted(cluster, gateway, store):
     await cluster.deployment("cart")
     alert = an_alert(namespace=cluster.shop, deployment="cart")
 
@@ -69,17 +72,17 @@ async def test_repeats_fold_and_count(cluster, gateway, store):
 
     assert [answer.status_code for answer in answers] == [201, 202, 202]
     assert (other.status_code, other.json()["duplicate"]) == (202, True)
-    account = (await cluster.only()).status.deduplication
-    assert account.occurrence_count == 4
-    assert account.signal_names == ["KubePodCrashLooping", "CartIsSlow"]
-    assert account.first_seen_at < account.last_seen_at
+    deduplication = (await cluster.only()).status.deduplication
+    assert deduplication.occurrence_count == 4
+    assert deduplication.signal_names == ["KubePodCrashLooping", "CartIsSlow"]
+    assert deduplication.first_seen_at < deduplication.last_seen_at
     assert len(await cluster.signals()) == 1
     await eventually(lambda: len(store.stored) == 4)
     assert types(store) == ["gateway.signal.received"] + ["gateway.signal.deduplicated"] * 3
     assert {event.correlation_id for event in store.stored.values()} == {(await cluster.only()).metadata.name}
 
 
-async def test_a_group_of_alerts_is_answered_one_by_one(cluster, gateway):
+async def test_a_group_of_alerts_has_a_result_for_each(cluster, gateway):
     await cluster.deployment("cart")
     await cluster.deployment("search")
 
@@ -91,16 +94,16 @@ async def test_a_group_of_alerts_is_answered_one_by_one(cluster, gateway):
         an_alert("D", resolved=True, namespace=cluster.shop, deployment="nothing"),
     )
 
-    said = answer.json()
+    body = answer.json()
     assert answer.status_code == 207
-    assert [result["status"] for result in said["results"]] == [
+    assert [result["status"] for result in body["results"]] == [
         "created",
         "created",
         "duplicate",
         "rejected",
         "resolved",
     ]
-    assert said["summary"] == {
+    assert body["summary"] == {
         "total": 5,
         "created": 2,
         "deduplicated": 1,
@@ -108,7 +111,7 @@ async def test_a_group_of_alerts_is_answered_one_by_one(cluster, gateway):
         "rejected": 1,
         "failed": 0,
     }
-    assert "namespace" in said["results"][3]["error"]
+    assert "namespace" in body["results"][3]["error"]
     assert len(await cluster.requests()) == 2
 
 
@@ -122,7 +125,7 @@ async def test_resolved_never_opens_a_signal(cluster, gateway):
     assert await cluster.signals() == []
 
 
-async def test_the_last_resolve_notice_ends_the_request_and_the_next_alert_opens_another(cluster, gateway, store):
+async def test_the_last_resolved_alert_resolves_the_request_and_the_next_one_opens_another(cluster, gateway, store):
     await cluster.deployment("cart")
     first = an_alert("A", namespace=cluster.shop, deployment="cart")
     second = an_alert("B", namespace=cluster.shop, deployment="cart")
@@ -148,7 +151,7 @@ async def test_the_last_resolve_notice_ends_the_request_and_the_next_alert_opens
     assert types(store).count("gateway.signal.resolved") == 2
 
 
-async def test_an_alert_folds_and_ends_after_its_pod_is_gone(cluster, opened):
+async def test_an_alert_is_deduplicated_and_resolved_after_its_pod_was_deleted(cluster, opened):
     """What the alert was about is written on the request, for a pod that crashes does not wait for the repeat."""
     await cluster.deployment("cart")
     await cluster.pod("cart-7d4b-aaaaa", "cart")
@@ -158,7 +161,7 @@ async def test_an_alert_folds_and_ends_after_its_pod_is_gone(cluster, opened):
     await cluster.delete("Pod", "cart-7d4b-aaaaa")
     await eventually(lambda: gone(cluster, "Pod", "cart-7d4b-aaaaa"))
 
-    async with opened() as restarted:  # it remembers no deleted pod
+    async with opened() as restarted:  # it has no tombstone of the pod
         assert (await restarted.post(alert)).status_code == 202
         assert (await restarted.post(over(alert))).status_code == 200
 
@@ -170,10 +173,10 @@ async def gone(cluster, kind, name):
     return True
 
 
-async def test_a_pod_that_just_vanished_still_finds_its_workload(cluster, gateway):
+async def test_a_pod_that_was_just_deleted_still_finds_its_workload(cluster, gateway):
     await cluster.deployment("cart")
     await cluster.pod("cart-7d4b-bbbbb", "cart")
-    # The cache must have heard of the pod before it can remember it.
+    # The cache must have observed the pod before it can keep a tombstone.
     await gateway.post(an_alert("Other", namespace=cluster.shop, pod="cart-7d4b-bbbbb"))
     await cluster.delete("Pod", "cart-7d4b-bbbbb")
     await eventually(lambda: gone(cluster, "Pod", "cart-7d4b-bbbbb"))
@@ -184,7 +187,7 @@ async def test_a_pod_that_just_vanished_still_finds_its_workload(cluster, gatewa
     assert len(await cluster.requests()) == 1
 
 
-async def test_a_pod_nobody_knows_is_its_own_target(cluster, gateway):
+async def test_an_unknown_pod_is_its_own_target(cluster, gateway):
     answer = await gateway.post(an_alert(namespace=cluster.shop, pod="cron-28411-gone"))
 
     (signal,) = await cluster.signals()
@@ -206,8 +209,8 @@ async def test_two_gateways_make_one_signal(cluster, opened):
     assert (await cluster.only()).status.deduplication.occurrence_count == 8
 
 
-async def test_a_gateway_that_has_heard_of_nothing_finds_the_open_request(cluster, gateway, store, tmp_path):
-    """However late a cache is: the names lead from one request to the next, and the open one is the last."""
+async def test_a_gateway_with_an_empty_cache_finds_the_open_request(cluster, gateway, store, tmp_path):
+    """However far a cache lags behind: the names lead from one request to the next, and the open one is the last."""
     hour = datetime.now(UTC).hour
     await cluster.deployment("cart")
     alert = an_alert(namespace=cluster.shop, deployment="cart")
@@ -215,12 +218,12 @@ async def test_a_gateway_that_has_heard_of_nothing_finds_the_open_request(cluste
         await gateway.post(notice)
     config = AuditConfig(spool=SpoolConfig(directory=tmp_path / "blind"), client=StoreConfig(url=store.url))
     discovery = Discovery(cluster.client)
-    cluster_now = LiveCluster(cluster.client, discovery, [])
-    blind = Informer(cluster.client, REQUESTS, indexes=INDEXES)
-    settings = IntakeConfig(namespace=cluster.home)
-    async with open_audit(config, "blind") as trail:
-        intake = Intake(cluster.client, discovery, cluster_now, blind, trail, settings)
-        (result,) = await intake.take(decode(json.dumps(a_webhook(alert)).encode()))
+    cache = request_store.new_cache(cluster.client, cluster.home)  # it never runs
+    requests = RequestStore(cluster.client, cache, IntakeConfig(namespace=cluster.home))
+    mapper = SignalMapper(discovery, ClusterReader(cluster.client, discovery, []), requests)
+    async with open_audit(config, "blind") as audit:
+        intake = Intake(mapper, requests, AuditRecorder(audit, max_remembered=10))
+        (result,) = await intake.process(decode(json.dumps(a_webhook(alert)).encode()))
 
     if datetime.now(UTC).hour != hour:
         pytest.skip("the hour, which the first name follows from, has changed")
@@ -229,7 +232,7 @@ async def test_a_gateway_that_has_heard_of_nothing_finds_the_open_request(cluste
     assert result.request.status.deduplication.occurrence_count == 2
 
 
-async def test_a_deleted_request_does_not_lend_its_name_to_the_next(cluster, gateway):
+async def test_the_name_of_a_deleted_request_is_not_used_again(cluster, gateway):
     await cluster.deployment("cart")
     alert = an_alert(namespace=cluster.shop, deployment="cart")
     names = []
@@ -247,7 +250,7 @@ async def _no_request(cluster):
 
 
 async def test_a_crash_between_the_writes_is_repaired_by_the_next_delivery(cluster, opened, store):
-    """A request without a signal and without an account is what a gateway leaves that dies after its first write."""
+    """A gateway that crashes after its first write leaves a request without a signal and without a count."""
     await cluster.deployment("cart")
     alert = an_alert(namespace=cluster.shop, deployment="cart")
     async with opened() as gateway:
@@ -288,7 +291,7 @@ async def test_what_was_counted_but_not_recorded_is_recorded_by_the_next_gateway
     assert store.stored == before
 
 
-async def test_a_request_that_nobody_resolved_goes_stale(cluster, opened):
+async def test_a_request_times_out_when_no_alert_resolved_it(cluster, opened):
     await cluster.deployment("cart")
     alert = an_alert(namespace=cluster.shop, deployment="cart")
     async with opened() as gateway:

@@ -24,7 +24,7 @@ def is_problem(response: httpx2.Response, status: int) -> dict:
     return document
 
 
-async def test_only_json_is_taken(gateway):
+async def test_only_json_is_accepted(gateway):
     for content_type in ("text/plain", "application/x-www-form-urlencoded", ""):
         response = await gateway.http.post(WEBHOOK, content=b"{}", headers={"content-type": content_type})
         assert is_problem(response, 415)["type"].endswith("/unsupported-media-type")
@@ -96,7 +96,7 @@ async def test_health_and_metrics(gateway, cluster):
     assert 'audit_events_buffered_total{service="gateway"}' in text
 
 
-async def test_before_the_caches_are_filled_an_alert_is_sent_away_to_come_again(tmp_path):
+async def test_before_the_caches_have_synced_an_alert_is_answered_with_503(tmp_path):
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(
         '{"apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],'
@@ -106,7 +106,7 @@ async def test_before_the_caches_are_filled_an_alert_is_sent_away_to_come_again(
     config = GatewayConfig(
         kubeconfig=kubeconfig,
         server=ServerConfig(host="127.0.0.1", port=0),
-        datastorage=DataStorageConfig(url="http://127.0.0.1:9", spool_dir=tmp_path / "spool", drain_for=0),
+        datastorage=DataStorageConfig(url="http://127.0.0.1:9", spool_dir=tmp_path / "spool", drain_timeout=0),
     )
     async with open_service(config) as server, httpx2.AsyncClient(base_url=server.url) as http:
         response = await http.post(WEBHOOK, json=a_webhook(an_alert(namespace="shop", pod="cart-1")))
@@ -122,7 +122,7 @@ async def test_a_port_file_says_where_it_listens(cluster, store, tmp_path):
         kubeconfig=cluster.kubeconfig,
         server=ServerConfig(host="127.0.0.1", port=0, port_file=tmp_path / "port"),
         intake=IntakeConfig(namespace=cluster.home),
-        datastorage=DataStorageConfig(url=store.url, spool_dir=tmp_path / "spool", drain_for=1),
+        datastorage=DataStorageConfig(url=store.url, spool_dir=tmp_path / "spool", drain_timeout=1),
     )
     async with open_service(config) as server:
         assert (tmp_path / "port").read_text().strip() == f"127.0.0.1:{server.port}"

@@ -8,16 +8,14 @@ from hypothesis import strategies as st
 
 from kubernaut.api.signals import Target
 from kubernaut.gateway.alertmanager import (
-    Candidate,
-    Found,
-    Malformed,
+    InvalidWebhook,
     Webhook,
     candidates,
     decode,
     fingerprint_of,
     signal_of,
 )
-from kubernaut.gateway.owners import find
+from kubernaut.gateway.targets import Candidate, ResolvedObject, resolve
 from support.alerts import LONG_AGO, a_webhook, an_alert
 from support.gateway import KINDS, a_cluster
 
@@ -30,8 +28,7 @@ def a_notification(*alerts, **changes) -> Webhook:
 
 def targets(*alerts, **changes) -> list[str]:
     webhook = a_notification(*alerts, **changes)
-    found = candidates(webhook.alerts[0], webhook, KINDS)
-    return [f"{one.namespace}/{one.kind.kind}/{one.name}" for one in found]
+    return [f"{one.namespace}/{one.kind.kind}/{one.name}" for one in candidates(webhook.alerts[0], webhook, KINDS)]
 
 
 def test_controllers_come_first_then_anything_then_pods_and_nodes():
@@ -85,7 +82,9 @@ def test_common_labels_count_and_win():
     alert = an_alert(namespace="dev", pod="cart-1")
     webhook = a_notification(alert, commonLabels={"namespace": "shop"}, commonAnnotations={"runbook": "r"})
 
-    signal = signal_of(webhook.alerts[0], webhook, Found(target=Target(kind="Pod", name="x"), owner=OWNER), NOW)
+    signal = signal_of(
+        webhook.alerts[0], webhook, ResolvedObject(target=Target(kind="Pod", name="x"), owner=OWNER), NOW
+    )
 
     assert targets(alert, commonLabels={"namespace": "shop"}) == ["shop/Pod/cart-1"]
     assert signal.labels["namespace"] == "shop"
@@ -101,11 +100,11 @@ def test_the_fingerprint_is_that_of_the_owner_whatever_the_alert():
     assert fingerprint_of(Target(kind="Node", name="n1")) == hashlib.sha256(b":Node:n1").hexdigest()
 
 
-def test_a_signal_carries_what_the_alert_says():
+def test_a_signal_carries_the_fields_of_the_alert():
     alert = an_alert("CartIsDown", starts_at="2026-11-22T19:59:58.123456789Z", namespace="shop", deployment="cart")
     webhook = a_notification(alert, commonLabels={"cluster": "eu-1"})
 
-    signal = signal_of(webhook.alerts[0], webhook, Found(target=OWNER, owner=OWNER), NOW)
+    signal = signal_of(webhook.alerts[0], webhook, ResolvedObject(target=OWNER, owner=OWNER), NOW)
 
     assert (signal.name, signal.severity, signal.type, signal.source) == (
         "CartIsDown",
@@ -122,12 +121,12 @@ def test_a_signal_carries_what_the_alert_says():
     assert data["receiver"] == "kubernaut"
 
 
-def test_what_is_missing_is_unknown_and_never_an_error():
+def test_missing_fields_are_unknown_and_never_an_error():
     alert = an_alert(namespace="shop", deployment="cart")
     del alert["labels"]["alertname"], alert["labels"]["severity"], alert["annotations"], alert["fingerprint"]
     webhook = a_notification(alert)
 
-    signal = signal_of(webhook.alerts[0], webhook, Found(target=OWNER, owner=OWNER), NOW)
+    signal = signal_of(webhook.alerts[0], webhook, ResolvedObject(target=OWNER, owner=OWNER), NOW)
 
     assert (signal.name, signal.severity) == ("unknown", "unknown")
 
@@ -136,7 +135,7 @@ def test_what_is_missing_is_unknown_and_never_an_error():
 def test_provider_data_is_bounded(field):
     webhook = a_notification(an_alert(namespace="shop", deployment="cart"), **{field: "x" * 100_000})
 
-    signal = signal_of(webhook.alerts[0], webhook, Found(target=OWNER, owner=OWNER), NOW)
+    signal = signal_of(webhook.alerts[0], webhook, ResolvedObject(target=OWNER, owner=OWNER), NOW)
 
     assert len(signal.provider_data) <= 4096
     assert field not in msgspec.json.decode(signal.provider_data)
@@ -157,19 +156,19 @@ def test_provider_data_is_bounded(field):
     ],
 )
 def test_a_wrong_shape_is_named_with_its_path(change, path):
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises(InvalidWebhook) as caught:
         decode(msgspec.json.encode(a_webhook(an_alert()) | change))
 
     assert caught.value.path == path
 
 
 @pytest.mark.parametrize("body", [b"", b"no", b"[]", b"\xff\xfe", b'{"version":"4"', b"[" * 100_000, b"null"])
-def test_a_body_that_is_no_notification_is_refused(body):
-    with pytest.raises(Malformed):
+def test_a_body_that_is_no_notification_is_rejected(body):
+    with pytest.raises(InvalidWebhook):
         decode(body)
 
 
-def test_a_character_that_postgresql_refuses_is_replaced():
+def test_a_character_that_postgresql_rejects_is_replaced():
     webhook = a_notification(an_alert("Odd\x00Name", namespace="shop", pod="a\x00b", deployment="cart"))
 
     assert webhook.alerts[0].name == "Odd\ufffdName"
@@ -194,14 +193,14 @@ json_values = st.recursive(
 
 
 @given(changes=st.dictionaries(st.sampled_from([*a_webhook(an_alert())]), json_values), alert=json_values)
-def test_any_json_is_a_notification_or_says_where_it_is_none(changes, alert):
+def test_any_json_is_a_notification_or_is_rejected_with_a_path(changes, alert):
     body = msgspec.json.encode(a_webhook(an_alert()) | changes)
     odd = msgspec.json.encode(a_webhook(alert))
 
     for each in (body, odd):
         try:
             assert decode(each).alerts
-        except Malformed as error:
+        except InvalidWebhook as error:
             assert error.path.startswith("$")
 
 
@@ -221,10 +220,10 @@ async def test_every_alert_is_mapped_or_has_no_target_at_all(labels, common):
 
     if not named:
         return
-    found = await find(named, a_cluster())
-    signal = signal_of(webhook.alerts[0], webhook, found, NOW)
+    resolved = await resolve(named, a_cluster())
+    signal = signal_of(webhook.alerts[0], webhook, resolved, NOW)
     assert all(isinstance(one, Candidate) and one.name for one in named)
     assert signal.target_resource == named[0].target
-    # What we made must be what the API server takes.
+    # What was built must be what the API server accepts.
     assert msgspec.convert(msgspec.to_builtins(signal), type(signal)) == signal
     assert 1 <= len(signal.name) <= 253

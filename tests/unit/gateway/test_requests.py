@@ -7,7 +7,7 @@ from kubernaut.api.meta import ObjectMeta
 from kubernaut.api.remediation import Deduplication, RemediationRequest, RemediationSpec, RemediationStatus
 from kubernaut.api.signals import Target
 from kubernaut.api.vocabulary import Label
-from kubernaut.gateway import requests, trail
+from kubernaut.gateway import audit_events, requests
 from kubernaut.gateway.alertmanager import Alert, AlertStatus
 
 NOW = datetime(2026, 11, 22, 20, tzinfo=UTC)
@@ -68,8 +68,8 @@ def test_every_replica_chooses_the_same_name_and_no_name_comes_back():
 
 
 def test_counting_keeps_the_first_time_and_each_name_and_alert_once():
-    once = requests.counted(a_request(), [an_alert("A"), an_alert("B"), an_alert("A")], NOW)
-    twice = requests.counted(a_request(deduplication=once), [an_alert("B")], NOW + timedelta(minutes=5))
+    once = requests.count_occurrences(a_request(), [an_alert("A"), an_alert("B"), an_alert("A")], NOW)
+    twice = requests.count_occurrences(a_request(deduplication=once), [an_alert("B")], NOW + timedelta(minutes=5))
 
     assert once.occurrence_count == 3
     assert (twice.occurrence_count, twice.signal_names, len(twice.firing)) == (4, ["A", "B"], 2)
@@ -77,31 +77,31 @@ def test_counting_keeps_the_first_time_and_each_name_and_alert_once():
 
 
 def test_a_patch_writes_empty_lists_too():
-    patch = requests.as_patch(Deduplication(occurrence_count=1))
+    patch = requests.deduplication_patch(Deduplication(occurrence_count=1))
 
     assert patch["deduplication"]["firing"] == []
 
 
-def test_the_trail_is_a_function_of_the_object():
-    request = a_request(deduplication=requests.counted(a_request(), [an_alert(), an_alert()], NOW))
+def test_audit_events_are_a_function_of_the_object():
+    request = a_request(deduplication=requests.count_occurrences(a_request(), [an_alert(), an_alert()], NOW))
 
-    first, again = trail.events_of(request), trail.events_of(request)
+    first, again = audit_events.events_of(request), audit_events.events_of(request)
 
     assert msgspec.json.encode(first) == msgspec.json.encode(again)
     assert [event.event_type for event in first] == ["gateway.signal.received", "gateway.signal.deduplicated"]
     assert {event.correlation_id for event in first} == {"rr-1"}
     assert len({event.event_id for event in first}) == 2
-    assert trail.events_of(request, since=1) == first[1:]
+    assert audit_events.events_of(request, recorded_count=1) == first[1:]
 
 
 def test_a_request_that_was_not_counted_yet_leaves_no_event():
-    assert trail.events_of(a_request()) == []
+    assert audit_events.events_of(a_request()) == []
 
 
-def test_a_resolve_notice_leaves_the_same_event_however_often_it_comes():
-    one = trail.resolved_event(a_request(), an_alert(pod="a"), NOW)
+def test_a_resolved_alert_leaves_the_same_event_however_often_it_is_delivered():
+    one = audit_events.resolved_event(a_request(), an_alert(pod="a"), NOW)
 
-    assert one == trail.resolved_event(a_request(), an_alert(pod="a"), NOW)
-    assert one.event_id != trail.resolved_event(a_request(), an_alert(pod="b"), NOW).event_id
+    assert one == audit_events.resolved_event(a_request(), an_alert(pod="a"), NOW)
+    assert one.event_id != audit_events.resolved_event(a_request(), an_alert(pod="b"), NOW).event_id
     payload = msgspec.json.decode(one.event_data)
     assert (payload["event_type"], payload["resolved_at"]) == ("gateway.signal.resolved", NOW.isoformat())
