@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from kubernaut.api.events import AuditEvent
 from kubernaut.api.problems import CONTENT_TYPE, Slug, problem
-from kubernaut.api.vocabulary import Outcome
+from kubernaut.api.vocabulary import EventOutcome
 from kubernaut.ops.http.server import Listen, open_server
 
 Respond = Callable[[list[AuditEvent], bytes], Response | None]
@@ -34,7 +34,7 @@ def an_event(
         event_timestamp=datetime(2026, 11, 22, 20, 0, tzinfo=UTC),
         event_category="signalprocessing",
         event_action="phase_transition",
-        event_outcome=Outcome.SUCCESS,
+        event_outcome=EventOutcome.SUCCESS,
         correlation_id=correlation,
         event_data=msgspec.Raw(payload),
         event_id=event_id or uuid4(),
