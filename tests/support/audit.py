@@ -45,9 +45,11 @@ def number_of(event: AuditEvent) -> int:
     return msgspec.json.decode(event.event_data)["number"]
 
 
-def problem_response(status: int, slug: Slug = Slug.VALIDATION, detail: str = "no", **headers: str) -> Response:
-    document = problem(slug, detail, status=status, title="No")
-    return Response(msgspec.json.encode(document), status, headers, media_type=CONTENT_TYPE)
+def problem_response(
+    status: int, slug: Slug = Slug.VALIDATION, detail: str = "no", *, index: int | None = None
+) -> Response:
+    document = problem(slug, detail, status=status, title="No", index=index)
+    return Response(msgspec.json.encode(document), status, media_type=CONTENT_TYPE)
 
 
 class FakeDataStorage:

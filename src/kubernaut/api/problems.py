@@ -47,6 +47,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     instance: str = ""
     field_errors: dict[str, str] = {}
     retry: bool = False
+    index: int | None = None
+    """Of a batch: position of the first event that was rejected, from 0."""
 
 
 def problem(slug: Slug, detail: str, **members: object) -> Problem:

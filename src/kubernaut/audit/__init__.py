@@ -5,7 +5,6 @@ from kubernaut.audit.config import AuditConfig, ClientConfig, RetryConfig, Spool
 from kubernaut.audit.delivery import FlushResult
 from kubernaut.audit.errors import (
     AuditError,
-    RequestRejected,
     RequestTooLarge,
     SpoolError,
     SpoolFull,
@@ -13,6 +12,7 @@ from kubernaut.audit.errors import (
     StoreBusy,
     StoreClosed,
     StoreError,
+    StoreRejected,
     StoreUnauthorized,
     StoreUnreachable,
 )
@@ -25,7 +25,6 @@ __all__ = [
     "ClientConfig",
     "DataStorageClient",
     "FlushResult",
-    "RequestRejected",
     "RequestTooLarge",
     "RetryConfig",
     "SpoolConfig",
@@ -35,6 +34,7 @@ __all__ = [
     "StoreBusy",
     "StoreClosed",
     "StoreError",
+    "StoreRejected",
     "StoreUnauthorized",
     "StoreUnreachable",
     "open_audit",

@@ -6,7 +6,6 @@ alone; that one goes to quarantine with the store's reason, and everything befor
 
 import asyncio
 import contextlib
-import re
 import time
 from dataclasses import dataclass
 
@@ -14,12 +13,10 @@ import structlog
 
 from kubernaut.audit.client import DataStorageClient
 from kubernaut.audit.config import AuditConfig
-from kubernaut.audit.errors import RequestRejected, RequestTooLarge, SpoolFull, StoreBusy, StoreError, StoreUnauthorized
+from kubernaut.audit.errors import RequestTooLarge, SpoolFull, StoreBusy, StoreError, StoreRejected, StoreUnauthorized
 from kubernaut.audit.metrics import AuditMetrics
 from kubernaut.audit.spool import Spool, Waiting
 from kubernaut.ops.backoff import Backoff
-
-_INDEX = re.compile(r"(?:event at index |\$\[)(\d+)")
 
 log = structlog.get_logger("audit-store")
 
@@ -138,7 +135,7 @@ class Delivery:
 
     async def _after(self, error: StoreError, batch: list[Waiting]) -> None:
         match error:
-            case RequestTooLarge() | RequestRejected() if len(batch) == 1:
+            case RequestTooLarge() | StoreRejected() if len(batch) == 1:
                 self._set_aside(batch[0], str(error))
             case RequestTooLarge(status=413):
                 # Kept for good: a limit of the store does not go away, and asking again with each batch costs a trip.
@@ -147,8 +144,8 @@ class Delivery:
             case RequestTooLarge():
                 self._most = len(batch) // 2
                 self._attempt = 0
-            case RequestRejected():
-                self._plan[:1] = _parts(len(batch), str(error))
+            case StoreRejected():
+                self._plan[:1] = _split(len(batch), error.index)
                 self._attempt = 0
             case StoreBusy(retry_after=float(delay)):
                 # The store's word counts even when somebody is in a hurry.
@@ -172,9 +169,8 @@ class Delivery:
                 del self._plan[0]
 
 
-def _parts(size: int, reason: str) -> list[int]:
-    """How to send a refused batch again: around the event that the store names, else in halves."""
-    named = _INDEX.search(reason)
-    if named and (first := int(named[1])) < size:
-        return [part for part in (first, 1, size - first - 1) if part]
+def _split(size: int, index: int | None) -> list[int]:
+    """How to send a rejected batch again: around the event that the store names, else in halves."""
+    if index is not None and 0 <= index < size:
+        return [part for part in (index, 1, size - index - 1) if part]
     return [size // 2, size - size // 2]

@@ -29,11 +29,15 @@ class StoreClosed(AuditError):
 class StoreError(AuditError):
     """DataStorage did not take the request; `status` is 0 when there was no answer."""
 
-    def __init__(self, message: str, *, status: int = 0, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int = 0, retry_after: float | None = None, index: int | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
         """Seconds that the store asked to wait, when it did."""
+        self.index = index
+        """Position in the batch of the first event that the store rejected, when it named one."""
 
 
 class StoreUnreachable(StoreError):
@@ -52,22 +56,22 @@ class RequestTooLarge(StoreError):
     """The request was too large: too many bytes (413), or too many events."""
 
 
-class RequestRejected(StoreError):
+class StoreRejected(StoreError):
     """The content of the request is wrong, and sending it again will not help (400, 409, 422)."""
 
 
 _BY_STATUS: dict[int, type[StoreError]] = {
-    400: RequestRejected,
+    400: StoreRejected,
     401: StoreUnauthorized,
     403: StoreUnauthorized,
-    409: RequestRejected,
+    409: StoreRejected,
     413: RequestTooLarge,
-    422: RequestRejected,
+    422: StoreRejected,
     429: StoreBusy,
     503: StoreBusy,
 }
 
-_LONGEST_TEXT = 2000
+_MAX_TEXT_LENGTH = 2000
 _problem = msgspec.json.Decoder(Problem)
 
 
@@ -76,17 +80,19 @@ def check(response: httpx2.Response) -> None:
     if response.is_success:
         return
     error = _BY_STATUS.get(response.status_code, StoreError)
+    index = None
     text = f"Data Storage Service returned status {response.status_code}: {response.reason_phrase}"
     try:
         problem = _problem.decode(response.content)
     except msgspec.DecodeError:
         pass
     else:
+        index = problem.index
         if problem.type == PREFIX + Slug.BATCH_SIZE:
             error = RequestTooLarge
         fields = "; ".join(f"{name}: {reason}" for name, reason in problem.field_errors.items())
         text = "; ".join(part for part in (f"{text}: {problem.detail or problem.title}", fields) if part)
-    raise error(text[:_LONGEST_TEXT], status=response.status_code, retry_after=_retry_after(response))
+    raise error(text[:_MAX_TEXT_LENGTH], status=response.status_code, retry_after=_retry_after(response), index=index)
 
 
 def _retry_after(response: httpx2.Response) -> float | None:

@@ -16,6 +16,7 @@ from kubernaut.datastorage import intake, parameters
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.config import ServerConfig
 from kubernaut.datastorage.errors import DataStorageError, EventConflict, ParentMissing
+from kubernaut.datastorage.intake import EventRejected
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.reader import InvalidCursor
 from kubernaut.datastorage.store import Store
@@ -172,19 +173,22 @@ def _rejected(metrics: Metrics) -> problems.Handler:
     async def answer(request: Request, rejected: RequestRejected) -> Response:
         if rejected.slug.status == 400:
             metrics.refused.labels(request.scope["route"].path, rejected.slug).inc()
-        return problem_response(request, rejected)
+        members = {"index": rejected.index} if isinstance(rejected, EventRejected) else None
+        return problem_response(request, rejected, members=members)
 
     return answer
 
 
 async def _conflict(request: Request, error: EventConflict) -> Response:
     errors = {f"[{error.index}].event_id": "stored with other content"}
-    return problem_response(request, RequestRejected(Slug.CONFLICT, str(error), errors))
+    rejected = RequestRejected(Slug.CONFLICT, str(error), errors)
+    return problem_response(request, rejected, members={"index": error.index})
 
 
 async def _parent_missing(request: Request, error: ParentMissing) -> Response:
     errors = {f"[{error.index}].parent_event_id": "parent event does not exist"}
-    return problem_response(request, RequestRejected(Slug.VALIDATION, str(error), errors))
+    rejected = RequestRejected(Slug.VALIDATION, str(error), errors)
+    return problem_response(request, rejected, members={"index": error.index})
 
 
 async def _unavailable(request: Request, error: DataStorageError) -> Response:

@@ -6,6 +6,7 @@ Both dialects are understood, key by key: the canonical names, and those of Dece
 
 import ipaddress
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, NoReturn, get_args
 from uuid import UUID
@@ -32,6 +33,14 @@ MAX_REASONS = 20
 
 DEFAULT_RETENTION_DAYS = 2555
 DEFAULT_SEVERITY = "info"
+
+
+class EventRejected(RequestRejected):
+    """A batch that is rejected because of the event at `index`."""
+
+    def __init__(self, slug: Slug, detail: str, field_errors: Mapping[str, str], *, index: int) -> None:
+        super().__init__(slug, detail, field_errors)
+        self.index = index
 
 
 _Outcome = Literal["success", "failure", "pending"]
@@ -79,15 +88,17 @@ def admit(body: bytes, now: datetime, max_events: int) -> list[Entry]:
         return [_entry(event, now, nul=nul) for event in incoming]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _InvalidField):
         # Rare, so it may cost a second pass: the answer names every bad event, not only the first.
-        results = admit_each(body, now, max_events)
-        rejections = [result for result in results if isinstance(result, RequestRejected)]
-        errors = {key: reason for rejected in rejections for key, reason in rejected.field_errors.items()}
+        results = enumerate(admit_each(body, now, max_events))
+        rejections = {index: result for index, result in results if isinstance(result, RequestRejected)}
+        errors = {key: reason for rejected in rejections.values() for key, reason in rejected.field_errors.items()}
         if not errors:
             raise
+        index = min(rejections)
         shown = dict(list(errors.items())[:MAX_REASONS])
         first, reason = next(iter(shown.items()))
         more = f" ({len(errors)} errors)" if len(errors) > 1 else ""
-        raise _rejection(f"event at index {first[1:].partition(']')[0]}: {first}: {reason}{more}", shown) from None
+        rejected = _rejection(f"event at index {index}: {first}: {reason}{more}", shown)
+        raise EventRejected(rejected.slug, str(rejected), shown, index=index) from None
 
 
 def admit_each(body: bytes, now: datetime, max_events: int) -> list[Entry | RequestRejected]:

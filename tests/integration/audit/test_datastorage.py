@@ -9,10 +9,10 @@ import pytest
 from kubernaut.audit import (
     AuditConfig,
     ClientConfig,
-    RequestRejected,
     RetryConfig,
     SpoolConfig,
     StoreError,
+    StoreRejected,
     StoreUnreachable,
     open_audit,
     open_client,
@@ -87,9 +87,9 @@ async def test_events_that_the_ledger_refuses_are_set_aside_with_its_words(tmp_p
 async def test_the_client_says_what_the_store_says(url):
     async with open_client(ClientConfig(url=url)) as client:
         await client.send([an_event(1)])
-        with pytest.raises(RequestRejected, match="returned status 400: Bad Request: "):
+        with pytest.raises(StoreRejected, match="returned status 400: Bad Request: "):
             await client.send([])
-        with pytest.raises(RequestRejected, match="limit"):
+        with pytest.raises(StoreRejected, match="limit"):
             await client.query({"limit": 100_000})
         assert (await client.timeline("no such correlation? 100%")).events == []
 

@@ -153,11 +153,7 @@ async def test_poison_is_set_aside_and_the_rest_is_delivered_in_order(tmp_path, 
 async def test_an_event_that_the_store_names_is_not_searched_for(tmp_path):
     async with opened(tmp_path) as (server, store):
         server.respond = lambda events, body: next(
-            (
-                problem_response(400, detail=f"event at index {i}: bad")
-                for i, event in enumerate(events)
-                if number_of(event) == 70
-            ),
+            (problem_response(400, index=i) for i, event in enumerate(events) if number_of(event) == 70),
             None,
         )
         store.record([an_event(number) for number in range(100)])

@@ -98,6 +98,24 @@ async def test_lenient_batch_stores_the_good_events(http: httpx2.AsyncClient):
     assert (await http.get(EVENTS)).json()["pagination"]["total"] == 2
 
 
+async def test_rejected_batch_names_the_index_of_its_first_bad_event(http: httpx2.AsyncClient):
+    stored = a_wire_event()
+    await store(http, stored)
+    poison = {
+        "validation-error": a_wire_event(event_outcome="maybe"),
+        "invalid_event_data": a_wire_event(event_data=[1]),
+        "conflict": stored | {"event_action": "edited"},
+    }
+
+    for slug, event in poison.items():
+        answer = await store(http, a_wire_event(), a_wire_event(), event, a_wire_event(), event)
+        document = assert_problem(answer, 409 if slug == "conflict" else 400, slug)
+        assert document["index"] == 2
+    orphan = a_wire_event(parent_event_id=str(uuid4()))
+    assert (await store(http, a_wire_event(), orphan)).json()["index"] == 1
+    assert "index" not in (await store(http)).json()
+
+
 BAD_REQUESTS: list[tuple[str, str, bytes, dict[str, str], int, str]] = [
     ("POST", BATCH, b"{}", {}, 400, "invalid_request"),
     ("POST", BATCH, b"null", {}, 400, "invalid_request"),

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
 from kubernaut.api import events
+from kubernaut.api.problems import Problem
 from kubernaut.datastorage import parameters
 from kubernaut.datastorage.config import ServerConfig
 from kubernaut.datastorage.endpoints import application
@@ -82,6 +83,7 @@ EVENTS = "/api/v1/audit/events"
         ("Timeline", events.Timeline),
         ("VerifyRequest", events.VerifyRequest),
         ("Verification", events.Verification),
+        ("Problem", Problem),
     ],
 )
 def test_schema_has_the_fields_of_the_type(schema: str, type_: type[msgspec.Struct]):
