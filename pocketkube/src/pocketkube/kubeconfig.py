@@ -1,4 +1,8 @@
-"""The file that tells clients where the server is and which token it wants."""
+"""The kubeconfig: where the server is, and the token that it wants.
+
+client-go, and with it kubectl and helm, sends no token over plain HTTP, and aiohttp refuses credentials in an address.
+What every client sends is the path, so the address of the kubeconfig carries the token there.
+"""
 
 import json
 import os
@@ -8,11 +12,15 @@ from urllib.parse import quote
 USER = "pocketkube"
 
 
+def path_prefix(token: str) -> str:
+    """Return the beginning of a path that proves knowledge of the token."""
+    return f"/token/{quote(token, safe='')}"
+
+
 def write_kubeconfig(path: Path, url: str, token: str) -> None:
     """Write the file, readable by its owner only; a reader never sees half of it."""
     name = USER
-    # kubectl sends no token over plain HTTP; what stands in the address it does send.
-    address = url.replace("://", f"://{USER}:{quote(token, safe='')}@", 1)
+    address = url + path_prefix(token)
     content = {
         "apiVersion": "v1",
         "kind": "Config",

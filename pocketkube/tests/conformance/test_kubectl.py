@@ -199,3 +199,66 @@ def test_delete_namespace(kubectl, unique):
 
     assert "deleted" in kubectl.run("delete", "namespace", unique, "--timeout=15s")
     assert "NotFound" in kubectl.run("get", "namespace", unique, fails=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "made"),
+    [
+        ("create configmap a --from-literal=x=y", "configmap/a"),
+        ("create secret generic a --from-literal=x=y", "secret/a"),
+        ("create serviceaccount a", "serviceaccount/a"),
+        ("create deployment a --image=b --replicas=2 --port=80", "deployment.apps/a"),
+        ("create job a --image=b", "job.batch/a"),
+        ("create service clusterip a --tcp=80:8080", "service/a"),
+        ("create ingress a --rule=b.test/c=d:80", "ingress.networking.k8s.io/a"),
+        ("create quota a --hard=pods=1", "resourcequota/a"),
+        ("create role a --verb=get --resource=pods", "role.rbac.authorization.k8s.io/a"),
+        ("create rolebinding a --clusterrole=b --user=c", "rolebinding.rbac.authorization.k8s.io/a"),
+        ("run a --image=b --env=C=d", "pod/a"),
+    ],
+)
+def test_create_commands_create(kubectl, arguments, made):
+    # They send protobuf, where the commands that read a file send JSON.
+    assert f"{made} created" in kubectl.run(*arguments.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "made"),
+    [
+        ("create cronjob a --image=b --schedule=@hourly", "cronjob.batch/a"),
+        ("create pdb a --selector=b=c --min-available=50%", "poddisruptionbudget.policy/a"),
+    ],
+)
+def test_create_commands_of_newer_kinds_create(kubectl, arguments, made):
+    assert f"{made} created" in kubectl.run(*arguments.split())
+
+
+def test_created_namespace_is_active(kubectl, unique):
+    kubectl.run("create", "namespace", unique)
+
+    assert kubectl.run("get", "namespace", unique, "-o", "jsonpath={.status.phase}") == "Active"
+    kubectl.run("delete", "namespace", unique, "--wait=false")
+
+
+def test_deployment_is_changed_by_commands(kubectl):
+    kubectl.run("create", "deployment", "a", "--image=b", "--replicas=2")
+
+    kubectl.run("scale", "deployment", "a", "--replicas=3")
+    kubectl.run("set", "image", "deployment/a", "b=c:2")
+    kubectl.run("set", "env", "deployment/a", "D=e")
+    kubectl.run("set", "resources", "deployment/a", "--limits=cpu=200m")
+    kubectl.run("expose", "deployment", "a", "--port=80")
+
+    spec = json.loads(kubectl.run("get", "deployment", "a", "-o", "json"))["spec"]
+    container = spec["template"]["spec"]["containers"][0]
+    assert (spec["replicas"], spec["strategy"]["type"]) == (3, "RollingUpdate")
+    assert (container["image"], container["env"]) == ("c:2", [{"name": "D", "value": "e"}])
+    assert container["resources"]["limits"] == {"cpu": "200m"}
+
+
+def test_permissions_are_asked_for(kubectl):
+    assert kubectl.run("auth", "can-i", "create", "pods").startswith("yes")
+
+
+def test_user_is_named(kubectl):
+    assert "system:masters" in kubectl.run("auth", "whoami")

@@ -4,6 +4,7 @@ import base64
 import hmac
 import logging
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,10 +14,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pocketkube.http.documents import Documents
+from pocketkube.http.documents import PREFIX, Documents
 from pocketkube.http.endpoints import Endpoints
 from pocketkube.http.responses import error_response
-from pocketkube.kubeconfig import USER
+from pocketkube.kubeconfig import USER, path_prefix
 from pocketkube.status import ApiError, method_not_allowed, path_not_found
 
 _UNAUTHENTICATED_PATHS = frozenset({"healthz", "readyz", "livez", "version"})
@@ -45,7 +46,7 @@ def create_app(endpoints: Endpoints, documents: Documents, tokens: Iterable[str]
             *(Route(f"/{name}{rest}", documents.health) for name in _HEALTH for rest in _RESTS),
             Route("/", documents.paths),
         ],
-        middleware=[Middleware(_UnexpectedErrors), Middleware(_Authentication, tokens=tokens)],
+        middleware=[Middleware(_Authentication, tokens=tokens), Middleware(_UnexpectedErrors)],
         exception_handlers={ApiError: _on_api_error, HTTPException: _on_http_error, ClientDisconnect: _on_disconnect},
     )
     app.router.redirect_slashes = False
@@ -53,14 +54,22 @@ def create_app(endpoints: Endpoints, documents: Documents, tokens: Iterable[str]
 
 
 class _Authentication:
-    """Lets requests pass that prove knowledge of a token."""
+    """Lets requests pass that prove knowledge of a token, by a header or by the beginning of the path."""
 
     def __init__(self, app: ASGIApp, tokens: Iterable[str]) -> None:
         self._app = app
+        tokens = list(tokens)
         self._credentials = [form for token in tokens for form in credentials(token)]
+        self._prefixes = [path_prefix(token).encode() for token in tokens]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].split("/", 2)[1] in _UNAUTHENTICATED_PATHS or self._is_authenticated(scope):
+        raw_path: bytes = scope["raw_path"]
+        prefix = self._prefix_of(raw_path)
+        raw_path = raw_path[len(prefix) :].rstrip(b"/") or b"/"
+        # Nobody reads a resource's name from here: the endpoints split the raw path before they decode it.
+        path = unquote(raw_path.decode("ascii"))
+        scope = {**scope, "path": path, "raw_path": raw_path, PREFIX: prefix.decode()}
+        if prefix or path.split("/", 2)[1] in _UNAUTHENTICATED_PATHS or self._is_authenticated(scope):
             await self._app(scope, receive, send)
             return
         await error_response(ApiError(401, "Unauthorized", "Unauthorized"))(scope, receive, send)
@@ -68,6 +77,14 @@ class _Authentication:
     def _is_authenticated(self, scope: Scope) -> bool:
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         return any(hmac.compare_digest(given, known) for known in self._credentials)
+
+    def _prefix_of(self, raw_path: bytes) -> bytes:
+        if raw_path.startswith(b"/token/"):
+            for prefix in self._prefixes:
+                head, rest = raw_path[: len(prefix)], raw_path[len(prefix) : len(prefix) + 1]
+                if rest in {b"", b"/"} and hmac.compare_digest(head, prefix):
+                    return prefix
+        return b""
 
 
 class _UnexpectedErrors:

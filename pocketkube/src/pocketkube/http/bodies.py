@@ -9,6 +9,7 @@ from pocketkube.codec import DecodeError, decode, decode_yaml
 from pocketkube.operations.admission import decoding_error, duplicate_fields
 from pocketkube.operations.requests import Query
 from pocketkube.operations.writer import Deletion
+from pocketkube.resources import builtin_types, protobuf
 from pocketkube.resources.registry import Object, Resource
 from pocketkube.status import ApiError, bad_request, unsupported_media_type
 
@@ -16,6 +17,7 @@ MAX_BODY_BYTES = 3 * 1024 * 1024
 """As on a real server."""
 
 _MEDIA_TYPES = ("application/json", "application/yaml")
+_DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 
 
 async def read_body(request: Request) -> bytes:
@@ -40,11 +42,15 @@ async def read_object(request: Request, resource: Resource, query: Query) -> Obj
     """Return the object of the body; raise a 4xx for one that is no object of this resource."""
     body = await read_body(request)
     media_type = media_type_of(request) or "application/json"
-    if media_type not in _MEDIA_TYPES:
+    is_protobuf = media_type == protobuf.MEDIA_TYPE and resource.custom is None
+    if media_type not in _MEDIA_TYPES and not is_protobuf:
         raise unsupported_media_type(_MEDIA_TYPES)
     is_json = media_type == "application/json"
     try:
-        value: Object = (decode if is_json else decode_yaml)(body)
+        if is_protobuf:
+            value: Object = protobuf.decode_object(body, builtin_types.definition_name(resource))
+        else:
+            value = (decode if is_json else decode_yaml)(body)
         duplicates = duplicate_fields(body) if is_json and query.text("fieldValidation") == "Strict" else []
     except (DecodeError, ValueError) as error:
         raise bad_request(
@@ -56,12 +62,15 @@ async def read_object(request: Request, resource: Resource, query: Query) -> Obj
     return value
 
 
-async def read_json(request: Request) -> Any:
-    """Return the value of a JSON body; raise a 400 for a malformed one."""
+async def read_message(request: Request, message: str) -> Any:
+    """Return the value of a body in JSON, or in protobuf as this message; raise a 400 for a malformed one."""
+    body = await read_body(request)
     try:
-        return decode(await read_body(request))
-    except DecodeError as error:
-        raise bad_request(f"json parse error: {error}") from None
+        if media_type_of(request) == protobuf.MEDIA_TYPE:
+            return protobuf.decode_object(body, message)
+        return decode(body)
+    except (DecodeError, ValueError) as error:
+        raise bad_request(f"the body of the request could not be decoded: {error}") from None
 
 
 class _Preconditions(msgspec.Struct, rename="camel"):
@@ -83,8 +92,13 @@ async def read_deletion(request: Request, query: Query) -> Deletion:
     """Return how a deletion is to be done, from the body or the query."""
     body = await read_body(request)
     try:
-        content = _delete_options(body) if body else _DeleteOptions()
-    except DecodeError as error:
+        if not body:
+            content = _DeleteOptions()
+        elif media_type_of(request) == protobuf.MEDIA_TYPE:
+            content = msgspec.convert(protobuf.decode_object(body, _DELETE_OPTIONS), _DeleteOptions)
+        else:
+            content = _delete_options(body)
+    except (DecodeError, ValueError) as error:
         raise bad_request(f"the body is not a DeleteOptions object: {error}") from None
     preconditions = content.preconditions or _Preconditions()
     policy = content.propagation_policy or query.text("propagationPolicy")

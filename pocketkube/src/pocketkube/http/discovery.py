@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
+from pocketkube.operations.scale import is_scalable
 from pocketkube.resources.registry import VERBS, Registry, Resource
 
 AGGREGATED_MEDIA_TYPE = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
+_SCALE = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
 _SUBRESOURCE_VERBS = ["get", "patch", "update"]
 
 KUBERNETES_VERSION = "v1.36.0"
@@ -62,7 +64,7 @@ def resource_list(registry: Registry, name: str, version: str) -> dict[str, Any]
                 "name": f"{resource.plural}/{subresource}",
                 "singularName": "",
                 "namespaced": resource.namespaced,
-                "kind": resource.kind,
+                **(_SCALE if subresource == "scale" else {"kind": resource.kind}),
                 "verbs": _SUBRESOURCE_VERBS,
             }
             for subresource in _subresources(resource)
@@ -91,7 +93,10 @@ def _resource(resource: Resource) -> dict[str, Any]:
 
 
 def _subresources(resource: Resource) -> Iterable[str]:
-    return ("status",) if resource.has_status else ()
+    if is_scalable(resource):
+        yield "scale"
+    if resource.has_status:
+        yield "status"
 
 
 def aggregated(registry: Registry, names: Iterable[str]) -> dict[str, Any]:
@@ -133,7 +138,12 @@ def _aggregated_resource(resource: Resource) -> dict[str, Any]:
     if resource.categories:
         entry["categories"] = list(resource.categories)
     subresources = [
-        {"subresource": name, "responseKind": kind, "verbs": _SUBRESOURCE_VERBS} for name in _subresources(resource)
+        {
+            "subresource": name,
+            "responseKind": _SCALE if name == "scale" else kind,
+            "verbs": _SUBRESOURCE_VERBS,
+        }
+        for name in _subresources(resource)
     ]
     if subresources:
         entry["subresources"] = subresources

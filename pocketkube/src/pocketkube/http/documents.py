@@ -12,6 +12,9 @@ from pocketkube.http.responses import JSON, json_response
 from pocketkube.resources.registry import Registry
 from pocketkube.status import group_not_found, path_not_found
 
+PREFIX = "pocketkube.prefix"
+"""Key of a scope: what stood before the path, so that addresses in documents lead back through it."""
+
 
 class Documents:
     """The endpoints that list what is served."""
@@ -72,7 +75,7 @@ class Documents:
     async def openapi_v3(self, request: Request) -> Response:
         """Return the document of one group and version, or the list of all documents."""
         name = request.path_params.get("path", "").strip("/")
-        document = self._openapi.version3(name) if name else self._openapi.index()
+        document = self._openapi.version3(name) if name else self._openapi.index(request.scope[PREFIX])
         if document is None:
             raise path_not_found()
         return json_response(200, document)

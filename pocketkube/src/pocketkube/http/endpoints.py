@@ -1,16 +1,18 @@
 """The endpoints of resources: from a request to an operation, and from its result to a response."""
 
 import asyncio
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pocketkube.codec import encode
+from pocketkube.codec import decode, encode
 from pocketkube.http import reviews, tables
-from pocketkube.http.bodies import media_type_of, read_body, read_deletion, read_json, read_object
+from pocketkube.http.bodies import media_type_of, read_body, read_deletion, read_message, read_object
 from pocketkube.http.responses import WatchResponse, json_response
 from pocketkube.operations import reader
 from pocketkube.operations.requests import Options, Query, ResourcePath, manager_required, parse_options, parse_path
+from pocketkube.operations.scale import SCALE, is_scalable, scale_of, scaling
 from pocketkube.operations.writer import Deletion, Writer, WriteResult
 from pocketkube.patch import patches
 from pocketkube.resources.registry import Registry, Resource
@@ -35,12 +37,14 @@ class Endpoints:
         path = parse_path(request.scope["raw_path"].decode("ascii"))
         review = reviews.KINDS.get((path.group, path.plural)) if path.version == "v1" else None
         if review is not None:
-            return await self._review(request, review)
+            return await self._review(request, path, review)
         resource = self._served(path)
         query = Query(request.scope["query_string"])
         if request.method in {"GET", "HEAD"}:
             return self._read(request, resource, path, query)
         result = await self._write(request, resource, path, query)
+        if path.subresource == "scale":
+            result = replace(result, data=encode(scale_of(resource, decode(result.data))))
         await asyncio.shield(self._store.committed())
         return json_response(result.code, result.data, warnings=result.warnings)
 
@@ -54,10 +58,11 @@ class Endpoints:
             raise path_not_found()
         return resource
 
-    async def _review(self, request: Request, kind: str) -> Response:
+    async def _review(self, request: Request, path: ResourcePath, kind: str) -> Response:
         if request.method != "POST":
             raise method_not_allowed()
-        content = await read_json(request)
+        group = path.group.partition(".")[0]
+        content = await read_message(request, f"io.k8s.api.{group}.v1.{kind}")
         return json_response(201, encode(reviews.review_response(kind, content, self._tokens)))
 
     def _read(self, request: Request, resource: Resource, path: ResourcePath, query: Query) -> Response:
@@ -66,6 +71,8 @@ class Endpoints:
             printer = tables.printer(resource, query.text("includeObject"))
         if path.name:
             record = reader.get(self._store, resource, _key(resource, path))
+            if path.subresource == "scale":
+                return json_response(200, encode(scale_of(resource, record.as_object())))
             if printer is not None:
                 return json_response(200, printer.table({"resourceVersion": str(record.revision)}, [record.data]))
             return json_response(200, reader.encode_served(resource, record.data))
@@ -86,8 +93,12 @@ class Endpoints:
                 options = parse_options(query, agent, "create")
                 return self._writer.create(resource, path.namespace, value, options)
             case "PUT", True:
-                value = await read_object(request, resource, query)
                 options = parse_options(query, agent, "update")
+                if path.subresource == "scale":
+                    scale = await read_message(request, "io.k8s.api.autoscaling.v1.Scale")
+                    change = scaling(resource, lambda _: patches.require_object(scale))
+                    return self._writer.change(resource, _key(resource, path), path.subresource, change, options)
+                value = await read_object(request, resource, query)
                 return self._writer.replace(resource, _key(resource, path), path.subresource, value, options)
             case "PATCH", True:
                 return await self._patch(request, resource, path, parse_options(query, agent, "patch"))
@@ -106,7 +117,10 @@ class Endpoints:
                 raise manager_required()
             config = patches.parse_apply_configuration(body)
             return self._writer.apply(resource, key, path.subresource, config, options)
-        change = patches.parse_patch(resource, media_type, body)
+        if path.subresource == "scale":
+            change = scaling(resource, patches.parse_patch(SCALE, media_type, body))
+        else:
+            change = patches.parse_patch(resource, media_type, body)
         return self._writer.change(resource, key, path.subresource, change, options)
 
     def _delete_all(self, resource: Resource, path: ResourcePath, query: Query, deletion: Deletion) -> WriteResult:
@@ -117,7 +131,11 @@ class Endpoints:
 
 
 def _has_subresource(resource: Resource, name: str) -> bool:
-    return (name == "status" and resource.has_status) or (name == "finalize" and resource.kind == "Namespace")
+    return (
+        (name == "status" and resource.has_status)
+        or (name == "scale" and is_scalable(resource))
+        or (name == "finalize" and resource.kind == "Namespace")
+    )
 
 
 def _key(resource: Resource, path: ResourcePath) -> tuple[str, str]:

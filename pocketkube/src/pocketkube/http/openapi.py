@@ -27,12 +27,12 @@ class OpenApi:
             self._generation = self._registry.generation
         return self._documents.get(name)
 
-    def index(self) -> bytes:
-        """Return the list of version 3 documents."""
+    def index(self, prefix: str) -> bytes:
+        """Return the list of version 3 documents, whose addresses begin with the prefix."""
         paths: dict[str, Any] = {}
         for name in sorted({_document_name(resource) for resource in self._registry}):
             digest = hashlib.sha256(self.version3(name) or b"").hexdigest().upper()
-            paths[name] = {"serverRelativeURL": f"/openapi/v3/{name}?hash={digest}"}
+            paths[name] = {"serverRelativeURL": f"{prefix}/openapi/v3/{name}?hash={digest}"}
         return encode({"paths": paths})
 
     def version3(self, name: str) -> bytes | None:

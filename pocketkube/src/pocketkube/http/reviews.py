@@ -17,11 +17,16 @@ KINDS = {
     ("authentication.k8s.io", "tokenreviews"): "TokenReview",
     ("authorization.k8s.io", "subjectaccessreviews"): "SubjectAccessReview",
     ("authorization.k8s.io", "selfsubjectaccessreviews"): "SelfSubjectAccessReview",
+    ("authentication.k8s.io", "selfsubjectreviews"): "SelfSubjectReview",
 }
 
 
 def review_response(kind: str, review: Object, tokens: Sequence[str]) -> Object:
     """Return the review with its answer; raise a 400 for one without a question."""
+    status: dict[str, Any]
+    if kind == "SelfSubjectReview":
+        status = {"userInfo": {"username": USER, "groups": list(GROUPS)}}
+        return {"kind": kind, "apiVersion": "authentication.k8s.io/v1", "metadata": {}, "status": status}
     spec = review.get("spec") if isinstance(review, dict) else None
     if not isinstance(spec, dict):
         raise bad_request(f"a {kind} needs a spec")

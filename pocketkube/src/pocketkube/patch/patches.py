@@ -26,7 +26,7 @@ def parse_patch(resource: Resource, content_type: str, body: bytes) -> Change:
         return _json_patch(_decode_patch(body))
     if content_type == MERGE_PATCH:
         patch = _decode_patch(body)
-        return lambda value: _require_object(merge_patch(value, patch))
+        return lambda value: require_object(merge_patch(value, patch))
     if content_type == STRATEGIC_PATCH and resource.custom is None:
         patch = _decode_patch(body)
         return lambda value: strategic_merge.apply_patch(resource, value, patch)
@@ -47,7 +47,7 @@ def parse_apply_configuration(body: bytes) -> Object:
             value = decode_yaml(body)
         except ValueError as error:
             raise bad_request(f"error decoding YAML: {error}") from None
-    return _require_object(value)
+    return require_object(value)
 
 
 def _decode_patch(body: bytes) -> Any:
@@ -57,7 +57,8 @@ def _decode_patch(body: bytes) -> Any:
         raise bad_request(f"error decoding patch: {error}") from None
 
 
-def _require_object(value: Any) -> Object:
+def require_object(value: Any) -> Object:
+    """Return the value; raise a 400 for one that is no object."""
     if not isinstance(value, dict):
         raise bad_request("the apply_patch value is not an object")
     return value
@@ -87,7 +88,7 @@ def _json_patch(operations: Any) -> Change:
 
     def change(value: Object) -> Object:
         try:
-            return _require_object(patch.apply(value))
+            return require_object(patch.apply(value))
         except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError):
             raise rejected from None
 

@@ -63,6 +63,14 @@ _KINDS: dict[tuple[str, str], tuple[_Row, ...]] = {
         ("ingresses", "Ingress", "ing", True, True, True),
         ("networkpolicies", "NetworkPolicy", "netpol", True, False, True),
     ),
+    ("rbac.authorization.k8s.io", "v1"): (
+        ("clusterrolebindings", "ClusterRoleBinding", "", False, False, False),
+        ("clusterroles", "ClusterRole", "", False, False, False),
+        ("rolebindings", "RoleBinding", "", True, False, False),
+        ("roles", "Role", "", True, False, False),
+    ),
+    ("scheduling.k8s.io", "v1"): (("priorityclasses", "PriorityClass", "pc", False, False, True),),
+    ("storage.k8s.io", "v1"): (("storageclasses", "StorageClass", "sc", False, False, False),),
     ("coordination.k8s.io", "v1"): (("leases", "Lease", "", True, False, False),),
     ("events.k8s.io", "v1"): (("events", "Event", "ev", True, False, False),),
     ("apiextensions.k8s.io", "v1"): (

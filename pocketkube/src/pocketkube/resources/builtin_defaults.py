@@ -99,7 +99,8 @@ def _deployment(value: Object) -> None:
     spec.setdefault("revisionHistoryLimit", 10)
     spec.setdefault("progressDeadlineSeconds", 600)
     default = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}}
-    spec.setdefault("strategy", default)
+    if not spec.get("strategy"):  # client-go states an empty one
+        spec["strategy"] = default
 
 
 def _horizontal_pod_autoscaler(value: Object) -> None:

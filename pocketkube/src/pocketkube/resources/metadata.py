@@ -72,7 +72,10 @@ def violations(resource: Resource, metadata: dict[str, Any]) -> list[Cause]:
     if not name:
         return [required("metadata.name", "name or generateName is required")]
     found: list[Cause] = []
-    broken = violated_name_rule(name, as_label=resource.kind in _LABEL_NAMED)
+    if resource.group == "rbac.authorization.k8s.io":
+        broken = _violated_path_rule(name)
+    else:
+        broken = violated_name_rule(name, as_label=resource.kind in _LABEL_NAMED)
     if broken:
         if metadata.get("generateName"):
             found.append(invalid_value("metadata.generateName", metadata["generateName"], broken))
@@ -88,6 +91,13 @@ def violations(resource: Resource, metadata: dict[str, Any]) -> list[Cause]:
         if rule:
             found.append(invalid_value("metadata.finalizers", finalizer, rule))
     return found
+
+
+def _violated_path_rule(name: str) -> str:
+    """Return what keeps a name, such as that of a role, out of a path; an empty string if nothing does."""
+    if name in {".", ".."}:
+        return f"may not be '{name}'"
+    return next((f"may not contain '{character}'" for character in "/%" if character in name), "")
 
 
 def violated_name_rule(name: str, *, as_label: bool = False) -> str:
