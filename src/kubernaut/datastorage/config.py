@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import yaml
 
+from kubernaut.ops.http.limits import HttpLimits
 from kubernaut.ops.logs import LogFormat, LogLevel
 from kubernaut.ops.settings import Between, Bytes, Seconds, Secret, SettingsError
 
@@ -42,6 +43,9 @@ class ServerConfig:
 
     max_waiting_events: Annotated[int, Between(1000, 1_000_000)] = 20_000
     """Events admitted and not yet committed, over all requests; beyond it the answer is 503 with Retry-After."""
+
+    http_limits: HttpLimits = field(default_factory=HttpLimits)
+    """What clients may take."""
 
     shutdown_timeout: Annotated[Seconds, Between(0, 600)] = 60.0
     """Seconds that requests in flight get to finish after SIGTERM."""

@@ -13,6 +13,7 @@ from kubernaut.datastorage.errors import DataStorageError
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.store import open_store
 from kubernaut.ops.health import Health
+from kubernaut.ops.http.connections import ConnectionTable
 from kubernaut.ops.http.server import Listen, Server, open_server
 from kubernaut.ops.metrics import new_registry
 from kubernaut.ops.shutdown import stop_requested
@@ -46,7 +47,9 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
 
         health = Health({"database": database})
         app = application(store, health, config.server, metrics, registry)
-        async with open_server(app, listen, shutdown_timeout=config.server.shutdown_timeout) as server:
+        table = ConnectionTable(config.server.http_limits, registry)
+        timeout = config.server.shutdown_timeout
+        async with open_server(app, listen, table=table, shutdown_timeout=timeout) as server:
             try:
                 yield server
             finally:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from kubernaut.audit import AuditConfig, ClientConfig, SpoolConfig
+from kubernaut.ops.http.limits import HttpLimits
 from kubernaut.ops.http.server import Listen
 from kubernaut.ops.logs import LogFormat, LogLevel
 from kubernaut.ops.settings import Between, Bytes, Seconds
@@ -23,7 +24,7 @@ class ServerConfig:
     port_file: Path | None = None
     """File that gets `host:port` once the gateway listens."""
 
-    max_body: Annotated[Bytes, Between(1024, 2**26)] = 2**20
+    max_body_size: Annotated[Bytes, Between(1024, 2**26)] = 2**20
     """Largest body of a notification in bytes; a larger one is answered with 413."""
 
     timeout: Annotated[Seconds, Between(0.1, 600)] = 8.0
@@ -31,6 +32,9 @@ class ServerConfig:
 
     clock_skew: Annotated[Seconds, Between(0, 86400)] = 300.0
     """Seconds that `startsAt` may lie in the future, or the X-Timestamp header differ from the gateway's clock."""
+
+    http_limits: HttpLimits = field(default_factory=HttpLimits)
+    """What clients may take."""
 
     shutdown_timeout: Annotated[Seconds, Between(0, 600)] = 10.0
     """Seconds for requests in flight at shutdown."""

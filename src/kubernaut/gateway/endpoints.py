@@ -47,7 +47,7 @@ class Endpoints:
         self._config = config
         self._metrics = metrics
         self._pending_caches = pending_caches
-        self._body = JsonBodyReader(config.max_body)
+        self._body = JsonBodyReader(config.max_body_size)
 
     async def prometheus(self, request: Request) -> Response:
         """One notification of an Alertmanager."""

@@ -26,6 +26,7 @@ from kubernaut.kube.errors import KubeError
 from kubernaut.kube.informer import Informer, open_informers
 from kubernaut.ops.backoff import Backoff
 from kubernaut.ops.health import Health
+from kubernaut.ops.http.connections import ConnectionTable
 from kubernaut.ops.http.server import Server, open_server
 from kubernaut.ops.metrics import new_registry
 from kubernaut.ops.shutdown import stop_requested
@@ -80,11 +81,13 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
 
         health = Health({"caches": caches_synced})
         endpoints = Endpoints(intake, config.server, metrics, pending_caches)
+        table = ConnectionTable(config.server.http_limits, registry)
+        shutdown_timeout = config.server.shutdown_timeout
         app = application(endpoints, health.routes(registry))
         async with (
             open_informers(*caches),
             background(_warm_up(request_cache, intake, discovery, discovered), name="warm-up"),
-            open_server(app, config.server.listen(), shutdown_timeout=config.server.shutdown_timeout) as server,
+            open_server(app, config.server.listen(), table=table, shutdown_timeout=shutdown_timeout) as server,
         ):
             try:
                 yield server

@@ -41,10 +41,12 @@ class Health:
         async def live(_: Request) -> Response:
             return JSONResponse({"status": "alive"})
 
-        async def ready(_: Request) -> Response:
+        async def ready(request: Request) -> Response:
             failing = await self.not_ready()
             if not failing:
                 return JSONResponse({"status": "ready"})
+            request.state.rejected = "not-ready"
+            request.state.cause = ", ".join(f"{name}: {reason}" for name, reason in failing.items())
             body = {"status": "not_ready", "reason": next(iter(failing.values())), "checks": failing}
             return JSONResponse(body, status_code=503)
 

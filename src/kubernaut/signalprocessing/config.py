@@ -5,6 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+from kubernaut.ops.http.limits import HttpLimits
 from kubernaut.ops.http.server import Listen
 from kubernaut.ops.logs import LogFormat, LogLevel
 from kubernaut.ops.settings import Between, Bytes, Seconds, SettingsError
@@ -36,6 +37,9 @@ class ControllerConfig:
 
     port_file: Path | None = None
     """File that gets `address:port` of the health server once it listens."""
+
+    http_limits: HttpLimits = field(default_factory=HttpLimits)
+    """What clients may take."""
 
     workers: Annotated[int, Between(1, 64)] = 4
     """Signals processed at the same time."""

@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx2
 from prometheus_client import CollectorRegistry
-from starlette.applications import Starlette
 
 from kubernaut.kube.informer import Informer
 from kubernaut.ops.health import Health
+from kubernaut.ops.http.connections import ConnectionTable
+from kubernaut.ops.http.problems import application
 from kubernaut.ops.http.server import Listen, Server, open_server
 from kubernaut.ops.tasks import background
 from kubernaut.signalprocessing.config import ControllerConfig, listen_address
@@ -67,12 +69,13 @@ async def open_health_server(
     health = Health({"caches": caches_synced, "datastorage": probe.check})
     health_address = listen_address(config.health_probe_addr, config.port_file)
     metrics_address = listen_address(config.metrics_addr)
+    app = application(health.routes(registry))
+    table = ConnectionTable(config.http_limits, registry)
+    serve = partial(open_server, app, table=table, shutdown_timeout=DRAIN_TIMEOUT)
     async with AsyncExitStack() as stack:
-        app = Starlette(routes=health.routes(registry))
-        server = await stack.enter_async_context(open_server(app, health_address, shutdown_timeout=DRAIN_TIMEOUT))
+        server = await stack.enter_async_context(serve(health_address))
         if _is_separate(metrics_address, health_address):
-            app = Starlette(routes=health.routes(registry))
-            await stack.enter_async_context(open_server(app, metrics_address, shutdown_timeout=DRAIN_TIMEOUT))
+            await stack.enter_async_context(serve(metrics_address))
         try:
             yield server
         finally:

@@ -123,7 +123,10 @@ async def _rejected(request: Request, rejected: RequestRejected) -> Response:
 
 
 async def _disconnected(request: Request, _: ClientDisconnect) -> Response:
-    return problem_response(request, RequestRejected(Slug.INVALID_REQUEST, "the connection ended before the body did"))
+    rejected = RequestRejected(Slug.INVALID_REQUEST, "the connection ended before the body did")
+    response = problem_response(request, rejected)
+    request.state.rejected = "client-disconnected"
+    return response
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

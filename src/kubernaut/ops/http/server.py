@@ -4,13 +4,23 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
+
+from kubernaut.ops.http.access_log import AccessLogMiddleware
+from kubernaut.ops.http.connections import ConnectionTable
+from kubernaut.ops.http.limits import HttpLimits
+from kubernaut.ops.http.protocol import LimitedHttpProtocol
+from kubernaut.ops.tasks import background
+
+MAX_CHECK_INTERVAL = 1.0
+"""Seconds between two looks at the deadlines of all connections."""
 
 
 class PortInUse(OSError):
@@ -44,32 +54,44 @@ class Listen:
 
 
 @asynccontextmanager
-async def open_server(app: Any, listen: Listen, *, shutdown_timeout: float = 30.0) -> AsyncIterator[Server]:
+async def open_server(
+    app: ASGIApp, listen: Listen, *, table: ConnectionTable | None = None, shutdown_timeout: float = 30.0
+) -> AsyncIterator[Server]:
     """Serve `app` until the block ends, then let requests in flight finish for at most `shutdown_timeout` seconds.
 
-    Raises PortInUse before anything is served.
+    Servers of one service share a table of connections. Raises PortInUse before anything is served.
     """
+    table = table or ConnectionTable(HttpLimits())
     with contextlib.closing(_bound(listen)) as bound:
         config = uvicorn.Config(
-            app,
+            AccessLogMiddleware(app, table.access_log),
+            http=partial(LimitedHttpProtocol, table=table),  # type: ignore[arg-type]  # whatever makes a protocol
+            ws="none",
             log_config=None,
             access_log=False,
             lifespan="off",
+            proxy_headers=False,
             timeout_graceful_shutdown=max(1, round(shutdown_timeout)),
             server_header=False,
         )
         server = _Uvicorn(config)
-        task = asyncio.create_task(server.serve(sockets=[bound]), name=f"serve {listen.host}")
-        try:
-            await _started(server, task)
-            port: int = bound.getsockname()[1]
-            if listen.port_file:
-                write_port_file(listen.port_file, listen.host, port)
-            yield Server(host=listen.host, port=port)
-        finally:
-            server.should_exit = True
-            # A second cancellation must not leave the sockets open.
-            await asyncio.shield(task)
+        async with (
+            background(_check_deadlines(server, table), f"deadlines {listen.host}"),
+            background(server.serve(sockets=[bound]), f"serve {listen.host}") as task,
+        ):
+            try:
+                await _started(server, task)
+                port: int = bound.getsockname()[1]
+                if listen.port_file:
+                    write_port_file(listen.port_file, listen.host, port)
+                yield Server(host=listen.host, port=port)
+            finally:
+                server.should_exit = True
+                try:
+                    # A second cancellation must not leave the sockets open.
+                    await asyncio.shield(task)
+                finally:
+                    server.close_connections()
 
 
 def write_port_file(path: Path, host: str, port: int) -> None:
@@ -84,8 +106,19 @@ class _Uvicorn(uvicorn.Server):
     """uvicorn without its signal handlers: whoever opens the server decides when it ends."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Any:
+    def capture_signals(self) -> Iterator[None]:
         yield
+
+    def check_deadlines(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, LimitedHttpProtocol):
+                connection.check_deadlines(now)
+
+    def close_connections(self) -> None:
+        """Those whose time to finish is over."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
 
 def _bound(listen: Listen) -> socket.socket:
@@ -104,10 +137,23 @@ def _bound(listen: Listen) -> socket.socket:
     return bound
 
 
+async def _check_deadlines(server: _Uvicorn, table: ConnectionTable) -> None:
+    limits = table.limits
+    timeouts = (limits.header_timeout, limits.body_timeout, limits.write_timeout, limits.keep_alive_timeout)
+    interval = min(MAX_CHECK_INTERVAL, min(timeouts) / 2)
+    clock = asyncio.get_running_loop().time
+    while True:
+        started = clock()
+        await asyncio.sleep(interval)
+        # After the process has stood still, what clients sent in time is still to be read.
+        if clock() - started < 2 * interval:
+            server.check_deadlines()
+        table.access_log.flush()
+
+
 async def _started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
-    # uvicorn tells that it has started by a flag only.
+    # uvicorn tells that it has started by a flag only. An error of the task ends this wait.
     while not server.started:
-        if task.done():
-            task.result()
+        if task.done() and (task.cancelled() or task.exception() is None):
             raise RuntimeError("the HTTP server ended before it had started")
         await asyncio.sleep(0.001)
