@@ -15,7 +15,8 @@ from kubernaut.audit.client import DataStorageClient
 from kubernaut.audit.config import AuditConfig
 from kubernaut.audit.errors import RequestTooLarge, SpoolFull, StoreBusy, StoreError, StoreRejected, StoreUnauthorized
 from kubernaut.audit.metrics import AuditMetrics
-from kubernaut.audit.spool import Spool, Waiting
+from kubernaut.audit.spool import Spool
+from kubernaut.audit.spool_file import SpooledEvent
 from kubernaut.ops.backoff import Backoff
 
 log = structlog.get_logger("audit-store")
@@ -112,7 +113,7 @@ class Delivery:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._enough.wait(), delay)
 
-    async def _send(self, batch: list[Waiting]) -> None:
+    async def _send(self, batch: list[SpooledEvent]) -> None:
         self._attempt += 1
         started = time.perf_counter()
         try:
@@ -133,7 +134,7 @@ class Delivery:
             self._metrics.duration.observe(time.perf_counter() - started)
             self._progress.set()
 
-    async def _after(self, error: StoreError, batch: list[Waiting]) -> None:
+    async def _after(self, error: StoreError, batch: list[SpooledEvent]) -> None:
         match error:
             case RequestTooLarge() | StoreRejected() if len(batch) == 1:
                 self._set_aside(batch[0], str(error))
@@ -155,7 +156,7 @@ class Delivery:
                     log.error("Auth error writing audit batch (token expired or insufficient permissions, will retry)")
                 await self._pause(self._backoff.delay(self._attempt))
 
-    def _set_aside(self, event: Waiting, reason: str) -> None:
+    def _set_aside(self, event: SpooledEvent, reason: str) -> None:
         log.error("Audit event refused by DataStorage, kept in quarantine", error=reason)
         self._metrics.quarantined.inc()
         self._spool.quarantine(event, reason)

@@ -1,6 +1,5 @@
-"""The audit store of one process: `record()` and forget, the rest is the delivery's."""
+"""The audit store of one process: `record()` returns at once, the delivery does the rest."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -15,7 +14,9 @@ from kubernaut.audit.config import AuditConfig
 from kubernaut.audit.delivery import Delivery, FlushResult
 from kubernaut.audit.errors import SpoolFull, StoreClosed
 from kubernaut.audit.metrics import AuditMetrics
-from kubernaut.audit.spool import Entry, Spool, open_spool
+from kubernaut.audit.spool import Spool, open_spool
+from kubernaut.audit.spool_file import EncodedEvent
+from kubernaut.ops.tasks import background
 
 log = structlog.get_logger("audit-store")
 _encoder = msgspec.json.Encoder()
@@ -99,7 +100,6 @@ async def open_audit(
     DataStorage need not be running. At the end the last batches are delivered for at most `drain_timeout` seconds, and
     what is left waits on disk. Raises SpoolLocked when another process uses the directory.
     """
-    failure: BaseException | None = None
     metrics = AuditMetrics(service, registry)
     async with open_spool(config.spool) as spool, open_client(config.client) as client:
         store, delivery = _assembled(spool, client, config, metrics)
@@ -112,18 +112,12 @@ async def open_audit(
             max_retries="unlimited",
             waiting=spool.waiting,
         )
-        async with asyncio.TaskGroup() as tasks:  # a delivery that dies takes the service down, loudly
-            sending = tasks.create_task(delivery.run(), name="audit-delivery")
+        async with background(delivery.run(), "audit-delivery") as sending:
             try:
                 yield store
-            except BaseException as error:  # noqa: BLE001 - raised again below, outside the group that would wrap it
-                failure = error
             finally:
                 if not sending.done():
                     await store._drain(config.drain_timeout)  # noqa: SLF001
-                sending.cancel()
-    if failure:
-        raise failure
 
 
 def _assembled(
@@ -134,11 +128,11 @@ def _assembled(
     return AuditStore(spool, delivery, metrics), delivery
 
 
-def _entry(event: AuditEvent) -> Entry:
+def _entry(event: AuditEvent) -> EncodedEvent:
     if event.event_id is None:
         event = msgspec.structs.replace(event, event_id=uuid4())
     body = _encoder.encode(event)
     if b"\n" in body:  # only event_data can hold one: it travels as its author wrote it
         body = msgspec.json.format(body, indent=-1)
     assert event.event_id is not None  # noqa: S101
-    return Entry(event.event_id.bytes, body)
+    return EncodedEvent(event.event_id.bytes, body)

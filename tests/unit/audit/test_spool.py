@@ -7,12 +7,13 @@ import pytest
 
 from kubernaut.audit.config import SpoolConfig
 from kubernaut.audit.errors import SpoolError, SpoolFull, SpoolLocked, StoreClosed
-from kubernaut.audit.spool import OVERHEAD, Entry, open_spool
+from kubernaut.audit.spool import open_spool
+from kubernaut.audit.spool_file import OVERHEAD, EncodedEvent
 from support.eventually import eventually
 
 
-def an_entry(number: int = 0, event_id: UUID | None = None) -> Entry:
-    return Entry((event_id or uuid4()).bytes, b'{"number":%d}' % number)
+def an_entry(number: int = 0, event_id: UUID | None = None) -> EncodedEvent:
+    return EncodedEvent((event_id or uuid4()).bytes, b'{"number":%d}' % number)
 
 
 async def bodies(spool, most=1000, max_bytes=2**20):
@@ -145,7 +146,7 @@ async def test_a_disk_that_refuses_is_told_and_forgiven(config):
         spool.append([an_entry(1)])
         await spool.committed()
         spool._file._writer.execute("PRAGMA max_page_count = 1")  # what a full disk looks like to SQLite
-        big = Entry(uuid4().bytes, b'"' + b"x" * 100_000 + b'"')
+        big = EncodedEvent(uuid4().bytes, b'"' + b"x" * 100_000 + b'"')
         spool.append([big])
         with pytest.raises(SpoolFull, match="full"):
             await spool.committed()
@@ -163,7 +164,7 @@ async def test_a_disk_that_refuses_until_the_end_is_no_quiet_loss(config):
     with pytest.raises(SpoolError, match="1 audit events were lost"):
         async with open_spool(config) as spool:
             spool._file._writer.execute("PRAGMA max_page_count = 1")
-            spool.append([Entry(uuid4().bytes, b'"' + b"x" * 100_000 + b'"')])
+            spool.append([EncodedEvent(uuid4().bytes, b'"' + b"x" * 100_000 + b'"')])
 
 
 async def test_a_database_of_something_else_is_left_alone(config):
@@ -173,7 +174,7 @@ async def test_a_database_of_something_else_is_left_alone(config):
         foreign.execute("CREATE TABLE theirs (x)")
     foreign.close()
 
-    with pytest.raises(SpoolError, match="something else"):
+    with pytest.raises(SpoolError, match="another application"):
         async with open_spool(config):
             pass
 

@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kubernaut.audit.config import SpoolConfig
 from kubernaut.audit.errors import SpoolFull
-from kubernaut.audit.spool import OVERHEAD, Entry, open_spool
+from kubernaut.audit.spool import open_spool
+from kubernaut.audit.spool_file import OVERHEAD, EncodedEvent
 
 LIMIT = 4000
 
@@ -47,7 +48,7 @@ class SpoolMachine(RuleBasedStateMachine):
         entries = []
         for size in sizes:
             self.count += 1
-            entries.append(Entry(UUID(int=self.count).bytes, b"%d:%s" % (self.count, b"x" * size)))
+            entries.append(EncodedEvent(UUID(int=self.count).bytes, b"%d:%s" % (self.count, b"x" * size)))
         held = sum(len(body) + OVERHEAD for body in [*self.waiting, *self.quarantine])
         fits = held + sum(len(entry.body) + OVERHEAD for entry in entries) <= LIMIT
         try:
@@ -64,7 +65,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def append_again(self, data):
         body = data.draw(st.sampled_from(self.waiting))
         try:
-            self.spool.append([Entry(UUID(int=int(body.split(b":")[0])).bytes, body)])
+            self.spool.append([EncodedEvent(UUID(int=int(body.split(b":")[0])).bytes, body)])
         except SpoolFull:
             return
         self.settle()
