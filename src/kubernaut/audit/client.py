@@ -1,4 +1,4 @@
-"""DataStorage over HTTP: writing batches, and reading the trail back."""
+"""DataStorage over HTTP: writing batches, and reading the audit log."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class DataStorageClient:
-    """One DataStorage. Every method raises a StoreError that carries the words of the store's problem document."""
+    """One DataStorage. Every method raises a StoreError that carries the text of the store's problem document."""
 
     def __init__(self, http: httpx2.AsyncClient, config: ClientConfig) -> None:
         self._http = http

@@ -61,7 +61,7 @@ class AuditConfig:
     """Bytes of events in one request at most, unless a single event is larger."""
 
     flush_interval: Annotated[Seconds, Between(0, 60)] = 0.2
-    """Seconds that an event waits for company before it is sent; a full batch goes at once."""
+    """Seconds that an event waits for a full batch before it is sent alone."""
 
     drain_timeout: Annotated[Seconds, Between(0, 600)] = 10.0
     """Seconds to wait for the last batches at shutdown; what is left waits on disk for the next start."""

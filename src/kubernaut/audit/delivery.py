@@ -1,6 +1,6 @@
-"""From the spool to the store: batches in order, one at a time, until every event is stored or set aside.
+"""From the spool to the store: batches in order, one at a time, until every event is stored or quarantined.
 
-An outage only makes events wait. A batch that the store refuses is halved until the event that it refuses stands
+An outage only makes events wait. A batch that the store rejects is split until the event that it rejects stands
 alone; that one goes to quarantine with the store's reason, and everything before and after it is delivered.
 """
 
@@ -24,7 +24,7 @@ log = structlog.get_logger("audit-store")
 
 @dataclass(frozen=True, kw_only=True)
 class FlushResult:
-    """What a flush came to."""
+    """The result of a flush."""
 
     delivered: int
     """Events that the store took during the flush."""
@@ -49,13 +49,13 @@ class Delivery:
         self._config = config
         self._metrics = metrics
         self._backoff = Backoff(initial_delay=config.retry.initial_delay, max_delay=config.retry.max_delay)
-        self._most = config.batch_size
-        self._most_bytes = config.max_batch_bytes
-        self._plan: list[int] = []  # sizes of the next batches, while a refused one is taken apart
+        self._max_events = config.batch_size
+        self._max_bytes = config.max_batch_bytes
+        self._split_sizes: list[int] = []  # sizes of the next batches, while a rejected one is split
         self._attempt = 0
-        self._hurried = 0
+        self._flushes = 0
         self._changed = asyncio.Event()  # something was committed
-        self._enough = asyncio.Event()  # waiting for company, or for the next try, is over
+        self._wake = asyncio.Event()  # ends the wait for a full batch, or for the next attempt
         self._progress = asyncio.Event()
         self.delivered = 0
         """Events that the store took since the start."""
@@ -68,19 +68,19 @@ class Delivery:
         while True:
             self._changed.clear()
             if self._spool.waiting:
-                await self._linger()
-                most = min(self._plan[0], self._most) if self._plan else self._most
-                batch = await self._spool.head(most, self._most_bytes)
+                await self._wait_for_batch()
+                max_events = min(self._split_sizes[0], self._max_events) if self._split_sizes else self._max_events
+                batch = await self._spool.head(max_events, self._max_bytes)
                 if batch:
                     await self._send(batch)
                     continue
             await self._changed.wait()
 
     async def flush(self, timeout: float) -> FlushResult:
-        """Deliver what was recorded so far without waiting for company, for at most `timeout` seconds."""
+        """Deliver what was recorded so far without waiting for a full batch, for at most `timeout` seconds."""
         target, before = self._spool.last, self.delivered
-        self._hurried += 1
-        self._enough.set()
+        self._flushes += 1
+        self._wake.set()
         try:
             with contextlib.suppress(TimeoutError, SpoolFull):
                 async with asyncio.timeout(timeout):
@@ -89,7 +89,7 @@ class Delivery:
                         self._progress.clear()
                         await self._progress.wait()
         finally:
-            self._hurried -= 1
+            self._flushes -= 1
         return FlushResult(
             delivered=self.delivered - before,
             waiting=await self._spool.undelivered(target),
@@ -100,18 +100,18 @@ class Delivery:
         self._changed.set()
         self._progress.set()
         if self._spool.waiting >= self._config.batch_size and not self._attempt:
-            self._enough.set()
+            self._wake.set()
 
-    async def _linger(self) -> None:
-        """Wait a little for company, so that a trickle of events does not become a request each."""
-        if self._attempt or self._plan or self._hurried or self._spool.waiting >= self._most:
+    async def _wait_for_batch(self) -> None:
+        """Wait a little for further events, so that a trickle of events does not become a request each."""
+        if self._attempt or self._split_sizes or self._flushes or self._spool.waiting >= self._max_events:
             return
-        await self._pause(self._config.flush_interval)
+        await self._sleep(self._config.flush_interval)
 
-    async def _pause(self, delay: float) -> None:
-        self._enough.clear()
+    async def _sleep(self, delay: float) -> None:
+        self._wake.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._enough.wait(), delay)
+            await asyncio.wait_for(self._wake.wait(), delay)
 
     async def _send(self, batch: list[SpooledEvent]) -> None:
         self._attempt += 1
@@ -122,11 +122,11 @@ class Delivery:
             self.failures += 1
             self._metrics.failed.inc()
             log.error("Failed to write audit batch", attempt=self._attempt, batch_size=len(batch), error=str(error))
-            await self._after(error, batch)
+            await self._handle_failure(error, batch)
         else:
             log.debug("Wrote audit batch", batch_size=len(batch), attempt=self._attempt)
             self._attempt = 0
-            self._done_with(len(batch))
+            self._batch_done(len(batch))
             self.delivered += len(batch)
             self._metrics.written.inc(len(batch))
             self._spool.ack(batch[-1].seq, len(batch), sum(event.size for event in batch))
@@ -134,40 +134,40 @@ class Delivery:
             self._metrics.duration.observe(time.perf_counter() - started)
             self._progress.set()
 
-    async def _after(self, error: StoreError, batch: list[SpooledEvent]) -> None:
+    async def _handle_failure(self, error: StoreError, batch: list[SpooledEvent]) -> None:
         match error:
             case RequestTooLarge() | StoreRejected() if len(batch) == 1:
-                self._set_aside(batch[0], str(error))
+                self._quarantine(batch[0], str(error))
             case RequestTooLarge(status=413):
                 # Kept for good: a limit of the store does not go away, and asking again with each batch costs a trip.
-                self._most_bytes = sum(event.size for event in batch) // 2
+                self._max_bytes = sum(event.size for event in batch) // 2
                 self._attempt = 0
             case RequestTooLarge():
-                self._most = len(batch) // 2
+                self._max_events = len(batch) // 2
                 self._attempt = 0
             case StoreRejected():
-                self._plan[:1] = _split(len(batch), error.index)
+                self._split_sizes[:1] = _split(len(batch), error.index)
                 self._attempt = 0
             case StoreBusy(retry_after=float(delay)):
-                # The store's word counts even when somebody is in a hurry.
+                # A flush does not shorten the delay that the store asked for.
                 await asyncio.sleep(delay)
             case _:
                 if isinstance(error, StoreUnauthorized):
                     log.error("Auth error writing audit batch (token expired or insufficient permissions, will retry)")
-                await self._pause(self._backoff.delay(self._attempt))
+                await self._sleep(self._backoff.delay(self._attempt))
 
-    def _set_aside(self, event: SpooledEvent, reason: str) -> None:
-        log.error("Audit event refused by DataStorage, kept in quarantine", error=reason)
+    def _quarantine(self, event: SpooledEvent, reason: str) -> None:
+        log.error("Audit event rejected by DataStorage, quarantined", error=reason)
         self._metrics.quarantined.inc()
         self._spool.quarantine(event, reason)
-        self._done_with(1)
+        self._batch_done(1)
         self._attempt = 0
 
-    def _done_with(self, count: int) -> None:
-        if self._plan:
-            self._plan[0] -= count
-            if self._plan[0] <= 0:
-                del self._plan[0]
+    def _batch_done(self, count: int) -> None:
+        if self._split_sizes:
+            self._split_sizes[0] -= count
+            if self._split_sizes[0] <= 0:
+                del self._split_sizes[0]
 
 
 def _split(size: int, index: int | None) -> list[int]:

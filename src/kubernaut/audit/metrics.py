@@ -9,16 +9,18 @@ class AuditMetrics:
     """The figures of one service's audit store; without a registry they are kept and shown to nobody."""
 
     def __init__(self, service: str, registry: CollectorRegistry | None) -> None:
-        def counter(name: str, what: str) -> Counter:
-            return Counter(name, what, ["service"], registry=registry).labels(service)
+        def counter(name: str, description: str) -> Counter:
+            return Counter(name, description, ["service"], registry=registry).labels(service)
 
-        def gauge(name: str, what: str) -> Gauge:
-            return Gauge(name, what, ["service"], registry=registry).labels(service)
+        def gauge(name: str, description: str) -> Gauge:
+            return Gauge(name, description, ["service"], registry=registry).labels(service)
 
         self.buffered = counter("audit_events_buffered_total", "Events that record() took.")
-        self.dropped = counter("audit_events_dropped_total", "Events that record() refused because the spool was full.")
+        self.dropped = counter(
+            "audit_events_dropped_total", "Events that record() rejected because the spool was full."
+        )
         self.written = counter("audit_events_written_total", "Events that DataStorage took.")
-        self.quarantined = counter("audit_events_quarantined_total", "Events that DataStorage refused for good.")
+        self.quarantined = counter("audit_events_quarantined_total", "Events that DataStorage rejected for good.")
         self.failed = counter("audit_batches_failed_total", "Attempts to write a batch that failed.")
         self.duration = Histogram(
             "audit_write_duration_seconds", "Time of one attempt to write a batch.", ["service"], registry=registry

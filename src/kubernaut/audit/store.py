@@ -31,7 +31,7 @@ class AuditStore:
         self._metrics = metrics
         self._is_closed = False
         self.dropped = 0
-        """Events that were refused because the spool was full."""
+        """Events that were rejected because the spool was full."""
 
     def record(self, events: Iterable[AuditEvent]) -> None:
         """Take events in order, all or none; returns at once, with neither network nor disk on the way.
@@ -74,7 +74,7 @@ class AuditStore:
 
     @property
     def quarantined(self) -> int:
-        """Events that DataStorage refused for good."""
+        """Events that DataStorage rejected for good."""
         return self._spool.quarantined
 
     async def _drain(self, timeout: float) -> None:
