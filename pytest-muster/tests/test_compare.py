@@ -4,7 +4,7 @@ import pytest
 
 from pytest_muster import cli
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import End, Header, RecordProblem, RunRecord, SuitePhase, TestRun
+from pytest_muster.records.reader import End, Header, RecordError, RunRecord, SuitePhase, TestRun
 from pytest_muster.schedule.compare import Sample, differences, sample, table
 
 
@@ -41,7 +41,7 @@ def test_a_record_becomes_figures(tmp_path):
 
 
 def test_a_record_without_tests_is_no_figure(tmp_path):
-    with pytest.raises(RecordProblem, match="nothing to compare"):
+    with pytest.raises(RecordError, match="nothing to compare"):
         sample(RunRecord(id="r", directory=tmp_path, header=Header()), workers=1)
 
 

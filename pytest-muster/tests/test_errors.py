@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_muster.records.errors import Project, describe, kind_of
+from pytest_muster.records.errors import describe
+from pytest_muster.records.project import Project
+from pytest_muster.records.value_kinds import kind_of
 
 PROJECT = Project(Path(__file__).parent)
 

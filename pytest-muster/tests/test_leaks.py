@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 import pytest_muster as muster
-from pytest_muster.leaks.snapshot import command_of, descriptor_kind, held, owned_by, without_harmless, words_of
+from pytest_muster.leaks import descriptors
+from pytest_muster.leaks.ownership import owned_by
+from pytest_muster.leaks.snapshot import command_of, take_snapshot, without_harmless
 from pytest_muster.records import journal
+from pytest_muster.records.reader import newest
 
 LEAVES = """
 import asyncio, os, socket, subprocess, sys, tempfile, threading
@@ -235,7 +238,7 @@ def leaks(pytester: pytest.Pytester) -> list[dict[str, str]]:
 
 
 def test_each_kind_fails_the_test_that_left_it(pytester):
-    done = run(pytester, LEAVES)
+    done = run(pytester, LEAVES, "--muster-leaks=fail")
 
     done.assert_outcomes(passed=9, errors=9)
     found = leaks(pytester)
@@ -243,28 +246,58 @@ def test_each_kind_fails_the_test_that_left_it(pytester):
     by_test = {line["test"].partition("::")[2]: line for line in found}
     for kind in set(KINDS) - {"tasks"}:
         line = LEAVES.splitlines().index(next(one for one in LEAVES.splitlines() if f"def test_{kind}(" in one))
-        where = by_test[f"test_{kind}"]["where"]
-        assert where.startswith("test_it.py:") and line < int(where.partition(":")[2]) <= line + 3, where
-    assert by_test["test_threads"]["what"] == "filler, a daemon"
-    assert by_test["test_sockets"]["what"].endswith(", listening")
-    assert "sys.stdin" in by_test["test_processes"]["what"]
-    assert by_test["test_environment"]["what"] == "LEFT_BEHIND is set"
-    assert by_test["test_by_a_fixture"]["what"] == "of a fixture, a daemon"
-    done.stdout.fnmatch_lines(["*the test left behind*", "*threads: filler, a daemon, made at test_it.py:*"])
+        source = by_test[f"test_{kind}"]["source"]
+        assert source.startswith("test_it.py:") and line < int(source.partition(":")[2]) <= line + 3, source
+    assert by_test["test_threads"]["description"] == "filler, a daemon"
+    assert by_test["test_sockets"]["description"].endswith(", listening")
+    assert "sys.stdin" in by_test["test_processes"]["description"]
+    assert by_test["test_environment"]["description"] == "LEFT_BEHIND is set"
+    assert by_test["test_by_a_fixture"]["description"] == "of a fixture, a daemon"
+    done.stdout.fnmatch_lines(["*the test left leaks*", "*threads: filler, a daemon, created at test_it.py:*"])
 
 
-def test_with_workers_they_are_listed_at_the_end(pytester):
-    done = run(pytester, LEAVES, "-n2", "--muster-leaks=warn")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_by_default_they_are_listed_at_the_end_and_fail_nothing(pytester, workers):
+    done = run(pytester, LEAVES, f"-n{workers}", "-W", "error")
 
+    assert done.ret == 0
     done.assert_outcomes(passed=9)
     assert sorted(line["kind"] for line in leaks(pytester)) == sorted([*KINDS, "threads"])
-    assert {line["worker"] for line in leaks(pytester)} <= {"gw0", "gw1"}
-    done.stdout.fnmatch_lines(["*= left behind by tests =*", "*environment: LEFT_BEHIND is set*", "*by test_it.py::*"])
+    assert {line["worker"] for line in leaks(pytester)} <= ({"gw0", "gw1"} if workers else {"main"})
+    done.stdout.fnmatch_lines(["*= leaks =*", "*environment: LEFT_BEHIND is set*", "*by test_it.py::*"])
+
+
+def test_kinds_that_are_named_fail_and_others_are_listed(pytester):
+    done = run(pytester, LEAVES, "-o", "muster_leaks=environment, directory")
+
+    done.assert_outcomes(passed=9, errors=2)
+    assert len(leaks(pytester)) == 9
+    done.stdout.fnmatch_lines(["*= leaks =*", "*threads: filler, a daemon*"])
+
+
+SLOW = """
+import threading, pytest
+
+@pytest.mark.parametrize("number", range(20))
+def test_it(number):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+
+
+def test_where_they_are_only_listed_the_time_that_is_waited_for_them_is_bounded(pytester, monkeypatch):
+    pytester.makeconftest("from pytest_muster.leaks import detector\ndetector.MAX_TOTAL_WAIT = 0.5\n")
+
+    done = run(pytester, SLOW)
+
+    done.assert_outcomes(passed=20)
+    tests = [line for line in journal.read(newest(pytester.path / ".muster")) if line["type"] == "test"]
+    assert len(leaks(pytester)) == 20
+    assert sum(line["phases"]["teardown"]["took"] for line in tests) < 20 * 0.3
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_nothing_is_found_in_a_clean_suite(pytester, workers):
-    done = run(pytester, CLEAN, f"-n{workers}")
+    done = run(pytester, CLEAN, f"-n{workers}", "--muster-leaks=fail")
 
     assert leaks(pytester) == []
     assert done.ret == 0, done.stdout.str()
@@ -278,6 +311,10 @@ def test_off_and_wrong_uses(pytester):
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     assert "there is no kind of leak 'thread'" in done.stderr.str() + done.stdout.str()
 
+    done = run(pytester, "def test_it():\n    pass\n", "--muster-leaks=warn")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert "muster_leaks: 'warn' is not allowed; use off, report, fail" in done.stderr.str() + done.stdout.str()
+
 
 def test_mark_of_the_package():
     mark = muster.allow_leaks("threads", why="they end with the process").mark
@@ -286,7 +323,7 @@ def test_mark_of_the_package():
 
 
 def test_moments_are_compared(tmp_path):
-    before = held()
+    before = take_snapshot()
     end = threading.Event()
     thread = threading.Thread(target=end.wait)
     thread.start()
@@ -294,12 +331,12 @@ def test_moments_are_compared(tmp_path):
     listener = socket.create_server(("127.0.0.1", 0))
     number = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
     try:
-        new = without_harmless(held() - before)
+        new = without_harmless(take_snapshot() - before)
 
         assert new.threads == {thread}
         assert new.processes == {child.pid}
         assert "sys.stdin" in command_of(child.pid)
-        words = {descriptor_kind(one): words_of(one) for one in new.descriptors}
+        words = {one.kind: one.description for one in map(descriptors.describe, new.descriptors)}
         assert words == {
             "sockets": f"TCP 127.0.0.1:{listener.getsockname()[1]}, listening",
             "files": str(tmp_path / "file"),
@@ -310,17 +347,17 @@ def test_moments_are_compared(tmp_path):
         end.set()
         thread.join()
         child.communicate()
-    assert not without_harmless(held() - before)
+    assert not without_harmless(take_snapshot() - before)
 
 
 def test_the_lowest_free_number_is_not_taken_for_the_listing():
-    before = held()
+    before = take_snapshot()
     with socket.socket() as one:  # it gets the number that the listing had
-        assert without_harmless(held() - before).descriptors == {str(one.fileno())}
+        assert without_harmless(take_snapshot() - before).descriptors == {str(one.fileno())}
 
 
 def test_what_can_be_reached_is_owned_but_not_through_modules_and_functions():
-    before = held()
+    before = take_snapshot()
     pairs = [socket.socketpair() for _ in range(2)]
     unreachable, owned = pairs
     globals()["_reached_only_by_globals"] = unreachable
@@ -331,7 +368,7 @@ def test_what_can_be_reached_is_owned_but_not_through_modules_and_functions():
             self.call = lambda: Path.cwd()
 
     try:
-        new = without_harmless(held() - before)
+        new = without_harmless(take_snapshot() - before)
         found = owned_by([Client()], new)
 
         assert found.descriptors == {str(one.fileno()) for one in owned}

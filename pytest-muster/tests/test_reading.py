@@ -6,7 +6,7 @@ import os
 import pytest
 
 from pytest_muster.records.journal import SCHEMA, Outcome
-from pytest_muster.records.reader import RecordProblem, find, home, load, newest
+from pytest_muster.records.reader import RecordError, find, home, load, newest
 
 
 def a_record(root, id, *lines, schema=SCHEMA):
@@ -45,10 +45,18 @@ def test_lines_become_values(tmp_path):
         tmp_path,
         "20260101T000000Z-aaaaaa",
         a_test_line(outcome="failed", error=error, phases=phases, leases=["port 1"], something="new"),
-        {"type": "fact", "at": 3.0, "kind": "connect", "worker": "gw0", "test": None, "host": "127.0.0.1", "port": 1},
+        {
+            "type": "activity",
+            "at": 3.0,
+            "kind": "connect",
+            "worker": "gw0",
+            "test": None,
+            "host": "127.0.0.1",
+            "port": 1,
+        },
         {"type": "resource", "at": 4.0, "name": "shop", "event": "ready", "ok": True},
         {"type": "a type of a later version", "at": 5.0},
-        {"type": "end", "at": 6.0, "exit": 1, "ending": "complete", "counts": {"failed": 1}, "wall": 5.0},
+        {"type": "end", "at": 6.0, "exit": 1, "stop_reason": "complete", "counts": {"failed": 1}, "wall": 5.0},
     )
 
     record = load(directory)
@@ -58,11 +66,11 @@ def test_lines_become_values(tmp_path):
     assert test.error.frames[0].source == "a.py:3"
     assert test.phases["call"].took == 0.5
     assert test.leases == ("port 1",)
-    assert record.facts[0].details == {"host": "127.0.0.1", "port": 1}
-    assert record.facts[0].phase == "session"
+    assert record.activities[0].details == {"host": "127.0.0.1", "port": 1}
+    assert record.activities[0].phase == "session"
     assert record.resources[0].ok is True
     assert record.end.counts == {"failed": 1}
-    assert record.on("gw0") == (test,)
+    assert record.tests_of("gw0") == (test,)
 
 
 def test_a_record_that_was_cut_off_is_read_up_to_there(tmp_path):
@@ -77,7 +85,7 @@ def test_a_record_that_was_cut_off_is_read_up_to_there(tmp_path):
     record = load(directory)
 
     assert [test.test for test in record.tests] == ["a.py::test_a"]
-    assert [begun.test for begun in record.cut_off] == ["a.py::test_b"]
+    assert [begun.test for begun in record.unfinished] == ["a.py::test_b"]
     assert record.end is None
 
 
@@ -98,17 +106,17 @@ def test_an_empty_record_is_a_record(tmp_path):
 def test_a_newer_schema_is_refused_with_a_sentence(tmp_path):
     directory = a_record(tmp_path, "20260101T000000Z-aaaaaa", schema=SCHEMA + 1)
 
-    with pytest.raises(RecordProblem, match=f"schema {SCHEMA + 1}, written by pytest-muster 9.9.*use the newer"):
+    with pytest.raises(RecordError, match=f"schema {SCHEMA + 1}, written by pytest-muster 9.9.*use the newer"):
         load(directory)
 
 
 def test_workers_can_be_left_out(tmp_path):
     directory = a_record(tmp_path, "20260101T000000Z-aaaaaa", a_test_line())
     (directory / "workers").mkdir()
-    (directory / "workers" / "gw0.jsonl").write_text('{"type":"fact","at":1,"kind":"kill","worker":"gw0"}\n')
+    (directory / "workers" / "gw0.jsonl").write_text('{"type":"activity","at":1,"kind":"kill","worker":"gw0"}\n')
 
-    assert len(load(directory).facts) == 1
-    assert load(directory, workers=False).facts == ()
+    assert len(load(directory).activities) == 1
+    assert load(directory, workers=False).activities == ()
 
 
 @pytest.fixture
@@ -155,15 +163,15 @@ def test_a_run_is_found_by_its_path(three):
     ],
 )
 def test_a_run_that_is_not_there_is_a_problem_that_helps(three, typed, says):
-    with pytest.raises(RecordProblem, match=says):
+    with pytest.raises(RecordError, match=says):
         find(typed, start=three)
 
 
 def test_no_records_at_all_is_a_problem_that_helps(tmp_path):
-    with pytest.raises(RecordProblem, match="run pytest with pytest-muster first"):
+    with pytest.raises(RecordError, match="run pytest with pytest-muster first"):
         find(start=tmp_path)
 
     (tmp_path / ".muster" / "runs").mkdir(parents=True)
 
-    with pytest.raises(RecordProblem, match="holds no run"):
+    with pytest.raises(RecordError, match="holds no run"):
         find(start=tmp_path)

@@ -20,7 +20,7 @@ def parts():
     return {
         "record": "```\n" + "\n".join(line[4:] for line in table.rstrip().splitlines()) + "\n```",
         "error": rest,
-        "facts": activity.__doc__.strip(),
+        "activity": activity.__doc__.strip(),
         "masking": masking.__doc__.strip(),
     }
 

@@ -183,7 +183,7 @@ def test_the_end_counts_the_tests(record):
     assert record.end.counts == {"passed": 3, "failed": 5, "skipped": 1, "pending": 1}
     assert record.end.exit == 1
     assert {"collection", "tests"} <= {phase.name for phase in record.phases}
-    assert record.cut_off == ()
+    assert record.unfinished == ()
 
 
 def test_every_field_that_is_written_is_in_the_reference(record):
@@ -194,7 +194,7 @@ def test_every_field_that_is_written_is_in_the_reference(record):
         for field in line
         if field not in {"type", "at"}
         and not re.search(
-            rf"\b{field}\b", of_types[line["type"]] + (activity.__doc__ if line["type"] == "fact" else "")
+            rf"\b{field}\b", of_types[line["type"]] + (activity.__doc__ if line["type"] == "activity" else "")
         )
     }
 
@@ -207,7 +207,7 @@ def test_what_cannot_be_collected_is_told(pytester):
 
     record = a_run(pytester.path, returncode=2)
 
-    (uncollected,) = record.uncollected
+    (uncollected,) = record.collection_failures
     assert "no_such_module_anywhere" in uncollected.text
     assert record.end.exit == 2
 
@@ -227,5 +227,5 @@ def test_a_killed_run_leaves_what_it_had(tmp_path, eventually):
     record = load(find(start=tmp_path))
 
     assert [test.test for test in record.tests] == ["test_one.py::test_a"]
-    assert [(begun.test, begun.order) for begun in record.cut_off] == [("test_one.py::test_b", 1)]
+    assert [(begun.test, begun.order) for begun in record.unfinished] == [("test_one.py::test_b", 1)]
     assert record.end is None

@@ -8,7 +8,7 @@ import pytest
 from pytest_muster import cli
 from pytest_muster.records import reader
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import Collected, Header, RecordProblem, RunRecord, Started, TestRun, WorkerEvent
+from pytest_muster.records.reader import Collected, Header, RecordError, RunRecord, Started, TestRun, WorkerEvent
 from pytest_muster.schedule.replay import command, schedule_of_record
 
 
@@ -77,7 +77,7 @@ def test_a_serial_test_that_never_ended_is_serial():
     [({"until": "x"}, "did not run 'x'"), ({"worker": "gw7"}, "no worker 'gw7'; it has gw0, gw1")],
 )
 def test_what_the_record_does_not_know_is_said(options, says):
-    with pytest.raises(RecordProblem, match=says):
+    with pytest.raises(RecordError, match=says):
         schedule_of_record(a_record(*TWO_WORKERS), **options)
 
 

@@ -61,7 +61,7 @@ def a_record(tests, *, directory=Path("run-1"), end=True, **more):
         header=header,
         tests=tuple(tests),
         collected=(Collected(at=BEGAN, count=len(tests)),),
-        end=End(exit=int(failed), at=BEGAN + 9, ending="finished", wall=10.0) if end else None,
+        end=End(exit=int(failed), at=BEGAN + 9, stop_reason="finished", wall=10.0) if end else None,
         **more,
     )
 

@@ -165,7 +165,7 @@ def test_a_set_up_that_fails_ends_the_run_with_one_error(suite):
     assert failed["name"] == "database"
     assert "FATAL: wrong password" in failed["tail"]
     (end,) = done.of("end")
-    assert end["ending"] == "set-up failed"
+    assert end["stop_reason"] == "set-up failed"
     (stopping,) = done.of("resource", event="stopping")
     assert stopping["at"] - failed["at"] < 5, "the workers were not gone within about a second"
 

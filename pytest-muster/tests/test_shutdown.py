@@ -98,7 +98,7 @@ def in_order(done):
             assert not Path(directory).exists()
     (end,) = done.of("end")
     assert end["exit"] == done.code
-    return end["ending"]
+    return end["stop_reason"]
 
 
 def begun(suite, eventually, tests):
@@ -120,7 +120,7 @@ def test_all_passed(suite, workers):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "ending"),
+    ("arguments", "code", "stop_reason"),
     [
         (["-n", "2"], 1, "finished"),
         (["-n", "2", "--maxfail=1"], 2, "stopped"),

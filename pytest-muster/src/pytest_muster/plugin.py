@@ -11,7 +11,7 @@ from pytest_muster.records.run import RUN, cannot_record, open_run
 from pytest_muster.resources import health, per_worker, shared
 from pytest_muster.schedule import scheduler, slots
 from pytest_muster.terminal import live, summary
-from pytest_muster.triage import children, ending, experiment
+from pytest_muster.triage import child_exits, rerun_options, terminal_summary
 from pytest_muster.workspace import sweep, workspace
 
 PLUGINS = (
@@ -28,9 +28,9 @@ PLUGINS = (
     live,
     summary,
     scheduler,
-    experiment,
-    children,
-    ending,
+    rerun_options,
+    child_exits,
+    terminal_summary,
     detector,
 )
 """Modules with pytest hooks, in the order in which they are configured."""

@@ -25,7 +25,7 @@ from xdist.workermanage import WorkerController
 
 from pytest_muster.exits import ExitCode
 from pytest_muster.records import journal
-from pytest_muster.records.recorder import ENDING
+from pytest_muster.records.recorder import STOP_REASON
 from pytest_muster.records.run import Role, Run, run_of
 from pytest_muster.resources import per_worker
 from pytest_muster.resources.health import health_monitor
@@ -274,7 +274,9 @@ class _Ending:
             return
         self.stage = _Stage.TEARDOWN
         self._tear_down(tell=lambda text: None)
-        self.run.journal.write("end", exit=int(ExitCode.DEADLINE), ending=self.ending, counts={}, wall=self.deadline)
+        self.run.journal.write(
+            "end", exit=int(ExitCode.DEADLINE), stop_reason=self.ending, counts={}, wall=self.deadline
+        )
         capture = self.config.pluginmanager.get_plugin("capturemanager")
         if capture:
             capture.suspend_global_capture(in_=True)
@@ -408,9 +410,9 @@ class _Ending:
             case _ if green and self.errors:
                 session.exitstatus = ExitCode.INFRASTRUCTURE
         if self.ending:
-            self.config.stash[ENDING] = self.ending.value
+            self.config.stash[STOP_REASON] = self.ending.value
         elif session.exitstatus in {*_ENDED_BY_ITSELF}:
-            self.config.stash[ENDING] = StopReason.FINISHED.value
+            self.config.stash[STOP_REASON] = StopReason.FINISHED.value
 
     @property
     def errors(self) -> list[ResourceError]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pytest_muster.checking.engine import check_text
-from pytest_muster.checking.pages import explain, rules_page
+from pytest_muster.checking.reference import explain, rules_page
 from pytest_muster.checking.rules import all_rules
 
 RULES = list(all_rules().values())

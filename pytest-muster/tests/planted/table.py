@@ -55,7 +55,7 @@ class Suite:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class RerunResult:
     suite: Suite
     named: str
     """The cause of the first finding; empty without one."""
@@ -98,7 +98,7 @@ def a_copy(suite: Suite) -> Iterator[Path]:
 def run(project: Path, *args: str) -> subprocess.CompletedProcess[str]:
     """One run of the project's tests."""
     # The leak detector would fail polluters themselves, which makes their victims too easy to explain.
-    command = [sys.executable, "-m", "pytest", "-q", *PLUGINS, "-p", "no:cacheprovider", "--muster-leaks=warn", *args]
+    command = [sys.executable, "-m", "pytest", "-q", *PLUGINS, "-p", "no:cacheprovider", "--muster-leaks=report", *args]
     return subprocess.run(
         command, cwd=project, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
@@ -131,21 +131,21 @@ def triage(project: Path) -> dict[str, Any]:
     return answer
 
 
-def judge(suite: Suite) -> Verdict:
+def judge(suite: Suite) -> RerunResult:
     with a_copy(suite) as project:
         done = run(project, *suite.args)
         failed = [test for test, outcome in outcomes(project).items() if outcome in {"failed", "infrastructure"}]
         since = time.monotonic()
         if bool(failed) != bool(suite.cause):
             wrong = f"the fault did not show: {done.stdout[-1500:]}" if suite.cause else f"fails: {', '.join(failed)}"
-            return Verdict(suite=suite, named="", confidence=0, reruns=0, took=0, wrong=wrong)
+            return RerunResult(suite=suite, named="", confidence=0, reruns=0, took=0, wrong=wrong)
         try:
             told = triage(project)
         except (RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
-            return Verdict(suite=suite, named="", confidence=0, reruns=0, took=0, wrong=str(error))
+            return RerunResult(suite=suite, named="", confidence=0, reruns=0, took=0, wrong=str(error))
     findings = told["findings"]
     first = findings[0] if findings else {"cause": "", "confidence": 0.0}
-    return Verdict(
+    return RerunResult(
         suite=suite,
         named=first["cause"],
         confidence=first["confidence"],

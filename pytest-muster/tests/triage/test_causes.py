@@ -8,8 +8,8 @@ import pytest
 
 from pytest_muster.records.journal import Outcome
 from pytest_muster.records.reader import (
+    Activity,
     Error,
-    Fact,
     Frame,
     Globals,
     Header,
@@ -21,7 +21,7 @@ from pytest_muster.records.reader import (
 )
 from pytest_muster.triage.engine import groups, triage
 from pytest_muster.triage.findings import Cause
-from pytest_muster.triage.scene import Scene
+from pytest_muster.triage.run_view import RunView
 
 REFUSED = Error(phase="call", kind="OSError", kinds=("OSError",), errno=errno.ECONNREFUSED)
 WRONG = Error(phase="call", kind="AssertionError", kinds=("AssertionError",))
@@ -47,13 +47,13 @@ def a_test(name, worker, at, *, error=None, took=0.1, order=None):
     )
 
 
-def a_fact(kind, worker, at, test=None, phase="call", **details):
+def an_activity(kind, worker, at, test=None, phase="call", **details):
     name = f"test_it.py::{test}" if test else None
-    return Fact(kind=kind, worker=worker, at=at, test=name, phase=phase, source="conftest.py:9", details=details)
+    return Activity(kind=kind, worker=worker, at=at, test=name, phase=phase, source="conftest.py:9", details=details)
 
 
 def a_connection(worker, at, test, port=5000, host="127.0.0.1", family="inet", phase="call"):
-    return a_fact("connect", worker, at, test, phase, family=family, host=host, port=port)
+    return an_activity("connect", worker, at, test, phase, address_family=family, host=host, port=port)
 
 
 def a_record(tests, **fields):
@@ -77,14 +77,14 @@ def torn_down():
         a_test("c", "gw1", 0.3, error=WRONG),
         a_test("d", "gw1", 0.4, error=WRONG),
     ]
-    facts = [
+    activities = [
         a_connection("gw0", 0.05, "a"),
         a_connection("gw1", 0.05, "b"),
-        a_fact("kill", "gw0", 0.2, "a", "teardown", pid=77, signal=15, group=False),
+        an_activity("kill", "gw0", 0.2, "a", "teardown", pid=77, signal=15, group=False),
         a_connection("gw1", 0.35, "c"),
         a_connection("gw1", 0.45, "d"),
     ]
-    return a_record(tests, facts=tuple(facts))
+    return a_record(tests, activities=tuple(activities))
 
 
 def test_what_a_worker_kills_at_its_end_is_lost_to_the_others(torn_down):
@@ -92,33 +92,35 @@ def test_what_a_worker_kills_at_its_end_is_lost_to_the_others(torn_down):
 
 
 def test_a_worker_that_ends_its_own_child_is_not_sure_to_have_done_it(torn_down):
-    spawn = a_fact("spawn", "gw0", 0.0, "a", "setup", argv=["server"], pids=[77])
-    [finding] = triage(replace(torn_down, facts=(spawn, *torn_down.facts))).findings
+    spawn = an_activity("spawn", "gw0", 0.0, "a", "setup", argv=["server"], pids=[77])
+    [finding] = triage(replace(torn_down, activities=(spawn, *torn_down.activities))).findings
 
     assert finding.confidence < triage(torn_down).findings[0].confidence
 
 
 def test_a_teardown_after_the_failures_explains_nothing(torn_down):
-    late = tuple(replace(fact, at=0.6) if fact.kind == "kill" else fact for fact in torn_down.facts)
+    late = tuple(
+        replace(activity, at=0.6) if activity.kind == "kill" else activity for activity in torn_down.activities
+    )
 
-    assert Cause.EARLY_TEARDOWN not in [cause for cause, _ in named(replace(torn_down, facts=late))]
+    assert Cause.EARLY_TEARDOWN not in [cause for cause, _ in named(replace(torn_down, activities=late))]
 
 
 def test_a_target_that_serves_others_after_the_teardown_was_not_lost(torn_down):
     fine = [a_test(f"e{number}", "gw2", 0.3) for number in range(3)]
     more = [a_connection("gw2", 0.35, f"e{number}") for number in range(3)]
-    record = replace(torn_down, tests=(*torn_down.tests, *fine), facts=(*torn_down.facts, *more))
+    record = replace(torn_down, tests=(*torn_down.tests, *fine), activities=(*torn_down.activities, *more))
 
     assert Cause.EARLY_TEARDOWN not in [cause for cause, _ in named(record)]
 
 
 def test_what_a_worker_removes_at_its_end_without_having_made_it_is_suspect():
     tests = [a_test("a", "gw0", 0.0), a_test("b", "gw1", 0.0), a_test("c", "gw1", 0.3, error=WRONG)]
-    deed = a_fact("remove", "gw0", 0.2, "a", "teardown", path="/tmp/shelf")
-    own = a_fact("mkdir", "gw0", 0.0, "a", "setup", path="/tmp/shelf")
+    action = an_activity("remove", "gw0", 0.2, "a", "teardown", path="/tmp/shelf")
+    own = an_activity("mkdir", "gw0", 0.0, "a", "setup", path="/tmp/shelf")
 
-    assert named(a_record(tests, facts=(deed,))) == [(Cause.EARLY_TEARDOWN, ids("c"))]
-    assert named(a_record(tests, facts=(own, deed))) == [(Cause.DEFECT, ids("c"))]
+    assert named(a_record(tests, activities=(action,))) == [(Cause.EARLY_TEARDOWN, ids("c"))]
+    assert named(a_record(tests, activities=(own, action))) == [(Cause.DEFECT, ids("c"))]
 
 
 def test_a_shared_resource_that_died_explains_what_was_refused_afterwards():
@@ -135,9 +137,9 @@ def test_a_shared_resource_that_died_explains_what_was_refused_afterwards():
 def test_what_nobody_answers_any_more_is_gone_without_a_culprit():
     tests = [a_test(f"a{number}", f"gw{number % 2}", 0.1 * number) for number in range(4)]
     tests += [a_test(f"b{number}", f"gw{number % 2}", 1 + 0.1 * number, error=REFUSED) for number in range(4)]
-    facts = [a_connection(run.worker, run.start + 0.01, run.test.partition("::")[2]) for run in tests]
+    activities = [a_connection(run.worker, run.start + 0.01, run.test.partition("::")[2]) for run in tests]
 
-    [finding] = triage(a_record(tests, facts=tuple(facts))).findings
+    [finding] = triage(a_record(tests, activities=tuple(activities))).findings
 
     assert finding.cause is Cause.INFRASTRUCTURE_GONE
     assert set(finding.tests) == ids("b0", "b1", "b2", "b3")
@@ -170,57 +172,57 @@ def test_what_is_set_nowhere_is_no_matter_of_workers():
 def test_a_port_called_in_one_family_and_served_in_the_other(family, host, served):
     other = "inet6" if family == "inet" else "inet"
     tests = [a_test("a", "gw0", 0.0, error=WRONG), a_test("b", "gw0", 0.1)]
-    facts = [
-        a_fact("listen", "gw0", 0.0, "a", "setup", family=other, host=served, port=5000),
+    activities = [
+        an_activity("listen", "gw0", 0.0, "a", "setup", address_family=other, host=served, port=5000),
         a_connection("gw0", 0.05, "a", host=host, family=family),
     ]
 
-    assert named(a_record(tests, facts=tuple(facts))) == [(Cause.ADDRESS_FAMILY, ids("a"))]
+    assert named(a_record(tests, activities=tuple(activities))) == [(Cause.ADDRESS_FAMILY, ids("a"))]
 
 
 def test_two_workers_that_listen_at_one_port_clash():
     error = replace(WRONG, kind="OSError", errno=errno.EADDRINUSE)
     tests = [a_test("a", "gw0", 0.0), a_test("b", "gw1", 0.05, error=error)]
-    facts = [
-        a_fact("listen", "gw0", 0.01, "a", family="inet", host="127.0.0.1", port=5000),
-        a_fact("listen", "gw1", 0.06, "b", family="inet", host="127.0.0.1", port=5000),
+    activities = [
+        an_activity("listen", "gw0", 0.01, "a", address_family="inet", host="127.0.0.1", port=5000),
+        an_activity("listen", "gw1", 0.06, "b", address_family="inet", host="127.0.0.1", port=5000),
     ]
 
-    assert named(a_record(tests, facts=tuple(facts))) == [(Cause.PORT_CLASH, ids("b"))]
+    assert named(a_record(tests, activities=tuple(activities))) == [(Cause.PORT_CLASH, ids("b"))]
 
 
 def test_a_file_that_another_worker_removes_meanwhile_clashes():
     error = replace(WRONG, kind="OSError", errno=errno.ENOENT, address="/project/out/report")
     tests = [a_test("a", "gw0", 0.0), a_test("b", "gw1", 0.05, error=error)]
-    facts = [
-        a_fact("write", "gw1", 0.06, "b", path="/project/out/report"),
-        a_fact("remove", "gw0", 0.09, "a", path="/project/out/report"),
+    activities = [
+        an_activity("write", "gw1", 0.06, "b", path="/project/out/report"),
+        an_activity("remove", "gw0", 0.09, "a", path="/project/out/report"),
     ]
 
-    assert named(a_record(tests, facts=tuple(facts))) == [(Cause.FILE_CLASH, ids("b"))]
+    assert named(a_record(tests, activities=tuple(activities))) == [(Cause.FILE_CLASH, ids("b"))]
 
 
 def test_what_is_refused_first_and_answers_later_was_not_ready():
     tests = [a_test("a", "main", 0.0, error=REFUSED), a_test("b", "main", 0.2), a_test("c", "main", 0.4)]
-    facts = [a_connection("main", run.start + 0.01, run.test.partition("::")[2]) for run in tests]
+    activities = [a_connection("main", run.start + 0.01, run.test.partition("::")[2]) for run in tests]
 
-    assert named(a_record(tests, facts=tuple(facts))) == [(Cause.NOT_READY, ids("a"))]
+    assert named(a_record(tests, activities=tuple(activities))) == [(Cause.NOT_READY, ids("a"))]
 
 
 def test_a_global_that_an_earlier_test_left_changed_is_pollution():
     error = replace(WRONG, globals={"shop.factor": "int"})
     tests = [a_test("a", "main", 0.0), a_test("b", "main", 0.2, error=error)]
-    change = a_fact("global", "main", 0.1, "a", "session", module="shop", name="factor", was="int", now="int")
+    change = an_activity("global", "main", 0.1, "a", "session", module="shop", name="factor", was="int", now="int")
 
-    [finding] = triage(a_record(tests, facts=(change,))).findings
+    [finding] = triage(a_record(tests, activities=(change,))).findings
 
     assert (finding.cause, finding.polluter) == (Cause.POLLUTION, "test_it.py::a")
 
 
 def test_what_a_test_was_seen_leaving_behind_is_its_own_pollution():
-    error = replace(WRONG, phase="teardown", kind="LeftBehind")
-    leak = Leak(kind="threads", what="pump", at=0.3, where="shop.py:4", test="test_it.py::a", worker="gw1")
-    other = replace(leak, worker="gw0", what="another one")
+    error = replace(WRONG, phase="teardown", kind="LeakFailure")
+    leak = Leak(kind="threads", description="pump", at=0.3, source="shop.py:4", test="test_it.py::a", worker="gw1")
+    other = replace(leak, worker="gw0", description="another one")
 
     [finding] = triage(a_record([a_test("a", "gw1", 0.0, error=error)], leaks=(leak, other))).findings
 
@@ -255,4 +257,4 @@ def test_failures_that_look_alike_are_one_group():
     errors = [replace(WRONG, frames=(frame,)) for frame in (here, here, there)]
     tests = [a_test(f"t{number}", "main", number, error=error) for number, error in enumerate(errors)]
 
-    assert [len(group) for group in groups(Scene(a_record(tests)).failures)] == [2, 1]
+    assert [len(group) for group in groups(RunView(a_record(tests)).failures)] == [2, 1]

@@ -1,4 +1,4 @@
-"""Experiments change just what they say, and leave the rest of the world alone."""
+"""Interventions change just what they say, and leave the rest of the world alone."""
 
 import os
 import socket
@@ -9,15 +9,15 @@ import textwrap
 import pytest
 
 from pytest_muster.records import reader
-from pytest_muster.triage import crossing
+from pytest_muster.triage import address_family_swap
 from pytest_muster.triage.rerun import environment
 
 
 @pytest.fixture
-def crossed(monkeypatch):
+def swapped(monkeypatch):
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, getattr(socket.socket, name))  # so that it is put back
-    crossing.cross()
+    address_family_swap.apply()
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def crossed(monkeypatch):
         (socket.AF_INET6, "::1", socket.AF_INET, "127.0.0.1"),
     ],
 )
-def test_a_connection_goes_to_the_other_family_first(crossed, family, host, other_family, other_host):
+def test_a_connection_goes_to_the_other_family_first(swapped, family, host, other_family, other_host):
     with socket.socket(family) as listener:
         listener.bind((host, 0))
         listener.listen()
@@ -41,7 +41,7 @@ def test_a_connection_goes_to_the_other_family_first(crossed, family, host, othe
                 assert accepted.recv(5) == b"hello"
 
 
-def test_where_the_other_family_does_not_answer_a_connection_goes_where_it_should(crossed):
+def test_where_the_other_family_does_not_answer_a_connection_goes_where_it_should(swapped):
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname(), timeout=5) as client,
@@ -55,8 +55,8 @@ def patient(code, directory):
     start = f"""
 import runpy
 from pathlib import Path
-from pytest_muster.triage import patience
-patience.stretch(200, Path({str(directory)!r}))
+from pytest_muster.triage import timeout_scaling
+timeout_scaling.apply(200, Path({str(directory)!r}))
 runpy.run_path({str(script)!r})
 """
     command = [sys.executable, "-c", start]
@@ -152,8 +152,14 @@ def test_a_child_that_ends_is_noticed_and_left_to_its_owner(tmp_path):
     )
 
     assert "3 passed" in done.stdout
-    facts = [fact for fact in reader.load(reader.newest(tmp_path / ".muster")).facts if fact.kind == "child"]
-    assert [(fact.test, fact.details["status"]) for fact in facts] == [("test_one.py::test_it_ends", 7)]
+    activities = [
+        activity
+        for activity in reader.load(reader.newest(tmp_path / ".muster")).activities
+        if activity.kind == "child_exit"
+    ]
+    assert [(activity.test, activity.details["status"]) for activity in activities] == [
+        ("test_one.py::test_it_ends", 7)
+    ]
 
 
 EARLY = """
@@ -214,11 +220,17 @@ def test_a_call_that_came_too_early_answers_when_it_is_asked_again(tmp_path):
         """)
     )
 
-    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "--muster-ask-again=3"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "--muster-retry-probe=3"]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment(os.environ), capture_output=True, text=True, timeout=60, check=False
     )
 
     assert "2 passed" in done.stdout
-    facts = [fact for fact in reader.load(reader.newest(tmp_path / ".muster")).facts if fact.kind == "again"]
-    assert [(fact.function, fact.details["error"]) for fact in facts] == [("Cache.read", "LookupError")]
+    activities = [
+        activity
+        for activity in reader.load(reader.newest(tmp_path / ".muster")).activities
+        if activity.kind == "retry_succeeded"
+    ]
+    assert [(activity.function, activity.details["error"]) for activity in activities] == [
+        ("Cache.read", "LookupError")
+    ]

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from pytest_muster.checking.engine import METAS, Checker, Finding, files_in
-from pytest_muster.checking.pages import explain, rules_page
+from pytest_muster.checking.reference import explain, rules_page
 from pytest_muster.checking.rules import all_rules
 from pytest_muster.checking.sarif import sarif
 from pytest_muster.checking.settings import BadSettings, Settings, check_ids, read_settings

@@ -83,7 +83,7 @@ def _fixed_files(source: Source) -> Iterator[Hit]:
     for text in source.all(ast.Constant):
         if not isinstance(text.value, str) or not _TEMPORARY.match(text.value) or source.in_claim(text):
             continue
-        if _touches(source, text):
+        if _accesses(source, text):
             yield text, f"`{text.value}` is the same file for every worker and every run"
     for operation in source.all(ast.BinOp):
         if isinstance(operation.op, ast.Div) and "tempfile.gettempdir" in ast.unparse(operation.left):
@@ -93,13 +93,13 @@ def _fixed_files(source: Source) -> Iterator[Hit]:
 
 
 _FILE_CALLS = {
-    "open", "mkdir", "makedirs", "write_text", "write_bytes", "read_text", "read_bytes", "touch", "unlink", "rmtree",
+    "open", "mkdir", "makedirs", "write_text", "write_bytes", "read_text", "read_bytes", "access", "unlink", "rmtree",
     "copy", "copyfile", "move", "connect", "exists", "FileLock", "FileHandler", "remove", "symlink", "rename",
     "iterdir", "bind", "listen", "NamedTemporaryFile", "mkdtemp", "mkstemp", "copytree",
 }  # fmt: skip
 
 
-def _touches(source: Source, text: ast.Constant) -> bool:
+def _accesses(source: Source, text: ast.Constant) -> bool:
     """Whether a path leads to a call that works with files: directly, through `Path`, or through one name."""
     node: ast.AST = text
     for around in source.around(text):

@@ -40,7 +40,7 @@ class Rule:
     check: Callable[[Source], Iterator[Hit]]
 
 
-_MODULES = ("state", "process", "addresses", "naming", "waiting", "lifetimes", "teardown", "distribution")
+_MODULES = ("state", "process", "addresses", "naming", "waiting", "lifecycle", "teardown", "distribution")
 
 
 @cache

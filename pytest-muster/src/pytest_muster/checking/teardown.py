@@ -4,9 +4,9 @@ import ast
 import re
 from collections.abc import Iterator
 
-from pytest_muster.checking.binding import unsure_attributes, unsure_names
 from pytest_muster.checking.rules import Hit, Level, Rule
 from pytest_muster.checking.source import WIDE, Function, Role, Source, is_after, walk, yield_of
+from pytest_muster.checking.unbound import unsure_attributes, unsure_names
 
 _TOOLS = re.compile(
     r"\b(docker|podman|nerdctl|docker-compose|podman-compose|kind|k3d|minikube|kubectl|helm|terraform|tofu|vagrant"

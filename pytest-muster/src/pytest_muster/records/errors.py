@@ -8,23 +8,24 @@ import ast
 import builtins
 import dis
 import linecache
-import sys
+import subprocess
 import textwrap
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
-from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType, TracebackType
+from collections.abc import Callable, Generator, Iterable, Iterator
+from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
 import pytest
 
+from pytest_muster.records.project import Project
 from pytest_muster.records.run import Run, run_of
+from pytest_muster.records.value_kinds import is_empty, own_members, variables
 
-DEEPEST_CHAIN = 16
-MOST_FRAMES = 30
-MOST_GLOBALS = 60
-MOST_MESSAGE = 4000  # characters
-MOST_TEXT = 100_000  # characters
-INNERMOST = 4
+MAX_CHAIN = 16
+MAX_FRAMES = 30
+MAX_GLOBALS = 60
+MAX_MESSAGE_LENGTH = 4000  # characters
+MAX_TEXT_LENGTH = 100_000  # characters
+MAX_INSPECTED_FRAMES = 4
 """So many of the project's frames, counted from the failing one, are asked for names and globals."""
 
 
@@ -57,34 +58,9 @@ class _Errors:
             if error["errno"] is not None and error["address"] is None:
                 error["address"] = self.config.stash.get(LAST_ADDRESS, lambda: None)()
             mask = self.run.journal.mask
-            error = mask.line({**error, "phase": report.when, "text": report.longreprtext[-MOST_TEXT:]})
+            error = mask.line({**error, "phase": report.when, "text": report.longreprtext[-MAX_TEXT_LENGTH:]})
             report.muster = {**getattr(report, "muster", {}), "error": error}  # type: ignore[attr-defined]
         return report
-
-
-class Project:
-    """Knows which files are the project's own: below its root, but of no environment that is installed there."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = str(root)
-        self._below = self.root.rstrip("/") + "/"
-        self._foreign = tuple(
-            {f"{Path(prefix)}/" for prefix in (sys.prefix, sys.base_prefix) if f"{prefix}/".startswith(self._below)}
-        )
-        self._known: dict[str, str | None] = {}
-
-    def relative(self, file: str) -> str | None:
-        """The path below the root, or None for a file of others."""
-        try:
-            return self._known[file]
-        except KeyError:
-            answer = self._known[file] = self._relative(file)
-            return answer
-
-    def _relative(self, file: str) -> str | None:
-        if not file.startswith(self._below) or file.startswith(self._foreign) or "/site-packages/" in file:
-            return None
-        return file[len(self._below) :]
 
 
 def describe(error: BaseException, project: Project) -> dict[str, Any]:
@@ -92,8 +68,8 @@ def describe(error: BaseException, project: Project) -> dict[str, Any]:
     chain = list(_chain(error))
     tracebacks = [list(_project_tracebacks(one.__traceback__, project)) for one in chain]
     own = next((found for found in tracebacks if found), [])
-    innermost = [link.tb_frame for link in own[-INNERMOST:]][::-1]
-    names = _names_in_failing_lines(own[-INNERMOST:])
+    innermost = [link.tb_frame for link in own[-MAX_INSPECTED_FRAMES:]][::-1]
+    names = _names_in_failing_lines(own[-MAX_INSPECTED_FRAMES:])
     none_names = sorted(name for name, value in names.items() if value is None)
     touched_none = any(value is None for value in _names_in_failing_lines(own[-1:]).values())
     return {
@@ -102,10 +78,11 @@ def describe(error: BaseException, project: Project) -> dict[str, Any]:
         "message": _message(error),
         "errno": next((one.errno for one in chain if isinstance(one, OSError) and one.errno is not None), None),
         "address": next((address for one in chain if (address := _address(one)) is not None), None),
-        "frames": [_frame(link, project) for link in own[-MOST_FRAMES:]],
+        "frames": [_frame(link, project) for link in own[-MAX_FRAMES:]],
+        "timed_out": any(_is_time_out(one) for one in chain),
         "none": any(_is_about_none(one, touched_none) for one in chain),
         "none_names": none_names,
-        "empty_names": sorted({name for name, value in names.items() if _is_empty(value)} | set(_empty_parts(chain))),
+        "empty_names": sorted({name for name, value in names.items() if is_empty(value)} | set(_empty_parts(chain))),
         "globals": _globals(innermost, project),
     }
 
@@ -120,6 +97,7 @@ def undescribed(error: BaseException, why: Exception) -> dict[str, Any]:
         "errno": None,
         "address": None,
         "frames": [],
+        "timed_out": False,
         "none": False,
         "none_names": [],
         "empty_names": [],
@@ -127,31 +105,10 @@ def undescribed(error: BaseException, why: Exception) -> dict[str, Any]:
     }
 
 
-def kind_of(value: object) -> str:
-    """`None`, `empty str`, `list of 3`, `Client`, …: enough to see that something is missing, never what it is."""
-    if value is None:
-        return "None"
-    name = type(value).__name__
-    if type(value) in _SIZED:
-        size = len(value)  # type: ignore[arg-type]  # sized by the line above
-        if not size:
-            return f"empty {name}"
-        return name if isinstance(value, str | bytes) else f"{name} of {size}"
-    return name
-
-
-_SIZED = {str, bytes, bytearray, list, tuple, dict, set, frozenset}
-
-
-def is_variable(value: object) -> bool:
-    """Whether a global is state, rather than code. Asks its real class only: a proxy's answer may be an error."""
-    return not issubclass(type(value), ModuleType | FunctionType | BuiltinFunctionType | type)
-
-
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """An error, its causes, and those of the errors in a group; each once."""
     waiting, seen = [error], set[int]()
-    while waiting and len(seen) < DEEPEST_CHAIN:
+    while waiting and len(seen) < MAX_CHAIN:
         one = waiting.pop(0)
         if id(one) in seen:
             continue
@@ -183,7 +140,7 @@ def _frame(link: TracebackType, project: Project) -> dict[str, Any]:
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)[:MOST_MESSAGE]
+        return str(error)[:MAX_MESSAGE_LENGTH]
     except Exception as broken:  # noqa: BLE001  # an error's own __str__ may do anything
         return f"<{type(broken).__name__} when its message was asked for>"
 
@@ -199,6 +156,18 @@ def _address(error: BaseException) -> str | None:
         if isinstance(part, tuple) and len(part) >= 2:
             return f"{part[0]}:{part[1]}"
     return None
+
+
+def _is_time_out(error: BaseException) -> bool:
+    """Whether a limit of time was over: by the error's class, or because pytest-timeout raised it."""
+    if isinstance(error, TimeoutError | subprocess.TimeoutExpired):
+        return True
+    link = error.__traceback__
+    while link is not None:
+        if link.tb_frame.f_globals.get("__name__") == "pytest_timeout":
+            return True
+        link = link.tb_next
+    return False
 
 
 def _is_about_none(error: BaseException, touched_none: bool) -> bool:
@@ -289,19 +258,6 @@ def _member(value: object, name: str) -> object:
     raise LookupError(name)
 
 
-def own_members(value: object) -> Mapping[str, object]:
-    """What an object keeps in its own `__dict__`."""
-    try:
-        members = object.__getattribute__(value, "__dict__")
-    except AttributeError:
-        return {}
-    return members if isinstance(members, Mapping) else {}
-
-
-def _is_empty(value: object) -> bool:
-    return type(value) in _SIZED and isinstance(value, Sized) and not len(value)
-
-
 def _empty_parts(chain: Iterable[BaseException]) -> Iterator[str]:
     for one in chain:
         if isinstance(one, KeyError) and one.args == ("",):
@@ -321,28 +277,9 @@ def _globals(frames: Iterable[FrameType], project: Project) -> dict[str, str]:
             module = frame.f_globals.get(name)
             if issubclass(type(module), ModuleType) and project.relative(str(vars(module).get("__file__"))) is not None:
                 found |= variables(vars(module), attributes, attributes)
-        if len(found) >= MOST_GLOBALS:
+        if len(found) >= MAX_GLOBALS:
             break
-    return dict(list(found.items())[:MOST_GLOBALS])
+    return dict(list(found.items())[:MAX_GLOBALS])
 
 
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME"}
-
-
-def variables(members: Mapping[str, object], names: Iterable[str], attributes: Iterable[str]) -> dict[str, str]:
-    """Kinds of a module's variables that are among `names`, and of those of their attributes that are asked for."""
-    found: dict[str, str] = {}
-    prefix = members.get("__name__", "?")
-    for name in names:
-        if name not in members or name.startswith(("__", "@")):
-            continue
-        value = members[name]
-        if is_variable(value):
-            found[f"{prefix}.{name}"] = kind_of(value)
-        elif not issubclass(type(value), type) or type.__getattribute__(value, "__module__") != members.get("__name__"):
-            continue
-        inner = own_members(value)
-        for attribute in attributes:
-            if attribute in inner and is_variable(inner[attribute]) and not hasattr(type(inner[attribute]), "__get__"):
-                found[f"{prefix}.{name}.{attribute}"] = kind_of(inner[attribute])
-    return found

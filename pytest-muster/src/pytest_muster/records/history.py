@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import RecordProblem, RunRecord, TestRun, home, load, runs
+from pytest_muster.records.reader import RecordError, RunRecord, TestRun, home, load, runs
 
 ALIKE = 0.6
 """Two tests fail together if the runs in which both failed are at least this part of those in which one did."""
@@ -207,7 +207,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         known = runs(home())[-max(arguments.runs, 1) :]
         records = [load(directory, workers=False) for directory in known]
-    except RecordProblem as problem:
+    except RecordError as problem:
         print(f"muster history: {problem}", file=sys.stderr)  # noqa: T201
         return 3
     history = history_of(records, any_revision=arguments.any_revision)

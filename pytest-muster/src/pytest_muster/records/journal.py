@@ -18,19 +18,20 @@ up to the moment at which its writer was killed. Secrets are masked in every lin
               error: see below, output: {section: text}, leases: [text]
     fixture   name, scope: class | module | package | session, node: to which it belongs, took, worker,
               test: which one set it up
-    fact      worker, test, phase, kind, count, source, function, …: what the process did that can be seen from outside
-              (see `facts`)
+    activity  worker, test, phase, kind, count, source, function, …: what the process did that can be seen from outside
+              (see `activity`)
     globals   worker, test, module, names: {global: kind of its value}
-    leak      test, worker, kind, what, where: file:line of the project that made it, or null (see `leaks`)
-    uncollected  node, worker, text: what could not be collected, and what pytest showed of it
-    end       exit, ending, counts: {outcome: n}, wall
+    leak      test, worker, kind, description, source: file:line of the project that created it, or null (see `leaks`)
+    collection_failure  node, worker, text: what could not be collected, and what pytest showed of it
+    end       exit, stop_reason, counts: {outcome: n}, wall
 
 `order` counts the tests of one worker from 0. Outcomes are `Outcome`.
 An error is {phase, kind: class name, kinds: [class names along the chain of causes], message, errno: number or null,
-address: what it could not reach or open, text: what pytest showed, frames: [{file, line, function, code}] from the
-outermost frame of the project to the innermost, none: whether it came from using None, none_names and empty_names:
-[names in the failing line that were None, or empty], globals: {module.name: kind} that the innermost frames referred
-to}. A test that was running when its worker died has an error of kind `WorkerCrash`.
+timed_out: whether a limit of time was over, address: what it could not reach or open, text: what pytest showed,
+frames: [{file, line, function, code}] from the outermost frame of the project to the innermost, none: whether it came
+from using None, none_names and empty_names: [names in the failing line that were None, or empty], globals:
+{module.name: kind} that the innermost frames referred to}. A test that was running when its worker died has an error
+of kind `WorkerCrash`.
 A second error of the same test, of its teardown, is under `teardown_error`.
 """
 
@@ -75,7 +76,7 @@ class Journal:
         self.problem: OSError | None = None
         # Re-entrant: a signal handler may write while the thread that it interrupts does.
         self._lock = threading.RLock()
-        self._watchers: list[Callable[[Line], None]] = []
+        self._subscribers: list[Callable[[Line], None]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a", buffering=1, encoding="utf-8")
 
@@ -88,12 +89,12 @@ class Journal:
                     self._file.write(line + "\n")
                 except OSError as error:
                     self.problem = error
-        for watcher in self._watchers:
-            watcher(fields)
+        for subscriber in self._subscribers:
+            subscriber(fields)
 
-    def watch(self, watcher: Callable[[Line], None]) -> None:
-        """Let `watcher` see every line after it is written, in the thread that wrote it."""
-        self._watchers.append(watcher)
+    def subscribe(self, subscriber: Callable[[Line], None]) -> None:
+        """Call `subscriber` with every line after it is written, in the thread that wrote it."""
+        self._subscribers.append(subscriber)
 
     def close(self) -> None:
         with self._lock, contextlib.suppress(OSError):  # what could not be written is tried again here

@@ -18,10 +18,10 @@ from typing import Any
 
 MASK = "***"
 
-SHORTEST = 4
+MIN_LENGTH = 4
 """A shorter value would mask parts of unrelated words."""
 
-ANYWHERE = 8
+MIN_SUBSTRING_LENGTH = 8
 """Values of at least this length are masked inside of words, too."""
 
 _SECRET = {
@@ -110,7 +110,7 @@ NAMES = {
         "scope",
     ),
     *("serial", "pending", "shared", "declared", "globals", "names", "none_names", "empty_names", "function", "counts"),
-    *("action", "was", "now", "family", "ending", "leases", "phases"),
+    *("action", "was", "now", "address_family", "stop_reason", "leases", "phases"),
 }
 """Fields of the record that hold names and kinds, and are written as they are."""
 
@@ -143,13 +143,6 @@ class Mask:
         if len(self._secrets) != before:
             self._pattern = _pattern(self._secrets)
 
-    def learn_value(self, value: str) -> None:
-        """Remember one secret."""
-        before = len(self._secrets)
-        self._learn(value, secret=True)
-        if len(self._secrets) != before:
-            self._pattern = _pattern(self._secrets)
-
     def _learn(self, data: Any, *, secret: bool) -> None:
         if isinstance(data, Mapping):
             for key, value in data.items():
@@ -167,7 +160,7 @@ class Mask:
     def _remember(self, value: str) -> None:
         for text in (value, *value.splitlines()):
             text = text.strip()
-            if len(text) >= SHORTEST and text.lower() not in _KNOWN_DEFAULTS:
+            if len(text) >= MIN_LENGTH and text.lower() not in _KNOWN_DEFAULTS:
                 self._secrets.add(text)
 
     def _is_secret(self, name: object) -> bool:
@@ -246,7 +239,9 @@ def _all_masked(value: Any) -> Any:
 def _pattern(secrets: set[str]) -> re.Pattern[str]:
     # The longest first, so that no secret is masked in part because another one is its beginning.
     parts = [
-        re.escape(secret) if len(secret) >= ANYWHERE else rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])"
+        re.escape(secret)
+        if len(secret) >= MIN_SUBSTRING_LENGTH
+        else rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])"
         for secret in sorted(secrets, key=len, reverse=True)
     ]
     return re.compile("|".join(parts))

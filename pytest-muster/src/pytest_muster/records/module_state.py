@@ -2,10 +2,10 @@
 
 A module's fingerprint is shallow: the identities of its values, of the attributes of its classes and objects, and of
 the items of the containers among all these. It reads no property and calls nothing of the project. What a test takes
-out of such a container lives until the next look, at the end of that test.
+out of such a container lives until the next comparison, at the end of that test.
 
-A look costs about 60 ns a value. `Looking` sees to it that the looks at a big project take no more than `BUDGET` a
-test on average: it then looks after every second test, every third, …, and always after a failure.
+A comparison costs about 60 ns a value. `ChangeDetector` sees to it that comparing a big project takes no more than
+`BUDGET` a test on average: it then compares after every second test, every third, …, and always after a failure.
 """
 
 import functools
@@ -16,12 +16,13 @@ from itertools import chain
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from pytest_muster.records.errors import Project, is_variable, kind_of
+from pytest_muster.records.project import Project
+from pytest_muster.records.value_kinds import is_variable, kind_of
 
-MOST_NAMES = 200
-MOST_ITEMS = 64
+MAX_NAMES = 200
+MAX_ITEMS = 64
 """The items of bigger containers are not compared, only their number."""
-MOST_CHANGES = 50
+MAX_CHANGES = 50
 COST = 60e-9  # seconds a value
 BUDGET = 100e-6  # seconds a test
 
@@ -29,16 +30,16 @@ _identity = object.__hash__  # `id` would call every audit hook
 _CACHE = type(functools.lru_cache(lambda: None))
 
 
-class Surroundings:
-    """The loaded modules of a project, as they were when they were last looked at."""
+class ModuleState:
+    """The loaded modules of a project, as they were when they were last compared."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
         self._loaded = -1
         self._modules: dict[str, ModuleType] = {}
-        self._watches: dict[str, _Watch] = {}
+        self._snapshots: dict[str, _ModuleSnapshot] = {}
         self.values = 0
-        """How many values a look goes through."""
+        """How many values one comparison goes through."""
 
     def modules(self) -> Mapping[str, ModuleType]:
         if len(sys.modules) != self._loaded:
@@ -65,7 +66,7 @@ class Surroundings:
                     for attribute, held in list(self._held(value, module).items())
                     if not attribute.startswith("__") and is_variable(held) and not hasattr(type(held), "__get__")
                 }
-            found = dict(list((kinds | attributes).items())[:MOST_NAMES])
+            found = dict(list((kinds | attributes).items())[:MAX_NAMES])
             if found:
                 yield name, found
 
@@ -79,42 +80,42 @@ class Surroundings:
         """What changed since the last call; a module that is new since then is only taken in."""
         found: dict[tuple[int, str, str], dict[str, str]] = {}
         for name, module in list(self.modules().items()):
-            watch = self._watches.get(name)
-            if watch is not None and watch.module is module:
-                if watch.is_unchanged():
+            snapshot = self._snapshots.get(name)
+            if snapshot is not None and snapshot.module is module:
+                if snapshot.is_unchanged():
                     continue
-                fresh = _Watch(module)
-                for change, identity in watch.compared_with(fresh):
+                fresh = _ModuleSnapshot(module)
+                for change, identity in snapshot.compared_with(fresh):
                     key = (identity, change["was"], change["now"])
                     # A test module that imports a variable shows the same change as the module it belongs to.
                     if key not in found or _is_of_tests(found[key]["module"]):
                         found[key] = change
             else:
-                fresh = _Watch(module)
-            self.values += fresh.size - (watch.size if watch else 0)
-            self._watches[name] = fresh
-        return list(found.values())[:MOST_CHANGES]
+                fresh = _ModuleSnapshot(module)
+            self.values += fresh.size - (snapshot.size if snapshot else 0)
+            self._snapshots[name] = fresh
+        return list(found.values())[:MAX_CHANGES]
 
 
-class Looking:
-    """Decides after which tests to look, and says since which test the changes may have happened."""
+class ChangeDetector:
+    """Decides after which tests to compare, and says since which test the changes may have happened."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._surroundings = surroundings
-        self._waiting = 0
+    def __init__(self, module_state: ModuleState) -> None:
+        self._state = module_state
+        self._pending = 0
         self._since: str | None = None
 
-    def after(self, test: str, *, failed: bool) -> tuple[list[dict[str, str]], str]:
+    def after_test(self, test: str, *, failed: bool) -> tuple[list[dict[str, str]], str]:
         """The changes, and the first of the tests that may have made them."""
-        self._waiting += 1
+        self._pending += 1
         since = self._since = self._since or test
-        if self._waiting * BUDGET < self._surroundings.values * COST and not failed:
+        if self._pending * BUDGET < self._state.values * COST and not failed:
             return [], since
-        self._waiting, self._since = 0, None
-        return self._surroundings.changes(), since
+        self._pending, self._since = 0, None
+        return self._state.changes(), since
 
 
-class _Watch:
+class _ModuleSnapshot:
     """One module as it was at one moment."""
 
     def __init__(self, module: ModuleType) -> None:
@@ -126,22 +127,22 @@ class _Watch:
         for name, value in list(vars(module).items()):
             if name.startswith(("__", "@")):
                 continue
-            self._take(name, value)
+            self._add(name, value)
             inner = _inner(value, module)
             if inner is not None:
                 self._views.append(inner.values())
                 for attribute, held in list(inner.items()):
                     if not attribute.startswith("__"):
-                        self._take(f"{name}.{attribute}", held)
-        self._print = self._look()
-        self.size = len(self._print[0]) if self._print else 0
+                        self._add(f"{name}.{attribute}", held)
+        self._fingerprint = self._compute()
+        self.size = len(self._fingerprint[0]) if self._fingerprint else 0
 
-    def _take(self, name: str, value: object) -> None:
+    def _add(self, name: str, value: object) -> None:
         cls = type(value)
         content: Any = None
         if cls is dict or cls is list or cls is deque:
             size = len(value)  # type: ignore[arg-type]  # the class is known
-            if size > MOST_ITEMS:
+            if size > MAX_ITEMS:
                 self._big.append(value)  # type: ignore[arg-type]
                 content = size
             else:
@@ -157,7 +158,7 @@ class _Watch:
         kind = f"cache of {content}" if cls is _CACHE else kind_of(value)
         self.details[name] = (_identity(value), kind, content)
 
-    def _look(self) -> tuple[Any, ...] | None:
+    def _compute(self) -> tuple[Any, ...] | None:
         try:
             return (
                 tuple(map(_identity, chain.from_iterable(self._views))),
@@ -168,9 +169,9 @@ class _Watch:
             return None
 
     def is_unchanged(self) -> bool:
-        return self._look() == self._print
+        return self._compute() == self._fingerprint
 
-    def compared_with(self, later: "_Watch") -> Iterator[tuple[dict[str, str], int]]:
+    def compared_with(self, later: "_ModuleSnapshot") -> Iterator[tuple[dict[str, str], int]]:
         """The changes, each with the identity of what there is now."""
         nothing = (0, "missing", None)
         for name in dict.fromkeys([*self.details, *later.details]):

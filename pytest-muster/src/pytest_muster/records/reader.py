@@ -16,7 +16,7 @@ from pytest_muster.records.run import muster_directory
 LATEST = "latest"
 
 
-class RecordProblem(Exception):
+class RecordError(Exception):
     """There is no such record, or it cannot be read; the text says what to do."""
 
 
@@ -65,6 +65,8 @@ class Error:
     """Class names along the chain of causes, its own first."""
     message: str = ""
     errno: int | None = None
+    timed_out: bool = False
+    """Whether a limit of time was over, as far as its class or pytest-timeout say so."""
     address: str | None = None
     """The file, or the host and port, that it is about, as far as that is known."""
     text: str = ""
@@ -175,7 +177,7 @@ class SuitePhase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fact:
+class Activity:
     """What a process did that can be seen from outside; `details` depends on `kind`."""
 
     kind: str
@@ -217,15 +219,16 @@ class Globals:
 @dataclass(frozen=True, kw_only=True)
 class Leak:
     kind: str
-    what: str
+    description: str
     at: float
-    where: str | None = None
+    source: str | None = None
+    """`file:line` where it was created, as far as that is known."""
     test: str | None = None
     worker: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Uncollected:
+class CollectionFailure:
     """A file or another node whose tests could not be collected."""
 
     node: str
@@ -238,7 +241,7 @@ class Uncollected:
 class End:
     exit: int
     at: float
-    ending: str | None = None
+    stop_reason: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     wall: float = 0.0
 
@@ -254,12 +257,12 @@ class RunRecord:
     collected: tuple[Collected, ...] = ()
     workers: tuple[WorkerEvent, ...] = ()
     resources: tuple[ResourceEvent, ...] = ()
-    facts: tuple[Fact, ...] = ()
+    activities: tuple[Activity, ...] = ()
     fixtures: tuple[FixtureRun, ...] = ()
     globals: tuple[Globals, ...] = ()
     leaks: tuple[Leak, ...] = ()
     phases: tuple[SuitePhase, ...] = ()
-    uncollected: tuple[Uncollected, ...] = ()
+    collection_failures: tuple[CollectionFailure, ...] = ()
     end: End | None = None
     """None if the run was killed, or still runs."""
 
@@ -268,12 +271,12 @@ class RunRecord:
         return tuple(test for test in self.tests if test.failed)
 
     @cached_property
-    def cut_off(self) -> tuple[Started, ...]:
+    def unfinished(self) -> tuple[Started, ...]:
         """Tests that were begun and never ended."""
         ended = {(test.worker, test.test) for test in self.tests}
         return tuple(begun for begun in self.started if (begun.worker, begun.test) not in ended)
 
-    def on(self, worker: str) -> tuple[TestRun, ...]:
+    def tests_of(self, worker: str) -> tuple[TestRun, ...]:
         """The tests of one worker, in their order."""
         return tuple(sorted((test for test in self.tests if test.worker == worker), key=lambda test: test.order))
 
@@ -283,19 +286,19 @@ class RunRecord:
 
 
 def load(directory: Path, *, workers: bool = True) -> RunRecord:
-    """The record in a run's directory. Raises `RecordProblem` where there is none, or a newer one.
+    """The record in a run's directory. Raises `RecordError` where there is none, or a newer one.
 
-    Without `workers` it leaves out what the workers wrote themselves (`started`, `facts`, `globals`): the outcomes of
-    many runs are then read quickly.
+    Without `workers` it leaves out what the workers wrote themselves (`started`, `activities`, `globals`): the outcomes
+    of many runs are then read quickly.
     """
     if not (directory / "record.jsonl").exists():
-        raise RecordProblem(f"{directory} holds no record.jsonl: give the directory of a run, or its id")
+        raise RecordError(f"{directory} holds no record.jsonl: give the directory of a run, or its id")
     by_type: dict[str, list[Line]] = {}
     for line in read(directory) if workers else lines(directory / "record.jsonl"):
         by_type.setdefault(line["type"], []).append(line)
     header = _build(Header, by_type.get("run", [{}])[0])
     if header.schema > SCHEMA:
-        raise RecordProblem(
+        raise RecordError(
             f"the record {directory.name} has schema {header.schema}, written by pytest-muster {header.muster}; "
             f"this version reads up to schema {SCHEMA}: use the newer one"
         )
@@ -313,12 +316,12 @@ def load(directory: Path, *, workers: bool = True) -> RunRecord:
         collected=all_of("collected", Collected),
         workers=all_of("worker", WorkerEvent),
         resources=all_of("resource", ResourceEvent),
-        facts=all_of("fact", Fact),
+        activities=all_of("activity", Activity),
         fixtures=all_of("fixture", FixtureRun),
         globals=all_of("globals", Globals),
         leaks=all_of("leak", Leak),
         phases=all_of("phase", SuitePhase),
-        uncollected=all_of("uncollected", Uncollected),
+        collection_failures=all_of("collection_failure", CollectionFailure),
         end=ends[-1] if ends else None,
     )
 
@@ -333,7 +336,7 @@ def newest(directory: Path) -> Path:
     """The newest run that a `.muster` directory holds."""
     found = runs(directory)
     if not found:
-        raise RecordProblem(f"{directory} holds no run: run pytest there first")
+        raise RecordError(f"{directory} holds no run: run pytest there first")
     return found[-1]
 
 
@@ -343,7 +346,7 @@ def home(start: Path | None = None) -> Path:
     for directory in (start, *start.parents):
         if (muster_directory(directory) / "runs").is_dir():
             return muster_directory(directory)
-    raise RecordProblem(f"there is no .muster directory in {start} nor above it: run pytest with pytest-muster first")
+    raise RecordError(f"there is no .muster directory in {start} nor above it: run pytest with pytest-muster first")
 
 
 def find(run: str | None = None, start: Path | None = None) -> Path:
@@ -362,16 +365,14 @@ def find(run: str | None = None, start: Path | None = None) -> Path:
     stem, tilde, back = run.partition("~")
     if stem == LATEST and tilde and back.isdecimal():
         if int(back) >= len(known):
-            raise RecordProblem(f"{run}: there are only {len(known)} runs in {directory}")
+            raise RecordError(f"{run}: there are only {len(known)} runs in {directory}")
         return known[-1 - int(back)]
     matching = [one for one in known if one.name.startswith(run)]
     if len(matching) == 1:
         return matching[0]
     names = ", ".join(one.name for one in (matching or known)[-5:]) or "none"
     what = "is the beginning of several runs" if matching else f"is no run in {directory}"
-    raise RecordProblem(
-        f"{run!r} {what}; the newest of them: {names}" if matching else f"{run!r} {what}; known: {names}"
-    )
+    raise RecordError(f"{run!r} {what}; the newest of them: {names}" if matching else f"{run!r} {what}; known: {names}")
 
 
 _T = TypeVar("_T")
@@ -401,7 +402,7 @@ def _build(cls: type[_T], line: Mapping[str, Any]) -> _T:
         elif isinstance(value, list):
             value = tuple(value)
         values[one.name] = value
-    if cls is Fact:
+    if cls is Activity:
         values["details"] = {key: value for key, value in line.items() if key not in values and key not in _ENVELOPE}
     return cls(**values)
 

@@ -15,13 +15,13 @@ import pytest
 from pytest_muster.records.journal import SCHEMA, Outcome
 from pytest_muster.records.run import Run, run_of
 
-ENDING = pytest.StashKey[str]()
-"""How the run ended, if the room that ended it says so: `deadline`, `terminated`, `set-up failed`, …"""
+STOP_REASON = pytest.StashKey[str]()
+"""Why the run was stopped, if somebody stopped it: `deadline`, `terminated`, `set-up failed`, …"""
 
 CRASH = "WorkerCrash"
 """The kind of error of a test that was running when its worker died."""
 
-MOST_OUTPUT = 100_000  # characters of one section
+MAX_OUTPUT_LENGTH = 100_000  # characters of one section
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,8 +93,10 @@ class _Recorder:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            text = report.longreprtext[-MOST_OUTPUT:]
-            self.run.journal.write("uncollected", node=report.nodeid, worker=_worker(report, self.run), text=text)
+            text = report.longreprtext[-MAX_OUTPUT_LENGTH:]
+            self.run.journal.write(
+                "collection_failure", node=report.nodeid, worker=_worker(report, self.run), text=text
+            )
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self) -> None:
@@ -130,7 +132,7 @@ class _Recorder:
             fields["error"] = errors[0]
             if len(errors) > 1:
                 fields["teardown_error"] = errors[-1]
-            fields["output"] = {title: text[-MOST_OUTPUT:] for title, text in failed[-1].sections}
+            fields["output"] = {title: text[-MAX_OUTPUT_LENGTH:] for title, text in failed[-1].sections}
         outcome, reason = _outcome(reports, extra)
         if reason:
             fields["reason"] = reason
@@ -178,16 +180,16 @@ class _Recorder:
             return (yield)
         finally:
             code = int(session.exitstatus)
-            ending = self.config.stash.get(ENDING, None) or _ENDINGS.get(code, "complete")
+            reason = self.config.stash.get(STOP_REASON, None) or _STOP_REASONS.get(code, "complete")
             wall = time.time() - self.started
-            self.run.journal.write("end", exit=code, ending=ending, counts=dict(self.counts), wall=wall)
+            self.run.journal.write("end", exit=code, stop_reason=reason, counts=dict(self.counts), wall=wall)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         self.run.journal.close()
 
 
-_ENDINGS: dict[int, str] = {
+_STOP_REASONS: dict[int, str] = {
     pytest.ExitCode.INTERRUPTED: "interrupted",
     pytest.ExitCode.INTERNAL_ERROR: "internal error",
     pytest.ExitCode.USAGE_ERROR: "wrong usage",
@@ -203,7 +205,7 @@ def _worker(report: pytest.TestReport | pytest.CollectReport, run: Run) -> str:
 
 def _error(report: pytest.TestReport) -> dict[str, Any]:
     known = getattr(report, "muster", {}).get("error")
-    return known or {"phase": report.when, "kind": "", "message": "", "text": report.longreprtext[-MOST_OUTPUT:]}
+    return known or {"phase": report.when, "kind": "", "message": "", "text": report.longreprtext[-MAX_OUTPUT_LENGTH:]}
 
 
 def _outcome(reports: list[pytest.TestReport], extra: dict[str, Any]) -> tuple[Outcome, str | None]:

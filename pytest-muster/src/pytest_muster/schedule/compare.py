@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from pytest_muster.records import reader
-from pytest_muster.records.reader import RecordProblem, RunRecord
+from pytest_muster.records.reader import RecordError, RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,9 @@ class Sample:
 
 
 def sample(record: RunRecord, *, workers: int) -> Sample:
-    """What one record says. Raises `RecordProblem` if no test ended."""
+    """What one record says. Raises `RecordError` if no test ended."""
     if not record.tests:
-        raise RecordProblem(f"in the run {record.id} no test ended, so that there is nothing to compare")
+        raise RecordError(f"in the run {record.id} no test ended, so that there is nothing to compare")
     phases: dict[str, float] = defaultdict(float)
     for phase in record.phases:
         phases[phase.name] += phase.took
@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
             _progress(f"round {number + 1} of {arguments.rounds}: {workers} worker{'s' if workers > 1 else ''}")
             try:
                 samples.append(_measure(workers, arguments.extra))
-            except RecordProblem as problem:
+            except RecordError as problem:
                 _progress("")
                 sys.stderr.write(f"muster compare: {problem}\n")
                 return 3
@@ -154,7 +154,7 @@ def _measure(workers: int, extra: Sequence[str]) -> Sample:
     record = _marked(mark, extra)
     if record is None or not record.tests:
         shown = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
-        raise RecordProblem(f"pytest with {workers} workers ran no test, exit code {done.returncode}:\n{shown}")
+        raise RecordError(f"pytest with {workers} workers ran no test, exit code {done.returncode}:\n{shown}")
     return sample(record, workers=workers)
 
 
@@ -162,7 +162,7 @@ def _marked(mark: str, extra: Sequence[str]) -> RunRecord | None:
     directory = next((Path(text.partition("=")[2]) for text in extra if text.startswith("--muster-directory=")), None)
     try:
         runs = reader.runs(directory or reader.home())
-    except RecordProblem:
+    except RecordError:
         return None
     records = (reader.load(one, workers=False) for one in reversed(runs[-20:]))
     return next((record for record in records if mark in record.header.argv), None)

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pytest_muster.records import reader
-from pytest_muster.records.reader import RecordProblem, RunRecord
+from pytest_muster.records.reader import RecordError, RunRecord
 from pytest_muster.schedule.replay_plugin import Schedule
 
 
@@ -49,21 +49,21 @@ def begun(record: RunRecord) -> list[_Begun]:
 def schedule_of_record(record: RunRecord, *, until: str | None = None, worker: str | None = None) -> Schedule:
     """The schedule of a record, up to the begin of the test `until`; of one worker only, if one is named.
 
-    Raises `RecordProblem` if the record knows no such test or worker.
+    Raises `RecordError` if the record knows no such test or worker.
     """
     ran = begun(record)
     if until is not None:
         last = next((one for one in ran if one.test == until), None)
         if last is None:
-            raise RecordProblem(f"the run {record.id} did not run {until!r}; give one of its node ids")
+            raise RecordError(f"the run {record.id} did not run {until!r}; give one of its node ids")
         ran = [one for one in ran if one.at < last.at or one is last]
     workers = list(dict.fromkeys(one.worker for one in ran))
     if worker is not None:
         if worker not in workers:
-            raise RecordProblem(f"the run {record.id} has no worker {worker!r}; it has {', '.join(workers) or 'none'}")
+            raise RecordError(f"the run {record.id} has no worker {worker!r}; it has {', '.join(workers) or 'none'}")
         ran = [one for one in ran if one.worker == worker]
     if not ran:
-        raise RecordProblem(f"the run {record.id} began no test, so that there is nothing to repeat")
+        raise RecordError(f"the run {record.id} began no test, so that there is nothing to repeat")
     slots = {run.worker: run.slot for run in record.tests} | {
         event.worker: event.slot for event in record.workers if event.slot
     }
@@ -103,7 +103,7 @@ def _find(run: str, own: Path) -> Path:
         others = (one for one in reversed(reader.runs(own.parent.parent)) if one != own)
         found = next((one for one in others if begun(reader.load(one))), None)
         if found is None:
-            raise RecordProblem(f"{own.parent} holds no other run that began a test")
+            raise RecordError(f"{own.parent} holds no other run that began a test")
         return found
     if (own.parent / run / "record.jsonl").exists():
         return own.parent / run
@@ -152,7 +152,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         record = reader.load(reader.find(arguments.run))
         repeated = schedule_of_record(record, until=arguments.until)
-    except RecordProblem as problem:
+    except RecordError as problem:
         sys.stderr.write(f"muster replay: {problem}\n")
         return 2
     composed = command(record, until=arguments.until, extra=arguments.extra)

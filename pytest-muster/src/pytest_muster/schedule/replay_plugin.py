@@ -55,7 +55,7 @@ def read_schedule(config: pytest.Config, own: Path, *, slots: int) -> Schedule |
 
     try:
         found = replay.schedule_of(run, own, until=until, worker=worker)
-    except reader.RecordProblem as problem:
+    except reader.RecordError as problem:
         raise pytest.UsageError(f"--muster-replay: {problem}") from problem
     wanted = max([*found.queues, found.host])
     if worker is not None and slots:

@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Live(config, run), "muster-live")
     elif config.get_verbosity() >= -1:
         plain = _Plain(config)
-        run.journal.watch(plain.see)
+        run.journal.subscribe(plain.see)
 
 
 def is_wanted(config: pytest.Config, env: Mapping[str, str]) -> bool:
@@ -107,7 +107,7 @@ class _Live:
         self.over = threading.Event()
         self.journals: dict[str, _Followed] = {}
         self.thread = threading.Thread(target=self._draw, name="muster-live", daemon=True)
-        run.journal.watch(self._see)
+        run.journal.subscribe(self._see)
 
     def pytest_sessionstart(self) -> None:
         self.screen = Screen(self.config)

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             return _check_patterns(Path.cwd())
         record = reader.load(reader.find(arguments.recorded))
         known = patterns.load(record.root)
-    except reader.RecordProblem as problem:
+    except reader.RecordError as problem:
         sys.stderr.write(f"muster triage: {problem}\n")
         return 3
     except patterns.PatternProblem as problem:

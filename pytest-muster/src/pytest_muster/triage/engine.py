@@ -7,22 +7,31 @@ looks, and one of each kind is tried again (see `experiments`).
 from collections.abc import Sequence
 
 from pytest_muster.records.reader import RunRecord
-from pytest_muster.triage.causes import clash, defect, early, family, lost, pollution, timeout, uninitialised
-from pytest_muster.triage.experiments import Experiments
+from pytest_muster.triage.causes import (
+    address_family,
+    clash,
+    defect,
+    not_ready,
+    outage,
+    pollution,
+    timeout,
+    uninitialised,
+)
 from pytest_muster.triage.findings import Triage
+from pytest_muster.triage.interventions import Interventions
 from pytest_muster.triage.patterns import Pattern, strengthen
-from pytest_muster.triage.reconciling import reconcile
+from pytest_muster.triage.ranking import rank
 from pytest_muster.triage.rerun import Rerun
-from pytest_muster.triage.scene import Failure, Scene
+from pytest_muster.triage.run_view import Failure, RunView
 
 CAUSES = (
     uninitialised.claims,
-    lost.torn_down,
-    lost.removed,
-    lost.gone,
-    family.claims,
+    outage.torn_down,
+    outage.removed,
+    outage.gone,
+    address_family.claims,
     clash.claims,
-    early.claims,
+    not_ready.claims,
     pollution.claims,
     timeout.claims,
 )
@@ -34,19 +43,19 @@ SETTLED = 0.8
 
 def triage(record: RunRecord, *, rerun: Rerun | None = None, patterns: Sequence[Pattern] = ()) -> Triage:
     """What made the tests of a run fail; a run without failures has no findings."""
-    scene = Scene(record)
-    failed = tuple(dict.fromkeys(failure.test for failure in scene.failures))
+    view = RunView(record)
+    failed = tuple(dict.fromkeys(failure.test for failure in view.failures))
     if not failed:
         return Triage(run=record.id, findings=())
-    claims = [claim for cause in CAUSES for claim in cause(scene)]
+    claims = [claim for cause in CAUSES for claim in cause(view)]
     settled = {test for claim in claims if claim.confidence >= SETTLED for test in claim.tests}
-    for group in groups(scene.failures):
+    for group in groups(view.failures):
         open_ones = [failure for failure in group if failure.test not in settled]
         if open_ones and rerun is not None:
-            claims += Experiments(scene, rerun, claims).explain(open_ones)
+            claims += Interventions(view, rerun, claims).explain(open_ones)
         elif open_ones:
             claims.append(defect.presumed(open_ones))
-    findings, unexplained = reconcile(strengthen(claims, scene, patterns), failed)
+    findings, unexplained = rank(strengthen(claims, view, patterns), failed)
     return Triage(run=record.id, findings=findings, unexplained=unexplained)
 
 

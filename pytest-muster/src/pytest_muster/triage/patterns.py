@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_muster.triage.findings import Cause, Evidence, Finding
-from pytest_muster.triage.scene import Failure, Scene
+from pytest_muster.triage.run_view import Failure, RunView
 
 FILE = "muster_patterns.toml"
-MOST_SHOWN = 200  # characters of the line that matched
+MAX_LINE_LENGTH = 200  # characters of the line that matched
 
 _FIELDS = {"name", "cause", "text", "kind", "title", "remedy", "matches", "spares"}
 
@@ -61,7 +61,7 @@ class Pattern:
             return None
         start = text.rfind("\n", 0, found.start()) + 1
         end = text.find("\n", found.end())
-        return text[start : end if end >= 0 else len(text)].strip()[:MOST_SHOWN]
+        return text[start : end if end >= 0 else len(text)].strip()[:MAX_LINE_LENGTH]
 
 
 def load(root: Path) -> tuple[Pattern, ...]:
@@ -89,13 +89,13 @@ def faults(patterns: Sequence[Pattern]) -> Iterator[str]:
                 yield f"{pattern.name}: matches {example!r}, which it should spare"
 
 
-def strengthen(claims: Sequence[Finding], scene: Scene, patterns: Sequence[Pattern]) -> list[Finding]:
+def strengthen(claims: Sequence[Finding], view: RunView, patterns: Sequence[Pattern]) -> list[Finding]:
     """The claims with what patterns say for them; and weak claims for failures that only a pattern knows."""
-    by_test = {failure.test: failure for failure in scene.failures}
+    by_test = {failure.test: failure for failure in view.failures}
     found: dict[str, list[tuple[Pattern, str]]] = {}
     for test, failure in by_test.items():
         for pattern in patterns:
-            line = pattern.line((failure.error.kind, *failure.error.kinds), _words(scene, failure))
+            line = pattern.line((failure.error.kind, *failure.error.kinds), _words(view, failure))
             if line:
                 found.setdefault(test, []).append((pattern, line))
     claims = [_strengthened(claim, found) for claim in claims]
@@ -138,9 +138,9 @@ def _of_words(pattern: Pattern, lines: Mapping[str, str], by_test: Mapping[str, 
     )
 
 
-def _words(scene: Scene, failure: Failure) -> str:
+def _words(view: RunView, failure: Failure) -> str:
     """All words about a failure: of its error, what it put out, and the ends of the logs of shared resources."""
-    tails = [event.tail or event.error or "" for event in scene.record.resources]
+    tails = [event.tail or event.error or "" for event in view.record.resources]
     error = failure.error
     return "\n".join([error.message, error.text, *failure.run.output.values(), *tails])
 

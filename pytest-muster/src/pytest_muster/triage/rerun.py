@@ -80,7 +80,7 @@ _KEPT_VALUED = {"-p", "-c", "-o", "-W", "--rootdir", "--confcutdir", "--import-m
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class RerunResult:
     """How the tests of a rerun ended."""
 
     record: RunRecord
@@ -114,7 +114,7 @@ class Rerun:
         self._directory = record.directory.resolve() / "reruns"
         # Where the run was started from: options may name files from there.
         self._from = Path(record.header.cwd) if Path(record.header.cwd).is_absolute() else record.root
-        self._known: dict[object, Verdict | None] = {}
+        self._known: dict[object, RerunResult | None] = {}
         self.runs = 0
 
     @property
@@ -122,24 +122,24 @@ class Rerun:
         """How many more runs may be made."""
         return 0 if time.monotonic() >= self._until else self._most - self.runs
 
-    def ordered(self, tests: Sequence[str], *changed: str) -> Verdict | None:
+    def ordered(self, tests: Sequence[str], *changed: str) -> RerunResult | None:
         """These tests in this order in one process, with what else is to be changed as options."""
         return self._once(("ordered", tuple(tests), changed), tests, ["-n", "0", *changed])
 
-    def on_first_worker(self, tests: Sequence[str]) -> Verdict | None:
+    def on_first_worker(self, tests: Sequence[str]) -> RerunResult | None:
         """These tests in this order on the only worker of a run, which is the first one."""
         return self._once(("first", tuple(tests)), tests, ["-n", "1"])
 
-    def side_by_side(self, tests: Sequence[str], *, workers: int) -> Verdict | None:
+    def side_by_side(self, tests: Sequence[str], *, workers: int) -> RerunResult | None:
         """These tests on so many workers, each time anew: what tests do to each other is a matter of chance."""
         return self._run(tests, ["-n", str(workers)]) if self.left > 0 else None
 
-    def _once(self, key: object, tests: Sequence[str], options: Sequence[str]) -> Verdict | None:
+    def _once(self, key: object, tests: Sequence[str], options: Sequence[str]) -> RerunResult | None:
         if key not in self._known:
             self._known[key] = self._run(tests, options) if self.left > 0 else None
         return self._known[key]
 
-    def _run(self, tests: Sequence[str], options: Sequence[str]) -> Verdict | None:
+    def _run(self, tests: Sequence[str], options: Sequence[str]) -> RerunResult | None:
         self.runs += 1
         self._say(f"rerun {self.runs}: {len(tests)} test{'s' if len(tests) != 1 else ''}, the last {tests[-1]}")
         directory = self._directory / f"{self.runs:03d}"
@@ -162,9 +162,9 @@ class Rerun:
             self._wait(command, output.fileno(), self._patience(tests))
         try:
             record = reader.load(reader.newest(directory))
-        except reader.RecordProblem:
+        except reader.RecordError:
             return None
-        return Verdict(record=record, tests={run.test: run for run in record.tests})
+        return RerunResult(record=record, tests={run.test: run for run in record.tests})
 
     def _patience(self, tests: Sequence[str]) -> float:
         """A rerun may take a good deal longer than these tests took before, and no longer than is left."""

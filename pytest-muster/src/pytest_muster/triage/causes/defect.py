@@ -1,9 +1,9 @@
-"""The tested code or the test itself is wrong: what remains when the surroundings make no difference."""
+"""The tested code or the test itself is wrong: what remains when the module_state make no difference."""
 
 from collections.abc import Sequence
 
 from pytest_muster.triage.findings import Cause, Evidence, Finding
-from pytest_muster.triage.scene import Failure
+from pytest_muster.triage.run_view import Failure
 
 REMEDY = "Run it alone and repair what its innermost line shows; neither the workers nor the order have a part in it."
 

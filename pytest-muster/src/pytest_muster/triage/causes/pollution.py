@@ -3,44 +3,46 @@
 from collections.abc import Iterator, Sequence
 from math import ceil, log2
 
-from pytest_muster.records.reader import Fact, TestRun
+from pytest_muster.records.reader import Activity, TestRun
 from pytest_muster.triage.bisection import Search
 from pytest_muster.triage.findings import Cause, Evidence, Finding
-from pytest_muster.triage.scene import Failure, Scene
+from pytest_muster.triage.run_view import Failure, RunView
 
 CHANGES = {"global", "environ", "cwd"}
 
 
-def changes_of(scene: Scene, worker: str, test: str) -> tuple[Fact, ...]:
+def changes_of(view: RunView, worker: str, test: str) -> tuple[Activity, ...]:
     """What a test left changed in its process."""
     return tuple(
-        fact for fact in scene.record.facts if fact.kind in CHANGES and fact.worker == worker and fact.test == test
+        activity
+        for activity in view.record.activities
+        if activity.kind in CHANGES and activity.worker == worker and activity.test == test
     )
 
 
-def claims(scene: Scene) -> Iterator[Finding]:
+def claims(view: RunView) -> Iterator[Finding]:
     """Without a rerun: a test was seen leaving something, or an earlier one changed what the failing lines refer to."""
-    for failure in scene.failures:
-        if failure.error.kind == "LeftBehind":
-            yield _left_behind(scene, failure)
+    for failure in view.failures:
+        if failure.error.kind == "LeakFailure":
+            yield _left_behind(view, failure)
             continue
-        for run in reversed(scene.before(failure.run)):
-            changed = [fact for fact in changes_of(scene, run.worker, run.test) if _refers(failure, fact)]
+        for run in reversed(view.tests_before(failure.run)):
+            changed = [activity for activity in changes_of(view, run.worker, run.test) if _refers(failure, activity)]
             if changed:
                 yield Finding(
                     cause=Cause.POLLUTION,
                     title=f"{failure.test} fails after {run.test}, which left {what(changed[0])}",
                     confidence=0.6,
                     tests=(failure.test,),
-                    evidence=tuple(_changed(fact) for fact in changed),
+                    evidence=tuple(_changed(activity) for activity in changed),
                     remedy=_remedy(run.test, changed),
                     polluter=run.test,
                 )
                 break
 
 
-def _left_behind(scene: Scene, failure: Failure) -> Finding:
-    leaks = [leak for leak in scene.record.leaks if (leak.test, leak.worker) == (failure.test, failure.worker)]
+def _left_behind(view: RunView, failure: Failure) -> Finding:
+    leaks = [leak for leak in view.record.leaks if (leak.test, leak.worker) == (failure.test, failure.worker)]
     kinds = " and ".join(dict.fromkeys(leak.kind for leak in leaks)) or "something"
     return Finding(
         cause=Cause.POLLUTION,
@@ -49,7 +51,11 @@ def _left_behind(scene: Scene, failure: Failure) -> Finding:
         tests=(failure.test,),
         evidence=tuple(
             Evidence(
-                text=f"{leak.kind}: {leak.what}", at=leak.at, worker=leak.worker, test=leak.test, source=leak.where
+                text=f"{leak.kind}: {leak.description}",
+                at=leak.at,
+                worker=leak.worker,
+                test=leak.test,
+                source=leak.source,
             )
             for leak in leaks
         ),
@@ -59,12 +65,12 @@ def _left_behind(scene: Scene, failure: Failure) -> Finding:
     )
 
 
-def found(scene: Scene, failures: Sequence[Failure], search: Search, history: Sequence[TestRun]) -> Finding:
+def found(view: RunView, failures: Sequence[Failure], search: Search, history: Sequence[TestRun]) -> Finding:
     """A search that saw the victim pass alone and fail after its polluter."""
     victim = failures[0]
     polluter = search.polluters[-1]
-    changed = [fact for test in search.polluters for fact in changes_of(scene, victim.worker, test)]
-    related = [fact for fact in changed if _refers(victim, fact)]
+    changed = [activity for test in search.polluters for activity in changes_of(view, victim.worker, test)]
+    related = [activity for activity in changed if _refers(victim, activity)]
     together = " and ".join(search.polluters)
     bound = ceil(log2(len(history))) + 2 if len(history) > 1 else 2
     evidence = [
@@ -75,7 +81,7 @@ def found(scene: Scene, failures: Sequence[Failure], search: Search, history: Se
             f"{victim.worker} (one polluter takes at most {bound})",
             worker=victim.worker,
         ),
-        *(_changed(fact) for fact in (related or changed)[:5]),
+        *(_changed(activity) for activity in (related or changed)[:5]),
     ]
     left = f", which left {what((related or changed)[0])}" if changed else ""
     return Finding(
@@ -90,10 +96,10 @@ def found(scene: Scene, failures: Sequence[Failure], search: Search, history: Se
     )
 
 
-def what(fact: Fact) -> str:
+def what(activity: Activity) -> str:
     """What was left changed."""
-    details = fact.details
-    match fact.kind:
+    details = activity.details
+    match activity.kind:
         case "global":
             return f"`{details.get('module')}.{details.get('name')}` changed"
         case "environ":
@@ -102,19 +108,21 @@ def what(fact: Fact) -> str:
             return f"the working directory at {details.get('now')}"
 
 
-def _changed(fact: Fact) -> Evidence:
-    was, now = fact.details.get("was"), fact.details.get("now")
+def _changed(activity: Activity) -> Evidence:
+    was, now = activity.details.get("was"), activity.details.get("now")
     how = f" ({was}, then {now})" if was != now else ""
-    return Evidence(text=f"{fact.test} left {what(fact)}{how}", at=fact.at, worker=fact.worker, test=fact.test)
+    return Evidence(
+        text=f"{activity.test} left {what(activity)}{how}", at=activity.at, worker=activity.worker, test=activity.test
+    )
 
 
-def _refers(failure: Failure, fact: Fact) -> bool:
-    if fact.kind == "global":
-        name = f"{fact.details.get('module')}.{fact.details.get('name')}"
+def _refers(failure: Failure, activity: Activity) -> bool:
+    if activity.kind == "global":
+        name = f"{activity.details.get('module')}.{activity.details.get('name')}"
         return any(name == known or name.startswith(f"{known}.") for known in failure.error.globals)
-    return fact.kind == "cwd" and failure.error.errno is not None
+    return activity.kind == "cwd" and failure.error.errno is not None
 
 
-def _remedy(polluter: str, changed: Sequence[Fact]) -> str:
-    things = ", ".join(dict.fromkeys(what(fact).removesuffix(" changed") for fact in changed[:3]))
+def _remedy(polluter: str, changed: Sequence[Activity]) -> str:
+    things = ", ".join(dict.fromkeys(what(activity).removesuffix(" changed") for activity in changed[:3]))
     return f"Let {polluter} put back {things or 'what it changes'}, for instance with `monkeypatch` or in a fixture."

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from pytest_muster.triage.findings import Cause, Evidence, Finding
-from pytest_muster.triage.scene import Failure, Scene
+from pytest_muster.triage.run_view import Failure, RunView
 
 _PLUGIN = re.compile(r"^Timeout \(?>? ?([\d.]+) ?s")
 """How pytest-timeout begins its message."""
@@ -25,27 +25,29 @@ def took(failure: Failure) -> float:
     return phase.took if phase else failure.run.took
 
 
-def claims(scene: Scene) -> Iterator[Finding]:
+def claims(view: RunView) -> Iterator[Finding]:
     """Errors that are time-outs by their class."""
     found: dict[tuple[object, ...], list[Failure]] = {}
-    for failure in scene.failures:
+    for failure in view.failures:
         if is_time_out(failure):
             found.setdefault(failure.key, []).append(failure)
     for failures in found.values():
         plugin = _PLUGIN.match(failures[0].error.message)
-        yield _finding(scene, failures, [], confidence=0.9 if plugin else 0.75, reruns=0)
+        yield _finding(view, failures, [], confidence=0.9 if plugin else 0.75, reruns=0)
 
 
 def tried(
-    scene: Scene, failures: Sequence[Failure], *, factor: float, before: float, after: float, passed: bool, reruns: int
+    view: RunView, failures: Sequence[Failure], *, factor: float, before: float, after: float, passed: bool, reruns: int
 ) -> Finding:
     """A rerun alone, in which every wait had several times as long."""
     again = "passed" if passed else "failed again, but"
     text = f"with limits {factor:g} times as long it {again} after {after:.2f} s rather than {before:.2f} s"
-    return _finding(scene, failures, [text], confidence=0.92 if passed else 0.85, reruns=reruns)
+    return _finding(view, failures, [text], confidence=0.92 if passed else 0.85, reruns=reruns)
 
 
-def _finding(scene: Scene, failures: Sequence[Failure], shown: list[str], *, confidence: float, reruns: int) -> Finding:
+def _finding(
+    view: RunView, failures: Sequence[Failure], shown: list[str], *, confidence: float, reruns: int
+) -> Finding:
     first = failures[0]
     waiting = first.error.frames[-1] if first.error.frames else None
     code = f"`{waiting.code}`" if waiting and waiting.code else first.test
@@ -59,7 +61,7 @@ def _finding(scene: Scene, failures: Sequence[Failure], shown: list[str], *, con
         )
     ]
     evidence += [Evidence(text=text, test=first.test) for text in shown]
-    others = sorted(run.took for run in scene.passed)
+    others = sorted(run.took for run in view.passed)
     if others:
         evidence.append(Evidence(text=f"half of the tests that passed took {others[len(others) // 2]:.2f} s or less"))
     return Finding(

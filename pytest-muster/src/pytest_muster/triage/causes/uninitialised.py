@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pytest_muster.triage.findings import Cause, Evidence, Finding
-from pytest_muster.triage.scene import Failure, Scene
+from pytest_muster.triage.run_view import Failure, RunView
 
 REMEDY = (
     "Make it in every worker, for instance in a session fixture without a condition on the worker, from plain data "
@@ -12,54 +12,54 @@ REMEDY = (
 )
 
 
-def claims(scene: Scene) -> Iterator[Finding]:
+def claims(view: RunView) -> Iterator[Finding]:
     """One finding for each variable that is set on some workers and missing on those whose tests fail."""
-    if not scene.is_parallel:
+    if not view.is_parallel:
         return
-    kinds = kinds_by_worker(scene)
+    kinds = kinds_by_worker(view)
     by_name: dict[str, list[Failure]] = {}
-    for failure in scene.failures:
-        for name in missing(scene, failure, kinds)[:1]:
+    for failure in view.failures:
+        for name in missing(view, failure, kinds)[:1]:
             by_name.setdefault(name, []).append(failure)
     for name, failures in by_name.items():
-        yield _finding(scene, name, failures, kinds)
+        yield _finding(view, name, failures, kinds)
 
 
-def suspects(scene: Scene, failures: Sequence[Failure]) -> tuple[str, ...]:
+def suspects(view: RunView, failures: Sequence[Failure]) -> tuple[str, ...]:
     """Variables that could be behind these failures although nothing in their errors is None or empty.
 
     They were never set on the workers where these tests failed, and set where tests passed and none of these failed.
     """
     failing = {failure.worker for failure in failures}
-    passing = {run.worker for run in scene.passed} - failing
+    passing = {run.worker for run in view.passed} - failing
     found = []
-    for name, by_worker in kinds_by_worker(scene).items():
+    for name, by_worker in kinds_by_worker(view).items():
         having = {worker for worker, kind in by_worker.items() if is_set(kind)}
-        if having and having <= passing and not having & failing and _is_known(name, by_worker, scene, failing):
+        if having and having <= passing and not having & failing and _is_known(name, by_worker, view, failing):
             found.append(name)
     # What holds others comes before what it holds.
     return tuple(sorted(found, key=lambda name: (name.count("."), name)))
 
 
-def makers(scene: Scene, names: Sequence[str]) -> list[tuple[str, str]]:
+def makers(view: RunView, names: Sequence[str]) -> list[tuple[str, str]]:
     """Variables, and the tests with which they were set."""
     found: dict[str, str] = {}
-    for fact in scene.record.facts:
-        details = fact.details
-        if fact.kind == "global" and fact.test is not None:
+    for activity in view.record.activities:
+        details = activity.details
+        if activity.kind == "global" and activity.test is not None:
             name = f"{details.get('module')}.{details.get('name')}"
-        elif fact.kind == "env" and details.get("action") == "set" and fact.test is not None:
+        elif activity.kind == "env" and details.get("action") == "set" and activity.test is not None:
             name = f"{ENVIRON}{details.get('name')}"
         else:
             continue
         if name in names:
-            found.setdefault(name, fact.test)
+            found.setdefault(name, activity.test)
     return [(name, found[name]) for name in names if name in found]
 
 
-def confirmed(scene: Scene, name: str, failures: Sequence[Failure], shown: str, *, reruns: int) -> Finding:
+def confirmed(view: RunView, name: str, failures: Sequence[Failure], shown: str, *, reruns: int) -> Finding:
     """A rerun in which the variable was set passed."""
-    claim = _finding(scene, name, list(failures), kinds_by_worker(scene))
+    claim = _finding(view, name, list(failures), kinds_by_worker(view))
     return replace(
         claim,
         confidence=max(claim.confidence, 0.88),
@@ -75,7 +75,7 @@ def is_set(kind: str | None) -> bool:
 ENVIRON = "os.environ."
 
 
-def kinds_by_worker(scene: Scene) -> dict[str, dict[str, str]]:
+def kinds_by_worker(view: RunView) -> dict[str, dict[str, str]]:
     """Variable → worker → the kind of what it held there; what was set at any moment counts as set."""
     found: dict[str, dict[str, str]] = {}
 
@@ -84,31 +84,31 @@ def kinds_by_worker(scene: Scene) -> dict[str, dict[str, str]]:
         if not is_set(known.get(worker)):
             known[worker] = kind
 
-    for line in scene.record.globals:
+    for line in view.record.globals:
         for name, kind in line.names.items():
             learn(f"{line.module}.{name}", line.worker, kind)
-    for failure in scene.failures:
+    for failure in view.failures:
         for name, kind in failure.error.globals.items():
             learn(name, failure.worker, kind)
-    for fact in scene.record.facts:
-        if fact.kind == "global":
-            name = f"{fact.details.get('module')}.{fact.details.get('name')}"
-            learn(name, fact.worker, str(fact.details.get("was")))
-            learn(name, fact.worker, str(fact.details.get("now")))
-        elif fact.kind == "env" and fact.details.get("action") == "set":
-            learn(f"{ENVIRON}{fact.details.get('name')}", fact.worker, "str")
+    for activity in view.record.activities:
+        if activity.kind == "global":
+            name = f"{activity.details.get('module')}.{activity.details.get('name')}"
+            learn(name, activity.worker, str(activity.details.get("was")))
+            learn(name, activity.worker, str(activity.details.get("now")))
+        elif activity.kind == "env" and activity.details.get("action") == "set":
+            learn(f"{ENVIRON}{activity.details.get('name')}", activity.worker, "str")
     return found
 
 
-def _is_known(name: str, by_worker: Mapping[str, str], scene: Scene, workers: Collection[str]) -> bool:
+def _is_known(name: str, by_worker: Mapping[str, str], view: RunView, workers: Collection[str]) -> bool:
     """Whether these workers could have had the variable: its module is loaded there."""
     if name.startswith(ENVIRON) or set(workers) <= set(by_worker):
         return True
-    loaded = {(line.worker, line.module) for line in scene.record.globals}
+    loaded = {(line.worker, line.module) for line in view.record.globals}
     return all(any(name.startswith(f"{module}.") for on, module in loaded if on == worker) for worker in workers)
 
 
-def missing(scene: Scene, failure: Failure, kinds: Mapping[str, Mapping[str, str]]) -> list[str]:
+def missing(view: RunView, failure: Failure, kinds: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Variables that this failure can be about: never set on its worker, set on another. The likeliest first."""
     error = failure.error
     if not (error.none or error.none_names or error.empty_names or _lacks(error.globals)):
@@ -117,7 +117,7 @@ def missing(scene: Scene, failure: Failure, kinds: Mapping[str, Mapping[str, str
     for name, by_worker in kinds.items():
         if is_set(by_worker.get(failure.worker)) or not any(map(is_set, by_worker.values())):
             continue
-        if not _is_known(name, by_worker, scene, [failure.worker]):
+        if not _is_known(name, by_worker, view, [failure.worker]):
             continue
         short = name.rpartition(".")[2]
         referred = name in error.globals
@@ -133,13 +133,13 @@ def _lacks(variables: Mapping[str, str]) -> bool:
     return any(not is_set(kind) for kind in variables.values())
 
 
-def _finding(scene: Scene, name: str, failures: list[Failure], kinds: Mapping[str, Mapping[str, str]]) -> Finding:
+def _finding(view: RunView, name: str, failures: list[Failure], kinds: Mapping[str, Mapping[str, str]]) -> Finding:
     by_worker = kinds[name]
     having = sorted(worker for worker, kind in by_worker.items() if is_set(kind))
     lacking = sorted({failure.worker for failure in failures})
     first = failures[0]
     referred = sum(name in failure.error.globals for failure in failures)
-    passed = [run for run in scene.passed if run.worker in having]
+    passed = [run for run in view.passed if run.worker in having]
     quick = sum(_took(failure) < 0.1 for failure in failures)
     evidence = [
         Evidence(
@@ -163,10 +163,10 @@ def _finding(scene: Scene, name: str, failures: list[Failure], kinds: Mapping[st
             )
         )
     evidence.append(Evidence(text=f"{quick} of {len(failures)} such tests failed within 0.1 s"))
-    for fact in scene.record.facts:
-        if fact.kind == "global" and f"{fact.details.get('module')}.{fact.details.get('name')}" == name:
-            text = f"`{name}` was made on {fact.worker} with {fact.test}"
-            evidence.append(Evidence(text=text, at=fact.at, worker=fact.worker, test=fact.test))
+    for activity in view.record.activities:
+        if activity.kind == "global" and f"{activity.details.get('module')}.{activity.details.get('name')}" == name:
+            text = f"`{name}` was made on {activity.worker} with {activity.test}"
+            evidence.append(Evidence(text=text, at=activity.at, worker=activity.worker, test=activity.test))
             break
     telling = referred or (first.error.none and len(lacking) > 1)
     confidence = 0.75 + 0.1 * (referred > 0) + 0.05 * bool(passed) + 0.05 * (len(lacking) > 1 or len(failures) > 2)

@@ -14,26 +14,26 @@ from importlib.resources import files
 from pytest_muster.records.journal import Outcome
 from pytest_muster.records.reader import ResourceEvent, RunRecord
 from pytest_muster.triage.findings import Evidence, Finding, Triage
-from pytest_muster.triage.reports.account import (
-    Account,
-    account_of,
+from pytest_muster.triage.reports.run_summary import (
+    RunSummary,
     command,
+    confidence_label,
     count,
     folded,
     moment,
     origin,
-    sureness,
+    summarize,
 )
 from pytest_muster.triage.reports.timeline import timeline
 
-MOST_TESTS = 8
+MAX_TESTS = 8
 
 
 def render(triage: Triage, record: RunRecord) -> str:
     """A whole page; with UTF-8 as its encoding, whatever the names of tests hold."""
     style = files(__package__).joinpath("page.css").read_text("utf-8")
     script = files(__package__).joinpath("page.js").read_text("utf-8")
-    account = account_of(record)
+    summary = summarize(record)
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"
     data = timeline(triage, record)
     name = record.root.name or "tests"
@@ -43,12 +43,12 @@ def render(triage: Triage, record: RunRecord) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Triage: {escape(name)}, {account.failed} of {account.ran} failed</title>
+<title>Triage: {escape(name)}, {summary.failed} of {summary.ran} failed</title>
 <style>{style}</style>
 </head>
 <body>
 <a class="skip" href="#findings">Skip to the findings</a>
-{_top(name, triage, record, account)}
+{_top(name, triage, record, summary)}
 <main>
 <div class="left">
 {_timeline_card(data["tests"] != [])}
@@ -85,22 +85,22 @@ def _embedded(data: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _top(name: str, triage: Triage, record: RunRecord, account: Account) -> str:
+def _top(name: str, triage: Triage, record: RunRecord, summary: RunSummary) -> str:
     header = record.header
-    verdict = "passed" if account.passed else "failed"
-    pills = [f'<span class="pill {verdict}"><span class="dot"></span>{"PASS" if account.passed else "FAIL"}</span>']
-    for outcome, number in account.counts.items():
+    verdict = "passed" if summary.passed else "failed"
+    pills = [f'<span class="pill {verdict}"><span class="dot"></span>{"PASS" if summary.passed else "FAIL"}</span>']
+    for outcome, number in summary.counts.items():
         if number:
             pills.append(
                 f'<span class="pill {outcome.value}"><span class="dot"></span><b>{number}</b> {outcome.value}</span>'
             )
-    if not account.complete:
-        pills.append(f'<span class="pill failed"><span class="dot"></span>{escape(account.ending)}</span>')
+    if not summary.complete:
+        pills.append(f'<span class="pill failed"><span class="dot"></span>{escape(summary.stop_reason)}</span>')
     began = datetime.fromtimestamp(header.at, UTC)
     conditions = [
         f"{began:%Y-%m-%d %H:%M:%S} UTC",
         count(header.workers, "worker"),
-        account.summary[0],
+        summary.lines[0],
         f"seed {header.seed}" if header.seed is not None else "",
         f"revision {header.revision[:12]}{' with local changes' if header.dirty else ''}" if header.revision else "",
         f"pytest {header.pytest}" if header.pytest else "",
@@ -173,7 +173,7 @@ def _workers(record: RunRecord) -> str:
     rows = []
     began = origin(record)
     for worker in sorted({test.worker for test in record.tests}):
-        tests = record.on(worker)
+        tests = record.tests_of(worker)
         passed = sum(test.outcome is Outcome.PASSED for test in tests)
         failed = sum(test.failed for test in tests)
         busy = sum(test.took for test in tests)
@@ -241,7 +241,7 @@ def _finding(number: int, finding: Finding, record: RunRecord) -> str:
     cause = escape(str(finding.cause))
     return f"""<article class="card finding" id="finding-{number}" tabindex="-1" aria-labelledby="title-{number}">
 <div class="kind"><span class="number">{number + 1}</span><span class="cause">{cause}</span>
-<span class="sure">{sureness(finding.confidence)}</span></div>
+<span class="sure">{confidence_label(finding.confidence)}</span></div>
 <meter min="0" max="1" low="0.6" high="0.85" optimum="1" value="{finding.confidence:.2f}"
  aria-label="confidence {finding.confidence:.0%}"></meter>
 <h3 id="title-{number}">{_prose(finding.title)}</h3>
@@ -270,10 +270,10 @@ def _test_list(tests: tuple[str, ...]) -> str:
     shown = folded(tests)
     items = [
         f"<li><code>{escape(name)}</code>{f' ({number})' if number > 1 else ''}</li>"
-        for name, number in shown[:MOST_TESTS]
+        for name, number in shown[:MAX_TESTS]
     ]
-    if len(shown) > MOST_TESTS:
-        items.append(f"<li>… and {len(shown) - MOST_TESTS} more</li>")
+    if len(shown) > MAX_TESTS:
+        items.append(f"<li>… and {len(shown) - MAX_TESTS} more</li>")
     return f"<ul>{''.join(items)}</ul>"
 
 

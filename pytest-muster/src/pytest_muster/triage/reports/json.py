@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from pytest_muster.records.reader import RunRecord
 from pytest_muster.triage.findings import Triage
-from pytest_muster.triage.reports.account import account_of
+from pytest_muster.triage.reports.run_summary import summarize
 
 SCHEMA = 1
 
@@ -21,19 +21,19 @@ def render(triage: Triage, record: RunRecord) -> str:
                  resource, reruns}], the surest explanation of the most failures first
     unexplained  [failed tests of which no cause is sure enough]
     """
-    account = account_of(record)
+    summary = summarize(record)
     header = record.header
     conditions = ("workers", "dist", "seed", "revision", "dirty", "python", "pytest", "xdist", "muster", "platform")
     told = {
         "schema": SCHEMA,
         "run": triage.run,
         "result": {
-            "status": "passed" if account.passed else "failed" if account.complete else "incomplete",
-            "summary": list(account.summary),
-            "collected": account.collected,
-            "ran": account.ran,
-            "seconds": round(account.seconds, 3),
-            "counts": {outcome.value: number for outcome, number in account.counts.items()},
+            "status": "passed" if summary.passed else "failed" if summary.complete else "incomplete",
+            "summary": list(summary.lines),
+            "collected": summary.collected,
+            "ran": summary.ran,
+            "seconds": round(summary.seconds, 3),
+            "counts": {outcome.value: number for outcome, number in summary.counts.items()},
         },
         "conditions": {"argv": list(header.argv)}
         | {name: getattr(header, name) for name in conditions}

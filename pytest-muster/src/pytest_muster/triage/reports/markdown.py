@@ -11,21 +11,21 @@ from datetime import UTC, datetime
 from pytest_muster.records.journal import Outcome
 from pytest_muster.records.reader import ResourceEvent, RunRecord, TestRun
 from pytest_muster.triage.findings import Cause, Evidence, Finding, Triage
-from pytest_muster.triage.reports.account import (
+from pytest_muster.triage.reports.run_summary import (
     LIKELY,
-    Account,
-    account_of,
+    RunSummary,
     command,
+    confidence_label,
     count,
     failures_of,
     folded,
     moment,
-    sureness,
+    summarize,
     where,
 )
 
-MOST_TESTS = 12
-MOST_EVIDENCE = 15
+MAX_TESTS = 12
+MAX_EVIDENCE = 15
 PATTERN_LINES = 12
 
 BETWEEN_WORKERS = {
@@ -57,33 +57,33 @@ MEANING = {
 def render(triage: Triage, record: RunRecord) -> str:
     """Markdown in the chapters header, summary, results, issues, parallel execution, isolation, root causes, options,
     plan, references and conclusions."""
-    account = account_of(record)
+    summary = summarize(record)
     chapters = [
-        _header(triage, record, account),
-        _summary(triage, account),
-        _results(record, account),
+        _header(triage, record, summary),
+        _summary(triage, summary),
+        _results(record, summary),
         _issues(triage, record),
-        _parallel(triage, record, account),
+        _parallel(triage, record, summary),
         _isolation(triage, record),
-        _root_causes(triage, account),
+        _root_causes(triage, summary),
         _options(triage, record),
         _plan(triage),
         _references(triage, record),
-        _conclusions(triage, record, account),
+        _conclusions(triage, record, summary),
     ]
     return "\n\n---\n\n".join("\n".join(chapter).strip() for chapter in chapters if chapter) + "\n"
 
 
-def _header(triage: Triage, record: RunRecord, account: Account) -> list[str]:
+def _header(triage: Triage, record: RunRecord, summary: RunSummary) -> list[str]:
     header = record.header
     began = datetime.fromtimestamp(header.at, UTC)
     revision = f"{header.revision}{' with local changes' if header.dirty else ''}" if header.revision else "not known"
     status = (
         "passed"
-        if account.passed
-        else f"{account.failed} of {count(account.ran, 'test')} failed"
-        if account.complete
-        else f"{account.ending}; {account.failed} of {count(account.ran, 'test')} failed until then"
+        if summary.passed
+        else f"{summary.failed} of {count(summary.ran, 'test')} failed"
+        if summary.complete
+        else f"{summary.stop_reason}; {summary.failed} of {count(summary.ran, 'test')} failed until then"
     )
     seed = header.seed if header.seed is not None else "not known"
     tools = [f"pytest {header.pytest}", f"xdist {header.xdist}" if header.xdist else "", f"Python {header.python}"]
@@ -100,15 +100,15 @@ def _header(triage: Triage, record: RunRecord, account: Account) -> list[str]:
     ]
 
 
-def _summary(triage: Triage, account: Account) -> list[str]:
+def _summary(triage: Triage, summary: RunSummary) -> list[str]:
     lines = [
         "## Executive summary",
         "",
-        f"- **Run**: {account.ran} of {count(account.collected, 'test')}",
-        f"- **Passed**: {account.counts[Outcome.PASSED]}",
-        f"- **Failed**: {account.failed}",
-        f"- **Pending**: {account.counts[Outcome.PENDING]}",
-        f"- **Skipped**: {account.skipped}",
+        f"- **Run**: {summary.ran} of {count(summary.collected, 'test')}",
+        f"- **Passed**: {summary.counts[Outcome.PASSED]}",
+        f"- **Failed**: {summary.failed}",
+        f"- **Pending**: {summary.counts[Outcome.PENDING]}",
+        f"- **Skipped**: {summary.skipped}",
         "",
     ]
     if not triage.findings:
@@ -117,30 +117,35 @@ def _summary(triage: Triage, account: Account) -> list[str]:
     lines += ["**Root causes**, the surest explanation of the most failures first:", ""]
     for number, finding in enumerate(triage.findings, 1):
         share = count(len(finding.tests), "failed test")
-        lines.append(f"{number}. **{finding.cause}** ({sureness(finding.confidence)}; {share}): {_text(finding.title)}")
+        lines.append(
+            f"{number}. **{finding.cause}** ({confidence_label(finding.confidence)}; {share}): {_text(finding.title)}"
+        )
     if triage.unexplained:
         lines += ["", f"{count(len(triage.unexplained), 'failed test')} could not be explained."]
     return lines
 
 
-def _results(record: RunRecord, account: Account) -> list[str]:
+def _results(record: RunRecord, summary: RunSummary) -> list[str]:
     lines = [
         "## Test results",
         "",
         "### Overall results",
         "",
-        *_block("\n".join(account.summary)),
+        *_block("\n".join(summary.lines)),
         "",
-        f"**Success rate**: {account.rate:.1%} ({account.counts[Outcome.PASSED]} of {account.ran} that ran)",
+        f"**Success rate**: {summary.rate:.1%} ({summary.counts[Outcome.PASSED]} of {summary.ran} that ran)",
     ]
     if record.phases:
         lines += ["", "| phase | seconds |", "|---|---:|"]
         lines += [f"| {_text(phase.name)} | {phase.took:.3f} |" for phase in record.phases]
-    if record.cut_off:
-        begun = ", ".join(_code(test.test) for test in record.cut_off[:MOST_TESTS])
+    if record.unfinished:
+        begun = ", ".join(_code(test.test) for test in record.unfinished[:MAX_TESTS])
         lines += ["", f"**Begun and never ended**: {begun}"]
-    if record.uncollected:
-        lines += ["", f"**Not collected**: {', '.join(_code(one.node) for one in record.uncollected[:MOST_TESTS])}"]
+    if record.collection_failures:
+        lines += [
+            "",
+            f"**Not collected**: {', '.join(_code(one.node) for one in record.collection_failures[:MAX_TESTS])}",
+        ]
     return [*lines, "", "### Infrastructure start-up", "", *_start_up(record)]
 
 
@@ -187,7 +192,10 @@ def _issue(number: int, finding: Finding, record: RunRecord) -> list[str]:
     lines += [f"**Frequency**: {frequency}", ""]
     locations = _locations(failures)
     lines += [f"**Location**: {locations}" if locations else "**Location**: not recorded", ""]
-    lines += [f"**Root cause**: {finding.cause} ({sureness(finding.confidence)}): {MEANING[finding.cause]}.", ""]
+    lines += [
+        f"**Root cause**: {finding.cause} ({confidence_label(finding.confidence)}): {MEANING[finding.cause]}.",
+        "",
+    ]
     if finding.polluter:
         lines += [f"**Polluter**: {_code(finding.polluter)}", ""]
     if finding.resource:
@@ -228,15 +236,15 @@ def _locations(failures: list[TestRun]) -> str:
 def _evidence(evidence: Iterable[Evidence], record: RunRecord) -> list[str]:
     told = list(evidence)
     lines = []
-    for one in told[:MOST_EVIDENCE]:
+    for one in told[:MAX_EVIDENCE]:
         parts = where(record, one)
         lines.append(f"- {_text(one.text)}" + (f" ({', '.join(map(_code, parts))})" if parts else ""))
-    if len(told) > MOST_EVIDENCE:
-        lines.append(f"- … and {len(told) - MOST_EVIDENCE} more observations.")
+    if len(told) > MAX_EVIDENCE:
+        lines.append(f"- … and {len(told) - MAX_EVIDENCE} more observations.")
     return lines or ["- None was recorded."]
 
 
-def _parallel(triage: Triage, record: RunRecord, account: Account) -> list[str]:
+def _parallel(triage: Triage, record: RunRecord, summary: RunSummary) -> list[str]:
     lines = ["## Parallel execution analysis", ""]
     workers = list(dict.fromkeys(test.worker for test in record.tests))
     if not workers:
@@ -247,7 +255,7 @@ def _parallel(triage: Triage, record: RunRecord, account: Account) -> list[str]:
         "|---|---:|---:|---:|---:|---|---|",
     ]
     for worker in sorted(workers):
-        tests = record.on(worker)
+        tests = record.tests_of(worker)
         passed = sum(test.outcome is Outcome.PASSED for test in tests)
         busy = sum(test.took for test in tests)
         start, stop = tests[0].start - began, max(test.stop for test in tests) - began
@@ -260,8 +268,8 @@ def _parallel(triage: Triage, record: RunRecord, account: Account) -> list[str]:
     lines += ["", f"The tests took {work:.2f} s of work in {span:.2f} s."]
     worked = [f"{count(len(workers), 'worker')} ran tests"] if len(workers) > 1 else []
     worked += [f"{event.name} was ready" for event in record.resources if event.event == "ready"]
-    if account.counts[Outcome.PASSED]:
-        worked.append(f"{count(account.counts[Outcome.PASSED], 'test')} passed")
+    if summary.counts[Outcome.PASSED]:
+        worked.append(f"{count(summary.counts[Outcome.PASSED], 'test')} passed")
     failing = [f"{finding.cause}: {_text(finding.title)}" for finding in triage.findings]
     failing += [f"worker {event.worker} crashed" for event in record.workers if event.event == "crashed"]
     failing += [
@@ -285,27 +293,28 @@ def _isolation(triage: Triage, record: RunRecord) -> list[str]:
     if record.leaks:
         lines += ["### Left behind by tests", ""]
         lines += [
-            f"- {_text(leak.kind)} {_code(leak.what)}" + (f" by {_code(leak.test)}" if leak.test else "")
-            for leak in record.leaks[:MOST_EVIDENCE]
+            f"- {_text(leak.kind)} {_code(leak.description)}" + (f" by {_code(leak.test)}" if leak.test else "")
+            for leak in record.leaks[:MAX_EVIDENCE]
         ]
     if not problems and not record.leaks:
         lines.append("None was found: no finding is about tests or workers that disturb each other.")
     return lines
 
 
-def _root_causes(triage: Triage, account: Account) -> list[str]:
+def _root_causes(triage: Triage, summary: RunSummary) -> list[str]:
     lines = ["## Root cause summary", ""]
     if not triage.findings:
         return [*lines, "No root cause is named."]
     lines += ["| # | cause | failed tests | confidence | reruns |", "|---:|---|---:|---|---:|"]
     for number, finding in enumerate(triage.findings, 1):
         lines.append(
-            f"| {number} | {finding.cause} | {len(finding.tests)} | {sureness(finding.confidence)} | {finding.reruns} |"
+            f"| {number} | {finding.cause} | {len(finding.tests)} | {confidence_label(finding.confidence)} "
+            f"| {finding.reruns} |"
         )
     if triage.unexplained:
         lines.append(f"| | not explained | {len(triage.unexplained)} | | |")
     explained = len({test for finding in triage.findings for test in finding.tests})
-    return [*lines, "", f"They explain {explained} of {count(account.failed, 'failure')}."]
+    return [*lines, "", f"They explain {explained} of {count(summary.failed, 'failure')}."]
 
 
 def _options(triage: Triage, record: RunRecord) -> list[str]:
@@ -361,7 +370,7 @@ def _references(triage: Triage, record: RunRecord) -> list[str]:
     return lines + [f"- Log: {_code(f'.muster/runs/{record.directory.name}/logs/{name}')}" for name in logs[:30]]
 
 
-def _conclusions(triage: Triage, record: RunRecord, account: Account) -> list[str]:
+def _conclusions(triage: Triage, record: RunRecord, summary: RunSummary) -> list[str]:
     lines = ["## Conclusions", ""]
     ready = [event.name for event in record.resources if event.event == "ready" and event.scope == "shared"]
     bad = [event.name for event in record.resources if event.event in {"failed", "died"}]
@@ -370,11 +379,11 @@ def _conclusions(triage: Triage, record: RunRecord, account: Account) -> list[st
         lines.append(f"- **Did the shared infrastructure start and stay?** {answer}.")
     if triage.findings:
         first = triage.findings[0]
-        lines.append(f"- **What is the matter?** First of all: {first.cause} ({sureness(first.confidence)}).")
+        lines.append(f"- **What is the matter?** First of all: {first.cause} ({confidence_label(first.confidence)}).")
         between = [str(finding.cause) for finding in triage.findings if finding.cause in OF_ISOLATION]
         shared = "no: " + ", ".join(dict.fromkeys(between)) if between else "nothing in this run speaks against it"
         lines.append(f"- **Can these tests run beside and after each other?** {shared}.")
-    elif account.failed == 0:
+    elif summary.failed == 0:
         lines.append("- **What is the matter?** No test failed.")
     if triage.unexplained:
         lines.append(f"- **What is open?** {count(len(triage.unexplained), 'failure')} without a cause.")
@@ -383,8 +392,8 @@ def _conclusions(triage: Triage, record: RunRecord, account: Account) -> list[st
 
 def _tests(tests: Iterable[str]) -> list[str]:
     shown = folded(tests)
-    lines = [f"- {_code(name)}" + (f" ({number})" if number > 1 else "") for name, number in shown[:MOST_TESTS]]
-    return lines + ([f"- … and {len(shown) - MOST_TESTS} more"] if len(shown) > MOST_TESTS else [])
+    lines = [f"- {_code(name)}" + (f" ({number})" if number > 1 else "") for name, number in shown[:MAX_TESTS]]
+    return lines + ([f"- … and {len(shown) - MAX_TESTS} more"] if len(shown) > MAX_TESTS else [])
 
 
 def _bullets(texts: list[str], otherwise: str) -> list[str]:

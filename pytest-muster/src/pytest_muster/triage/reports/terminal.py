@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from pytest_muster.records.reader import RunRecord
 from pytest_muster.triage.findings import Evidence, Finding, Triage
-from pytest_muster.triage.reports.account import account_of, command, count, folded, moment, sureness
+from pytest_muster.triage.reports.run_summary import command, confidence_label, count, folded, moment, summarize
 
-MOST_TESTS = 6
-MOST_EVIDENCE = 8
+MAX_TESTS = 6
+MAX_EVIDENCE = 8
 _LABEL = 8  # columns
 
 Paint = Callable[[str, str], str]
@@ -18,7 +18,7 @@ _STYLES = {"red": "31;1", "yellow": "33", "green": "32", "bold": "1", "dim": "2"
 def render(triage: Triage, record: RunRecord, *, colour: bool = False, width: int = 100) -> str:
     """Plain text in lines of at most `width` columns, unless a name is longer; with ANSI colours if asked."""
     paint: Paint = _coloured if colour else _plain
-    account = account_of(record)
+    summary = summarize(record)
     header = record.header
     lines: list[str] = []
     for number, finding in enumerate(triage.findings, 1):
@@ -30,16 +30,17 @@ def render(triage: Triage, record: RunRecord, *, colour: bool = False, width: in
         lines.append("")
     if not triage.findings and not triage.unexplained:
         lines += [paint("green", "No test failed; there is nothing to explain."), ""]
-    first, second = account.summary
+    first, second = summary.lines
     lines += [
         first,
-        paint("green" if account.passed else "red", second),
+        paint("green" if summary.passed else "red", second),
         paint("dim", _clean(f"{command(record)}  ({count(header.workers, 'worker')}, run {triage.run})")),
     ]
-    if not account.complete:
+    if not summary.complete:
         lines.append(
             paint(
-                "yellow", f"The run did not come to its end ({account.ending}); what it did not record is not judged."
+                "yellow",
+                f"The run did not come to its end ({summary.stop_reason}); what it did not record is not judged.",
             )
         )
     return "\n".join(lines) + "\n"
@@ -48,14 +49,16 @@ def render(triage: Triage, record: RunRecord, *, colour: bool = False, width: in
 def _finding(number: int, finding: Finding, record: RunRecord, paint: Paint, width: int) -> list[str]:
     total = max(len({test.test for test in record.failures}), len(finding.tests))
     tests = f"{len(finding.tests)} of {count(total, 'failed test')}"
-    lines = [f"{number}. {paint('red', str(finding.cause))}  {paint('dim', f'({sureness(finding.confidence)})')}"]
+    lines = [
+        f"{number}. {paint('red', str(finding.cause))}  {paint('dim', f'({confidence_label(finding.confidence)})')}"
+    ]
     lines += [paint("bold", line) for line in _wrapped(finding.title, width, indent=3)]
     lines += _labelled("tests", [tests, *_tests(finding.tests)], paint, width)
     if finding.polluter:
         lines += _labelled("polluter", [finding.polluter], paint, width)
-    why = [_evidence(record, evidence) for evidence in finding.evidence[:MOST_EVIDENCE]]
-    if len(finding.evidence) > MOST_EVIDENCE:
-        why.append(f"… and {len(finding.evidence) - MOST_EVIDENCE} more")
+    why = [_evidence(record, evidence) for evidence in finding.evidence[:MAX_EVIDENCE]]
+    if len(finding.evidence) > MAX_EVIDENCE:
+        why.append(f"… and {len(finding.evidence) - MAX_EVIDENCE} more")
     if finding.reruns:
         why.append(f"({count(finding.reruns, 'rerun')} made)")
     lines += _labelled("why", why, paint, width)
@@ -64,8 +67,8 @@ def _finding(number: int, finding: Finding, record: RunRecord, paint: Paint, wid
 
 def _tests(tests: tuple[str, ...]) -> list[str]:
     shown = [f"{name} ({number})" if number > 1 else name for name, number in folded(tests)]
-    if len(shown) > MOST_TESTS:
-        shown[MOST_TESTS:] = [f"… and {len(shown) - MOST_TESTS} more"]
+    if len(shown) > MAX_TESTS:
+        shown[MAX_TESTS:] = [f"… and {len(shown) - MAX_TESTS} more"]
     return shown
 
 

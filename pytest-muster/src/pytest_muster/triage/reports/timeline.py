@@ -6,11 +6,11 @@ from typing import Any
 from pytest_muster.records.journal import Outcome
 from pytest_muster.records.reader import ResourceEvent, RunRecord, TestRun, WorkerEvent
 from pytest_muster.triage.findings import Triage
-from pytest_muster.triage.reports.account import origin
+from pytest_muster.triage.reports.run_summary import origin
 
-MOST_TEXT = 6000
+MAX_TEXT_LENGTH = 6000
 """Characters that are kept of one error, and of one output."""
-ALL_TEXTS = 4_000_000
+MAX_TOTAL_LENGTH = 4_000_000
 """Characters of all errors and outputs; beyond it only first lines are kept."""
 
 ENDS = {"stopped", "died", "failed"}
@@ -87,14 +87,14 @@ class Texts:
     def __init__(self) -> None:
         self.kept: list[str] = []
         self._known: dict[str, int] = {}
-        self._left = ALL_TEXTS
+        self._left = MAX_TOTAL_LENGTH
 
     def keep(self, text: str) -> int:
         """Its number; -1 for an empty one."""
         if not text.strip():
             return -1
-        if len(text) > MOST_TEXT:
-            text = f"{text[: MOST_TEXT // 3]}\n…\n{text[-MOST_TEXT * 2 // 3 :]}"
+        if len(text) > MAX_TEXT_LENGTH:
+            text = f"{text[: MAX_TEXT_LENGTH // 3]}\n…\n{text[-MAX_TEXT_LENGTH * 2 // 3 :]}"
         if text not in self._known and self._left < len(text):
             text = text.strip().splitlines()[-1][:300]
         if text not in self._known:

@@ -35,7 +35,7 @@ class _Call:
     phase: str
 
 
-class Asking:
+class RetryProbe:
     """Watches a test, and asks again after it."""
 
     def __init__(self, run: Run, root: Path, pause: float) -> None:
@@ -68,11 +68,11 @@ class Asking:
         for call in still:
             if _asked(call) is None:
                 self.run.journal.write(
-                    "fact",
+                    "activity",
                     worker=self.run.worker,
                     test=item.nodeid,
                     phase=call.phase,
-                    kind="again",
+                    kind="retry_succeeded",
                     count=1,
                     source=call.source,
                     function=call.function.__qualname__,

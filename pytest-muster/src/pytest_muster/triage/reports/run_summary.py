@@ -13,7 +13,7 @@ LIKELY = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
+class RunSummary:
     """How a run went, in figures."""
 
     counts: Mapping[Outcome, int]
@@ -25,15 +25,15 @@ class Account:
     passed: bool
     complete: bool
     """False if the run was killed, or stopped before its tests were through."""
-    ending: str
-    """How the run ended, in words."""
+    stop_reason: str
+    """Why the run ended, in words."""
 
     @property
     def failed(self) -> int:
         return self.counts[Outcome.FAILED] + self.counts[Outcome.INFRASTRUCTURE]
 
     @property
-    def summary(self) -> tuple[str, str]:
+    def lines(self) -> tuple[str, str]:
         """The two lines with which a run ends."""
         counts = self.counts
         parts = [
@@ -60,23 +60,23 @@ class Account:
         return self.counts[Outcome.PASSED] / self.ran if self.ran else 0.0
 
 
-def account_of(record: RunRecord) -> Account:
+def summarize(record: RunRecord) -> RunSummary:
     counts = Counter(dict.fromkeys(Outcome, 0))
     counts.update(last.outcome for last in {(test.worker, test.test): test for test in record.tests}.values())
     ran = counts[Outcome.PASSED] + counts[Outcome.FAILED] + counts[Outcome.INFRASTRUCTURE]
-    known = {test.test for test in record.tests} | {begun.test for begun in record.cut_off}
+    known = {test.test for test in record.tests} | {begun.test for begun in record.unfinished}
     known |= {test for collected in record.collected for test in collected.tests}
     counted = max((collected.count for collected in record.collected), default=0)
     end = record.end
     last = max((test.stop for test in record.tests), default=record.header.at)
-    return Account(
+    return RunSummary(
         counts=counts,
         collected=max(len(known), counted),
         ran=ran,
         seconds=end.wall if end else last - record.header.at,
         passed=end is not None and end.exit == 0,
-        complete=end is not None and end.ending in {None, "finished"},
-        ending=(end.ending or "finished") if end else "killed, or still running",
+        complete=end is not None and end.stop_reason in {None, "finished"},
+        stop_reason=(end.stop_reason or "finished") if end else "killed, or still running",
     )
 
 
@@ -89,7 +89,7 @@ def moment(record: RunRecord, at: float) -> str:
     return f"{at - origin(record):+.2f} s"
 
 
-def sureness(confidence: float) -> str:
+def confidence_label(confidence: float) -> str:
     word = "sure" if confidence >= SURE else "likely" if confidence >= LIKELY else "possible"
     return f"{word}, {confidence:.0%}"
 

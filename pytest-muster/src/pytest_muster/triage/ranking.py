@@ -1,6 +1,6 @@
 """From what each cause claims to what a triage says: for each failure the surest explanation, and no more than one.
 
-What happened to the surroundings explains what individual tests saw of it, so of two claims that are equally sure the
+What happened to the module_state explains what individual tests saw of it, so of two claims that are equally sure the
 one that comes first in `FIRST` wins, and then the one that explains more.
 """
 
@@ -27,7 +27,7 @@ FIRST = (
 )
 
 
-def reconcile(claims: Iterable[Finding], failed: Sequence[str]) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+def rank(claims: Iterable[Finding], failed: Sequence[str]) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """The findings, the surest explanation of the most failures first, and the tests that none of them explains."""
     sure = [claim for claim in claims if claim.confidence >= SURE]
     known = set(failed)

@@ -3,21 +3,23 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_muster.records.reader import Fact
+from pytest_muster.records.reader import Activity
 from pytest_muster.triage.findings import Cause, Evidence, Finding
-from pytest_muster.triage.scene import LOOPBACK, Failure, Scene
+from pytest_muster.triage.run_view import LOOPBACK, Failure, RunView
 
 
-def calls_this_machine(scene: Scene, failure: Failure) -> Fact | None:
+def calls_this_machine(view: RunView, failure: Failure) -> Activity | None:
     """A connection of the failed test, or of its worker's fixtures, to this machine."""
-    uses = [use for fact in scene.record.facts if fact.kind == "connect" and (use := _use(fact)) is not None]
-    return next((use.fact for use in uses if _is_of(use, failure)), None)
+    uses = [
+        use for activity in view.record.activities if activity.kind == "connect" and (use := _use(activity)) is not None
+    ]
+    return next((use.activity for use in uses if _is_of(use, failure)), None)
 
 
-def crossed(failures: Sequence[Failure], call: Fact, *, reruns: int) -> Finding:
+def swapped(failures: Sequence[Failure], call: Activity, *, reruns: int) -> Finding:
     """In a rerun the connections went to the other family, and the test passed."""
     first = failures[0]
-    called, served = ("IPv6", "IPv4") if call.details.get("family") == "inet6" else ("IPv4", "IPv6")
+    called, served = ("IPv6", "IPv4") if call.details.get("address_family") == "inet6" else ("IPv4", "IPv6")
     port = call.details.get("port")
     return Finding(
         cause=Cause.ADDRESS_FAMILY,
@@ -43,19 +45,21 @@ def crossed(failures: Sequence[Failure], call: Fact, *, reruns: int) -> Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class _Use:
-    fact: Fact
+    activity: Activity
     family: str
     port: int
 
 
-def claims(scene: Scene) -> Iterator[Finding]:
+def claims(view: RunView) -> Iterator[Finding]:
     """Tests that connected only in one family to a port that is theirs in the other one."""
-    uses = [use for fact in scene.record.facts if (use := _use(fact)) is not None]
-    good = {(use.port, use.family) for use in uses if use.fact.kind == "connect" and scene.went_well(use.fact)}
-    heard = {(use.port, use.family) for use in uses if use.fact.kind == "listen"}
+    uses = [use for activity in view.record.activities if (use := _use(activity)) is not None]
+    good = {
+        (use.port, use.family) for use in uses if use.activity.kind == "connect" and view.phase_passed(use.activity)
+    }
+    heard = {(use.port, use.family) for use in uses if use.activity.kind == "listen"}
     by_port: dict[tuple[int, str], list[Failure]] = {}
-    for failure in scene.failures:
-        own = [use for use in uses if use.fact.kind == "connect" and _is_of(use, failure)]
+    for failure in view.failures:
+        own = [use for use in uses if use.activity.kind == "connect" and _is_of(use, failure)]
         for port in {use.port for use in own}:
             families = {use.family for use in own if use.port == port}
             family = next(iter(families))
@@ -63,18 +67,24 @@ def claims(scene: Scene) -> Iterator[Finding]:
             if len(families) == 1 and (port, family) not in good and (other in good or other in heard):
                 by_port.setdefault((port, family), []).append(failure)
     for (port, family), failures in by_port.items():
-        yield _finding(scene, uses, port, family, failures)
+        yield _finding(view, uses, port, family, failures)
 
 
-def _finding(scene: Scene, uses: list[_Use], port: int, family: str, failures: list[Failure]) -> Finding:
+def _finding(view: RunView, uses: list[_Use], port: int, family: str, failures: list[Failure]) -> Finding:
     called, served = ("IPv6", "IPv4") if family == "inet6" else ("IPv4", "IPv6")
     first = failures[0]
-    call = next(use.fact for use in uses if use.port == port and _is_of(use, first))
-    serving = [use.fact for use in uses if use.port == port and use.family != family]
-    service = next((fact for fact in serving if fact.kind == "listen"), serving[0])
-    strangers = [use.fact for use in uses if use.port == port and use.family == family and use.fact.kind == "listen"]
-    resolved = [fact for fact in scene.record.facts if fact.kind == "resolve" and fact.worker == first.worker]
-    names = sorted({str(fact.details.get("host")) for fact in resolved} & {"localhost", "ip6-localhost"})
+    call = next(use.activity for use in uses if use.port == port and _is_of(use, first))
+    serving = [use.activity for use in uses if use.port == port and use.family != family]
+    service = next((activity for activity in serving if activity.kind == "listen"), serving[0])
+    strangers = [
+        use.activity for use in uses if use.port == port and use.family == family and use.activity.kind == "listen"
+    ]
+    resolved = [
+        activity
+        for activity in view.record.activities
+        if activity.kind == "resolve" and activity.worker == first.worker
+    ]
+    names = sorted({str(activity.details.get("host")) for activity in resolved} & {"localhost", "ip6-localhost"})
     evidence = [
         Evidence(
             text=f"{first.test} connects to {call.details.get('host')} port {port}, which is {called}",
@@ -95,13 +105,13 @@ def _finding(scene: Scene, uses: list[_Use], port: int, family: str, failures: l
     evidence += [Evidence(text=f"the name {name} was looked up and means both families") for name in names]
     evidence += [
         Evidence(
-            text=f"something else listens at {fact.details.get('host')} port {port}, which is {called}",
-            at=fact.at,
-            worker=fact.worker,
-            test=fact.test,
-            source=fact.source,
+            text=f"something else listens at {activity.details.get('host')} port {port}, which is {called}",
+            at=activity.at,
+            worker=activity.worker,
+            test=activity.test,
+            source=activity.source,
         )
-        for fact in strangers[:1]
+        for activity in strangers[:1]
     ]
     only = "" if strangers else " only"
     return Finding(
@@ -115,13 +125,13 @@ def _finding(scene: Scene, uses: list[_Use], port: int, family: str, failures: l
     )
 
 
-def _use(fact: Fact) -> _Use | None:
-    family, port = fact.details.get("family"), fact.details.get("port")
-    if fact.kind not in {"connect", "listen"} or family not in {"inet", "inet6"} or not port:
+def _use(activity: Activity) -> _Use | None:
+    family, port = activity.details.get("address_family"), activity.details.get("port")
+    if activity.kind not in {"connect", "listen"} or family not in {"inet", "inet6"} or not port:
         return None
-    host = str(fact.details.get("host"))
-    return _Use(fact=fact, family=family, port=int(port)) if host in LOOPBACK else None
+    host = str(activity.details.get("host"))
+    return _Use(activity=activity, family=family, port=int(port)) if host in LOOPBACK else None
 
 
 def _is_of(use: _Use, failure: Failure) -> bool:
-    return use.fact.test == failure.test and use.fact.worker == failure.worker
+    return use.activity.test == failure.test and use.activity.worker == failure.worker

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 
-def stretch(factor: float, root: Path) -> None:
+def apply(factor: float, root: Path) -> None:
     """From now on, for the rest of this process."""
     for owner, name in _WAITS:
         setattr(owner, name, _stretched(getattr(owner, name), factor))

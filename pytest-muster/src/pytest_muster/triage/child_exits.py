@@ -1,7 +1,7 @@
 """Notices child processes that ended while tests still ran, without taking their end away from their owner.
 
 After each phase of a test the kernel is asked for an ended child that nobody has waited for yet. One line of the record
-for each: a `fact` of kind `child` with pid, name, and the exit status or the signal.
+for each: a `activity` of kind `child` with pid, name, and the exit status or the signal.
 """
 
 import os
@@ -32,11 +32,11 @@ class _Children:
         self.seen.add(ended.si_pid)
         by_signal = ended.si_code in {os.CLD_KILLED, os.CLD_DUMPED}
         self.run.journal.write(
-            "fact",
+            "activity",
             worker=self.run.worker,
             test=report.nodeid,
             phase=report.when,
-            kind="child",
+            kind="child_exit",
             count=1,
             pid=ended.si_pid,
             name=_name(ended.si_pid),

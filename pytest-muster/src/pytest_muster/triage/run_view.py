@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import Error, Fact, ResourceEvent, RunRecord, TestRun
+from pytest_muster.records.reader import Activity, Error, ResourceEvent, RunRecord, TestRun
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", "", "ip6-localhost"}  # noqa: S104  # names, not a bind
 
@@ -31,19 +31,19 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Touch:
-    """One fact about one target."""
+class Access:
+    """One activity about one target."""
 
     target: Target
-    fact: Fact
+    activity: Activity
 
     @property
     def at(self) -> float:
-        return self.fact.at
+        return self.activity.at
 
     @property
     def worker(self) -> str:
-        return self.fact.worker
+        return self.activity.worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class Failure:
         return self.error.frames[-1].source if self.error.frames else None
 
 
-class Scene:
+class RunView:
     def __init__(self, record: RunRecord) -> None:
         self.record = record
 
@@ -102,53 +102,53 @@ class Scene:
         return len(self.workers) > 1
 
     @cached_property
-    def touches(self) -> tuple[Touch, ...]:
-        found = [touch for fact in self.record.facts for touch in _touches(fact)]
-        return tuple(sorted(found, key=lambda touch: touch.at))
+    def accesses(self) -> tuple[Access, ...]:
+        found = [access for activity in self.record.activities for access in _accesses(activity)]
+        return tuple(sorted(found, key=lambda access: access.at))
 
     @cached_property
-    def by_target(self) -> Mapping[Target, tuple[Touch, ...]]:
-        return _grouped(self.touches, lambda touch: touch.target)
+    def by_target(self) -> Mapping[Target, tuple[Access, ...]]:
+        return _grouped(self.accesses, lambda access: access.target)
 
     @cached_property
-    def by_test(self) -> Mapping[tuple[str, str], tuple[Touch, ...]]:
+    def by_test(self) -> Mapping[tuple[str, str], tuple[Access, ...]]:
         """By worker and test."""
         return _grouped(
-            (touch for touch in self.touches if touch.fact.test is not None),
-            lambda touch: (touch.worker, str(touch.fact.test)),
+            (access for access in self.accesses if access.activity.test is not None),
+            lambda access: (access.worker, str(access.activity.test)),
         )
 
-    def touched_by(self, run: TestRun) -> tuple[Touch, ...]:
+    def accesses_of(self, run: TestRun) -> tuple[Access, ...]:
         return self.by_test.get((run.worker, run.test), ())
 
     def targets_of(self, failure: Failure) -> dict[Target, None]:
         """What a failed test touched, and what its error is about, that first."""
         named = error_target(failure.error)
-        touched = [touch.target for touch in self.touched_by(failure.run)]
+        touched = [access.target for access in self.accesses_of(failure.run)]
         return dict.fromkeys([*([named] if named else []), *touched])
 
     @cached_property
     def _runs(self) -> Mapping[tuple[str, str], TestRun]:
         return {(run.worker, run.test): run for run in self.record.tests}
 
-    def went_well(self, fact: Fact) -> bool:
+    def phase_passed(self, activity: Activity) -> bool:
         """Whether the phase of a test in which something happened passed, or it happened outside of tests."""
-        if fact.test is None:
+        if activity.test is None:
             return True
-        run = self._runs.get((fact.worker, fact.test))
-        phase = run.phases.get(fact.phase) if run else None
+        run = self._runs.get((activity.worker, activity.test))
+        phase = run.phases.get(activity.phase) if run else None
         return phase is not None and phase.outcome == Outcome.PASSED
 
     @cached_property
-    def last_of(self) -> Mapping[str, TestRun]:
+    def last_test_of(self) -> Mapping[str, TestRun]:
         """The last test of each worker; what is shared by its tests is torn down in that one's teardown."""
-        return {worker: self.record.on(worker)[-1] for worker in self.workers}
+        return {worker: self.record.tests_of(worker)[-1] for worker in self.workers}
 
-    def before(self, run: TestRun) -> tuple[TestRun, ...]:
+    def tests_before(self, run: TestRun) -> tuple[TestRun, ...]:
         """What ran before it in the same process."""
-        return tuple(other for other in self.record.on(run.worker) if other.order < run.order)
+        return tuple(other for other in self.record.tests_of(run.worker) if other.order < run.order)
 
-    def beside(self, run: TestRun) -> tuple[TestRun, ...]:
+    def tests_beside(self, run: TestRun) -> tuple[TestRun, ...]:
         """What ran at the same time on other workers."""
         return tuple(
             other
@@ -160,12 +160,12 @@ class Scene:
     def began(self) -> float:
         return min((run.start for run in self.record.tests), default=self.record.header.at)
 
-    def moment(self, at: float) -> str:
+    def elapsed(self, at: float) -> str:
         """Seconds since the first test began."""
         return f"{at - self.began:.2f} s"
 
     @cached_property
-    def lost(self) -> tuple[ResourceEvent, ...]:
+    def resource_outages(self) -> tuple[ResourceEvent, ...]:
         """Shared things that went away while they were needed."""
         gone = {"died", "probe"}
         return tuple(
@@ -174,7 +174,7 @@ class Scene:
             if event.event in gone and (event.event == "died" or event.ok is False)
         )
 
-    def shown(self, target: Target) -> str:
+    def display_name(self, target: Target) -> str:
         """The target as a reader of the project knows it."""
         if target.is_file and self.record.header.rootdir:
             path = Path(target.name)
@@ -200,30 +200,30 @@ def error_target(error: Error) -> Target | None:
 
 
 def address(host: str, port: int) -> Target:
-    """Every name of this machine is the same target; which family was used is said by the fact."""
+    """Every name of this machine is the same target; which family was used is said by the activity."""
     return Target(kind="address", name=f"{'localhost' if host in LOOPBACK else host}:{port}")
 
 
-def _touches(fact: Fact) -> Iterator[Touch]:
-    details = fact.details
-    match fact.kind:
-        case "connect" | "listen" if details.get("family") == "unix":
-            yield Touch(target=Target(kind="address", name=str(details.get("path"))), fact=fact)
+def _accesses(activity: Activity) -> Iterator[Access]:
+    details = activity.details
+    match activity.kind:
+        case "connect" | "listen" if details.get("address_family") == "unix":
+            yield Access(target=Target(kind="address", name=str(details.get("path"))), activity=activity)
         case "connect" | "listen" if details.get("port"):
-            yield Touch(target=address(str(details.get("host")), int(details["port"])), fact=fact)
+            yield Access(target=address(str(details.get("host")), int(details["port"])), activity=activity)
         case "write" | "remove" | "mkdir" | "rename":
-            yield Touch(target=Target(kind="path", name=str(details.get("path"))), fact=fact)
+            yield Access(target=Target(kind="path", name=str(details.get("path"))), activity=activity)
             if "to" in details:
-                yield Touch(target=Target(kind="path", name=str(details["to"])), fact=fact)
+                yield Access(target=Target(kind="path", name=str(details["to"])), activity=activity)
         case "sqlite":
-            yield Touch(target=Target(kind="database", name=str(details.get("path"))), fact=fact)
+            yield Access(target=Target(kind="database", name=str(details.get("path"))), activity=activity)
 
 
 _Key = TypeVar("_Key")
 
 
-def _grouped(touches: Iterable[Touch], key: Callable[[Touch], _Key]) -> dict[_Key, tuple[Touch, ...]]:
-    found: dict[_Key, list[Touch]] = {}
-    for touch in touches:
-        found.setdefault(key(touch), []).append(touch)
+def _grouped(accesses: Iterable[Access], key: Callable[[Access], _Key]) -> dict[_Key, tuple[Access, ...]]:
+    found: dict[_Key, list[Access]] = {}
+    for access in accesses:
+        found.setdefault(key(access), []).append(access)
     return {one: tuple(several) for one, several in found.items()}

@@ -35,6 +35,6 @@ def _answer(run: Run, config: pytest.Config) -> str:
     try:
         record = reader.load(run.directory)
         known = (*patterns.BUILT_IN, *patterns.load(config.rootpath))
-    except (reader.RecordProblem, patterns.PatternProblem) as problem:
+    except (reader.RecordError, patterns.PatternProblem) as problem:
         return str(problem)
     return terminal.render(triage(record, patterns=known), record).rstrip("\n")

@@ -17,7 +17,7 @@ PATIENCE = 1.0  # seconds for a connection to this machine
 _Connect = Callable[..., Any]
 
 
-def cross() -> None:
+def apply() -> None:
     """From now on, for the rest of this process."""
     socket.socket.connect = _crossing(socket.socket.connect, None)  # type: ignore[method-assign]
     socket.socket.connect_ex = _crossing(socket.socket.connect_ex, 0)  # type: ignore[method-assign]

@@ -2,40 +2,40 @@
 
 from collections.abc import Iterator, Sequence
 
-from pytest_muster.records.reader import Fact
-from pytest_muster.triage.causes.lost import looks_gone
+from pytest_muster.records.reader import Activity
+from pytest_muster.triage.causes.outage import looks_gone
 from pytest_muster.triage.findings import Cause, Evidence, Finding
-from pytest_muster.triage.scene import Failure, Scene, Target
+from pytest_muster.triage.run_view import Failure, RunView, Target
 
 REMEDY = "Wait in the set-up until it answers (`wait_until(..., timeout=...)`), rather than in each test."
 
 
-def claims(scene: Scene) -> Iterator[Finding]:
+def claims(view: RunView) -> Iterator[Finding]:
     """Every use of a target fails before a moment, and none after it."""
-    passed = {(run.worker, run.test) for run in scene.passed}
+    passed = {(run.worker, run.test) for run in view.passed}
     by_target: dict[Target, list[Failure]] = {}
-    for failure in scene.failures:
-        for target in scene.targets_of(failure):
+    for failure in view.failures:
+        for target in view.targets_of(failure):
             by_target.setdefault(target, []).append(failure)
     for target, failures in by_target.items():
-        uses = scene.by_target.get(target, ())
-        good = [touch for touch in uses if (touch.worker, str(touch.fact.test)) in passed]
+        uses = view.by_target.get(target, ())
+        good = [access for access in uses if (access.worker, str(access.activity.test)) in passed]
         if not good or not all(map(looks_gone, failures)):
             continue
-        if all(failure.at < touch.at for failure in failures for touch in good):
-            shown = scene.shown(target)
+        if all(failure.at < access.at for failure in failures for access in good):
+            shown = view.display_name(target)
             yield Finding(
                 cause=Cause.NOT_READY,
                 title=f"{shown} was used before it was ready",
                 confidence=0.75,
                 tests=tuple(dict.fromkeys(failure.test for failure in failures)),
                 evidence=(
-                    _failed(scene, failures[-1], f"the last of {len(failures)} uses that failed"),
+                    _failed(view, failures[-1], f"the last of {len(failures)} uses that failed"),
                     Evidence(
-                        text=f"all {len(good)} uses after it passed, the first at {scene.moment(good[0].at)}",
+                        text=f"all {len(good)} uses after it passed, the first at {view.elapsed(good[0].at)}",
                         at=good[0].at,
                         worker=good[0].worker,
-                        test=good[0].fact.test,
+                        test=good[0].activity.test,
                     ),
                 ),
                 remedy=REMEDY,
@@ -43,10 +43,12 @@ def claims(scene: Scene) -> Iterator[Finding]:
             )
 
 
-def settled(scene: Scene, failures: Sequence[Failure], *, pause: float, reruns: int, alone_failed: bool) -> Finding:
+def passes_after_delay(
+    view: RunView, failures: Sequence[Failure], *, pause: float, reruns: int, alone_failed: bool
+) -> Finding:
     """With a pause after the set-up the test passes, without it fails."""
     first = failures[0]
-    evidence = [_failed(scene, first, first.error.kind)]
+    evidence = [_failed(view, first, first.error.kind)]
     if alone_failed:
         evidence.append(Evidence(text="it failed again when it ran alone, so other tests have no part in it"))
     evidence.append(
@@ -63,7 +65,7 @@ def settled(scene: Scene, failures: Sequence[Failure], *, pause: float, reruns: 
     )
 
 
-def asked_again(scene: Scene, failures: Sequence[Failure], again: Fact, *, reruns: int) -> Finding:
+def succeeds_on_retry(view: RunView, failures: Sequence[Failure], again: Activity, *, reruns: int) -> Finding:
     """A call that raised in the test answered later, and only later."""
     first = failures[0]
     error, pause = again.details.get("error"), again.details.get("pause")
@@ -74,7 +76,7 @@ def asked_again(scene: Scene, failures: Sequence[Failure], again: Fact, *, rerun
         confidence=0.93,
         tests=tuple(dict.fromkeys(failure.test for failure in failures)),
         evidence=(
-            _failed(scene, first, first.error.kind),
+            _failed(view, first, first.error.kind),
             Evidence(text="it failed again when it ran alone, so other tests have no part in it", test=first.test),
             Evidence(
                 text=f"`{again.function}` raised {error} in the {phase}; asked at the end of the test it raised "
@@ -89,9 +91,9 @@ def asked_again(scene: Scene, failures: Sequence[Failure], again: Fact, *, rerun
     )
 
 
-def _failed(scene: Scene, failure: Failure, words: str) -> Evidence:
+def _failed(view: RunView, failure: Failure, words: str) -> Evidence:
     return Evidence(
-        text=f"{failure.test} failed at {scene.moment(failure.at)}: {words}",
+        text=f"{failure.test} failed at {view.elapsed(failure.at)}: {words}",
         at=failure.at,
         worker=failure.worker,
         test=failure.test,

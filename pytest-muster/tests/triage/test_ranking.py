@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_muster.triage.findings import Cause, Finding
-from pytest_muster.triage.reconciling import SURE, reconcile
+from pytest_muster.triage.ranking import SURE, rank
 
 TESTS = [f"test_{number}" for number in range(8)]
 
@@ -26,7 +26,7 @@ claims = st.lists(
 
 @given(claims, st.lists(st.sampled_from(TESTS), unique=True))
 def test_each_failure_is_explained_once_or_not_at_all(made, failed):
-    findings, unexplained = reconcile(made, failed)
+    findings, unexplained = rank(made, failed)
 
     explained = [test for finding in findings for test in finding.tests]
     assert sorted([*explained, *unexplained]) == sorted(failed)
@@ -34,7 +34,7 @@ def test_each_failure_is_explained_once_or_not_at_all(made, failed):
 
 @given(claims, st.lists(st.sampled_from(TESTS), unique=True))
 def test_nothing_is_named_that_is_not_sure(made, failed):
-    findings, unexplained = reconcile(made, failed)
+    findings, unexplained = rank(made, failed)
 
     assert all(finding.confidence >= SURE and finding.tests for finding in findings)
     assert not [test for test in unexplained if any(test in one.tests and one.confidence >= SURE for one in made)]
@@ -42,7 +42,7 @@ def test_nothing_is_named_that_is_not_sure(made, failed):
 
 @given(claims, st.lists(st.sampled_from(TESTS), unique=True))
 def test_the_surest_explanation_of_the_most_failures_comes_first(made, failed):
-    findings, _ = reconcile(made, failed)
+    findings, _ = rank(made, failed)
 
     weights = [finding.confidence * len(finding.tests) for finding in findings]
     assert weights == sorted(weights, reverse=True)
@@ -52,11 +52,11 @@ def test_a_cause_comes_before_its_consequences_when_both_are_equally_sure():
     gone = a_claim(Cause.INFRASTRUCTURE_GONE, tests=("test_0", "test_1"))
     late = a_claim(Cause.TIME_OUT, tests=("test_1",))
 
-    findings, unexplained = reconcile([late, gone], ["test_0", "test_1"])
+    findings, unexplained = rank([late, gone], ["test_0", "test_1"])
 
     assert [finding.cause for finding in findings] == [Cause.INFRASTRUCTURE_GONE]
     assert unexplained == ()
 
 
 def test_a_run_without_failures_has_no_findings():
-    assert reconcile([a_claim()], []) == ((), ())
+    assert rank([a_claim()], []) == ((), ())

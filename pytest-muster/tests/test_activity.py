@@ -137,68 +137,88 @@ def record(tmp_path_factory):
 
 
 @pytest.fixture
-def facts(record):
+def activities(record):
     def of(test, kind, phase=None):
         return [
-            fact
-            for fact in record.facts
-            if fact.test == (test and f"test_all.py::{test}") and fact.kind == kind and phase in {None, fact.phase}
+            activity
+            for activity in record.activities
+            if activity.test == (test and f"test_all.py::{test}")
+            and activity.kind == kind
+            and phase in {None, activity.phase}
         ]
 
     return of
 
 
-def test_connections_are_heard_whoever_makes_them(facts):
-    (resolved,) = [fact for fact in facts("test_connections", "resolve", "call") if fact.details["host"] == "localhost"]
-    inet = [fact for fact in facts("test_connections", "connect") if fact.details["family"] == "inet"]
-    (local,) = [fact for fact in facts("test_connections", "connect") if fact.details["family"] == "unix"]
-    (listening,) = facts("test_connections", "listen")
+def test_connections_are_recorded_whoever_makes_them(activities):
+    (resolved,) = [
+        activity
+        for activity in activities("test_connections", "resolve", "call")
+        if activity.details["host"] == "localhost"
+    ]
+    inet = [
+        activity
+        for activity in activities("test_connections", "connect")
+        if activity.details["address_family"] == "inet"
+    ]
+    (local,) = [
+        activity
+        for activity in activities("test_connections", "connect")
+        if activity.details["address_family"] == "unix"
+    ]
+    (listening,) = activities("test_connections", "listen")
 
     assert resolved.count == 3
-    assert {fact.details["host"] for fact in inet} == {"127.0.0.1"}
-    assert sum(fact.count for fact in inet) == 4
+    assert {activity.details["host"] for activity in inet} == {"127.0.0.1"}
+    assert sum(activity.count for activity in inet) == 4
     assert local.details["path"].endswith("/no.sock")
     assert listening.details["port"] == 0
     assert listening.function == "test_connections"
     assert listening.source.startswith("test_all.py:")
 
 
-def test_a_fixture_s_facts_are_of_the_set_up_that_ran_it(facts):
-    (written,) = facts("test_connections", "write", "setup")
+def test_a_fixture_s_activities_are_of_the_set_up_that_ran_it(activities):
+    (written,) = activities("test_connections", "write", "setup")
 
     assert Path(written.details["path"]).name == "shared.json"
     assert written.function == "stack"
     assert written.source.startswith("conftest.py:")
 
 
-def test_files_are_heard_except_those_of_one_test(facts):
-    paths = {fact.details["path"].rpartition("/")[2]: fact.count for fact in facts("test_files", "write")}
+def test_files_are_recorded_except_those_of_one_test(activities):
+    paths = {
+        activity.details["path"].rpartition("/")[2]: activity.count for activity in activities("test_files", "write")
+    }
 
     assert paths == {"out.txt": 2}
-    assert [Path(fact.details["to"]).name for fact in facts("test_files", "rename")] == ["moved.txt"]
-    assert [Path(fact.details["path"]).name for fact in facts("test_files", "remove")] == ["moved.txt", "tree"]
-    assert [Path(fact.details["path"]).name for fact in facts("test_files", "sqlite")] == ["shop.db"]
+    assert [Path(activity.details["to"]).name for activity in activities("test_files", "rename")] == ["moved.txt"]
+    assert [Path(activity.details["path"]).name for activity in activities("test_files", "remove")] == [
+        "moved.txt",
+        "tree",
+    ]
+    assert [Path(activity.details["path"]).name for activity in activities("test_files", "sqlite")] == ["shop.db"]
 
 
-def test_processes_are_heard_without_their_secrets(facts):
-    (spawned,) = facts("test_processes", "spawn")
-    (killed,) = facts("test_processes", "kill")
+def test_processes_are_recorded_without_their_secrets(activities):
+    (spawned,) = activities("test_processes", "spawn")
+    (killed,) = activities("test_processes", "kill")
 
     assert spawned.details["argv"][1:] == ["-c", "import time; time.sleep(60)", "--password", "***"]
     assert killed.details["signal"] == 15
     assert spawned.details["pids"] == [killed.details["pid"]]
 
 
-def test_what_a_thread_does_is_the_test_s(facts):
-    (written,) = facts("test_a_thread", "write")
+def test_what_a_thread_does_is_the_test_s(activities):
+    (written,) = activities("test_a_thread", "write")
 
     assert Path(written.details["path"]).name == "thread.txt"
     assert written.function.endswith("write")
 
 
-def test_globals_left_changed_are_named_with_kinds(facts):
+def test_globals_left_changed_are_named_with_kinds(activities):
     left = {
-        fact.details["name"]: (fact.details["was"], fact.details["now"]) for fact in facts("test_pollutes", "global")
+        activity.details["name"]: (activity.details["was"], activity.details["now"])
+        for activity in activities("test_pollutes", "global")
     }
 
     assert left == {
@@ -211,28 +231,29 @@ def test_globals_left_changed_are_named_with_kinds(facts):
     }
 
 
-def test_a_changed_item_and_replaced_code_are_seen_and_what_was_undone_is_not(facts):
-    (item,) = facts("test_changes_an_item", "global")
-    (code,) = facts("test_replaces_code", "global")
+def test_a_changed_item_and_replaced_code_are_seen_and_what_was_undone_is_not(activities):
+    (item,) = activities("test_changes_an_item", "global")
+    (code,) = activities("test_replaces_code", "global")
 
     assert (item.details["module"], item.details["name"]) == ("suite", "registry")
     assert (code.details["name"], code.details["was"], code.details["now"]) == ("Shop.close", "missing", "function")
-    assert facts("test_is_clean", "global") == []
-    assert facts("test_is_clean", "environ") == []
+    assert activities("test_is_clean", "global") == []
+    assert activities("test_is_clean", "environ") == []
 
 
-def test_the_environment_and_the_directory_left_behind(facts):
+def test_the_environment_and_the_directory_left_behind(activities):
     environ = {
-        fact.details["name"]: (fact.details["was"], fact.details["now"]) for fact in facts("test_pollutes", "environ")
+        activity.details["name"]: (activity.details["was"], activity.details["now"])
+        for activity in activities("test_pollutes", "environ")
     }
-    (directory,) = facts("test_pollutes", "cwd")
+    (directory,) = activities("test_pollutes", "cwd")
 
     assert environ == {"LEFT": ("unset", "set"), "SHOP_MODE": ("set", "changed")}
     assert directory.details["now"] == "/"
 
 
-def test_what_a_conftest_did_on_import_is_of_the_session(facts):
-    assert "SHOP_MODE" in {fact.details["name"] for fact in facts(None, "env")}
+def test_what_a_conftest_did_on_import_is_of_the_session(activities):
+    assert "SHOP_MODE" in {activity.details["name"] for activity in activities(None, "env")}
 
 
 def test_a_refused_connection_has_its_address(record):
@@ -251,11 +272,11 @@ def test_the_kinds_of_globals_are_told_at_the_first_failure(record):
     assert kinds["suite"]["Cache.entries"] == "dict of 1"
 
 
-def test_a_test_that_kills_its_process_leaves_that_as_its_last_fact(record, facts):
-    (killed,) = facts("test_kills_itself", "kill")
+def test_a_test_that_kills_its_process_leaves_that_as_its_last_fact(record, activities):
+    (killed,) = activities("test_kills_itself", "kill")
 
     assert killed.details["signal"] == 9
-    assert [begun.test for begun in record.cut_off] == ["test_all.py::test_kills_itself"]
+    assert [begun.test for begun in record.unfinished] == ["test_all.py::test_kills_itself"]
     assert record.end is None
 
 
@@ -266,16 +287,16 @@ def test_no_value_of_a_global_is_written(record):
     assert "hunter2" not in text
 
 
-def test_facts_can_be_switched_off(pytester):
+def test_activity_can_be_switched_off(pytester):
     pytester.makepyfile("import os\ndef test_one():\n    os.environ['LEFT'] = '1'\n")
 
-    result = pytester.runpytest_subprocess("--muster-facts=off", "--muster-leaks=off", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("--muster-activity=off", "--muster-leaks=off", "-p", "no:cacheprovider")
 
     assert result.ret == 0
-    assert load(find(start=pytester.path)).facts == ()
+    assert load(find(start=pytester.path)).activities == ()
 
 
-def test_a_run_within_a_run_does_not_take_its_facts(pytester):
+def test_a_run_within_a_run_does_not_take_its_activities(pytester):
     pytester.makeconftest("pytest_plugins = ['pytester']")
     pytester.makepyfile("""
         import os
@@ -293,6 +314,8 @@ def test_a_run_within_a_run_does_not_take_its_facts(pytester):
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:randomly", "--muster-leaks=off")
 
     assert result.ret == 0
-    names = {fact.details["name"] for fact in load(find(start=pytester.path)).facts if fact.kind == "env"}
+    names = {
+        activity.details["name"] for activity in load(find(start=pytester.path)).activities if activity.kind == "env"
+    }
     assert {"AFTER"} <= names
     assert "INNER" not in names

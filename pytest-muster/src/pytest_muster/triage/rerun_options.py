@@ -1,12 +1,12 @@
-"""What a triage changes in a rerun: which tests run in which order, and how long things may settle.
+"""What a triage changes in a rerun: which tests run in which order, and what they wait for.
 
 `--muster-only=FILE` runs the tests that the file names, one node id a line, in its order.
 `--muster-settle=SECONDS` waits after the set-up of each fixture of the project, or of a shared resource: what it
 started has that long to get ready before anybody can use it. A pause before the first body alone would come too late
 for a fixture that uses what another one has just started.
-`--muster-patience=FACTOR` lets whatever waits with a limit wait so much longer (see `patience`), and `--muster-cross`
-connects to the other address family of this machine first (see `crossing`). `--muster-ask-again=SECONDS` repeats what
-raised at the end of a test, at once and after that time (see `asking`).
+`--muster-timeout-factor=FACTOR` multiplies every time limit (see `timeout_scaling`), `--muster-swap-address-family`
+connects to the other address family of this machine first (see `address_family_swap`), and
+`--muster-retry-probe=SECONDS` repeats calls that raised at the end of a test (see `retry_probe`).
 """
 
 import time
@@ -31,17 +31,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="wait after the set-up of each fixture of the project, so that what it started can get ready (default: 0)",
     )
     group.addoption(
-        "--muster-patience",
+        "--muster-timeout-factor",
         type=float,
         default=1.0,
         metavar="FACTOR",
-        help="let everything that waits with a limit wait so many times as long (default: 1)",
+        help="multiply every time limit of the tests by this (default: 1)",
     )
     group.addoption(
-        "--muster-cross", action="store_true", help="connect to the other address family of this machine first"
+        "--muster-swap-address-family",
+        action="store_true",
+        help="connect to the other address family of this machine first",
     )
     group.addoption(
-        "--muster-ask-again",
+        "--muster-retry-probe",
         type=float,
         default=0.0,
         metavar="SECONDS",
@@ -54,19 +56,20 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Only(config), "muster-only")
     if config.getoption("muster_settle") > 0 and run_of(config).runs_tests:
         config.pluginmanager.register(_Settling(config), "muster-settle")
-    if config.getoption("muster_ask_again") > 0 and run_of(config).runs_tests:
-        from pytest_muster.triage import asking
+    if config.getoption("muster_retry_probe") > 0 and run_of(config).runs_tests:
+        # These three are loaded by reruns only.
+        from pytest_muster.triage import retry_probe
 
-        room = asking.Asking(run_of(config), config.rootpath, config.getoption("muster_ask_again"))
-        config.pluginmanager.register(room, "muster-asking")
-    if config.getoption("muster_patience") > 1:
-        from pytest_muster.triage import patience
+        probe = retry_probe.RetryProbe(run_of(config), config.rootpath, config.getoption("muster_retry_probe"))
+        config.pluginmanager.register(probe, "muster-retry-probe")
+    if config.getoption("muster_timeout_factor") > 1:
+        from pytest_muster.triage import timeout_scaling
 
-        patience.stretch(config.getoption("muster_patience"), config.rootpath)
-    if config.getoption("muster_cross"):
-        from pytest_muster.triage import crossing
+        timeout_scaling.apply(config.getoption("muster_timeout_factor"), config.rootpath)
+    if config.getoption("muster_swap_address_family"):
+        from pytest_muster.triage import address_family_swap
 
-        crossing.cross()
+        address_family_swap.apply()
 
 
 class _Only:
