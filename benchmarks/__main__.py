@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TIME_LIMIT = 300  # seconds for one benchmark
+BENCHMARK_TIMEOUT = 300  # seconds for one benchmark
 
 
 def names() -> list[str]:
-    """Every benchmark there is, in alphabetical order."""
+    """Every benchmark, in alphabetical order."""
     found = (path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
     return sorted(stem.replace("_", "-") for stem in found if "def main(" in (HERE / f"{stem}.py").read_text())
 
@@ -29,7 +29,7 @@ def main() -> int:
     known = names()
     wanted = sys.argv[1:] or known
     for unknown in set(wanted) - set(known):
-        print(f"no benchmark is called {unknown}; there are: {', '.join(known)}", file=sys.stderr)
+        print(f"unknown benchmark {unknown}; known: {', '.join(known)}", file=sys.stderr)
         return 2
     print(f"# {machine()}", file=sys.stderr)
     failed = 0
@@ -37,9 +37,11 @@ def main() -> int:
         print(f"# {name}", file=sys.stderr)
         module = f"benchmarks.{name.replace('-', '_')}"
         try:
-            failed += subprocess.run([sys.executable, "-m", module], timeout=TIME_LIMIT, check=False).returncode != 0
+            failed += (
+                subprocess.run([sys.executable, "-m", module], timeout=BENCHMARK_TIMEOUT, check=False).returncode != 0
+            )
         except subprocess.TimeoutExpired:
-            print(f"{name}: stopped after {TIME_LIMIT} s", file=sys.stderr)
+            print(f"{name}: timed out after {BENCHMARK_TIMEOUT} s", file=sys.stderr)
             failed += 1
     return 1 if failed else 0
 

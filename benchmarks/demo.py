@@ -1,6 +1,6 @@
 """`demo`: `kubernaut demo` is started → its first decision is on the screen, in seconds.
 
-The baseline is the time until every part of the stack is up in the same run: what is left is the shop, the alerts
+The baseline is the time until the stack is ready in the same run: the rest is the shop, the alerts
 and the decision.
 """
 
@@ -12,34 +12,34 @@ from pathlib import Path
 from benchmarks.__main__ import machine
 
 RUNS = 3
-TIME_LIMIT = 120  # seconds for one run
+RUN_TIMEOUT = 120  # seconds for one run
 
 
 def once() -> tuple[float, float]:
-    """Seconds until the stack is up, and until the first decision is printed."""
+    """Seconds until the stack is ready, and until the first decision is printed."""
     command = [str(Path(sys.executable).with_name("kubernaut")), "demo"]
     began = time.perf_counter()
-    up = decided = 0.0
+    ready = decided = 0.0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None  # noqa: S101 - a pipe was asked for
         for line in demo.stdout:
             now = time.perf_counter() - began
             if line.rstrip().endswith("all ready"):
-                up = now
+                ready = now
             if not decided and " · P" in line:
                 decided = now
-        code = demo.wait(TIME_LIMIT)
+        code = demo.wait(RUN_TIMEOUT)
     if code or not decided:
-        raise SystemExit(f"the demo ended with exit code {code}")
-    return up, decided
+        raise SystemExit(f"kubernaut demo exited with code {code}")
+    return ready, decided
 
 
 def main() -> None:
     runs = sorted((once() for _ in range(RUNS)), key=lambda run: run[1])
-    up, decided = runs[RUNS // 2]
+    ready, decided = runs[RUNS // 2]
     print(f"# {machine()}", file=sys.stderr)
     print(f"# {RUNS} runs, first decision after {', '.join(f'{run[1]:.2f} s' for run in runs)}", file=sys.stderr)
-    print(f"demo {decided:.2f} s ratio={decided / up:.2f}")
+    print(f"demo {decided:.2f} s ratio={decided / ready:.2f}")
 
 
 if __name__ == "__main__":

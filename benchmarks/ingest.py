@@ -1,7 +1,7 @@
 """Batches of 100 events of 1 KB over HTTP into DataStorage, against a bare COPY of the same rows into the same table.
 
 PostgreSQL, the service and the client are three processes on this machine. fsync and synchronous_commit are on, every
-event is deduplicated, chained and indexed. The baseline writes the rows of the same events with one connection and
+event is deduplicated, linked and indexed. The baseline writes the rows of the same events with one connection and
 one COPY per 2,000 rows, each committed durably, into the same partitioned table with the same indexes, in the same run.
 """
 

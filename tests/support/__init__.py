@@ -1,1 +1,1 @@
-"""What several test rooms share: waiting on a state, builders, real services."""
+"""What tests of several packages share: waiting on a state, builders, real services."""
