@@ -7,3 +7,23 @@ Everything is decided on one event loop without awaiting, so that no write can c
 consequence; the only wait of a write is for the disk.
 `operations.garbage_collector` does what controllers of a real cluster do: it ends namespaces and collects orphans.
 """
+
+from typing import TYPE_CHECKING, Any
+
+from pocketkube.api_server import ApiServer, DirectoryInUse, StartError
+from pocketkube.child import running_api_server
+
+if TYPE_CHECKING:
+    from pocketkube.server import open_api_server
+
+__all__ = ["ApiServer", "DirectoryInUse", "StartError", "open_api_server", "running_api_server"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "open_api_server":
+        # Imported when asked for: pytest imports this package at the start of every run, for its plugin, and the server
+        # takes 0.3 s to import.
+        from pocketkube.server import open_api_server
+
+        return open_api_server
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,18 +1,20 @@
 """The server as one lifetime: the store, the application, the port, the kubeconfig."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import secrets
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from pocketkube.api_server import ApiServer, DirectoryInUse
 from pocketkube.http.app import create_app
 from pocketkube.http.documents import Documents
 from pocketkube.http.edge import BACKLOG, ConnectionLimit, limited_protocol, max_connections
@@ -31,28 +33,25 @@ _INITIAL_NAMESPACES = ("default", "kube-system", "kube-public")
 _SHUTDOWN_TIMEOUT = 2  # seconds that open requests have when the server stops
 
 
-class DirectoryInUse(Exception):
-    """Another server lives in this data directory."""
+@asynccontextmanager
+async def open_api_server(
+    directory: Path | None = None, *, port: int = 0, kubeconfig: Path | None = None, token: str = ""
+) -> AsyncIterator[ApiServer]:
+    """Serve on this event loop until the block is left; without a directory nothing is kept.
 
-
-@dataclass(frozen=True, kw_only=True)
-class ApiServer:
-    """Where a running server is found."""
-
-    url: str
-    kubeconfig: Path
-    token: str
+    Port 0 means the port of the last run when that is free, else any; the kubeconfig is written into the directory, and
+    the token is a random one that the directory remembers, if nothing else is said.
+    Raises DirectoryInUse when another server uses the directory, OSError when the port is taken.
+    """
+    with contextlib.ExitStack() as stack:
+        if directory is None:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pocketkube-")))
+        async with _open(directory, port, kubeconfig, token) as server:
+            yield server
 
 
 @asynccontextmanager
-async def open_api_server(
-    directory: Path, *, port: int = 0, kubeconfig: Path | None = None, token: str = ""
-) -> AsyncIterator[ApiServer]:
-    """Serve the objects of the directory until the block is left.
-
-    Port 0 means the port of the last time when that is free, else any.
-    Raises DirectoryInUse when another server lives there.
-    """
+async def _open(directory: Path, port: int, kubeconfig: Path | None, token: str) -> AsyncIterator[ApiServer]:
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nobody is served yet
     with _exclusive_lock(directory):
         token = token or _stored_token(directory)

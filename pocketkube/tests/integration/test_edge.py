@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from pocketkube import ApiServer, open_api_server
 from pocketkube.http import edge
-from pocketkube.server import ApiServer, open_api_server
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 CONNECTIONS = 2000
