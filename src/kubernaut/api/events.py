@@ -133,7 +133,7 @@ class BatchResults(AuditWire, frozen=True):
 
     results: list[EventResult]
     stored: int
-    refused: int
+    rejected: int
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):

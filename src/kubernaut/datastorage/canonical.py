@@ -4,7 +4,7 @@ jsonb keeps values, not spellings: it reorders keys, drops all but the last of e
 `-0` as `0`. Hashing what the client sent would therefore call honest data tampered. So both sides of the store bring a
 value into this form first: UTF-8 without blanks, keys sorted by code point, a number spelled by its exact decimal
 value (a whole number as digits, anything else as shortest mantissa and exponent), strings escaped only where JSON
-demands it. What jsonb cannot hold is refused here, before it fails later: NUL characters and numbers without bounds.
+demands it. What jsonb cannot hold is rejected here, before it fails later: NUL characters and numbers without bounds.
 """
 
 import re
@@ -21,7 +21,7 @@ MAX_BYTES = 256 * 1024
 MAX_DIGITS = 400
 """Decimal places that a number may span in front of or behind the point; more than any double needs."""
 
-_NOT_A_NUMBER_OF_OURS = f"a number spans more than {MAX_DIGITS} digits"
+_TOO_MANY_DIGITS = f"a number spans more than {MAX_DIGITS} digits"
 _DEEP = f"event_data is nested deeper than {MAX_DEPTH}"
 _DIGITS = frozenset(b"0123456789")
 _LONG_DIGITS = re.compile(rb"\d{%d}" % (MAX_DIGITS + 1))
@@ -44,7 +44,7 @@ def _number(text: str) -> int | Decimal:
     exponent = value.as_tuple().exponent
     # A literal such as 1e999999999 is ten bytes and would take all memory as digits.
     if not isinstance(exponent, int) or value.adjusted() >= MAX_DIGITS or exponent < -MAX_DIGITS:
-        raise NotCanonical(_NOT_A_NUMBER_OF_OURS)
+        raise NotCanonical(_TOO_MANY_DIGITS)
     shortest = value.normalize(_EXACT)
     return int(shortest) if shortest == shortest.to_integral_value(context=_EXACT) else shortest
 
@@ -64,7 +64,7 @@ def admitted(raw: Json) -> bytes:
     if size > MAX_BYTES:
         raise NotCanonical(f"event_data has {size} bytes; {MAX_BYTES} are allowed")
     value, form = _form(raw)
-    # Two cheap looks at the bytes spare the walk for nearly all data.
+    # Two cheap looks at the bytes spare the recursion for nearly all data.
     if b"\\u0000" in form or form.count(b"{") + form.count(b"[") > MAX_DEPTH:
         _check(value, 1)
     return form
@@ -84,18 +84,18 @@ def _form(raw: Json) -> tuple[dict[str, object], bytes]:
         raise NotCanonical(f"event_data is not JSON that can be kept: {error}") from error
     # A run of that many digits covers one of these places; looking there first spares the search for most data.
     if not _DIGITS.isdisjoint(form[MAX_DIGITS::MAX_DIGITS]) and _LONG_DIGITS.search(form):
-        _refuse_long_integers(form)
+        _reject_long_integers(form)
     return value, form
 
 
 _STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*"|[-+0-9.eE]+')
 
 
-def _refuse_long_integers(raw: bytes) -> None:
+def _reject_long_integers(raw: bytes) -> None:
     for match in _STRING_OR_NUMBER.finditer(raw):
         token = match[0].lstrip(b"-")
         if token.isdigit() and len(token) > MAX_DIGITS:
-            raise NotCanonical(_NOT_A_NUMBER_OF_OURS)
+            raise NotCanonical(_TOO_MANY_DIGITS)
 
 
 def _check(value: object, depth: int) -> None:

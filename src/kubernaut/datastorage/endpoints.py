@@ -83,11 +83,11 @@ class Endpoints:
         self._metrics.arrived(entries)
         status = "failure"
         try:
-            outcomes = await self._store.append(entries)
-            for outcome in outcomes:
-                if outcome is not None:
-                    status = "conflict" if isinstance(outcome, EventConflict) else "refused"
-                    raise outcome
+            append_results = await self._store.append(entries)
+            for append_result in append_results:
+                if append_result is not None:
+                    status = "conflict" if isinstance(append_result, EventConflict) else "rejected"
+                    raise append_result
             status = "success"
         finally:
             self._metrics.answered(entries, status)
@@ -96,20 +96,20 @@ class Endpoints:
         admitted = intake.admit_each(body, now, self._config.max_batch_size)
         entries = [entry for entry in admitted if isinstance(entry, Entry)]
         self._metrics.arrived(entries)
-        outcomes = iter(await self._store.append(entries, strict=False) if entries else ())
+        append_results = iter(await self._store.append(entries, strict=False) if entries else ())
         results = []
         for index, entry in enumerate(admitted):
             if isinstance(entry, RequestRejected):
                 results.append(EventResult(index=index, status=400, detail=str(entry)))
                 continue
-            outcome = next(outcomes)
-            status = 201 if outcome is None else 409 if isinstance(outcome, EventConflict) else 400
-            detail = None if outcome is None else str(outcome)
+            append_result = next(append_results)
+            status = 201 if append_result is None else 409 if isinstance(append_result, EventConflict) else 400
+            detail = None if append_result is None else str(append_result)
             results.append(EventResult(index=index, status=status, event_id=entry.event.event_id, detail=detail))
-            self._metrics.answered([entry], "success" if outcome is None else "refused")
+            self._metrics.answered([entry], "success" if append_result is None else "rejected")
         stored = sum(result.status == 201 for result in results)
-        answer = BatchResults(results=results, stored=stored, refused=len(results) - stored)
-        return json_response(answer, 207, {"Preference-Applied": "handling=lenient"})
+        batch_results = BatchResults(results=results, stored=stored, rejected=len(results) - stored)
+        return json_response(batch_results, 207, {"Preference-Applied": "handling=lenient"})
 
     async def query(self, request: Request) -> Response:
         """One page of events, newest first."""
@@ -126,26 +126,26 @@ class Endpoints:
             raise RequestRejected(
                 Slug.VALIDATION, "correlation_id has 1 to 255 characters", {"correlation_id": "too long"}
             )
-        limit = parameters.whole("limit", request.query_params.get("limit", ""), default=1000, low=1, high=1000)
-        after = parameters.whole("after", request.query_params.get("after", ""), default=0, low=0, high=2**63 - 1)
+        limit = parameters.integer("limit", request.query_params.get("limit", ""), default=1000, low=1, high=1000)
+        after = parameters.integer("after", request.query_params.get("after", ""), default=0, low=0, high=2**63 - 1)
         return json_response(await self._store.read.timeline(correlation_id, after=after, limit=limit))
 
     async def verify(self, request: Request) -> Response:
         """Walk one correlation or everything; 200 also when something is wrong, which the answer says."""
         body = await self._body.read(request)
         try:
-            wanted = _decode_verify(body or b"{}")
+            verify_request = _decode_verify(body or b"{}")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RequestRejected(
                 Slug.INVALID_REQUEST, f"invalid request body: {error}", {"body": str(error)}
             ) from error
-        if (wanted.head_sequence is None) != (wanted.head_hash is None):
+        if (verify_request.head_sequence is None) != (verify_request.head_hash is None):
             raise RequestRejected(
                 Slug.VALIDATION, "head_sequence and head_hash belong together", {"head_hash": "give both or none"}
             )
-        if "\0" in (wanted.correlation_id or ""):
+        if "\0" in (verify_request.correlation_id or ""):
             raise RequestRejected(Slug.VALIDATION, "correlation_id contains NUL", {"correlation_id": "contains NUL"})
-        return json_response(await self._store.read.verify(wanted))
+        return json_response(await self._store.read.verify(verify_request))
 
 
 def application(
@@ -172,7 +172,7 @@ async def openapi(_: Request) -> Response:
 def _rejected(metrics: Metrics) -> problems.Handler:
     async def answer(request: Request, rejected: RequestRejected) -> Response:
         if rejected.slug.status == 400:
-            metrics.refused.labels(request.scope["route"].path, rejected.slug).inc()
+            metrics.rejected.labels(request.scope["route"].path, rejected.slug).inc()
         members = {"index": rejected.index} if isinstance(rejected, EventRejected) else None
         return problem_response(request, rejected, members=members)
 

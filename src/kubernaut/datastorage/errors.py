@@ -8,7 +8,7 @@ class DataStorageError(Exception):
 
 
 class CannotStart(DataStorageError):
-    """Waiting would not help: a refused password, a missing database, a schema that is not there."""
+    """Retrying does not help: a wrong password, a missing database, a missing migration."""
 
 
 class NotMigrated(CannotStart):
@@ -20,7 +20,7 @@ class EditedMigration(CannotStart):
 
 
 class DatabaseUnavailable(DataStorageError):
-    """PostgreSQL does not answer; nothing was stored as far as we know, and trying again is right."""
+    """PostgreSQL does not answer; nothing was stored as far as is known, and a retry is safe."""
 
 
 class QueueFull(DataStorageError):

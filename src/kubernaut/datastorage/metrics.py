@@ -42,8 +42,8 @@ class Metrics:
             buckets=(0.1, 0.5, 1, 5, 30, 60, 300, 3600, 86400),
             registry=registry,
         )
-        self.refused = Counter(
-            "datastorage_validation_failures", "Requests refused at intake.", ["source", "reason"], registry=registry
+        self.rejected = Counter(
+            "datastorage_validation_failures", "Requests rejected at intake.", ["source", "reason"], registry=registry
         )
         self.write_seconds = Histogram(
             "datastorage_write_duration_seconds",

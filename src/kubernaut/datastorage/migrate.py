@@ -90,7 +90,7 @@ async def migrate(
     async with _locked(dsn, timeout) as connection:
         await connection.execute(QUERIES["create_migrations_table"].sql)
         applied = await _applied(connection)
-        _refuse_edited(wanted, applied)
+        _reject_edited(wanted, applied)
         for migration in wanted:
             if migration.version in applied or (upto is Stage.PRE and migration.stage is Stage.POST):
                 continue
@@ -117,7 +117,7 @@ async def require_migrated(connection: asyncpg.Connection) -> None:
     if missing:
         names = ", ".join(f"{migration.version:05d} {migration.name}" for migration in missing)
         raise NotMigrated(f"the database schema is not migrated (missing: {names}); run: kubernaut migrate")
-    _refuse_edited(known(), applied)
+    _reject_edited(known(), applied)
 
 
 @asynccontextmanager
@@ -135,7 +135,7 @@ async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
     return {row["version"]: row["checksum"] for row in await connection.fetch(QUERIES["applied_migrations"].sql)}
 
 
-def _refuse_edited(wanted: list[Migration], applied: dict[int, str]) -> None:
+def _reject_edited(wanted: list[Migration], applied: dict[int, str]) -> None:
     for migration in wanted:
         if applied.get(migration.version, migration.checksum) != migration.checksum:
             raise EditedMigration(

@@ -53,18 +53,18 @@ def query(given: Mapping[str, str], now: datetime) -> tuple[Filters, PageRequest
         raise _invalid("detail_key", "letters, digits and underscores are allowed")
     filters = Filters(
         **texts,
-        since=time(values["since"], now, "since") if values.get("since") else None,
-        until=time(values["until"], now, "until") if values.get("until") else None,
+        since=point_in_time(values["since"], now, "since") if values.get("since") else None,
+        until=point_in_time(values["until"], now, "until") if values.get("until") else None,
     )
-    offset = whole("offset", values.get("offset", ""), default=0, low=0, high=2**31)
+    offset = integer("offset", values.get("offset", ""), default=0, low=0, high=2**31)
     cursor = values.get("cursor") or None
     if cursor and offset:
         raise _invalid("offset", "a cursor and an offset exclude each other")
-    limit = whole("limit", values.get("limit", ""), default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
+    limit = integer("limit", values.get("limit", ""), default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
     return filters, PageRequest(limit=limit, offset=offset, cursor=cursor)
 
 
-def whole(name: str, text: str, *, default: int, low: int, high: int) -> int:
+def integer(name: str, text: str, *, default: int, low: int, high: int) -> int:
     """A whole number between `low` and `high`. Raises RequestRejected."""
     if not text:
         return default
@@ -77,7 +77,7 @@ def whole(name: str, text: str, *, default: int, low: int, high: int) -> int:
     return number
 
 
-def time(text: str, now: datetime, name: str) -> datetime:
+def point_in_time(text: str, now: datetime, name: str) -> datetime:
     """A point in time: `7d`, `1h30m` before now, RFC 3339, or date with or without time of day in UTC.
 
     Raises RequestRejected.

@@ -95,7 +95,7 @@ class Reader:
             limit=page.limit + 1,
             offset=page.offset,
         )
-        count = (await self._rows("events_count", **wanted, most=MAX_COUNT + 1))[0][0]
+        count = (await self._rows("events_count", **wanted, max_count=MAX_COUNT + 1))[0][0]
         events = [rows.stored_event(row) for row in found[: page.limit]]
         has_more = len(found) > page.limit
         pagination = Pagination(

@@ -94,7 +94,7 @@ async def test_lenient_batch_stores_the_good_events(http: httpx2.AsyncClient):
     body = answer.json()
     assert [result["status"] for result in body["results"]] == [201, 400, 409, 201, 400]
     assert [result["index"] for result in body["results"]] == [0, 1, 2, 3, 4]
-    assert (body["stored"], body["refused"]) == (2, 3)
+    assert (body["stored"], body["rejected"]) == (2, 3)
     assert (await http.get(EVENTS)).json()["pagination"]["total"] == 2
 
 

@@ -89,7 +89,7 @@ SELECT page.*, ledger.shard, ledger.sequence, ledger.received_at, ledger.late, l
  ORDER BY event_timestamp DESC, event_id DESC;
 
 -- name: events_count
--- How many events match, counting no further than :most.
+-- How many events match, counting no further than :max_count.
 SELECT count(*) FROM (
     SELECT FROM audit_events
      WHERE (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
@@ -105,7 +105,7 @@ SELECT count(*) FROM (
        AND (:detail_key::text IS NULL OR event_data ->> :detail_key::text = :detail_value::text)
        AND (:since::timestamptz IS NULL OR event_timestamp >= :since::timestamptz)
        AND (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
-     LIMIT :most::bigint) AS matching;
+     LIMIT :max_count::bigint) AS matching;
 
 -- name: timeline
 -- The events of one correlation in the order of the ledger.
