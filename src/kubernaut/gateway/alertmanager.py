@@ -92,6 +92,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 _decoder = msgspec.json.Decoder(Webhook)
+# msgspec has the path of a fault in its message only; tests pin the format.
 _AT_PATH = re.compile(r" - at `(\$[^`]*)`$")
 
 

@@ -207,12 +207,7 @@ class Client:
 
     async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         """GET any path of the server; retried at most twice when the connection breaks."""
-        async for attempt in stamina.retry_context(
-            on=_is_broken_connection, attempts=3, wait_initial=0.05, wait_jitter=0.05
-        ):
-            with attempt:
-                return await self._request("GET", path, query)
-        raise AssertionError("unreachable")
+        return await _retry_reads(self._request, "GET", path, query)
 
     async def post_raw(self, path: str, body: object) -> bytes:
         """POST to any path of the server, for reviews and the like; never retried."""
@@ -288,6 +283,9 @@ async def open_client(config: ClientConfig) -> AsyncIterator[Client]:
 def _is_broken_connection(error: Exception) -> bool:
     # Not after a timeout: the caller has waited long enough. Not for a response, which may ask for a delay.
     return isinstance(error, ApiServerUnreachable) and not isinstance(error, TimedOut) and not error.code
+
+
+_retry_reads = stamina.AsyncRetryingCaller(attempts=3, wait_initial=0.05, wait_jitter=0.05).on(_is_broken_connection)
 
 
 def _decode(kind: Kind[T], data: bytes) -> T:
