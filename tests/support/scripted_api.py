@@ -1,4 +1,4 @@
-"""An API server that says exactly what a test wants, over real HTTP: for silence, broken lines and refusals.
+"""An API server that responds as a test scripts it, over real HTTP: idle, with broken lines, with errors.
 
 A real server does none of these on demand. Everything else is tested against real servers.
 """
@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 @dataclass
 class Call:
-    """One request, and the connection to answer it on."""
+    """One request, and the connection of its response."""
 
     method: str
     path: str
@@ -28,16 +28,16 @@ class Call:
     def is_watch(self) -> bool:
         return self.query.get("watch") == "true"
 
-    async def answer(self, body: object, status: int = 200, **headers: str) -> None:
+    async def respond(self, body: object, status: int = 200, **headers: str) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         head = {"content-type": "application/json", "content-length": str(len(content)), **headers}
         lines = [f"HTTP/1.1 {status} X", *(f"{name.replace('_', '-')}: {value}" for name, value in head.items())]
         self.writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
         await self.writer.drain()
 
-    async def refuse(self, code: int, reason: str = "", message: str = "refused", **headers: str) -> None:
+    async def reject(self, code: int, reason: str = "", message: str = "rejected", **headers: str) -> None:
         status = {"kind": "Status", "code": code, "reason": reason, "message": message}
-        await self.answer(status, code, **headers)
+        await self.respond(status, code, **headers)
 
     async def open_watch(self) -> None:
         self.writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -54,11 +54,11 @@ class Call:
         self.writer.write(b"0\r\n\r\n")
         await self.writer.drain()
 
-    async def silence(self) -> None:
-        """Say nothing until the client goes away or the test ends."""
+    async def stay_idle(self) -> None:
+        """Send nothing until the client disconnects or the test ends."""
         await asyncio.Event().wait()
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         self.writer.transport.abort()
 
 

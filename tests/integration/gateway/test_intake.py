@@ -311,7 +311,7 @@ async def _until_created(gateway, alert):
     return (await gateway.post(alert)).status_code
 
 
-async def test_an_orchestrator_decides_when_its_request_is_over(cluster, gateway):
+async def test_an_orchestrator_decides_when_its_request_is_closed(cluster, gateway):
     await cluster.deployment("cart")
     alert = an_alert(namespace=cluster.shop, deployment="cart")
     await gateway.post(alert)

@@ -36,7 +36,7 @@ async def test_object_is_read_as_it_was_created(client: Client, namespace: str):
     assert made.metadata.uid
 
 
-async def test_second_object_of_a_name_is_refused(client: Client, namespace: str):
+async def test_second_object_of_a_name_already_exists(client: Client, namespace: str):
     await client.create(CONFIGMAP, a_configmap(namespace, "a"))
 
     with pytest.raises(AlreadyExists, match='"a" already exists'):
@@ -129,7 +129,7 @@ async def test_deletion_of_a_changed_object_is_a_conflict(client: Client, namesp
         await client.get(CONFIGMAP, key)
 
 
-async def test_watch_begins_where_it_is_told(client: Client, namespace: str):
+async def test_watch_starts_at_the_resource_version(client: Client, namespace: str):
     selection = ListOptions(namespace=namespace, label_selector="seen")
     since = (await client.list(CONFIGMAP, selection)).resource_version
     await client.create(CONFIGMAP, a_configmap(namespace, "a", {"seen": "1"}))
@@ -148,7 +148,7 @@ async def test_watch_begins_where_it_is_told(client: Client, namespace: str):
     assert seen == ["ADDED a", "MODIFIED a", "DELETED a"]
 
 
-async def test_server_ends_the_watch_when_its_time_is_over(client: Client, namespace: str):
+async def test_server_ends_the_watch_after_its_timeout(client: Client, namespace: str):
     selection = ListOptions(namespace=namespace)
     since = (await client.list(CONFIGMAP, selection)).resource_version
 
@@ -158,7 +158,7 @@ async def test_server_ends_the_watch_when_its_time_is_over(client: Client, names
     assert set(ended) == {"BOOKMARK"}
 
 
-async def test_many_watches_leave_room_for_calls(client: Client, namespace: str):
+async def test_watches_use_no_connections_of_calls(client: Client, namespace: str):
     config = ClientConfig(kubeconfig=client.config.kubeconfig, max_connections=1, timeout=5)
     async with open_client(config) as narrow:
         selection = ListOptions(namespace=namespace)

@@ -36,7 +36,7 @@ async def test_same_event_again_raises_its_count(client: Client, namespace: str)
     assert events[1]["lastTimestamp"] >= events[1]["firstTimestamp"]
 
 
-async def test_event_that_expired_begins_anew(client: Client, namespace: str):
+async def test_event_that_expired_is_created_again(client: Client, namespace: str):
     target = await client.create(CONFIGMAP, a_configmap(namespace, "a"))
     async with open_recorder(client, RecorderConfig(component="tester")) as recorder:
         recorder.record(CONFIGMAP, target, "Seen", "it is there")

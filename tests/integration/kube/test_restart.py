@@ -111,7 +111,7 @@ async def test_nothing_is_lost_across_kill_9_of_the_server(own_directory: Path):
                     assert {key: informer.get(key).metadata.resource_version for key in truth} == truth
 
 
-async def test_what_vanished_while_nobody_watched_is_reported_deleted(own_directory: Path):
+async def test_object_deleted_between_two_watches_is_reported(own_directory: Path):
     data = own_directory / "kubernetes"
     async with open_api(data) as first:
         config = ClientConfig(kubeconfig=first.kubeconfig, timeout=5.0)

@@ -32,8 +32,8 @@ async def test_read_on_a_broken_connection_is_retried(tmp_path: Path):
         nonlocal calls
         calls += 1
         if calls < 3:
-            return call.hang_up()
-        return await call.answer(an_object())
+            return call.abort()
+        return await call.respond(an_object())
 
     async with against(script, tmp_path) as client:
         assert (await client.get(CONFIGMAP, KEY)).metadata.name == "a"
@@ -47,7 +47,7 @@ async def test_write_on_a_broken_connection_is_not_retried(tmp_path: Path):
     async def script(call: Call) -> None:
         nonlocal calls
         calls += 1
-        call.hang_up()
+        call.abort()
 
     async with against(script, tmp_path) as client:
         with pytest.raises(ApiServerUnreachable):
@@ -62,7 +62,7 @@ async def test_rejection_is_not_retried(tmp_path: Path):
     async def script(call: Call) -> None:
         nonlocal calls
         calls += 1
-        await call.refuse(429, "TooManyRequests", retry_after="2")
+        await call.reject(429, "TooManyRequests", retry_after="2")
 
     async with against(script, tmp_path) as client:
         with pytest.raises(TooManyRequests) as raised:
@@ -73,7 +73,7 @@ async def test_rejection_is_not_retried(tmp_path: Path):
 
 async def test_server_that_does_not_respond_times_out(tmp_path: Path):
     async def script(call: Call) -> None:
-        await call.silence()
+        await call.stay_idle()
 
     async with against(script, tmp_path) as client:
         with pytest.raises(TimedOut):
@@ -88,7 +88,7 @@ async def test_watch_on_which_nothing_arrives_times_out(tmp_path: Path):
     async def script(call: Call) -> None:
         await call.open_watch()
         await call.send("ADDED", an_object())
-        await call.silence()
+        await call.stay_idle()
 
     async with against(script, tmp_path) as client, aclosing(client.watch(CONFIGMAP, "1", idle_timeout=0.1)) as events:
         assert [(await anext(events)).type for _ in range(2)] == ["BOOKMARK", "ADDED"]
@@ -98,7 +98,7 @@ async def test_watch_on_which_nothing_arrives_times_out(tmp_path: Path):
 
 async def test_closed_port_is_unreachable(tmp_path: Path):
     async def script(call: Call) -> None:
-        await call.silence()
+        await call.stay_idle()
 
     async with open_scripted_api(script, tmp_path) as kubeconfig:
         pass
@@ -113,7 +113,7 @@ async def test_closed_port_is_unreachable(tmp_path: Path):
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"metadata":3}', b"[]"])
 async def test_response_that_is_no_object_raises(tmp_path: Path, body: bytes):
     async def script(call: Call) -> None:
-        await call.answer(body)
+        await call.respond(body)
 
     async with against(script, tmp_path) as client:
         with pytest.raises(KubeError, match="cannot be decoded"):
@@ -124,7 +124,7 @@ async def test_response_that_is_no_object_raises(tmp_path: Path, body: bytes):
 
 async def test_empty_list_may_be_null(tmp_path: Path):
     async def script(call: Call) -> None:
-        await call.answer({"metadata": {"resourceVersion": "7"}, "items": None})
+        await call.respond({"metadata": {"resourceVersion": "7"}, "items": None})
 
     async with against(script, tmp_path) as client:
         found = await client.list(CONFIGMAP)
@@ -138,7 +138,7 @@ async def test_pages_are_joined(tmp_path: Path):
     async def script(call: Call) -> None:
         asked.append(call.query.get("continue", ""))
         number = len(asked)
-        await call.answer(a_listing(an_object(f"m{number}"), version="9", token=f"t{number}" if number < 3 else ""))
+        await call.respond(a_listing(an_object(f"m{number}"), version="9", token=f"t{number}" if number < 3 else ""))
 
     async with against(script, tmp_path) as client:
         found = await client.list(CONFIGMAP)
@@ -158,7 +158,7 @@ async def test_calls_beyond_the_limit_wait(tmp_path: Path):
         for _ in range(10):
             await asyncio.sleep(0)
         here -= 1
-        await call.answer(an_object())
+        await call.respond(an_object())
 
     async with (
         open_scripted_api(script, tmp_path) as kubeconfig,
@@ -174,7 +174,7 @@ async def test_write_sends_field_manager_and_content_type(tmp_path: Path):
 
     async def script(call: Call) -> None:
         seen.append((call.method, call.query.get("fieldManager", ""), call.headers.get("content-type", "")))
-        await call.answer(an_object())
+        await call.respond(an_object())
 
     async with against(script, tmp_path) as client:
         await client.create(CONFIGMAP, an_object())

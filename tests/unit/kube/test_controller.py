@@ -121,7 +121,7 @@ async def test_one_keys_failure_does_not_stop_the_others():
             await eventually(lambda: sorted(worked) == ["a", "b"])
 
 
-async def test_failure_is_tried_again_until_it_succeeds():
+async def test_failure_is_retried_until_it_succeeds():
     attempts = 0
 
     async def reconcile(key: str) -> None:
@@ -139,7 +139,7 @@ async def test_failure_is_tried_again_until_it_succeeds():
     assert [line["failures"] for line in logs if line["event"] == "reconcile failed"] == [1, 2, 3]
 
 
-async def test_terminal_failure_is_not_tried_again():
+async def test_terminal_error_is_not_retried():
     attempts = 0
 
     async def reconcile(key: str) -> None:
@@ -157,7 +157,7 @@ async def test_terminal_failure_is_not_tried_again():
     assert "the fingerprint is no hash" in [line.get("error") for line in logs]
 
 
-async def test_asking_to_be_called_again_is_no_failure():
+async def test_requeue_after_is_no_failure():
     attempts = 0
 
     async def reconcile(key: str) -> Result:
@@ -173,7 +173,7 @@ async def test_asking_to_be_called_again_is_no_failure():
     assert (rig.count("requeue_after"), rig.count("error")) == (2, 0)
 
 
-async def test_conflict_is_no_alarm():
+async def test_conflict_is_logged_as_info():
     attempts = 0
 
     async def reconcile(key: str) -> None:
@@ -202,7 +202,7 @@ async def test_throttled_key_waits_as_long_as_the_server_asked():
     assert [line["requeue_after"] for line in logs if line["event"] == "reconcile failed"] == [60.0]
 
 
-async def test_cancellation_travels():
+async def test_cancellation_propagates():
     entered = asyncio.Event()
     left: list[str] = []
 
@@ -229,7 +229,7 @@ async def _run_one(reconcile: Callable[[str], Awaitable[Result]]) -> None:
     await Controller(queue, reconcile).run()
 
 
-async def test_closed_queue_lets_the_workers_finish():
+async def test_workers_finish_after_the_queue_is_shut_down():
     worked: list[str] = []
 
     async def reconcile(key: str) -> None:

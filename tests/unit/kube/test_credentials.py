@@ -32,9 +32,9 @@ class Guard:
         token = call.headers.get("authorization", "").removeprefix("Bearer ")
         self.shown.append(token)
         if token in self.tokens:
-            await call.answer(an_object())
+            await call.respond(an_object())
         else:
-            await call.refuse(401, "Unauthorized", "Unauthorized")
+            await call.reject(401, "Unauthorized", "Unauthorized")
 
 
 @asynccontextmanager
@@ -75,7 +75,7 @@ print(json.dumps({"apiVersion": asked["apiVersion"], "kind": "ExecCredential", "
 """
 
 
-async def test_token_of_the_file_is_shown(tmp_path: Path):
+async def test_token_of_the_kubeconfig_is_sent(tmp_path: Path):
     guard = Guard("secret")
     async with as_user({"token": "secret"}, guard, tmp_path) as client:
         await client.get(CONFIGMAP, KEY)
@@ -92,7 +92,7 @@ async def test_wrong_token_is_unauthorized_and_not_in_the_text(tmp_path: Path):
     assert "wrong-token" not in str(raised.value)
 
 
-async def test_rotated_token_file_is_read_again_when_refused(tmp_path: Path):
+async def test_rotated_token_file_is_read_again_after_401(tmp_path: Path):
     file = tmp_path / "token"
     file.write_text("old\n")
     guard = Guard("old")
@@ -105,14 +105,14 @@ async def test_rotated_token_file_is_read_again_when_refused(tmp_path: Path):
     assert guard.shown == ["old", "old", "new"]
 
 
-async def test_vanished_token_file_is_unauthorized(tmp_path: Path):
+async def test_missing_token_file_is_unauthorized(tmp_path: Path):
     async with as_user({"tokenFile": str(tmp_path / "none")}, Guard(), tmp_path) as client:
         with pytest.raises(Unauthorized, match="none not found"):
             await client.get(CONFIGMAP, KEY)
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
-async def test_plugin_is_asked_once_and_again_when_refused(tmp_path: Path, version: str):
+async def test_plugin_runs_once_and_again_after_401(tmp_path: Path, version: str):
     guard = Guard("from-plugin-0")
     async with as_user(a_plugin(tmp_path, PRINT_TOKEN, version), guard, tmp_path) as client:
         await client.get(CONFIGMAP, KEY)
@@ -123,7 +123,7 @@ async def test_plugin_is_asked_once_and_again_when_refused(tmp_path: Path, versi
     assert guard.shown == ["from-plugin-0", "from-plugin-0", "from-plugin-0", "from-plugin-1"]
 
 
-async def test_plugin_is_asked_again_before_its_token_expires(tmp_path: Path):
+async def test_plugin_runs_again_before_its_token_expires(tmp_path: Path):
     soon = (datetime.now(UTC) + timedelta(seconds=5)).isoformat()
     guard = Guard("from-plugin-0", "from-plugin-1")
     async with as_user(a_plugin(tmp_path, f"EXPIRES = {soon!r}\n{PRINT_TOKEN}"), guard, tmp_path) as client:

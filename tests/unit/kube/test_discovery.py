@@ -35,11 +35,11 @@ class Server:
     async def __call__(self, call: Call) -> None:
         self.asked[call.path] += 1
         if call.path in self.broken:
-            await call.refuse(503, "ServiceUnavailable", "no endpoints")
+            await call.reject(503, "ServiceUnavailable", "no endpoints")
         elif call.path == "/apis":
             paths = [path.removeprefix("/apis/") for path in self.resources if path.startswith("/apis/")]
             versions = {path.split("/")[0]: {"groupVersion": path} for path in sorted(paths, reverse=True)}
-            await call.answer(
+            await call.respond(
                 {
                     "groups": [
                         {"name": name, "versions": [version], "preferredVersion": version}
@@ -48,12 +48,12 @@ class Server:
                 }
             )
         elif call.path in self.resources:
-            await call.answer({"resources": self.resources[call.path]})
+            await call.respond({"resources": self.resources[call.path]})
         else:
-            await call.answer(b"404 page not found", 404)
+            await call.respond(b"404 page not found", 404)
 
 
-async def test_what_was_found_is_not_asked_for_again(tmp_path: Path):
+async def test_known_kind_is_not_fetched_again(tmp_path: Path):
     server = Server()
     async with open_scripted_api(server, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
         discovery = Discovery(client, refresh_interval=0.0)
@@ -63,7 +63,7 @@ async def test_what_was_found_is_not_asked_for_again(tmp_path: Path):
     assert server.asked == {"/apis/apps/v1": 1}
 
 
-async def test_unknown_kinds_are_not_asked_for_without_end(tmp_path: Path):
+async def test_unknown_kinds_are_fetched_once_per_refresh_interval(tmp_path: Path):
     server = Server()
     async with open_scripted_api(server, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
         discovery = Discovery(client, refresh_interval=60.0)
@@ -89,7 +89,7 @@ async def test_kind_installed_later_is_found(tmp_path: Path):
     assert found.api_version == "argoproj.io/v1alpha1"
 
 
-async def test_names_leave_out_subresources_and_what_cannot_be_read(tmp_path: Path):
+async def test_singular_names_leave_out_subresources_and_unreadable_kinds(tmp_path: Path):
     async with open_scripted_api(Server(), tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
         names = await Discovery(client).kinds_by_singular_name()
 
@@ -111,9 +111,9 @@ async def test_one_broken_group_hides_only_itself(tmp_path: Path):
     assert [line["api_version"] for line in logs] == ["serving.example.com/v1"]
 
 
-async def test_server_that_speaks_something_else_is_an_error(tmp_path: Path):
+async def test_response_that_is_no_discovery_document_raises(tmp_path: Path):
     async def script(call: Call) -> None:
-        await call.answer(b"<html>")
+        await call.respond(b"<html>")
 
     async with open_scripted_api(script, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
         with pytest.raises(KubeError, match="not the discovery document"):

@@ -121,7 +121,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("error", "code", "body"), BODIES, ids=lambda value: getattr(value, "__name__", ""))
-def test_answer_becomes_the_error_of_its_status(error: type[KubeError], code: int, body: bytes):
+def test_response_becomes_the_error_of_its_status(error: type[KubeError], code: int, body: bytes):
     raised = from_response(an_answer(code, body))
 
     assert type(raised) is error
@@ -129,21 +129,21 @@ def test_answer_becomes_the_error_of_its_status(error: type[KubeError], code: in
     assert "PATCH /api/v1/namespaces/shop/configmaps/a: " in str(raised)
 
 
-def test_message_is_the_servers_own():
+def test_message_is_that_of_the_server():
     error = from_response(an_answer(*BODIES[3][1:]))
 
     assert str(error) == 'PATCH /api/v1/namespaces/shop/configmaps/a: configmaps "none" not found (404)'
     assert error.reason == "NotFound"
 
 
-def test_text_of_a_proxy_is_cut_short():
+def test_text_of_a_proxy_is_truncated():
     error = from_response(an_answer(502, b"<html>" + b"x" * 10_000))
 
     assert isinstance(error, ApiServerUnreachable)
     assert len(str(error)) < 300
 
 
-def test_waiting_time_is_read_from_the_header_and_from_the_status():
+def test_retry_after_is_read_from_the_header_and_from_the_status():
     by_header = from_response(an_answer(429, b"too many requests", **{"retry-after": "3"}))
     by_status = from_response(an_answer(429, b'{"kind":"Status","details":{"retryAfterSeconds":7}}'))
     by_nobody = from_response(an_answer(429, b"{}"))
@@ -152,13 +152,13 @@ def test_waiting_time_is_read_from_the_header_and_from_the_status():
     assert (by_header.retry_after, by_status.retry_after, by_nobody.retry_after) == (3, 7, None)
 
 
-def test_expired_history_inside_a_watch_is_gone():
+def test_expired_resource_version_inside_a_watch_is_gone():
     error = from_status(Status(code=410, reason="Expired", message="too old resource version: 1 (9)"), "WATCH /x")
 
     assert isinstance(error, Gone)
 
 
-def test_read_that_took_too_long_is_told_from_a_connection_that_broke():
+def test_read_timeout_differs_from_a_broken_connection():
     slow = from_transport(httpx2.ReadTimeout(""), "GET /x")
     broken = from_transport(httpx2.RemoteProtocolError("server disconnected"), "GET /x")
 

@@ -40,7 +40,7 @@ def dropped(registry: CollectorRegistry, reason: str) -> float:
 
 
 async def never(call: Call) -> None:
-    await call.silence()
+    await call.stay_idle()
 
 
 async def test_full_recorder_drops_and_counts(tmp_path: Path):
@@ -66,7 +66,7 @@ async def test_closing_waits_at_most_the_flush_timeout(tmp_path: Path):
 
 async def test_rejected_event_is_dropped_and_logged_once(tmp_path: Path):
     async def script(call: Call) -> None:
-        await call.refuse(403, "Forbidden", "events is forbidden")
+        await call.reject(403, "Forbidden", "events is forbidden")
 
     with capture_logs() as logs:
         async with recording(script, tmp_path, RecorderConfig(component="t")) as (recorder, registry):
@@ -84,8 +84,8 @@ async def test_event_survives_a_short_outage(tmp_path: Path):
     async def script(call: Call) -> None:
         calls.append(call.method)
         if len(calls) < 4:
-            return await call.refuse(503)
-        return await call.answer(an_object())
+            return await call.reject(503)
+        return await call.respond(an_object())
 
     async with recording(script, tmp_path, RecorderConfig(component="t", backoff=QUICK)) as (recorder, registry):
         recorder.record(CONFIGMAP, TARGET, "Seen", "it is there")
@@ -98,7 +98,7 @@ async def test_event_survives_a_short_outage(tmp_path: Path):
 
 async def test_event_is_dropped_after_the_last_attempt(tmp_path: Path):
     async def script(call: Call) -> None:
-        await call.refuse(503)
+        await call.reject(503)
 
     config = RecorderConfig(component="t", backoff=QUICK, max_attempts=2)
     with capture_logs():
@@ -112,7 +112,7 @@ async def test_long_message_is_truncated(tmp_path: Path):
 
     async def script(call: Call) -> None:
         bodies.append(call.body)
-        await call.answer(an_object())
+        await call.respond(an_object())
 
     async with recording(script, tmp_path, RecorderConfig(component="t")) as (recorder, _):
         recorder.record(CONFIGMAP, TARGET, "Seen", "x" * 5000)

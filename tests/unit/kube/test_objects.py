@@ -41,17 +41,17 @@ def test_api_version_leaves_the_core_group_out():
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a?b", "a%2fb", "a b", "a#b", "a\nb", "a\\b"])
-def test_name_that_would_address_something_else_is_refused(name: str):
+def test_name_that_would_change_the_path_is_rejected(name: str):
     with pytest.raises(ValueError, match="not a name"):
         POD.path(Key("shop", name))
 
 
 @pytest.mark.parametrize("name", ["api", "api.v1", "system:node:a", "web-0"])
-def test_ordinary_names_are_taken_as_they_are(name: str):
+def test_ordinary_names_are_accepted(name: str):
     assert POD.path(Key("shop", name)).endswith(f"/{name}")
 
 
-def test_namespaced_object_without_a_namespace_is_refused():
+def test_namespaced_object_without_a_namespace_is_rejected():
     with pytest.raises(ValueError, match="needs a namespace"):
         POD.path(Key("", "api"))
 
@@ -72,7 +72,7 @@ def test_decoding_keeps_only_what_the_type_names():
     assert pod == Narrow(metadata=ObjectMeta(name="a"), node_name="n")
 
 
-def test_object_that_does_not_fit_raises():
+def test_object_that_cannot_be_decoded_raises():
     with pytest.raises(msgspec.ValidationError, match=r"metadata\.labels"):
         POD.decode(b'{"metadata":{"labels":["a"]}}')
 
@@ -93,14 +93,14 @@ def test_body_names_its_kind_whether_or_not_the_type_does():
     assert raw["kind"] == "Deployment"
 
 
-def test_key_and_version_are_read_from_raw_objects_too():
+def test_key_and_version_are_read_from_unstructured_objects_too():
     raw: Unstructured = {"metadata": {"name": "a", "namespace": "shop", "resourceVersion": "7"}}
 
     assert key_of(raw) == key_of(POD.decode(msgspec.json.encode(raw))) == Key("shop", "a")
     assert resource_version_of(raw) == "7"
 
 
-def test_controller_is_the_owner_that_manages():
+def test_controller_is_the_owner_reference_marked_as_such():
     owners = [
         {"apiVersion": "v1", "kind": "A", "name": "a"},
         {"apiVersion": "v1", "kind": "B", "name": "b", "controller": True},

@@ -44,14 +44,14 @@ async def test_idle_watch_is_resumed_from_the_last_resource_version(tmp_path: Pa
 
     async def script(call: Call) -> None:
         if not call.is_watch:
-            return await call.answer(a_listing(an_object("a"), version="5"))
+            return await call.respond(a_listing(an_object("a"), version="5"))
         asked.append(call.query["resourceVersion"])
         await call.open_watch()
         if len(asked) == 1:
             await call.send("ADDED", an_object("b", "8"))
-            return await call.silence()
+            return await call.stay_idle()
         await call.send("ADDED", an_object("c", "9"))
-        return await call.silence()
+        return await call.stay_idle()
 
     async with watching(script, tmp_path) as deltas:
         seen = await take(deltas, 4)
@@ -65,15 +65,15 @@ async def test_bookmark_moves_the_resource_version_to_resume_from(tmp_path: Path
 
     async def script(call: Call) -> None:
         if not call.is_watch:
-            return await call.answer(a_listing(version="5"))
+            return await call.respond(a_listing(version="5"))
         asked.append(call.query["resourceVersion"])
         assert call.query["allowWatchBookmarks"] == "true"
         await call.open_watch()
         if len(asked) == 1:
             await call.send("BOOKMARK", {"metadata": {"resourceVersion": "77"}})
-            return call.hang_up()
+            return call.abort()
         await call.send("ADDED", an_object("b", "78"))
-        return await call.silence()
+        return await call.stay_idle()
 
     async with watching(script, tmp_path) as deltas:
         assert await take(deltas, 2) == [("SYNCED", ""), ("ADDED", "b")]
@@ -89,11 +89,11 @@ async def test_expired_resource_version_means_relist_and_report_deletions(tmp_pa
 
     async def script(call: Call) -> None:
         if not call.is_watch:
-            return await call.answer(lists.pop(0))
+            return await call.respond(lists.pop(0))
         await call.open_watch()
         if lists:
             return await call.send("ERROR", {"code": 410, "reason": "Expired", "message": "too old"})
-        return await call.silence()
+        return await call.stay_idle()
 
     async with watching(script, tmp_path) as deltas:
         assert await take(deltas, 4) == [("ADDED", "a"), ("ADDED", "b"), ("ADDED", "c"), ("SYNCED", "")]
@@ -105,11 +105,11 @@ async def test_status_code_410_means_the_same(tmp_path: Path):
 
     async def script(call: Call) -> None:
         if not call.is_watch:
-            return await call.answer(lists.pop(0))
+            return await call.respond(lists.pop(0))
         if lists:
-            return await call.refuse(410, "Expired")
+            return await call.reject(410, "Expired")
         await call.open_watch()
-        return await call.silence()
+        return await call.stay_idle()
 
     async with watching(script, tmp_path) as deltas:
         assert await take(deltas, 3) == [("ADDED", "a"), ("SYNCED", ""), ("DELETED", "a")]
@@ -119,12 +119,12 @@ async def test_list_whose_continue_token_expired_is_fetched_in_one_piece(tmp_pat
     async def script(call: Call) -> None:
         if call.is_watch:
             await call.open_watch()
-            return await call.silence()
+            return await call.stay_idle()
         if "continue" in call.query:
-            return await call.refuse(410, "Expired")
+            return await call.reject(410, "Expired")
         if "limit" in call.query:
-            return await call.answer(a_listing(an_object("a"), version="5", token="next"))
-        return await call.answer(a_listing(an_object("a"), an_object("b"), version="6"))
+            return await call.respond(a_listing(an_object("a"), version="5", token="next"))
+        return await call.respond(a_listing(an_object("a"), an_object("b"), version="6"))
 
     async with watching(script, tmp_path) as deltas:
         assert await take(deltas, 3) == [("ADDED", "a"), ("ADDED", "b"), ("SYNCED", "")]
@@ -138,11 +138,11 @@ async def test_one_outage_is_logged_once_at_its_start_and_once_at_its_end(tmp_pa
         if not call.is_watch:
             if refusals:
                 refusals -= 1
-                return await call.refuse(500, message="etcd is down")
-            return await call.answer(a_listing(an_object("a")))
+                return await call.reject(500, message="etcd is down")
+            return await call.respond(a_listing(an_object("a")))
         await call.open_watch()
         await call.send("ADDED", an_object("b"))
-        return await call.silence()
+        return await call.stay_idle()
 
     with capture_logs() as logs:
         async with watching(script, tmp_path) as deltas:
@@ -160,7 +160,7 @@ async def test_watch_that_is_closed_immediately_is_retried_with_backoff(tmp_path
     async def script(call: Call) -> None:
         nonlocal asked
         if not call.is_watch:
-            return await call.answer(a_listing())
+            return await call.respond(a_listing())
         asked += 1
         if asked == 6:
             enough.set()
@@ -182,11 +182,11 @@ async def test_undecodable_object_is_skipped_and_the_watch_goes_on(tmp_path: Pat
     async def script(call: Call) -> None:
         bad = {"metadata": {"name": "bad", "namespace": "shop", "resourceVersion": "6", "labels": [1]}}
         if not call.is_watch:
-            return await call.answer(a_listing(bad, an_object("a")))
+            return await call.respond(a_listing(bad, an_object("a")))
         await call.open_watch()
         await call.send("MODIFIED", bad)
         await call.send("ADDED", an_object("b", "7"))
-        return await call.silence()
+        return await call.stay_idle()
 
     with capture_logs() as logs:
         async with watching(script, tmp_path) as deltas:
@@ -201,11 +201,11 @@ async def test_line_split_over_chunks_is_reassembled(tmp_path: Path):
 
     async def script(call: Call) -> None:
         if not call.is_watch:
-            return await call.answer(a_listing())
+            return await call.respond(a_listing())
         await call.open_watch()
         for cut in range(0, len(line), 7):
             await call.send_raw(line[cut : cut + 7])
-        return await call.silence()
+        return await call.stay_idle()
 
     async with watching(script, tmp_path) as deltas:
         assert await take(deltas, 2) == [("SYNCED", ""), ("ADDED", "a")]
@@ -219,11 +219,11 @@ async def test_server_restored_from_a_backup_replaces_everything_known(tmp_path:
 
     async def script(call: Call) -> None:
         if not call.is_watch:
-            return await call.answer(lists.pop(0))
+            return await call.respond(lists.pop(0))
         await call.open_watch()
         if lists:
             return await call.send("ERROR", {"code": 410, "reason": "Expired"})
-        return await call.silence()
+        return await call.stay_idle()
 
     with capture_logs():
         async with watching(script, tmp_path) as deltas:
