@@ -28,11 +28,11 @@ $(READY): requirements/dev.txt pyproject.toml pocketkube/pyproject.toml pytest-m
 install: $(READY) ## Prepare the environment in .venv
 
 .PHONY: demo
-demo: $(READY) ## The whole system on this machine: six alerts in, decisions and a verified trail out
+demo: $(READY) ## Run the whole system on this machine: six alerts, their decisions, the verified audit log
 	@$(BIN)/kubernaut demo $(ARGS)
 
 .PHONY: up
-up: $(READY) ## The same stack, empty, until Ctrl-C
+up: $(READY) ## Run the same stack, empty, until Ctrl-C
 	@$(BIN)/kubernaut up $(ARGS)
 
 .PHONY: test
@@ -50,7 +50,7 @@ muster-compat: $(OLDEST)/.ready ## The core of pytest-muster on the oldest pytes
 	@$(OLDEST)/bin/pytest -q -n $(PROCS) $(ARGS) $(MUSTER_CORE)
 
 .PHONY: triage-example
-triage-example: $(READY) ## The failure of 15 December 2025: broken, explained, repaired
+triage-example: $(READY) ## Explain and repair the test failure of 15 December 2025
 	@$(BIN)/python pytest-muster/examples/seed-failure/show.py
 
 .PHONY: triage-table
@@ -67,7 +67,7 @@ check: $(READY) ## Format, lint, types, import contracts, test code, generated f
 	@$(BIN)/python scripts/generate --check
 
 .PHONY: fmt
-fmt: $(READY) ## Format the code and write the generated files anew
+fmt: $(READY) ## Format the code and regenerate the generated files
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/python scripts/generate
@@ -81,7 +81,7 @@ muster-endings: $(READY) ## 300 random endings of runs under pytest-muster (SEED
 	@cd pytest-muster && $(abspath $(BIN))/python -m endings $(ARGS)
 
 .PHONY: lock
-lock: $(READY) ## Pin the requirements anew (needs uv)
+lock: $(READY) ## Update the pinned requirements (needs uv)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra all --group dev --quiet --upgrade --no-emit-package pocketkube --output-file requirements/dev.txt pyproject.toml pocketkube/pyproject.toml
 
 .PHONY: clean

@@ -56,14 +56,14 @@ RAW = {kind.kind: kind.with_type(dict) for kind in CACHED}
 
 
 @pytest.fixture
-def dice() -> random.Random:
+def rng() -> random.Random:
     seed = int(os.environ.get("FAULTS_SEED") or random.SystemRandom().randrange(2**32))
     print(f"FAULTS_SEED={seed}")
     return random.Random(seed)
 
 
-async def insist(call: Callable):
-    """What a patient client does: again until the API server has answered."""
+async def retry(call: Callable):
+    """Call again until the API server has answered, as a client with retries does."""
 
     async def probe():
         try:
@@ -83,7 +83,7 @@ class Load:
     """Signals and alerts on their way in, and what was promised about them."""
 
     stack: SupervisedStack
-    dice: random.Random
+    rng: random.Random
     signals: list[SignalProcessing] = field(default_factory=list)
     acknowledged: Counter[str] = field(default_factory=Counter)
     """Alerts by workload that a 2xx answered."""
@@ -92,37 +92,37 @@ class Load:
     async def open_shop(self) -> None:
         for number in range(4):
             at = f"shop-{number}"
-            await insist(lambda at=at: self.stack.client.create(RAW["Namespace"], a_namespace(at, "production")))
+            await retry(lambda at=at: self.stack.client.create(RAW["Namespace"], a_namespace(at, "production")))
             for kind in SPECS:
                 manifest = an_object(kind, "api", at, spec=SPECS[kind])
-                await insist(lambda k=kind, m=manifest: self.stack.client.create(RAW[k], m))
+                await retry(lambda k=kind, m=manifest: self.stack.client.create(RAW[k], m))
 
     async def raise_signals(self, count: int, **more) -> None:
         """About targets that are there, come and go, change, or never were."""
         for _ in range(count):
-            kind = self.dice.choice(["Deployment", "Service", "Pod", "StatefulSet"])
-            at, target = f"shop-{self.dice.randrange(5)}", self.dice.choice(["api", "api", "gone"])
+            kind = self.rng.choice(["Deployment", "Service", "Pod", "StatefulSet"])
+            at, target = f"shop-{self.rng.randrange(5)}", self.rng.choice(["api", "api", "gone"])
             raised = a_signal(kind=kind, target=target, at=at, **more)
             self.signals.append(raised)
-            await insist(lambda raised=raised: self.stack.client.create(SIGNAL, as_manifest(raised)))
+            await retry(lambda raised=raised: self.stack.client.create(SIGNAL, as_manifest(raised)))
 
     async def change_targets(self, times: int) -> None:
         for number in range(times):
-            at, kind = f"shop-{self.dice.randrange(4)}", self.dice.choice(["Pod", "Service"])
+            at, kind = f"shop-{self.rng.randrange(4)}", self.rng.choice(["Pod", "Service"])
             key = Key(at, "api")
-            if self.dice.random() < 0.5:
+            if self.rng.random() < 0.5:
                 change = {"metadata": {"labels": {"n": str(number)}}}
-                await insist(lambda: self.stack.client.patch(RAW[kind], key, change))  # noqa: B023 - awaited at once
+                await retry(lambda: self.stack.client.patch(RAW[kind], key, change))  # noqa: B023 - awaited at once
             else:
-                await insist(lambda: self.stack.client.delete(RAW[kind], key))  # noqa: B023
+                await retry(lambda: self.stack.client.delete(RAW[kind], key))  # noqa: B023
                 manifest = an_object(kind, "api", at, spec=SPECS[kind])
-                await insist(lambda: self.stack.client.create(RAW[kind], manifest))  # noqa: B023
+                await retry(lambda: self.stack.client.create(RAW[kind], manifest))  # noqa: B023
 
     async def deliver(self, times: int) -> None:
         """As an Alertmanager: the same notification again until it is answered with 2xx."""
         async with httpx2.AsyncClient(trust_env=False, timeout=12) as http:
             for number in range(times):
-                names = [f"web-{self.dice.randrange(20)}" for _ in range(self.dice.randint(1, 3))]
+                names = [f"web-{self.rng.randrange(20)}" for _ in range(self.rng.randint(1, 3))]
                 alerts = [an_alert(f"Alert{number}", namespace="shop-0", deployment=name) for name in names]
                 answer = await eventually(
                     lambda alerts=alerts: self._posted(http, a_webhook(*alerts)), timeout=60, interval=0.05
@@ -160,7 +160,7 @@ async def all_final(stack: SupervisedStack, count: int) -> list[SignalProcessing
     return await eventually(probe, timeout=60, interval=0.2)
 
 
-async def check_trail(stack: SupervisedStack, done: list[SignalProcessing]) -> Counter[str]:
+async def check_audit_events(stack: SupervisedStack, done: list[SignalProcessing]) -> Counter[str]:
     """The ledger has every event that each object implies, once, in order, the same to the byte; and it verifies."""
     expected = {}
     for signal in done:
@@ -215,16 +215,16 @@ async def check_alerts(stack: SupervisedStack, load: Load) -> None:
     assert len({each.spec.signal_fingerprint for each in requests}) == len(requests)
 
 
-async def test_killed_parts_lose_double_and_reorder_nothing(own_directory, dice):
+async def test_killed_parts_lose_double_and_reorder_nothing(own_directory, rng):
     async with open_supervised_stack(own_directory) as stack:
-        load = Load(stack, dice)
+        load = Load(stack, rng)
         await load.open_shop()
         kills: Counter[str] = Counter()
 
         async def kill_at_random() -> None:
             names = ["controller", "policy", "postgres", "datastorage", "apiserver", "gateway"]
-            names += dice.sample(names, 3)
-            dice.shuffle(names)
+            names += rng.sample(names, 3)
+            rng.shuffle(names)
             for name in names:
                 part = stack["controller" if name == "policy" else name]
                 await asyncio.wait_for(part.is_up.wait(), 60)
@@ -248,16 +248,16 @@ async def test_killed_parts_lose_double_and_reorder_nothing(own_directory, dice)
         await stack.all_up()
         done = await all_final(stack, 300)
         await check_alerts(stack, load)
-        figures = await check_trail(stack, done)
+        figures = await check_audit_events(stack, done)
         print(figures, kills, load.refusals, sum(load.acknowledged.values()))
 
     assert {each.status.phase for each in done} == {Phase.COMPLETED}
     assert figures["events"] == 9 * figures["signals"]
 
 
-async def test_a_controller_killed_between_write_and_send_leaves_the_same_events(own_directory, dice):
+async def test_a_controller_killed_between_write_and_send_leaves_the_same_events(own_directory, rng):
     async with open_supervised_stack(own_directory) as stack:
-        load = Load(stack, dice)
+        load = Load(stack, rng)
         await load.open_shop()
         async with stack["datastorage"].down():
             await load.raise_signals(30)
@@ -265,7 +265,7 @@ async def test_a_controller_killed_between_write_and_send_leaves_the_same_events
             async with stack["controller"].down():
                 pass  # everything is in its spool
         await stack.all_up()
-        await check_trail(stack, await all_final(stack, 30))
+        await check_audit_events(stack, await all_final(stack, 30))
         async with stack["datastorage"].down():
             await load.raise_signals(30)
             await all_final(stack, 60)
@@ -274,32 +274,32 @@ async def test_a_controller_killed_between_write_and_send_leaves_the_same_events
                 shutil.rmtree(stack.directory.path / "spools" / "controller")
         await stack.all_up()
 
-        figures = await check_trail(stack, await all_final(stack, 60))
+        figures = await check_audit_events(stack, await all_final(stack, 60))
 
     assert figures["events"] == 60 * 9
 
 
-async def test_two_controllers_by_mistake_double_nothing(own_directory, dice):
+async def test_two_controllers_by_mistake_double_nothing(own_directory, rng):
     async with open_supervised_stack(own_directory, controllers=2) as stack:
-        load = Load(stack, dice)
+        load = Load(stack, rng)
         await load.open_shop()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(load.raise_signals(60))
             tasks.create_task(load.raise_signals(60))
             tasks.create_task(load.change_targets(20))
         done = await all_final(stack, 120)
-        figures = await check_trail(stack, done)
+        figures = await check_audit_events(stack, done)
 
     assert {each.status.phase for each in done} == {Phase.COMPLETED}
     assert figures["events"] == 120 * 9
 
 
-async def test_a_parent_that_fails_a_completed_signal_raises_no_false_alarm(own_directory, dice):
+async def test_a_parent_that_fails_a_completed_signal_raises_no_false_alarm(own_directory, rng):
     async with open_supervised_stack(own_directory) as stack:
-        load = Load(stack, dice)
+        load = Load(stack, rng)
         await load.raise_signals(1)
         done = await all_final(stack, 1)
-        await check_trail(stack, done)
+        await check_audit_events(stack, done)
         cascade = {"status": {"phase": "Failed", "failureInfo": {"error": "cancelled"}}}
         await stack.client.patch(SIGNAL, Key(HOME, done[0].metadata.name), cascade, subresource="status")
         async with stack["controller"].down():
@@ -323,9 +323,9 @@ async def _is(answer, wanted) -> bool:
     return await answer == wanted
 
 
-async def test_a_signal_that_its_parent_failed_has_one_trail_through_a_restart(own_directory, dice):
+async def test_a_signal_that_its_parent_failed_has_one_trail_through_a_restart(own_directory, rng):
     async with open_supervised_stack(own_directory) as stack:
-        load = Load(stack, dice)
+        load = Load(stack, rng)
         async with stack["controller"].down():
             await load.raise_signals(3)
             for raised in load.signals:
@@ -333,13 +333,13 @@ async def test_a_signal_that_its_parent_failed_has_one_trail_through_a_restart(o
                 cascade = {"status": {"phase": "Failed", "failureInfo": {"error": "cancelled"}}}
                 await stack.client.patch(SIGNAL, key, cascade, subresource="status")
         done = await all_final(stack, 3)
-        await check_trail(stack, done)
+        await check_audit_events(stack, done)
         async with stack["controller"].down():
             pass
         # Sent after whatever the restarted controller has to say about the first three.
         await load.raise_signals(1)
         done = await all_final(stack, 4)
-        await check_trail(stack, done)
+        await check_audit_events(stack, done)
 
     assert [each.status.phase for each in done].count(Phase.FAILED) == 3
 
@@ -366,16 +366,16 @@ def versions(signal: SignalProcessing) -> set[str]:
     return {status.environment_classification.source, status.priority_assignment.policy_name, *custom}
 
 
-async def test_a_policy_swapped_under_load_decides_each_signal_alone(own_directory, dice):
+async def test_a_policy_swapped_under_load_decides_each_signal_alone(own_directory, rng):
     async with open_supervised_stack(own_directory) as stack:
-        load = Load(stack, dice)
+        load = Load(stack, rng)
         await load.open_shop()
         file = stack.policy / "policy.rego"
         pid = stack["controller"].pid
 
         async def swap() -> None:
             for number in range(1, 13):
-                match dice.choice(["write", "replace", "break", "delete"]):
+                match rng.choice(["write", "replace", "break", "delete"]):
                     case "write":
                         file.write_text(a_policy(f"v{number}"))
                     case "replace":
@@ -402,7 +402,7 @@ async def test_a_policy_swapped_under_load_decides_each_signal_alone(own_directo
             tasks.create_task(swap())
         await eventually(decided_by_the_last, timeout=20, interval=0.2)
         done = await all_final(stack, len(load.signals))
-        await check_trail(stack, done)
+        await check_audit_events(stack, done)
 
         assert stack["controller"].pid == pid
     assert {each.status.phase for each in done} == {Phase.COMPLETED}
@@ -411,9 +411,9 @@ async def test_a_policy_swapped_under_load_decides_each_signal_alone(own_directo
     assert {len(each) for each in mixed} == {1}
 
 
-async def test_deadlines_and_parents_are_never_overruled(own_directory, dice):
+async def test_deadlines_and_parents_are_never_overruled(own_directory, rng):
     async with open_supervised_stack(own_directory) as stack:
-        load = Load(stack, dice)
+        load = Load(stack, rng)
         await load.open_shop()
         now = datetime.now(UTC)
         overruled = []
@@ -440,7 +440,7 @@ async def test_deadlines_and_parents_are_never_overruled(own_directory, dice):
             tasks.create_task(load.raise_signals(60))
             tasks.create_task(fail_some())
         done = {each.metadata.name: each for each in await all_final(stack, 80)}
-        await check_trail(stack, [*done.values()])
+        await check_audit_events(stack, [*done.values()])
         print(len(overruled), "overruled")
 
     late = [done[each.metadata.name] for each in load.signals[:10]]
@@ -450,9 +450,9 @@ async def test_deadlines_and_parents_are_never_overruled(own_directory, dice):
     assert {done[name].status.phase for name in overruled} <= {Phase.FAILED}
 
 
-async def test_a_full_disk_under_the_spool_is_loud_and_loses_nothing(own_directory, dice):
+async def test_a_full_disk_under_the_spool_is_loud_and_loses_nothing(own_directory, rng):
     async with open_supervised_stack(own_directory) as stack:
-        load = Load(stack, dice)
+        load = Load(stack, rng)
         await load.open_shop()
         async with stack["datastorage"].down():
             pid = stack["controller"].pid
@@ -464,22 +464,22 @@ async def test_a_full_disk_under_the_spool_is_loud_and_loses_nothing(own_directo
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
         await stack.all_up()
 
-        figures = await check_trail(stack, await all_final(stack, 120))
+        figures = await check_audit_events(stack, await all_final(stack, 120))
 
         assert stack["controller"].pid == pid
     assert figures["events"] == 120 * 9
 
 
-async def test_stopped_services_finish_in_time_and_lose_nothing(own_directory, dice):
+async def test_stopped_services_finish_in_time_and_lose_nothing(own_directory, rng):
     async with open_supervised_stack(own_directory) as stack:
-        load = Load(stack, dice)
+        load = Load(stack, rng)
         await load.open_shop()
 
         async def stop_one_after_the_other() -> None:
-            for name in dice.sample(["controller", "gateway", "datastorage", "controller", "gateway"], 5):
+            for name in rng.sample(["controller", "gateway", "datastorage", "controller", "gateway"], 5):
                 await asyncio.wait_for(stack[name].is_up.wait(), 60)
                 process = stack[name].running.process
-                async with stack[name].down(dice.choice([signals.SIGTERM, signals.SIGINT])):
+                async with stack[name].down(rng.choice([signals.SIGTERM, signals.SIGINT])):
                     assert await process.wait() == 0, process.log_tail()[-2000:]
 
         async with asyncio.TaskGroup() as tasks:
@@ -489,6 +489,6 @@ async def test_stopped_services_finish_in_time_and_lose_nothing(own_directory, d
         await stack.all_up()
         done = await all_final(stack, 120)
         await check_alerts(stack, load)
-        figures = await check_trail(stack, done)
+        figures = await check_audit_events(stack, done)
 
     assert figures["events"] == 9 * figures["signals"]

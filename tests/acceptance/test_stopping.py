@@ -15,7 +15,7 @@ def test_a_second_signal_changes_nothing():
     with enterable_directory() as path:
         up = start_up(path / "data")
         up.process.send_signal(signal.SIGINT)
-        while not _ended_within(up.process, 0.05):  # as an impatient person does
+        while not _has_ended_after(up.process, 0.05):  # as a user does who presses Ctrl-C repeatedly
             up.process.send_signal(signal.SIGINT)
         printed = up.process.stdout.read()
         up.process.stdout.close()
@@ -41,7 +41,7 @@ def test_a_signal_during_the_start_closes_what_was_opened(number):
         assert list(path.glob("kubernaut-demo*")) == []
 
 
-def _ended_within(process, seconds):
+def _has_ended_after(process, seconds):
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:

@@ -21,7 +21,7 @@ AREAS = [
     "scripts",
     "docs",
 ]
-IN_PROGRESS = {"pytest-muster", "src/kubernaut/gateway"}
+IN_PROGRESS = {"pytest-muster"}
 PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 
 

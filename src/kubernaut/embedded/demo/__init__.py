@@ -1,1 +1,1 @@
-"""A small shop with trouble: objects, one payload of a real Alertmanager, and what must come of it."""
+"""A small shop with incidents: its objects, one Alertmanager payload, and the expected decisions."""
