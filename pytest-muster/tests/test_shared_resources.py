@@ -1,5 +1,7 @@
 """Shared resources start once, side by side; every worker reads the same values; one that fails ends the run."""
 
+import signal
+
 import pytest
 
 from pytest_muster.exits import ExitCode
@@ -243,6 +245,72 @@ def test_a_resource_that_dies_makes_a_green_run_red(suite):
 
     assert done.code == ExitCode.INFRASTRUCTURE
     assert "1 passed" in done.out
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_resource_that_is_still_dying_when_the_run_ends_makes_it_red(suite, number):
+    """The more memory a process has, the longer the kernel takes to end it: the run is over before that is done."""
+    done = suite(
+        """
+        import sys
+
+        @muster.shared
+        def server(muster_run):
+            code = "import time; memory = bytearray(1) * (200 << 20); print('up', flush=True); time.sleep(600)"
+            process = muster_run.start([sys.executable, "-c", code])
+            muster_run.wait_until(process.tail, description="server writes")
+            yield process.pid
+        """,
+        f"""
+        import os
+
+        def test_it(server):
+            os.kill(server, {int(number)})
+        """,
+    ).run("-n", "0")
+
+    assert done.code == ExitCode.INFRASTRUCTURE
+    assert len(done.of("resource", event="died")) == 1
+
+
+def test_a_resource_that_dies_during_the_set_up_of_another_makes_a_green_run_red(suite):
+    done = suite(
+        """
+        import os, signal
+
+        @muster.shared
+        def server(muster_run):
+            return muster_run.start(["sleep", "600"]).pid
+
+        @muster.shared
+        def other(server, muster_run):
+            os.kill(server, signal.SIGKILL)
+            muster_run.wait_until(lambda: not os.path.exists(f"/proc/{server}/fd/0"), description="the server ends")
+        """,
+        "def test_it(other): ...",
+    ).run("-n", "0")
+
+    assert done.code == ExitCode.INFRASTRUCTURE
+    assert "shared resource server died" in done.out
+
+
+def test_a_resource_that_ends_its_process_itself_is_no_death(suite):
+    done = suite(
+        """
+        import os, signal
+
+        @muster.shared
+        def server(muster_run):
+            process = muster_run.start(["sleep", "600"])
+            yield process.pid
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait(5)
+        """,
+        "def test_it(server): ...",
+    ).run("-n", "0")
+
+    assert done.code == 0
+    assert done.of("resource", event="died") == []
 
 
 def test_a_worker_set_up_that_fails_is_tried_once_and_shown_once(suite):

@@ -389,6 +389,7 @@ class _Ending:
             self.tearing = name
             tell(f"muster: tearing down {name}")
         self.tearing = ""
+        health_monitor(self.config).look_after_teardown()
         if shared_resources(self.config).began:
             titles = [error.title for error in self.errors]
             try:

@@ -30,6 +30,8 @@ DETECTION_TIMEOUT = 0.25
 """Seconds from a death to its being noticed, at most; a test may fail in between."""
 PROBE_INTERVAL = 5.0
 """Seconds from one probe to the next, however many tests fail."""
+EXIT_TIMEOUT = 1.0
+"""Seconds for a process whose exit has begun before the teardown."""
 PROBE_TIMEOUT = 2.0
 """Seconds that one check may take."""
 
@@ -49,10 +51,8 @@ class HealthMonitor:
         self._probed = float("-inf")
 
     def begin(self) -> None:
-        """Watch the processes that live now; those that have ended by now were meant to."""
-        self._watched = [
-            (resource, p) for resource in self.resources.up for p in resource.workspace.processes if p.poll() is None
-        ]
+        """Watch the processes that ran when the set-up of their resource was over."""
+        self._watched = [(resource, process) for resource in self.resources.up for process in resource.serving]
         if self._watched and not self._over.is_set():
             self._thread = threading.Thread(target=self._run, name="muster-watcher", daemon=True)
             self._thread.start()
@@ -63,6 +63,16 @@ class HealthMonitor:
             if thread:
                 thread.join(timeout=PROBE_TIMEOUT)
         self.look()
+        for _, process in self._watched:
+            process.await_exit_in_progress(EXIT_TIMEOUT)
+        self.look()
+
+    def look_after_teardown(self) -> None:
+        """Tell of what was killed by somebody else when we had only asked it to end: where there is no /proc, a
+        process that died in the last moment before the teardown shows it by nothing else."""
+        for resource, process in self._watched:
+            if process.died and process.is_stopping:
+                self._tell(resource, process, process.died)
 
     def _run(self) -> None:
         while not self._over.wait(POLL_INTERVAL):

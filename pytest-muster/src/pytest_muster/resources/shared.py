@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from pytest_muster.records.run import Role, Run, run_of
 from pytest_muster.resources import declarations, lifecycle
 from pytest_muster.resources.declarations import RUN_WORKSPACE, Declaration
 from pytest_muster.resources.lifecycle import Lifecycle, Loop, ResourceTimeout
+from pytest_muster.workspace.processes import Process
 from pytest_muster.workspace.workspace import NotReady, Workspace, run_workspace
 
 CANCEL_TIMEOUT = 1.0
@@ -55,6 +56,8 @@ class SharedResource:
 
     lifecycle: Lifecycle
     workspace: Workspace
+    serving: list[Process] = field(default_factory=list)
+    """The processes that ran when the set-up was over, and are to run until the teardown."""
 
     @property
     def name(self) -> str:
@@ -148,6 +151,7 @@ class SharedResources:
             return
         if error:
             raise self._failed(resource, error)
+        resource.serving.extend(process for process in resource.workspace.processes if process.poll() is None)
         self.up.append(resource)  # before it leaves the others: a signal may break this off anywhere
         self._starting.remove(resource)
         try:

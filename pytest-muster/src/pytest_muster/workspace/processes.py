@@ -70,7 +70,8 @@ class Process:
         self._popen: subprocess.Popen[bytes] | None = None
         self._log_start = 0
         self._lock = threading.RLock()
-        self._ending = False
+        self._sent: set[signal.Signals] = set()
+        """The signals that we have sent it while nothing else was ending it."""
         self._settled = False
 
     @property
@@ -133,9 +134,13 @@ class Process:
                 code = popen.wait()
                 if not any(marked({self._mark})):
                     self._settle()
-                if not self._ending:
+                if not self._asked_for(code):
                     self.died = Death(returncode=code, at=time.time())
             return popen.returncode
+
+    def _asked_for(self, code: int) -> bool:
+        """Whether it ended because we wanted it to: not if it got SIGKILL from somebody else before our SIGTERM."""
+        return self.is_stopping and (code != -signal.SIGKILL or signal.SIGKILL in self._sent)
 
     def wait(self, timeout: float) -> int:
         """Wait for its end; raises `TimeoutError`."""
@@ -154,6 +159,17 @@ class Process:
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
         return code
+
+    def await_exit_in_progress(self, timeout: float) -> None:
+        """If something else is ending it just now, wait until that is done, so that `died` tells of it."""
+        if self.poll() is None and self.pid and _is_exiting(self.pid):
+            with contextlib.suppress(TimeoutError):
+                self._await_end(timeout)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether we have told it to end."""
+        return bool(self._sent)
 
     def stop(self, grace: float = 5.0) -> int | None:
         """SIGTERM to the group, and SIGKILL after `grace` seconds; when this returns, the group is gone.
@@ -191,7 +207,8 @@ class Process:
     def _signal(self, number: signal.Signals) -> None:
         with self._lock:
             if self.poll() is None and self._popen is not None:
-                self._ending = True
+                if self._sent or not _is_exiting(self.pid):
+                    self._sent.add(number)
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self.pgid, number)
 
@@ -221,6 +238,24 @@ def _has_exited(child: int) -> bool:
     if hasattr(os, "waitid"):
         return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     return started(child) is None  # macOS has no `waitid` before Python 3.13
+
+
+_PF_EXITING = 0x4
+"""The flag of a process whose exit has begun, in `/proc/<pid>/stat`; see linux/sched.h."""
+
+
+def _is_exiting(pid: int) -> bool:
+    """Whether the process is on its way out, although it cannot be collected yet; False where there is no /proc."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    if int(stat.rpartition(")")[2].split()[6]) & _PF_EXITING:
+        return True
+    # The kernel turns every signal that ends a process into a pending SIGKILL of its threads.
+    pending = next((line for line in status.splitlines() if line.startswith("SigPnd:")), "SigPnd: 0")
+    return bool(int(pending.split()[1], 16) >> (signal.SIGKILL - 1) & 1)
 
 
 def _group_of(user: str | int | None) -> int | None:
