@@ -1,6 +1,7 @@
 """The live view: what a person sees on a terminal, and what the log of a pipeline keeps."""
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -14,9 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from _pytest.config import create_terminal_writer
 
 from pytest_muster.terminal import screen
 from pytest_muster.terminal.board import Board, clock, duration
@@ -248,37 +251,60 @@ def test_a_log_keeps_pytests_dots(suite):
     assert "\x1b" not in done.stdout
 
 
-class Writer:
-    """A terminal writer whose terminal we can look at."""
+class TerminalFile(io.StringIO):
+    """What is written to it appears on a terminal."""
 
-    def __init__(self, terminal: Terminal) -> None:
+    def __init__(self, terminal: Terminal, encoding: str = "utf-8") -> None:
+        super().__init__()
         self.terminal = terminal
+        self.charset = encoding
 
-    def get_terminal_writer(self) -> "Writer":
-        return self
+    @property
+    def encoding(self) -> str:
+        return self.charset
 
-    def write_raw(self, msg: str, *, flush: bool = False) -> None:
-        self.terminal.feed(msg.replace("\n", "\r\n"))  # as the line discipline of a terminal does
+    def write(self, text: str) -> int:
+        text.encode(self.charset)
+        self.terminal.feed(text.replace("\n", "\r\n"))  # as the line discipline of a terminal does
+        return len(text)
 
-    def markup(self, text: str, **markup: bool) -> str:
-        return text
+
+def a_writer(terminal: Terminal, encoding: str = "utf-8") -> Any:
+    """pytest's own terminal writer, where a configuration has it."""
+    writer = create_terminal_writer(SimpleNamespace(option=SimpleNamespace(color="no", code_highlight="no")))
+    writer._file = TerminalFile(terminal, encoding)
+    return SimpleNamespace(get_terminal_writer=lambda: writer, line=writer.line, file=writer._file)
 
 
 def test_a_narrower_terminal_keeps_what_was_written_above(monkeypatch):
     terminal = Terminal(40, 20)
-    writer = Writer(terminal)
+    writer = a_writer(terminal)
     monkeypatch.setattr(screen, "size", lambda: (terminal.columns, terminal.lines))
     shown = screen.Screen(writer)
-    writer.write_raw("written before\n")
+    writer.line("written before")
     shown.show([Row(text="x" * 30), Row(text="y" * 10)])
 
     terminal.resize(20)
     shown.show([Row(text="x" * 30), Row(text="z" * 10)])
-    writer.write_raw("written after\n")
+    writer.line("written after")
 
     assert terminal.text().rstrip().splitlines() == ["written before", "written after", "…" + "x" * 18, "z" * 10]
     shown.close()
     assert terminal.text().rstrip().splitlines() == ["written before", "written after"]
+    assert writer.get_terminal_writer()._file is writer.file
+
+
+def test_a_terminal_that_lacks_a_character_shows_the_rows_nevertheless(monkeypatch):
+    terminal = Terminal(40, 20)
+    writer = a_writer(terminal, "ascii")
+    monkeypatch.setattr(screen, "size", lambda: (terminal.columns, terminal.lines))
+    shown = screen.Screen(writer)
+    shown.show([Row(text="é" * 3)])
+    writer.line("→ above")
+
+    assert terminal.text().rstrip().splitlines() == ["\\u2192 above", "\\xe9" * 3]
+    shown.close()
+    assert terminal.text().rstrip() == "\\u2192 above"
 
 
 @pytest.mark.parametrize(

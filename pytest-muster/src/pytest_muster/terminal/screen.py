@@ -9,8 +9,9 @@ import os
 import shutil
 import threading
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TextIO, cast
 
 import pytest
 
@@ -32,15 +33,17 @@ class Screen:
 
     def __init__(self, config: pytest.Config) -> None:
         self._writer = config.get_terminal_writer()
-        self._write_below = self._writer.write_raw
+        self._file = self._writer._file  # noqa: SLF001 - see below
         self._lock = threading.RLock()  # a signal handler may write while its thread draws
         self._rows: Sequence[Row] = ()
         self._widths: list[int] = []
         self._drawn: list[str] = []
         self._at_line_start = True
         self._closed = False
-        # The writer of pytest has no other place at which to hear that something is about to be written.
-        self._writer.write_raw = self._write_above  # type: ignore[method-assign]
+        # The writer of pytest has no hook that says that something is about to be written, and its public method
+        # `write_raw` came only with pytest 9; what it writes to is under this name in all versions.
+        self._above = cast("TextIO", _AboveScreen(self._file, self._write_above))  # it hands on what it has not itself
+        self._writer._file = self._above  # noqa: SLF001
 
     def show(self, rows: Sequence[Row]) -> None:
         """Replace the rows that are shown."""
@@ -58,19 +61,27 @@ class Screen:
                 self._closed = True
                 self._rows = ()
                 self._put(self._erasing())
+                if self._writer._file is self._above:  # noqa: SLF001 - otherwise another plugin has put its own there
+                    self._writer._file = self._file  # noqa: SLF001
 
-    def _write_above(self, msg: str, *, flush: bool = False) -> None:
+    def _write_above(self, text: str) -> None:
         with self._lock:
-            if self._closed or not msg:
-                self._write_below(msg, flush=flush)
-                return
-            erasing = self._erasing()
-            self._at_line_start = msg.endswith("\n")
-            self._put(erasing + msg + (self._frame() if self._at_line_start else ""))
+            if self._closed:
+                self._put(text)
+            elif text:
+                erasing = self._erasing()
+                self._at_line_start = text.endswith("\n")
+                self._put(erasing + text + (self._frame() if self._at_line_start else ""))
 
     def _put(self, text: str) -> None:
-        if text:
-            self._write_below(text, flush=True)
+        if not text:
+            return
+        try:
+            self._file.write(text)
+        except UnicodeEncodeError:
+            encoding = self._file.encoding or "ascii"
+            self._file.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        self._file.flush()
 
     def _erasing(self) -> str:
         up = self._up()
@@ -99,6 +110,21 @@ class Screen:
         up = self._up()
         self._drawn, self._widths = drawn, widths
         return up + "".join(f"{line}\x1b[K\n" for line in drawn) + "\x1b[J"
+
+
+class _AboveScreen:
+    """The file of a terminal writer, so that what is written to it appears above the rows."""
+
+    def __init__(self, file: TextIO, write: Callable[[str], None]) -> None:
+        self._file = file
+        self._write = write
+
+    def write(self, text: str) -> int:
+        self._write(text)
+        return len(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
 
 
 def size() -> tuple[int, int]:
