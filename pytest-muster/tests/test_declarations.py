@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_muster.resources import declarations
-from pytest_muster.resources.declarations import DeclarationError, NotPlain, Scope, needed, plain
+from pytest_muster.resources import declarations, decorators
+from pytest_muster.resources.declarations import DeclarationError, Scope, needed
+from pytest_muster.resources.values import NotPlain, plain
 
 
 def declared(function, name=None, *, always=False):
-    made = declarations._declare(function, Scope.SHARED, timeout=1, always=always, name=name)
+    made = declarations.declare(function, Scope.SHARED, timeout=1, always=always, name=name)
     declarations._declared.pop(made.name)
     return made
 
@@ -90,20 +91,20 @@ def test_a_parameter_with_a_default_is_not_asked_for():
 def test_a_second_resource_of_a_name_is_refused_with_both_places():
     def only_once(): ...
 
-    first = declarations._declare(only_once, Scope.SHARED, timeout=1, always=False, name=None)
+    first = declarations.declare(only_once, Scope.SHARED, timeout=1, always=False, name=None)
     try:
 
         def other(): ...
 
         with pytest.raises(DeclarationError, match=r"'only_once': at .*:\d+ and at .*:\d+; rename"):
-            declarations._declare(other, Scope.WORKER, timeout=1, always=False, name="only_once")
+            declarations.declare(other, Scope.WORKER, timeout=1, always=False, name="only_once")
     finally:
         declarations._declared.pop(first.name)
 
 
 def test_only_functions_are_declared():
     with pytest.raises(DeclarationError, match="is for functions"):
-        declarations.shared(object())
+        decorators.shared(object())
 
 
 @pytest.mark.parametrize(

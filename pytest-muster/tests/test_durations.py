@@ -1,7 +1,7 @@
 """What earlier runs say about durations, and what the plan makes of it."""
 
 from pytest_muster.records.journal import Journal
-from pytest_muster.schedule.durations import remembered
+from pytest_muster.schedule.durations import load_timings
 from pytest_muster.schedule.plans import LongestFirst, Timings
 
 
@@ -23,21 +23,21 @@ def test_the_newest_finished_run_that_knows_a_test_counts(tmp_path):
     write_run(tmp_path, "20260102-a", ("t.py::a", 3.0, "passed"))
     write_run(tmp_path, "20260103-a", ("t.py::a", 9.0, "passed"), ended=False)
 
-    assert remembered(tmp_path, ["t.py::a", "t.py::b", "t.py::new"]).took == {"t.py::a": 3.0, "t.py::b": 2.0}
+    assert load_timings(tmp_path, ["t.py::a", "t.py::b", "t.py::new"]).took == {"t.py::a": 3.0, "t.py::b": 2.0}
 
 
 def test_a_failure_counts_only_where_nothing_else_is_known(tmp_path):
     write_run(tmp_path, "20260101-a", ("t.py::a", 1.0, "passed"))
     write_run(tmp_path, "20260102-a", ("t.py::a", 60.0, "failed"), ("t.py::b", 5.0, "failed"))
 
-    assert remembered(tmp_path, ["t.py::a", "t.py::b"]).took == {"t.py::a": 1.0, "t.py::b": 5.0}
+    assert load_timings(tmp_path, ["t.py::a", "t.py::b"]).took == {"t.py::a": 1.0, "t.py::b": 5.0}
 
 
 def test_fixtures_that_tests_share_are_told_apart_from_the_test(tmp_path):
     fixtures = [("t.py", "module", 4.0, "t.py::a"), ("", "session", 2.0, "t.py::a")]
     write_run(tmp_path, "20260101-a", ("t.py::a", 7.0, "passed"), ("t.py::b", 1.0, "passed"), fixtures=fixtures)
 
-    timings = remembered(tmp_path, ["t.py::a", "t.py::b"])
+    timings = load_timings(tmp_path, ["t.py::a", "t.py::b"])
 
     assert timings == Timings(took={"t.py::a": 1.0, "t.py::b": 1.0}, shared={"t.py": 4.0})
 

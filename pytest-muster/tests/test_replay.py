@@ -9,7 +9,7 @@ from pytest_muster import cli
 from pytest_muster.records import reader
 from pytest_muster.records.journal import Outcome
 from pytest_muster.records.reader import Collected, Header, RecordError, RunRecord, Started, TestRun, WorkerEvent
-from pytest_muster.schedule.replay import command, schedule_of_record
+from pytest_muster.schedule.replay import replay_command, schedule_of_record
 
 
 def a_test(test, worker, *, at, slot=1, serial=False):
@@ -86,14 +86,14 @@ def test_the_command_keeps_the_arguments_but_for_workers_and_selection_by_state(
         argv=("-n", "auto", "tests", "-k", "fast", "--dist=load", "-n4", "--lf", "-x"), seed=None, workers=3
     )
 
-    assert command(record, until="a::b", extra=["-s"]) == [
+    assert replay_command(record, until="a::b", extra=["-s"]) == [
         *(sys.executable, "-m", "pytest", "tests", "-k", "fast", "-x", "-n", "3", "--dist", "load"),
         *("--muster-replay=/p/.muster/runs/r1", "--muster-until=a::b", "-s"),
     ]
 
 
 def test_the_command_repeats_the_seed_of_a_run_in_one_process():
-    composed = command(a_record(seed=42, dist="no", workers=1), until=None, extra=[])
+    composed = replay_command(a_record(seed=42, dist="no", workers=1), until=None, extra=[])
 
     assert composed[3:6] == ["-n", "0", "--randomly-seed=42"]
 

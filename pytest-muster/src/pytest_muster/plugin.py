@@ -4,12 +4,12 @@ from importlib.metadata import version
 
 import pytest
 
-from pytest_muster import shutdown
 from pytest_muster.leaks import detector
 from pytest_muster.records import activity, errors, recorder
 from pytest_muster.records.run import RUN, cannot_record, open_run
-from pytest_muster.resources import health, per_worker, shared
+from pytest_muster.resources import health, per_worker, startup
 from pytest_muster.schedule import scheduler, slots
+from pytest_muster.shutdown import plugin as shutdown_plugin
 from pytest_muster.terminal import live, summary
 from pytest_muster.triage import child_exits, rerun_options, terminal_summary
 from pytest_muster.workspace import sweep, workspace
@@ -18,10 +18,10 @@ PLUGINS = (
     slots,
     sweep,
     workspace,
-    shared,
+    startup,
     per_worker,
     health,
-    shutdown,
+    shutdown_plugin,
     errors,
     activity,
     recorder,

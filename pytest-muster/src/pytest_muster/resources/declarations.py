@@ -9,17 +9,12 @@ Both may be plain functions, generators, coroutines or asynchronous generators.
 """
 
 import inspect
-import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
-from functools import wraps
 from pathlib import Path
-from typing import Any, overload
-
-import pytest
+from typing import Any
 
 Function = Callable[..., Any]  # what users decorate: any parameters, any answer
 RUN_WORKSPACE = "muster_run"
@@ -32,10 +27,6 @@ class Scope(StrEnum):
 
 class DeclarationError(Exception):
     """A resource is declared in a way that cannot work."""
-
-
-class NotPlain(TypeError):
-    """What a shared resource published is no plain data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,73 +59,7 @@ def declared(scope: Scope = Scope.SHARED) -> dict[str, Declaration]:
     return {name: declaration for name, declaration in _declared.items() if declaration.scope is scope}
 
 
-@overload
-def shared(function: Function, /) -> Function: ...
-@overload
-def shared(*, timeout: float = ..., always: bool = ..., name: str | None = ...) -> Callable[[Function], Function]: ...
-def shared(
-    function: Function | None = None, /, *, timeout: float = 30.0, always: bool = False, name: str | None = None
-) -> Function | Callable[[Function], Function]:
-    """Declare something that lives once per run, such as a database server.
-
-    It starts after collection and before the first test if a collected test needs it, or `always`; its set-up may
-    take `timeout` seconds, and so may its teardown, which comes once, after the last worker is gone.
-    If its set-up calls `pytest.skip`, the tests that need it are skipped.
-    """
-
-    def declare(function: Function) -> Function:
-        declaration = _declare(function, Scope.SHARED, timeout=timeout, always=always, name=name)
-
-        @wraps(function)
-        def published(request: pytest.FixtureRequest) -> Any:
-            from pytest_muster.resources import shared  # it runs what is declared here, and so imports this module
-
-            return shared.value_of(request.config, declaration)
-
-        return _fixture(published, declaration.name, ("request",))
-
-    return declare if function is None else declare(function)
-
-
-@overload
-def worker(function: Function, /) -> Function: ...
-@overload
-def worker(*, timeout: float = ..., name: str | None = ...) -> Callable[[Function], Function]: ...
-def worker(
-    function: Function | None = None, /, *, timeout: float = 30.0, name: str | None = None
-) -> Function | Callable[[Function], Function]:
-    """Declare something that each worker has for itself, such as a client or a database of its own.
-
-    If its set-up fails, or takes longer than `timeout` seconds, every test of that worker that needs it is reported as
-    infrastructure at once.
-    """
-
-    def declare(function: Function) -> Function:
-        declaration = _declare(function, Scope.WORKER, timeout=timeout, always=False, name=name)
-
-        @wraps(function)
-        def held(**given: Any) -> Any:
-            from pytest_muster.resources import per_worker  # it runs what is declared here, and so imports this module
-
-            config = given["request"].config
-            arguments = {parameter: given[parameter] for parameter in declaration.parameters}
-            yield from per_worker.hold(config, declaration, arguments)
-
-        names = declaration.parameters if "request" in declaration.parameters else ("request", *declaration.parameters)
-        return _fixture(held, declaration.name, names)
-
-    return declare if function is None else declare(function)
-
-
-def _fixture(function: Function, name: str, parameters: Iterable[str]) -> Function:
-    """A session fixture with these parameters; its location and docstring are those of the function it wraps."""
-    kind = inspect.Parameter.KEYWORD_ONLY
-    signature = inspect.Signature([inspect.Parameter(parameter, kind) for parameter in parameters])
-    function.__signature__ = signature  # type: ignore[attr-defined]  # where `inspect.signature` looks first
-    return pytest.fixture(scope="session", name=name)(function)
-
-
-def _declare(function: Function, scope: Scope, *, timeout: float, always: bool, name: str | None) -> Declaration:
+def declare(function: Function, scope: Scope, *, timeout: float, always: bool, name: str | None) -> Declaration:
     if not inspect.isfunction(function):
         raise DeclarationError(
             f"@muster.{scope} is for functions, not for {function!r}; leave out @pytest.fixture, "
@@ -210,47 +135,3 @@ def short(file: str | Path) -> str:
     """A file as people read it: relative to the current directory if it is below that."""
     path = Path(file)
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def plain(name: str, value: object) -> Any:
-    """A copy of the value as every worker will see it. Raises NotPlain where JSON would lose or change something."""
-    _check(name, value, "")
-    return json.loads(json.dumps(value))
-
-
-_ADVICE: dict[type, str] = {
-    bytes: "decode it",
-    tuple: "make it a list",
-    set: "make it a sorted list",
-    frozenset: "make it a sorted list",
-}
-
-
-def _check(name: str, value: object, path: str) -> None:
-    match value:
-        case None | bool() | int() | str():
-            return
-        case float() if math.isfinite(value):
-            return
-        case list():
-            for index, member in enumerate(value):
-                _check(name, member, f"{path}[{index}]")
-            return
-        case dict():
-            for key, member in value.items():
-                if not isinstance(key, str):
-                    raise NotPlain(
-                        f"shared resource {name!r} published the key {key!r} of type {type(key).__name__} in "
-                        f"{name}{path}; keys must be strings, because the value travels to the workers as JSON"
-                    )
-                _check(name, member, f"{path}[{key!r}]")
-            return
-        case Path():
-            advice = "publish str(path)"
-        case _:
-            advice = _ADVICE.get(type(value), "publish what a worker needs to make its own, such as an address")
-    raise NotPlain(
-        f"shared resource {name!r} published {name}{path} of type {type(value).__name__}"
-        f"{f' ({value})' if isinstance(value, float) else ''}, which is no plain data and cannot travel to the workers "
-        f"as JSON; {advice}"
-    )

@@ -15,13 +15,8 @@ import pytest
 
 from pytest_muster.records.run import Run, run_of
 from pytest_muster.resources import declarations
-from pytest_muster.resources.shared import (
-    ResourceError,
-    SharedResource,
-    SharedResources,
-    describe_error,
-    shared_resources,
-)
+from pytest_muster.resources.lifecycle import error_line
+from pytest_muster.resources.shared import ResourceError, SharedResource, SharedResources, shared_resources
 from pytest_muster.workspace.processes import Death, Process
 
 POLL_INTERVAL = 0.05
@@ -50,41 +45,41 @@ class HealthMonitor:
         self._probing: threading.Thread | None = None
         self._probed = float("-inf")
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Watch the processes that ran when the set-up of their resource was over."""
         self._watched = [(resource, process) for resource in self.resources.up for process in resource.serving]
         if self._watched and not self._over.is_set():
-            self._thread = threading.Thread(target=self._run, name="muster-watcher", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="muster-health", daemon=True)
             self._thread.start()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self._over.set()
         for thread in (self._thread, self._probing):
             if thread:
                 thread.join(timeout=PROBE_TIMEOUT)
-        self.look()
+        self.poll()
         for _, process in self._watched:
             process.await_exit_in_progress(EXIT_TIMEOUT)
-        self.look()
+        self.poll()
 
-    def look_after_teardown(self) -> None:
+    def poll_after_teardown(self) -> None:
         """Tell of what was killed by somebody else when we had only asked it to end: where there is no /proc, a
         process that died in the last moment before the teardown shows it by nothing else."""
         for resource, process in self._watched:
             if process.died and process.is_stopping:
-                self._tell(resource, process, process.died)
+                self._report(resource, process, process.died)
 
     def _run(self) -> None:
         while not self._over.wait(POLL_INTERVAL):
-            self.look()
+            self.poll()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         with self._lock:
             for resource, process in list(self._watched):
                 if process.poll() is not None:
                     self._watched.remove((resource, process))
                     if process.died:
-                        self._tell(resource, process, process.died)
+                        self._report(resource, process, process.died)
 
     def probe(self) -> None:
         """Ask in a thread whether the resources still answer; not more often than every few seconds."""
@@ -96,17 +91,17 @@ class HealthMonitor:
 
     def _probe(self) -> None:
         for resource in list(self.resources.up):
-            for what, check in list(resource.workspace.checks.items()):
+            for description, check in list(resource.workspace.checks.items()):
                 if self._over.is_set():
                     return
-                self._ask(resource, what, check)
+                self._check(resource, description, check)
 
-    def _ask(self, resource: SharedResource, what: str, check: Callable[[], object]) -> None:
+    def _check(self, resource: SharedResource, description: str, check: Callable[[], object]) -> None:
         began = time.monotonic()
         error = f"no answer within {PROBE_TIMEOUT:g} s"
         ok = False
 
-        def ask() -> None:
+        def answer_check() -> None:
             nonlocal ok, error
             try:
                 answer = check()
@@ -116,21 +111,21 @@ class HealthMonitor:
                     )
                 ok, error = bool(answer), "" if answer else f"answered {answer!r}"
             except Exception as raised:  # noqa: BLE001 - as in the wait, whatever it is means that it does not answer
-                error = describe_error(raised)
+                error = error_line(raised)
 
-        asking = threading.Thread(target=ask, name="muster-ask", daemon=True)
-        asking.start()
-        asking.join(PROBE_TIMEOUT)
+        checking = threading.Thread(target=answer_check, name="muster-check", daemon=True)
+        checking.start()
+        checking.join(PROBE_TIMEOUT)
         if not self._over.is_set():  # otherwise the teardown may have begun
             took = time.monotonic() - began
-            why = {} if ok else {"error": f"{what}: {error}", "tail": resource.tail}
-            self._write(resource, "probe", ok=ok, what=what, took=took, **why)
+            why = {} if ok else {"error": f"{description}: {error}", "tail": resource.tail}
+            self._write(resource, "probe", ok=ok, description=description, took=took, **why)
 
     def _write(self, resource: SharedResource, event: str, **fields: object) -> None:
         worker = self.run.worker
         self.run.journal.write("resource", name=resource.name, scope="shared", worker=worker, event=event, **fields)
 
-    def _tell(self, resource: SharedResource, process: Process, died: Death) -> None:
+    def _report(self, resource: SharedResource, process: Process, died: Death) -> None:
         how = f"signal {-died.returncode}" if died.returncode < 0 else f"exit code {died.returncode}"
         error = f"{process.name} (process {process.pid}) ended with {how} while tests ran"
         self.died.setdefault(resource.name, died.at)
@@ -149,16 +144,16 @@ _HEALTH_MONITOR = pytest.StashKey[HealthMonitor]()
 
 
 def health_monitor(config: pytest.Config) -> HealthMonitor:
-    """The watcher of the process that owns the run."""
+    """The health monitor of the process that owns the run."""
     return config.stash.setdefault(_HEALTH_MONITOR, HealthMonitor(run_of(config), shared_resources(config)))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     run = run_of(config)
     if run.owns_shared:
-        config.pluginmanager.register(_FailureAttribution(health_monitor(config)), "muster-blaming")
+        config.pluginmanager.register(_FailureAttribution(health_monitor(config)), "muster-failure-attribution")
     if run.runs_tests:
-        config.pluginmanager.register(_NeededResources(), "muster-naming")
+        config.pluginmanager.register(_NeededResources(), "muster-needed-resources")
 
 
 class _NeededResources:
@@ -178,23 +173,23 @@ class _NeededResources:
 class _FailureAttribution:
     """Where the run is owned: a test that fails after a resource that it needs has died is no test failure."""
 
-    def __init__(self, watcher: HealthMonitor) -> None:
-        self.watcher = watcher
+    def __init__(self, monitor: HealthMonitor) -> None:
+        self.monitor = monitor
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_muster_shared_ready(self) -> None:
-        self.watcher.begin()
+        self.monitor.start()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:
         said: dict[str, Any] = getattr(report, "muster", {})
         if report.failed:
-            self.watcher.look()
-            self.watcher.probe()
+            self.monitor.poll()
+            self.monitor.probe()
         if report.failed and said.get("needs") and not said.get("infrastructure"):
             among = declarations.declared()
             needed = declarations.needed(said["needs"], among)
-            died = self.watcher.died
+            died = self.monitor.died
             gone = [d.name for d in needed if d.name in died and died[d.name] - DETECTION_TIMEOUT < report.stop]
             if gone:
                 why = f"shared resource {gone[0]} had died"

@@ -325,7 +325,11 @@ def take_back() -> None:
         return
 
 
-def shown(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def format_error(error: BaseException) -> str:
     """What people read of an error: the frames outside of this plugin, from the first one outside of Python, and the
     words."""
     ours, python = str(Path(__file__).parent.parent), (sysconfig.get_path("stdlib"), "<frozen")

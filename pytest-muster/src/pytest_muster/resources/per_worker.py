@@ -17,7 +17,15 @@ import pytest
 from pytest_muster.records import journal
 from pytest_muster.records.run import Run, run_of
 from pytest_muster.resources.declarations import Declaration, Scope
-from pytest_muster.resources.lifecycle import Lifecycle, Loop, ResourceTimeout, bounded, exhaust, shown
+from pytest_muster.resources.lifecycle import (
+    Lifecycle,
+    Loop,
+    ResourceTimeout,
+    bounded,
+    error_line,
+    exhaust,
+    format_error,
+)
 from pytest_muster.workspace.workspace import Workspace
 
 _PASSING = (KeyboardInterrupt, SystemExit, GeneratorExit, pytest.skip.Exception, pytest.exit.Exception)
@@ -32,7 +40,7 @@ class WorkerResources:
         self.loop = Loop()
         self.failed: dict[str, BaseException] = {}
 
-    def hold(self, declaration: Declaration, arguments: Mapping[str, object]) -> Iterator[Any]:
+    def provide(self, declaration: Declaration, arguments: Mapping[str, object]) -> Iterator[Any]:
         """Set it up, give its value, tear it down."""
         self._write(declaration, "starting")
         began = time.monotonic()
@@ -47,7 +55,7 @@ class WorkerResources:
                 declaration,
                 "failed",
                 took=time.monotonic() - began,
-                **_told(declaration, arguments, error),
+                **_describe(declaration, arguments, error),
             )
             raise
         self._write(declaration, "ready", took=time.monotonic() - began)
@@ -60,7 +68,7 @@ class WorkerResources:
         except _PASSING:
             raise
         except BaseException as error:  # noqa: BLE001 - the last test of this worker is not to blame
-            failure = {"ok": False, **_told(declaration, arguments, error)}
+            failure = {"ok": False, **_describe(declaration, arguments, error)}
         self._write(declaration, "stopped", took=time.monotonic() - began, **failure)
 
     def _steps(self, declaration: Declaration, arguments: Mapping[str, object]) -> Iterator[Any]:
@@ -100,7 +108,7 @@ class WorkerResources:
         )
 
 
-def _told(declaration: Declaration, arguments: Mapping[str, object], error: BaseException) -> dict[str, str]:
+def _describe(declaration: Declaration, arguments: Mapping[str, object], error: BaseException) -> dict[str, str]:
     workspaces = [argument for argument in arguments.values() if isinstance(argument, Workspace)]
     tails = [
         f"{p.log.name}: {line}"
@@ -109,18 +117,18 @@ def _told(declaration: Declaration, arguments: Mapping[str, object], error: Base
         for line in p.tail().splitlines()
     ]
     return {
-        "error": f"{type(error).__name__}: {error}",
+        "error": error_line(error),
         "tail": "\n".join(tails),
-        "text": f"{declaration.location}\n{shown(error)}",
+        "text": f"{declaration.location}\n{format_error(error)}",
     }
 
 
 _WORKER_RESOURCES = pytest.StashKey[WorkerResources]()
 
 
-def hold(config: pytest.Config, declaration: Declaration, arguments: Mapping[str, object]) -> Iterator[Any]:
+def provide(config: pytest.Config, declaration: Declaration, arguments: Mapping[str, object]) -> Iterator[Any]:
     """The body of the fixture that a worker resource is."""
-    yield from config.stash[_WORKER_RESOURCES].hold(declaration, arguments)
+    yield from config.stash[_WORKER_RESOURCES].provide(declaration, arguments)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,31 +1,25 @@
-"""Keeps the shared resources of a run, in the process that owns it: starts them, hands out their values, stops them.
+"""The shared resources of a run, in the process that owns it: starts them, publishes their values, stops them.
 
-They start after collection and before the first test, side by side where they do not depend on each other, and stop in
-reverse order after the last worker is gone. One that fails to start cancels the others; no test runs then.
+They start side by side where they do not depend on each other, and stop in reverse order after the last worker is gone.
+One that fails to start cancels the others; no test runs then.
 """
 
 import contextlib
-import importlib
-import importlib.util
 import json
 import os
-import sys
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_muster import hooks
-from pytest_muster.records import journal
-from pytest_muster.records.run import Role, Run, run_of
-from pytest_muster.resources import declarations, lifecycle
+from pytest_muster.records.run import Run, run_of
+from pytest_muster.resources import values
 from pytest_muster.resources.declarations import RUN_WORKSPACE, Declaration
-from pytest_muster.resources.lifecycle import Lifecycle, Loop, ResourceTimeout
+from pytest_muster.resources.lifecycle import Lifecycle, Loop, ResourceTimeout, error_line, format_error
 from pytest_muster.workspace.processes import Process
 from pytest_muster.workspace.workspace import NotReady, Workspace, run_workspace
 
@@ -71,6 +65,8 @@ class SharedResource:
 
 
 class SharedResources:
+    """Those of one run, in the process that owns it."""
+
     def __init__(self, run: Run) -> None:
         self.run = run
         self.values: dict[str, Any] = {}
@@ -155,15 +151,15 @@ class SharedResources:
         self.up.append(resource)  # before it leaves the others: a signal may break this off anywhere
         self._starting.remove(resource)
         try:
-            self.values[resource.name] = declarations.plain(resource.name, resource.lifecycle.ready.result())
-        except declarations.NotPlain as not_plain:
+            self.values[resource.name] = values.plain(resource.name, resource.lifecycle.ready.result())
+        except values.NotPlain as not_plain:
             raise self._failed(resource, not_plain) from None
         self.run.journal.mask.learn(self.values[resource.name])
         self._write(resource, "ready", took=time.monotonic() - resource.lifecycle.began)
 
     def _failed(self, resource: SharedResource, error: BaseException) -> SetupFailed:
         took = time.monotonic() - resource.lifecycle.began
-        self._write(resource, "failed", took=took, error=describe_error(error), tail=resource.tail)
+        self._write(resource, "failed", took=took, error=error_line(error), tail=resource.tail)
         described = self._describe(resource, "shared set-up", error)
         self.errors.append(described)
         self.failed = True
@@ -171,7 +167,7 @@ class SharedResources:
 
     def _describe(self, resource: SharedResource, phase: str, error: BaseException) -> ResourceError:
         declaration = resource.lifecycle.declaration
-        text = f"{declaration.location}\n{lifecycle.shown(error)}"
+        text = f"{declaration.location}\n{format_error(error)}"
         if resource.tail and not isinstance(error, NotReady):
             text += f"\nends of its logs:\n{resource.tail}"
         return ResourceError(title=f"{phase} of {declaration.name}", text=text, name=declaration.name)
@@ -247,7 +243,7 @@ class SharedResources:
             resource,
             "stopped",
             took=took,
-            **({"ok": False, "error": describe_error(wrong), "tail": resource.tail} if wrong else {}),
+            **({"ok": False, "error": error_line(wrong), "tail": resource.tail} if wrong else {}),
         )
 
     def _close(self, resource: SharedResource, *, keep_commands: bool) -> Exception | None:
@@ -262,10 +258,6 @@ class SharedResources:
         self.run.journal.write(
             "resource", name=resource.name, scope="shared", worker=self.run.worker, event=event, **fields
         )
-
-
-def describe_error(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 _SHARED_RESOURCES = pytest.StashKey[SharedResources]()
@@ -307,94 +299,3 @@ def _published(config: pytest.Config) -> tuple[dict[str, Any], dict[str, str]]:
 def shared_resources(config: pytest.Config) -> SharedResources:
     """The resources of the process that owns the run."""
     return config.stash.setdefault(_SHARED_RESOURCES, SharedResources(run_of(config)))
-
-
-def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    pluginmanager.add_hookspecs(hooks)
-
-
-def wanted(items: Iterable[pytest.Item]) -> dict[str, Any]:
-    """What the `collected` line says of shared resources: which are needed, and which file declares each."""
-    known = declarations.declared()
-    names = {name for item in items for name in getattr(item, "fixturenames", ()) if name in known}
-    return {"shared": sorted(names), "declared": {name: str(found.file) for name, found in known.items()}}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
-    config = session.config
-    option = config.option
-    if run_of(config).role is not Role.ALONE or option.collectonly or getattr(option, "setupplan", False):
-        return
-    if session.items and (not session.testsfailed or option.continue_on_collection_errors):
-        start_needed(config, wanted(session.items)["shared"])
-
-
-@pytest.hookimpl(wrapper=True, optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config) -> Generator[None, Any, Any]:
-    """Whatever scheduler it is: when all workers have collected, and before it hands out the first test."""
-    scheduler = yield
-    schedule = scheduler.schedule
-
-    def schedule_after_start() -> None:
-        start_collected(config)
-        schedule()
-
-    scheduler.schedule = schedule_after_start
-    return scheduler
-
-
-def start_collected(config: pytest.Config) -> None:
-    """Start what the workers say that their tests need, unless that has been done."""
-    if shared_resources(config).began:
-        return
-    names: set[str] = set()
-    files: dict[str, str] = {}
-    for file in sorted((run_of(config).directory / "workers").glob("*.jsonl")):
-        for line in journal.lines(file, only="collected"):
-            names.update(line["shared"])
-            files.update(line["declared"])
-    for name, declared_in in files.items():
-        if name not in declarations.declared():
-            _import(Path(declared_in), config.getoption("importmode"))
-    start_needed(config, names)
-
-
-def start_needed(config: pytest.Config, names: Iterable[str]) -> None:
-    """Start the named shared resources, what they depend on, and those that always start; ends the run on a failure."""
-    resources = shared_resources(config)
-    try:
-        wanted = declarations.needed(names, declarations.declared())
-    except declarations.DeclarationError as error:
-        raise pytest.UsageError(str(error)) from None
-    if resources.began or not wanted:
-        return
-    try:
-        resources.start(wanted)
-    except SetupFailed as failed:
-        pytest.exit(f"{failed.error.title} failed, so no test was run")
-    config.hook.pytest_muster_shared_ready(config=config, values=json.loads(json.dumps(resources.values)))
-
-
-def _import(file: Path, mode: str) -> None:
-    """Import a conftest.py, or another file, of which only workers have had to know so far.
-
-    As pytest does it: a package's file under its dotted name, another one with its directory on `sys.path`.
-    """
-    top = file.parent
-    names = [] if file.stem == "__init__" else [file.stem]
-    while (top / "__init__.py").exists():
-        names.insert(0, top.name)
-        top = top.parent
-    if mode != "importlib" and str(top) not in sys.path:
-        sys.path.insert(0, str(top))
-    if len(names) > 1:
-        importlib.import_module(".".join(names))
-        return
-    name = f"muster_{file.stem}_{sha256(str(file).encode()).hexdigest()[:8]}"
-    specification = importlib.util.spec_from_file_location(name, file)
-    if specification is None or specification.loader is None:
-        raise declarations.DeclarationError(f"{file} declares a shared resource, but cannot be imported as Python")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module
-    specification.loader.exec_module(module)

@@ -17,12 +17,12 @@ from pytest_muster.records.journal import Line, Outcome
 from pytest_muster.records.run import Run
 from pytest_muster.schedule.plans import Timings
 
-WORTH_A_LINE = 0.001  # seconds
-RUNS = 5  # as many runs are looked at; a run of a part of the suite does not know the rest
-TAIL = 4096  # bytes in which the last line of a record is looked for
+MIN_RECORDED_DURATION = 0.001  # seconds
+MAX_RUNS = 5  # as many runs are looked at; a run of a part of the suite does not know the rest
+TAIL_BYTES = 4096  # bytes in which the last line of a record is looked for
 
 
-class Stopwatch:
+class FixtureTimer:
     """Times the fixtures that more than one test may use."""
 
     def __init__(self, run: Run) -> None:
@@ -44,7 +44,7 @@ class Stopwatch:
             return (yield)
         finally:
             took = time.perf_counter() - began
-            if took >= WORTH_A_LINE:
+            if took >= MIN_RECORDED_DURATION:
                 self.run.journal.write(
                     "fixture",
                     name=fixturedef.argname,
@@ -56,7 +56,7 @@ class Stopwatch:
                 )
 
 
-def remembered(runs: Path, tests: Collection[str]) -> Timings:
+def load_timings(runs: Path, tests: Collection[str]) -> Timings:
     """What the newest finished runs in this directory say about these tests; the newest that knows a test counts."""
     wanted = set(tests)
     took: dict[str, float] = {}
@@ -82,7 +82,7 @@ def _finished(runs: Path) -> Iterator[Path]:
     """The newest runs that came to their end."""
     found = 0
     for directory in sorted(runs.iterdir(), reverse=True):
-        if found < RUNS and _ended(directory / "record.jsonl"):
+        if found < MAX_RUNS and _ended(directory / "record.jsonl"):
             found += 1
             yield directory
 
@@ -90,7 +90,7 @@ def _finished(runs: Path) -> Iterator[Path]:
 def _ended(file: Path) -> bool:
     try:
         with file.open("rb") as record:
-            record.seek(max(0, file.stat().st_size - TAIL))
+            record.seek(max(0, file.stat().st_size - TAIL_BYTES))
             return record.read().rpartition(b'{"type":"end"')[1] != b""
     except OSError:
         return False

@@ -68,9 +68,9 @@ class _Queue:
     """Whether nothing was left for it, so that it will take no part in what is left."""
 
 
-NEVER_RUN = 0.1  # seconds that a test is thought to need while no test has run at all
-COSTLY = 0.005  # seconds; below, fixtures that tests share do not tie them together
-SHORT = 0.02  # of a worker's share of the whole; below, a unit does not matter for the makespan
+DEFAULT_DURATION = 0.1  # seconds that a test is thought to need while no test has run at all
+MIN_SHARED_COST = 0.005  # seconds; below, fixtures that tests share do not tie them together
+MIN_UNIT_SHARE = 0.02  # of a worker's share of the whole; below, a unit does not matter for the makespan
 
 
 class LongestFirst:
@@ -145,7 +145,7 @@ class LongestFirst:
             return known
         if self._guess is not None:
             return self._guess
-        return self._seconds / self._seen if self._seen else NEVER_RUN
+        return self._seconds / self._seen if self._seen else DEFAULT_DURATION
 
     def _sum(self, tests: Iterable[int]) -> float:
         return sum(map(self._seconds_of, tests))
@@ -164,7 +164,7 @@ class LongestFirst:
         units = []
         for scope, members in groups.items():
             cost, seconds = timings.shared.get(scope, 0.0), self._sum(members)
-            if cost >= max(COSTLY, 0.05 * seconds / len(members)):
+            if cost >= max(MIN_SHARED_COST, 0.05 * seconds / len(members)):
                 # A test that outweighs the set-up may go alone: it would hold the others of its unit up.
                 alone = [test for test in members if self._seconds_of(test) > max(4 * cost, seconds / 4)]
             else:
@@ -175,7 +175,7 @@ class LongestFirst:
         # What is short comes last and in the order of the collection: neighbours stay together, and an order that
         # pytest-randomly drew stays drawn.
         lengths = [self._length(unit) for unit in units]
-        short = SHORT * sum(lengths) / workers
+        short = MIN_UNIT_SHARE * sum(lengths) / workers
         positions = sorted(
             range(len(units)), key=lambda position: -lengths[position] if lengths[position] >= short else 0.0
         )
@@ -230,7 +230,7 @@ class LongestFirst:
         return None
 
 
-class AsListed:
+class GivenOrder:
     """Single tests in the order in which they were given, each for the first worker that is free."""
 
     def __init__(self, tests: Iterable[int]) -> None:

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from pytest_muster.records import reader
 from pytest_muster.records.reader import RecordError, RunRecord
-from pytest_muster.schedule.replay_plugin import Schedule
+from pytest_muster.schedule.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
-class _Begun:
+class StartedTest:
     """A test that a worker began."""
 
     at: float
@@ -30,17 +30,18 @@ class _Begun:
     worker: str
 
 
-def begun(record: RunRecord) -> list[_Begun]:
+def started_tests(record: RunRecord) -> list[StartedTest]:
     """Every test that was begun, ended or not, in the order of time; each once."""
     found = {
-        (run.worker, run.test): _Begun(at=run.start, order=run.order, test=run.test, worker=run.worker)
+        (run.worker, run.test): StartedTest(at=run.start, order=run.order, test=run.test, worker=run.worker)
         for run in record.tests
     }
     for start in record.started:
         found.setdefault(
-            (start.worker, start.test), _Begun(at=start.at, order=start.order, test=start.test, worker=start.worker)
+            (start.worker, start.test),
+            StartedTest(at=start.at, order=start.order, test=start.test, worker=start.worker),
         )
-    once: dict[str, _Begun] = {}
+    once: dict[str, StartedTest] = {}
     for one in sorted(found.values()):
         once.setdefault(one.test, one)
     return list(once.values())
@@ -51,7 +52,7 @@ def schedule_of_record(record: RunRecord, *, until: str | None = None, worker: s
 
     Raises `RecordError` if the record knows no such test or worker.
     """
-    ran = begun(record)
+    ran = started_tests(record)
     if until is not None:
         last = next((one for one in ran if one.test == until), None)
         if last is None:
@@ -101,7 +102,7 @@ def _find(run: str, own: Path) -> Path:
     """The recorded run that is meant: the run that repeats is the newest already, and is not."""
     if run == reader.LATEST:
         others = (one for one in reversed(reader.runs(own.parent.parent)) if one != own)
-        found = next((one for one in others if begun(reader.load(one))), None)
+        found = next((one for one in others if started_tests(reader.load(one))), None)
         if found is None:
             raise RecordError(f"{own.parent} holds no other run that began a test")
         return found
@@ -110,12 +111,21 @@ def _find(run: str, own: Path) -> Path:
     return reader.find(run)
 
 
-_VALUED = {"-n", "--numprocesses", "--maxprocesses", "--dist", "--tx", "--testrunuid", "--lfnf", "--randomly-seed"}
-_PLAIN = {"-d", "--lf", "--last-failed", "--ff", "--failed-first", "--nf", "--new-first", "--sw", "--stepwise"}
-_OURS = {"--muster-replay", "--muster-until", "--muster-only-worker", "--muster-scheduler"}
+_OPTIONS_WITH_VALUE = {
+    "-n",
+    "--numprocesses",
+    "--maxprocesses",
+    "--dist",
+    "--tx",
+    "--testrunuid",
+    "--lfnf",
+    "--randomly-seed",
+}
+_FLAGS = {"-d", "--lf", "--last-failed", "--ff", "--failed-first", "--nf", "--new-first", "--sw", "--stepwise"}
+_MUSTER_OPTIONS = {"--muster-replay", "--muster-until", "--muster-only-worker", "--muster-scheduler"}
 
 
-def command(record: RunRecord, *, until: str | None, extra: Sequence[str]) -> list[str]:
+def replay_command(record: RunRecord, *, until: str | None, extra: Sequence[str]) -> list[str]:
     """The pytest command that repeats this run.
 
     The recorded arguments stay but for those that say how many workers there are and which tests run first.
@@ -124,10 +134,10 @@ def command(record: RunRecord, *, until: str | None, extra: Sequence[str]) -> li
     arguments = iter(record.header.argv)
     for argument in arguments:
         name, equals, _ = argument.partition("=")
-        if name in _VALUED or name in _OURS:
+        if name in _OPTIONS_WITH_VALUE or name in _MUSTER_OPTIONS:
             if not equals:
                 next(arguments, None)
-        elif argument not in _PLAIN and not (argument[:2] == "-n" and argument[2:].isalnum()):
+        elif argument not in _FLAGS and not (argument[:2] == "-n" and argument[2:].isalnum()):
             kept.append(argument)
     distributed = record.header.dist != "no"
     composed = [sys.executable, "-m", "pytest", *kept]
@@ -155,7 +165,7 @@ def run(arguments: argparse.Namespace) -> int:
     except RecordError as problem:
         sys.stderr.write(f"muster replay: {problem}\n")
         return 2
-    composed = command(record, until=arguments.until, extra=arguments.extra)
+    command = replay_command(record, until=arguments.until, extra=arguments.extra)
     directory = record.header.cwd or record.header.rootdir
     for note in repeated.notes:
         sys.stdout.write(f"muster replay: {note}\n")
@@ -163,10 +173,10 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(
             f"muster replay: the seed {record.header.seed} is left out: pytest-randomly is not installed\n"
         )
-    sys.stdout.write(f"cd {shlex.quote(directory)} && {shlex.join(composed)}\n")
+    sys.stdout.write(f"cd {shlex.quote(directory)} && {shlex.join(command)}\n")
     sys.stdout.flush()
     try:
-        return subprocess.run(composed, cwd=directory, check=False).returncode
+        return subprocess.run(command, cwd=directory, check=False).returncode
     except FileNotFoundError as error:
         sys.stderr.write(f"muster replay: {error}: the project of the run {record.id} is not there\n")
         return 3

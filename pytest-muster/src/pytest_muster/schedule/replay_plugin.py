@@ -1,28 +1,11 @@
 """The plugin's part of a replay: which tests are chosen, and in which order they run."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """What shall run where."""
-
-    run: str
-    queues: Mapping[int, tuple[str, ...]]
-    """The tests of each slot, in order, without the serial ones."""
-    serial: tuple[str, ...]
-    host: int
-    """The slot that ran the serial ones."""
-    notes: tuple[str, ...] = ()
-    """Where the repetition will differ from the record."""
-
-    @property
-    def tests(self) -> frozenset[str]:
-        return frozenset(test for queue in self.queues.values() for test in queue) | frozenset(self.serial)
+from pytest_muster.schedule.schedule import Schedule
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -49,13 +32,13 @@ def read_schedule(config: pytest.Config, own: Path, *, slots: int) -> Schedule |
         if until or worker:
             raise pytest.UsageError("--muster-until and --muster-only-worker need --muster-replay=RUN")
         return None
-    # Only here: a run that repeats nothing need not know how records are read.
-    from pytest_muster.records import reader
-    from pytest_muster.schedule import replay
+    # Only here: the reader of records takes 10 ms to import, which a run that replays nothing saves.
+    from pytest_muster.records.reader import RecordError
+    from pytest_muster.schedule.replay import schedule_of
 
     try:
-        found = replay.schedule_of(run, own, until=until, worker=worker)
-    except reader.RecordError as problem:
+        found = schedule_of(run, own, until=until, worker=worker)
+    except RecordError as problem:
         raise pytest.UsageError(f"--muster-replay: {problem}") from problem
     wanted = max([*found.queues, found.host])
     if worker is not None and slots:
@@ -68,7 +51,7 @@ def read_schedule(config: pytest.Config, own: Path, *, slots: int) -> Schedule |
     return found
 
 
-def choose(config: pytest.Config, items: list[pytest.Item], tests: Collection[str]) -> None:
+def select(config: pytest.Config, items: list[pytest.Item], tests: Collection[str]) -> None:
     """Leave out all other tests."""
     left_out = [item for item in items if item.nodeid not in tests]
     if left_out:
@@ -76,13 +59,13 @@ def choose(config: pytest.Config, items: list[pytest.Item], tests: Collection[st
         items[:] = [item for item in items if item.nodeid in tests]
 
 
-def arrange(items: list[pytest.Item], order: Sequence[str]) -> None:
+def reorder(items: list[pytest.Item], order: Sequence[str]) -> None:
     """Put the tests into this order."""
     positions = {test: position for position, test in enumerate(order)}
     items.sort(key=lambda item: positions.get(item.nodeid, len(positions)))
 
 
-def missing(wanted: Iterable[str], there: Iterable[str]) -> list[str]:
+def missing_tests(wanted: Iterable[str], there: Iterable[str]) -> list[str]:
     """What a record names and the project does not have any more, in a sentence each."""
     known = set(there)
     return [f"{test} does not exist any more, and is left out" for test in wanted if test not in known]

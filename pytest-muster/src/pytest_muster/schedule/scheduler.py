@@ -19,10 +19,11 @@ from xdist.workermanage import WorkerController, parse_tx_spec_config
 from pytest_muster.exits import ExitCode
 from pytest_muster.records import journal
 from pytest_muster.records.run import Role, Run, run_of
-from pytest_muster.resources import shared
+from pytest_muster.resources import startup
 from pytest_muster.schedule import durations, replay_plugin
-from pytest_muster.schedule.plans import AsListed, LongestFirst, Plan, Replay
-from pytest_muster.schedule.replay_plugin import CHOSEN, SCHEDULE, Schedule
+from pytest_muster.schedule.plans import GivenOrder, LongestFirst, Plan, Replay
+from pytest_muster.schedule.replay_plugin import CHOSEN, SCHEDULE
+from pytest_muster.schedule.schedule import Schedule
 from pytest_muster.schedule.slots import SLOTS
 
 SERIAL = pytest.StashKey[frozenset[str]]()
@@ -48,9 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
         slots = 0 if run.role is Role.ALONE else run.workers
         config.stash[SCHEDULE] = schedule = replay_plugin.read_schedule(config, run.directory, slots=slots)
         if schedule and run.role is Role.CONTROLLER:
-            _refuse_others(config, "--muster-replay")
+            _require_own_scheduler(config, "--muster-replay")
     if run.runs_tests:
-        config.pluginmanager.register(durations.Stopwatch(run), "muster-stopwatch")
+        config.pluginmanager.register(durations.FixtureTimer(run), "muster-fixture-timer")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -67,28 +68,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     schedule = config.stash.get(SCHEDULE, None)
     if schedule:
         order = [test for slot in sorted(schedule.queues) for test in schedule.queues[slot]] + list(schedule.serial)
-        _say(config, [*schedule.notes, *replay_plugin.missing(order, (item.nodeid for item in items))])
-        replay_plugin.choose(config, items, schedule.tests)
-        replay_plugin.arrange(items, order)
+        _write(config, [*schedule.notes, *replay_plugin.missing_tests(order, (item.nodeid for item in items))])
+        replay_plugin.select(config, items, schedule.tests)
+        replay_plugin.reorder(items, order)
     chosen: list[str] | None = getattr(config, "workerinput", {}).get(CHOSEN)  # how xdist marks a worker
     if chosen is not None:
-        replay_plugin.choose(config, items, set(chosen))
+        replay_plugin.select(config, items, set(chosen))
     return result
 
 
-def _say(config: pytest.Config, notes: Sequence[str]) -> None:
+def _write(config: pytest.Config, notes: Sequence[str]) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal:
         for note in notes:
             terminal.write_line(f"muster: {note}")
 
 
-def _refuse_others(config: pytest.Config, what: str) -> None:
+def _require_own_scheduler(config: pytest.Config, option: str) -> None:
     """Raise if another scheduler than ours distributes the tests."""
     if config.getoption("muster_scheduler") == "off":
-        raise pytest.UsageError(f"{what}: pytest-muster has to distribute them, and --muster-scheduler=off forbids it")
+        raise pytest.UsageError(f"{option} needs the scheduler of pytest-muster: leave out --muster-scheduler=off")
     if (dist := config.getoption("dist")) != "load":
-        raise pytest.UsageError(f"{what}: not with --dist {dist}; leave it out, or use --dist load")
+        raise pytest.UsageError(f"{option} does not work with --dist {dist}: leave it out, or use --dist load")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -105,7 +106,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         tests=[item.nodeid for item in session.items],
         serial=serial,
         pending=[item.nodeid for item in session.items if item.get_closest_marker("pending")],
-        **shared.wanted(session.items),
+        **startup.needs_of(session.items),
     )
 
 
@@ -160,7 +161,7 @@ def _check_serial(config: pytest.Config) -> None:
         return
     some = f"{serial[0]} and {len(serial) - 1} more are" if len(serial) > 1 else f"{serial[0]} is"
     if config.getoption("muster_scheduler") == "off":
-        _say(config, [f"{some} marked serial, and may run beside others: --muster-scheduler=off"])
+        _write(config, [f"{some} marked serial, and may run beside others: --muster-scheduler=off"])
         return
     raise pytest.UsageError(
         f"{some} marked serial, which --dist {config.getoption('dist')} does not know: use --dist load, "
@@ -227,16 +228,16 @@ class Scheduler:
             return self._repeat(schedule, tests)
         plan: Plan
         if self.config.getoption("muster_only"):
-            plan = AsListed(parallel)
+            plan = GivenOrder(parallel)
         else:
-            timings = durations.remembered(self.run.directory.parent, tests)
+            timings = durations.load_timings(self.run.directory.parent, tests)
             plan = LongestFirst(tests, parallel, timings, workers=self.expected)
         return Dispatcher(tests, plan, serial, open_gate=_gate(self.run).touch)
 
     def _repeat(self, schedule: Schedule, tests: Sequence[str]) -> "Dispatcher":
         numbers = {test: number for number, test in enumerate(tests)}
         order = [test for queue in schedule.queues.values() for test in queue] + list(schedule.serial)
-        _say(self.config, [*schedule.notes, *replay_plugin.missing(order, numbers)])
+        _write(self.config, [*schedule.notes, *replay_plugin.missing_tests(order, numbers)])
         plan = Replay(
             {slot: [numbers[test] for test in queue if test in numbers] for slot, queue in schedule.queues.items()}
         )
@@ -270,8 +271,6 @@ class Scheduler:
         if self.dispatcher is None or not self.dispatcher.knows(node):
             if self.dispatcher is None:
                 self.collections.pop(node, None)
-            return None
-            self.collections.pop(node, None)
             return None
         crashed = self.dispatcher.leave(node)
         return None if crashed is None else next(iter(self.collections.values()))[crashed]

@@ -12,7 +12,7 @@ class Slots:
     def __init__(self) -> None:
         self._holders: dict[int, str] = {}
 
-    def take(self, worker: str) -> int:
+    def acquire(self, worker: str) -> int:
         slot = next(number for number in range(1, len(self._holders) + 2) if number not in self._holders)
         self._holders[slot] = worker
         return slot
@@ -31,17 +31,17 @@ SLOTS = pytest.StashKey[Slots]()
 def pytest_configure(config: pytest.Config) -> None:
     if run_of(config).role is Role.CONTROLLER:
         config.stash[SLOTS] = Slots()
-        config.pluginmanager.register(_Handing(run_of(config), config.stash[SLOTS]), "muster-slots")
+        config.pluginmanager.register(_SlotAssignment(run_of(config), config.stash[SLOTS]), "muster-slots")
 
 
-class _Handing:
+class _SlotAssignment:
     def __init__(self, run: Run, slots: Slots) -> None:
         self.run = run
         self.slots = slots
 
     def pytest_configure_node(self, node: WorkerController) -> None:
         worker = node.gateway.id
-        slot = self.slots.take(worker)
+        slot = self.slots.acquire(worker)
         run = self.run
         node.workerinput["muster"] = {
             "run": run.id,
