@@ -12,6 +12,7 @@ import pytest
 
 from pytest_muster.records.errors import describe
 from pytest_muster.records.project import Project
+from pytest_muster.records.reader import find, load
 from pytest_muster.records.value_kinds import kind_of
 
 PROJECT = Project(Path(__file__).parent)
@@ -269,3 +270,25 @@ def test_files_of_installed_packages_are_not_the_projects(tmp_path):
     assert project.relative(str(tmp_path / "tests" / "test_a.py")) == "tests/test_a.py"
     assert project.relative(str(tmp_path / ".venv/lib/python3.11/site-packages/x.py")) is None
     assert project.relative(json.__file__) is None
+
+
+def test_a_limit_of_time_is_a_field_of_the_error_whoever_raises_it(pytester):
+    pytester.makepyfile("""
+        import subprocess, sys, time
+        import pytest
+
+        @pytest.mark.timeout(0.2, method="signal")
+        def test_plugin():
+            time.sleep(20)
+
+        def test_process():
+            subprocess.run([sys.executable, "-c", "import time; time.sleep(20)"], timeout=0.2)
+
+        def test_other():
+            raise LookupError("timed out, says its text only")
+    """)
+
+    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:randomly", timeout=60)
+
+    record = load(find(start=pytester.path))
+    assert [test.error.timed_out for test in record.tests] == [True, True, False]

@@ -12,10 +12,11 @@ import pytest
 
 import pytest_muster as muster
 from pytest_muster.leaks import descriptors
+from pytest_muster.leaks.detector import LeakFailure
 from pytest_muster.leaks.ownership import owned_by
 from pytest_muster.leaks.snapshot import command_of, take_snapshot, without_harmless
 from pytest_muster.records import journal
-from pytest_muster.records.reader import newest
+from pytest_muster.records.reader import LEAK_FAILURE, newest
 
 LEAVES = """
 import asyncio, os, socket, subprocess, sys, tempfile, threading
@@ -379,3 +380,7 @@ def test_what_can_be_reached_is_owned_but_not_through_modules_and_functions():
             for one in pair:
                 one.close()
         gc.collect()
+
+
+def test_the_record_names_leak_failures_by_the_class_that_is_raised():
+    assert LeakFailure.__name__ == LEAK_FAILURE

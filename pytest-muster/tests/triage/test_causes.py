@@ -234,7 +234,7 @@ def test_what_a_test_was_seen_leaving_behind_is_its_own_pollution():
     "error",
     [
         replace(WRONG, kind="TimeoutError", kinds=("TimeoutError",)),
-        replace(WRONG, kind="Failed", message="Timeout (>1.0s) from pytest-timeout."),
+        replace(WRONG, kind="Failed", timed_out=True),
     ],
 )
 def test_errors_that_are_time_outs_by_class_or_by_pytest_timeout(error):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_muster.triage.findings import Cause, Finding
-from pytest_muster.triage.ranking import SURE, rank
+from pytest_muster.triage.ranking import MIN_CONFIDENCE, rank
 
 TESTS = [f"test_{number}" for number in range(8)]
 
@@ -36,8 +36,10 @@ def test_each_failure_is_explained_once_or_not_at_all(made, failed):
 def test_nothing_is_named_that_is_not_sure(made, failed):
     findings, unexplained = rank(made, failed)
 
-    assert all(finding.confidence >= SURE and finding.tests for finding in findings)
-    assert not [test for test in unexplained if any(test in one.tests and one.confidence >= SURE for one in made)]
+    assert all(finding.confidence >= MIN_CONFIDENCE and finding.tests for finding in findings)
+    assert not [
+        test for test in unexplained if any(test in one.tests and one.confidence >= MIN_CONFIDENCE for one in made)
+    ]
 
 
 @given(claims, st.lists(st.sampled_from(TESTS), unique=True))

@@ -15,6 +15,9 @@ from pytest_muster.records.run import muster_directory
 
 LATEST = "latest"
 
+LEAK_FAILURE = "LeakFailure"
+"""The kind of error of a test that fails because of its leaks only; the lines `leak` say which."""
+
 
 class RecordError(Exception):
     """There is no such record, or it cannot be read; the text says what to do."""

@@ -14,9 +14,9 @@ from pytest_muster.triage.engine import triage
 from pytest_muster.triage.findings import Triage
 from pytest_muster.triage.rerun import Rerun
 
-ENDINGS = {"json": "json", "markdown": "md", "html": "html"}
-"""The reports that are kept, and how their files end."""
-OUTPUTS = ("terminal", *ENDINGS)
+SUFFIXES = {"json": "json", "markdown": "md", "html": "html"}
+"""The reports that are kept, and the suffixes of their files."""
+OUTPUTS = ("terminal", *SUFFIXES)
 
 
 class Renderer(Protocol):
@@ -35,9 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--write", action="store_true", help="also write triage.json, triage.md and triage.html beside the record"
     )
     parser.add_argument("--no-reruns", action="store_true", help="judge by the record only; run no test again")
-    parser.add_argument("--reruns", type=_count, default=60, metavar="N", help="rerun at most N times (default: 60)")
     parser.add_argument(
-        "--within", type=_seconds, default=300.0, metavar="SECONDS", help="rerun for at most so long (default: 300)"
+        "--max-reruns", type=_count, default=60, metavar="N", help="rerun at most N times (default: 60)"
+    )
+    parser.add_argument(
+        "--timeout", type=_seconds, default=300.0, metavar="SECONDS", help="rerun for at most so long (default: 300)"
     )
     parser.add_argument(
         "--check-patterns",
@@ -61,17 +63,17 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     progress = _Progress(sys.stderr)
     rerun = None
-    if not arguments.no_reruns and arguments.reruns:
-        rerun = Rerun(record, most=arguments.reruns, within=arguments.within, say=progress.show)
+    if not arguments.no_reruns and arguments.max_reruns:
+        rerun = Rerun(record, max_runs=arguments.max_reruns, timeout=arguments.timeout, report=progress.show)
     try:
         found = triage(record, rerun=rerun, patterns=(*patterns.BUILT_IN, *known))
     finally:
         progress.clear()
     text = rendered(found, record, arguments.output, to_terminal=not arguments.file and sys.stdout.isatty())
     if arguments.write:
-        for output, ending in ENDINGS.items():
+        for output, suffix in SUFFIXES.items():
             report = rendered(found, record, output)
-            (record.directory / f"triage.{ending}").write_text(report, encoding="utf-8", errors="backslashreplace")
+            (record.directory / f"triage.{suffix}").write_text(report, encoding="utf-8", errors="backslashreplace")
     if arguments.file:
         arguments.file.write_text(text, encoding="utf-8", errors="backslashreplace")
     else:

@@ -1,7 +1,7 @@
 """The triage of one run: what the record shows, then what reruns show, then one answer per failure.
 
 A cause that the record alone shows is claimed without any rerun. Failures that are left are put together by their
-looks, and one of each kind is tried again (see `experiments`).
+looks, and one of each kind is tried again (see `interventions`).
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,9 @@ from pytest_muster.triage.causes import (
     address_family,
     clash,
     defect,
+    early_teardown,
+    infrastructure,
     not_ready,
-    outage,
     pollution,
     timeout,
     uninitialised,
@@ -26,9 +27,9 @@ from pytest_muster.triage.run_view import Failure, RunView
 
 CAUSES = (
     uninitialised.claims,
-    outage.torn_down,
-    outage.removed,
-    outage.gone,
+    early_teardown.claims,
+    early_teardown.removed,
+    infrastructure.claims,
     address_family.claims,
     clash.claims,
     not_ready.claims,
@@ -37,7 +38,7 @@ CAUSES = (
 )
 """What needs no rerun to be claimed."""
 
-SETTLED = 0.8
+SURE_ENOUGH = 0.8
 """A failure that is explained as surely as this is not tried again."""
 
 
@@ -48,7 +49,7 @@ def triage(record: RunRecord, *, rerun: Rerun | None = None, patterns: Sequence[
     if not failed:
         return Triage(run=record.id, findings=())
     claims = [claim for cause in CAUSES for claim in cause(view)]
-    settled = {test for claim in claims if claim.confidence >= SETTLED for test in claim.tests}
+    settled = {test for claim in claims if claim.confidence >= SURE_ENOUGH for test in claim.tests}
     for group in groups(view.failures):
         open_ones = [failure for failure in group if failure.test not in settled]
         if open_ones and rerun is not None:

@@ -11,6 +11,8 @@ class Cause(StrEnum):
     NOT_READY = "not ready yet"
     POLLUTION = "pollution"
     """A test fails because of what another test of the same process left behind."""
+    ORDER_DEPENDENCY = "needs an earlier test"
+    """A test passes only if another one ran before it in the same process."""
     PORT_CLASH = "port clash"
     NAME_CLASH = "name clash"
     """Two tests use one name in something they share, such as a table, a key or a topic."""

@@ -4,17 +4,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_muster.triage.bisection import find_polluters
-from pytest_muster.triage.causes import address_family, clash, defect, not_ready, pollution, timeout, uninitialised
+from pytest_muster.triage.causes import (
+    address_family,
+    clash,
+    defect,
+    not_ready,
+    order_dependency,
+    pollution,
+    timeout,
+    uninitialised,
+)
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.rerun import Rerun, RerunResult
 from pytest_muster.triage.run_view import Failure, RunView, failure_of
 
-PAUSE = 2.0  # seconds; most things that start in a test suite are ready by then
-FACTOR = 4.0
-MAKERS = 3
+DELAY = 2.0  # seconds; most things that start in a test suite are ready by then
+TIMEOUT_FACTOR = 4.0
+MAX_SETTERS = 3
 """So many tests are tried that may have made what another one lacks."""
 _LOSSES = {Cause.EARLY_TEARDOWN, Cause.INFRASTRUCTURE_GONE}
-LONGEST = 60.0  # seconds that a test may take with all its limits so many times as long
+MAX_SCALED = 60.0  # seconds that a test may take with all its limits so many times as long
+MAX_SHARE_OF_TIME = 0.3  # of what is left for reruns: what the run of all tests in one process may take
 
 
 class Interventions:
@@ -29,59 +39,93 @@ class Interventions:
         victim = group[0]
         since = self.rerun.runs
         alone = self.rerun.ordered([victim.test])
-        fails = alone.fails(victim.test) if alone else None
-        if alone is None or fails is None:
+        repeats = alone.repeats(victim, self.view) if alone else None
+        if alone is None or repeats is None:
             return []
-        if fails:
+        if repeats:
             return self._fails_alone(group, alone, since)
         return self._passes_alone(group, alone, since)
 
     def _fails_alone(self, group: Sequence[Failure], alone: RerunResult, since: int) -> list[Finding]:
-        for experiment in (self._crossing, self._patience, self._settling, self._asking, self._made_elsewhere):
-            found = experiment(group, alone, since)
+        interventions = (
+            self._swapped_address_family,
+            self._longer_timeouts,
+            self._delayed_use,
+            self._retried_calls,
+            self._set_elsewhere,
+            self._whole_order,
+        )
+        for intervene in interventions:
+            found = intervene(group, alone, since)
             if found:
                 return [found]
-        victim = group[0]
-        error = alone.error(victim.test)
-        same = error is not None and error.kind == victim.error.kind and error.frames[-1:] == victim.error.frames[-1:]
-        return [defect.seen_alone(group, reruns=self.rerun.runs - since, same_place=same)]
+        return [defect.seen_alone(group, reruns=self.rerun.runs - since, is_tried_in_order=self._is_tried_in_order)]
 
-    def _crossing(self, group: Sequence[Failure], alone: RerunResult, since: int) -> Finding | None:
+    @property
+    def _is_tried_in_order(self) -> bool:
+        """Whether it is known how the tests end when one process runs all of them in their order."""
+        return not self.view.is_parallel or self._in_order() is not None
+
+    def _in_order(self) -> RerunResult | None:
+        """All tests in one process, in the order in which they were collected; once for a triage."""
+        took = sum(run.took for run in self.view.record.tests)
+        if took > MAX_SHARE_OF_TIME * self.rerun.seconds_left:
+            return None
+        return self.rerun.ordered(self.view.collected)
+
+    def _whole_order(self, group: Sequence[Failure], alone: RerunResult, since: int) -> Finding | None:
+        """Whether the test passes when all tests run in one process, and after which of them."""
+        victim = group[0]
+        in_order = self._in_order() if self.view.is_parallel else None
+        if in_order is None or in_order.passes(victim.test) is not True:
+            return None
+        earlier = self.view.collected[: self.view.collected.index(victim.test)]
+
+        def passes(tests: tuple[str, ...]) -> bool | None:
+            result = self.rerun.ordered([*tests, victim.test])
+            return result.passes(victim.test) if result else None
+
+        search = find_polluters(earlier, passes)
+        return order_dependency.found(group, search.polluters, reruns=self.rerun.runs - since)
+
+    def _swapped_address_family(self, group: Sequence[Failure], alone: RerunResult, since: int) -> Finding | None:
         victim = group[0]
         call = address_family.calls_this_machine(self.view, victim)
         if call is None or not self._passes(victim, "--muster-swap-address-family"):
             return None
         return address_family.swapped(group, call, reruns=self.rerun.runs - since)
 
-    def _patience(self, group: Sequence[Failure], alone: RerunResult, since: int) -> Finding | None:
+    def _longer_timeouts(self, group: Sequence[Failure], alone: RerunResult, since: int) -> Finding | None:
         victim = group[0]
         run = alone.tests[victim.test]
         before = timeout.took(failure_of(run))
-        if before < timeout.WAITED or before * FACTOR > LONGEST:
+        if before < timeout.MIN_WAIT or before * TIMEOUT_FACTOR > MAX_SCALED:
             return None
-        patient = self.rerun.ordered([victim.test], f"--muster-timeout-factor={FACTOR:g}")
-        again = patient.tests.get(victim.test) if patient else None
+        result = self.rerun.ordered([victim.test], f"--muster-timeout-factor={TIMEOUT_FACTOR:g}")
+        again = result.tests.get(victim.test) if result else None
         if again is None:
             return None
         after = timeout.took(failure_of(again)) if again.failed else again.took
         passed = not again.failed
-        if passed and self._settling(group, alone, since):
+        if passed and self._delayed_use(group, alone, since):
             return None
-        if not passed and after < 0.6 * FACTOR * before:
+        if not passed and after < 0.6 * TIMEOUT_FACTOR * before:
             return None
         used = self.rerun.runs - since
-        return timeout.tried(self.view, group, factor=FACTOR, before=before, after=after, passed=passed, reruns=used)
-
-    def _settling(self, group: Sequence[Failure], alone: RerunResult, since: int) -> Finding | None:
-        if not self._passes(group[0], f"--muster-settle={PAUSE:g}"):
-            return None
-        return not_ready.passes_after_delay(
-            self.view, group, pause=PAUSE, reruns=self.rerun.runs - since, alone_failed=True
+        return timeout.confirmed_by_scaling(
+            self.view, group, factor=TIMEOUT_FACTOR, before=before, after=after, passed=passed, reruns=used
         )
 
-    def _asking(self, group: Sequence[Failure], alone: RerunResult, since: int) -> Finding | None:
-        verdict = self.rerun.ordered([group[0].test], f"--muster-retry-probe={PAUSE:g}")
-        activities = verdict.record.activities if verdict else ()
+    def _delayed_use(self, group: Sequence[Failure], alone: RerunResult, since: int) -> Finding | None:
+        if not self._passes(group[0], f"--muster-settle={DELAY:g}"):
+            return None
+        return not_ready.passes_after_delay(
+            self.view, group, pause=DELAY, reruns=self.rerun.runs - since, alone_failed=True
+        )
+
+    def _retried_calls(self, group: Sequence[Failure], alone: RerunResult, since: int) -> Finding | None:
+        result = self.rerun.ordered([group[0].test], f"--muster-retry-probe={DELAY:g}")
+        activities = result.view.record.activities if result else ()
         again = next((activity for activity in activities if activity.kind == "retry_succeeded"), None)
         if again is None:
             return None
@@ -89,24 +133,24 @@ class Interventions:
 
     def _passes(self, victim: Failure, *changed: str) -> bool:
         """Whether the test passes alone, with these options."""
-        verdict = self.rerun.ordered([victim.test], *changed)
-        return verdict is not None and verdict.fails(victim.test) is False
+        result = self.rerun.ordered([victim.test], *changed)
+        return result is not None and result.passes(victim.test) is True
 
-    def _made_elsewhere(self, group: Sequence[Failure], alone: RerunResult, since: int) -> Finding | None:
+    def _set_elsewhere(self, group: Sequence[Failure], alone: RerunResult, since: int) -> Finding | None:
         """Whether the test passes on the first worker of a run, or after the test that made what it lacks."""
         victim = group[0]
         names = uninitialised.suspects(self.view, group) if self.view.is_parallel else ()
         if not names:
             return None
         first = self.rerun.on_first_worker([victim.test])
-        if first is not None and first.fails(victim.test) is False:
+        if first is not None and first.passes(victim.test) is True:
             name = _set_in(first, names) or names[0]
             shown = f"{victim.test} fails without a worker and passes on the first one, where `{name}` is set"
             used = self.rerun.runs - since
             return uninitialised.confirmed(self.view, name, group, shown, reruns=used)
-        for name, maker in uninitialised.makers(self.view, names)[:MAKERS]:
+        for name, maker in uninitialised.setters(self.view, names)[:MAX_SETTERS]:
             after = self.rerun.ordered([maker, victim.test])
-            if after is not None and after.fails(victim.test) is False:
+            if after is not None and after.passes(victim.test) is True:
                 shown = f"{victim.test} fails alone and passes after {maker}, which sets `{name}`"
                 used = self.rerun.runs - since
                 return uninitialised.confirmed(self.view, name, group, shown, reruns=used)
@@ -147,22 +191,22 @@ class Interventions:
         history = [run.test for run in self.view.tests_before(victim.run)]
         if history:
             after = self.rerun.ordered([*history, victim.test])
-            if after is None or after.fails(victim.test) is not False:
+            if after is None or after.passes(victim.test) is not True:
                 return []
         shown = [f"{victim.test} passes alone" + (" and after all that ran before it on its worker" if history else "")]
         tests = dict.fromkeys([*(meeting.failure.test for meeting in met), *(t for one in met for t in one.tests)])
-        failing = {failure.test for failure in group}
+        failing = {failure.test: failure for failure in group}
         sure = False
         for _ in range(2):
             beside = self.rerun.side_by_side(list(tests), workers=2)
-            again = [test for test in tests if test in failing and beside and beside.fails(test)]
+            again = [test for test in tests if test in failing and beside and beside.repeats(failing[test], self.view)]
             if again:
                 shown.append(f"{again[0]} failed again beside {len(tests) - 1} tests that had met it, on 2 workers")
                 sure = True
                 break
         else:
             beside = self.rerun.side_by_side(self.view.tests, workers=len(self.view.workers))
-            again = [test for test in failing if beside and beside.fails(test)]
+            again = [test for test in failing if beside and beside.repeats(failing[test], self.view)]
             if again:
                 shown.append(f"{again[0]} failed again when all tests ran on {len(self.view.workers)} workers")
         if len(shown) == 1:
@@ -175,8 +219,8 @@ class Interventions:
         history = self.view.tests_before(victim.run)
 
         def fails(tests: tuple[str, ...]) -> bool | None:
-            verdict = self.rerun.ordered([*tests, victim.test])
-            return verdict.fails(victim.test) if verdict else None
+            result = self.rerun.ordered([*tests, victim.test])
+            return result.repeats(victim, self.view) if result else None
 
         search = find_polluters([run.test for run in history], fails)
         if not search.polluters:
@@ -184,7 +228,7 @@ class Interventions:
         return [pollution.found(self.view, group, search, history)]
 
 
-def _set_in(verdict: RerunResult, names: Sequence[str]) -> str | None:
+def _set_in(result: RerunResult, names: Sequence[str]) -> str | None:
     """The first of these variables that was set in a rerun."""
-    kinds = uninitialised.kinds_by_worker(RunView(verdict.record))
+    kinds = uninitialised.kinds_by_worker(result.view)
     return next((name for name in names if any(map(uninitialised.is_set, kinds.get(name, {}).values()))), None)

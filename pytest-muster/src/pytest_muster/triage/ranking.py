@@ -1,7 +1,7 @@
 """From what each cause claims to what a triage says: for each failure the surest explanation, and no more than one.
 
 What happened to the module_state explains what individual tests saw of it, so of two claims that are equally sure the
-one that comes first in `FIRST` wins, and then the one that explains more.
+one that comes first in `PRECEDENCE` wins, and then the one that explains more.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from pytest_muster.triage.findings import Cause, Finding
 
-SURE = 0.5
+MIN_CONFIDENCE = 0.5
 """Below this confidence nothing is named."""
 
-FIRST = (
+PRECEDENCE = (
     Cause.INFRASTRUCTURE_GONE,
     Cause.EARLY_TEARDOWN,
     Cause.UNINITIALISED,
@@ -21,6 +21,7 @@ FIRST = (
     Cause.FILE_CLASH,
     Cause.NAME_CLASH,
     Cause.POLLUTION,
+    Cause.ORDER_DEPENDENCY,
     Cause.NOT_READY,
     Cause.TIME_OUT,
     Cause.DEFECT,
@@ -29,7 +30,7 @@ FIRST = (
 
 def rank(claims: Iterable[Finding], failed: Sequence[str]) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """The findings, the surest explanation of the most failures first, and the tests that none of them explains."""
-    sure = [claim for claim in claims if claim.confidence >= SURE]
+    sure = [claim for claim in claims if claim.confidence >= MIN_CONFIDENCE]
     known = set(failed)
     chosen: dict[int, list[str]] = {}
     for test in failed:
@@ -45,4 +46,4 @@ def rank(claims: Iterable[Finding], failed: Sequence[str]) -> tuple[tuple[Findin
 
 
 def _rank(claim: Finding) -> tuple[float, int, int]:
-    return (-round(claim.confidence, 2), FIRST.index(claim.cause), -len(claim.tests))
+    return (-round(claim.confidence, 2), PRECEDENCE.index(claim.cause), -len(claim.tests))

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_muster.records import reader
-from pytest_muster.records.reader import Error, RunRecord, TestRun
+from pytest_muster.records.reader import LEAK_FAILURE, RunRecord, TestRun
+from pytest_muster.triage.run_view import Failure, RunView, failure_of
 
-_VALUED = {
+_OPTIONS = {
     "-n",
     "--numprocesses",
     "--maxprocesses",
@@ -52,7 +53,7 @@ _VALUED = {
 }
 """Options that a rerun leaves out, with the value that follows them."""
 
-_PLAIN = {
+_FLAGS = {
     "-x",
     "--exitfirst",
     "-d",
@@ -75,7 +76,18 @@ _PLAIN = {
     "--quiet",
     "--verbose",
 }
-_KEPT_VALUED = {"-p", "-c", "-o", "-W", "--rootdir", "--confcutdir", "--import-mode", "--timeout", "--asyncio-mode"}
+_KEPT_OPTIONS = {
+    "--muster-leaks",
+    "-p",
+    "-c",
+    "-o",
+    "-W",
+    "--rootdir",
+    "--confcutdir",
+    "--import-mode",
+    "--timeout",
+    "--asyncio-mode",
+}
 """Options with a value that a rerun keeps; the value is no path of tests."""
 
 
@@ -83,17 +95,28 @@ _KEPT_VALUED = {"-p", "-c", "-o", "-W", "--rootdir", "--confcutdir", "--import-m
 class RerunResult:
     """How the tests of a rerun ended."""
 
-    record: RunRecord
+    view: RunView
     tests: Mapping[str, TestRun] = field(default_factory=dict)
 
-    def fails(self, test: str) -> bool | None:
+    def passes(self, test: str) -> bool | None:
         """None if the test did not run to its end."""
-        found = self.tests.get(test)
-        return found.failed if found else None
+        run = self.tests.get(test)
+        return None if run is None else not run.failed
 
-    def error(self, test: str) -> Error | None:
-        found = self.tests.get(test)
-        return (found.error or found.teardown_error) if found else None
+    def repeats(self, failure: Failure, original: RunView) -> bool | None:
+        """Whether a failure of the original run came again; False if its test passed.
+
+        None if the test did not run to its end, or if it failed in another way: with an error of another class or at
+        another place, or with other leaks. Such a rerun says nothing of the failure.
+        """
+        run = self.tests.get(failure.test)
+        if run is None:
+            return None
+        if not run.failed:
+            return False
+        if failure.error.kind == LEAK_FAILURE:
+            return True if self.view.leaks_of(run) & original.leaks_of(failure.run) else None
+        return True if failure_of(run).is_like(failure) else None
 
 
 class Rerun:
@@ -103,14 +126,14 @@ class Rerun:
         self,
         record: RunRecord,
         *,
-        most: int = 60,
-        within: float = 300.0,
-        say: Callable[[str], None] = lambda text: None,
+        max_runs: int = 60,
+        timeout: float = 300.0,
+        report: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._record = record
-        self._most = most
-        self._until = time.monotonic() + within
-        self._say = say
+        self._max_runs = max_runs
+        self._deadline = time.monotonic() + timeout
+        self._report = report
         self._directory = record.directory.resolve() / "reruns"
         # Where the run was started from: options may name files from there.
         self._from = Path(record.header.cwd) if Path(record.header.cwd).is_absolute() else record.root
@@ -120,7 +143,11 @@ class Rerun:
     @property
     def left(self) -> int:
         """How many more runs may be made."""
-        return 0 if time.monotonic() >= self._until else self._most - self.runs
+        return self._max_runs - self.runs if self.seconds_left > 0 else 0
+
+    @property
+    def seconds_left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
 
     def ordered(self, tests: Sequence[str], *changed: str) -> RerunResult | None:
         """These tests in this order in one process, with what else is to be changed as options."""
@@ -141,7 +168,7 @@ class Rerun:
 
     def _run(self, tests: Sequence[str], options: Sequence[str]) -> RerunResult | None:
         self.runs += 1
-        self._say(f"rerun {self.runs}: {len(tests)} test{'s' if len(tests) != 1 else ''}, the last {tests[-1]}")
+        self._report(f"rerun {self.runs}: {len(tests)} test{'s' if len(tests) != 1 else ''}, the last {tests[-1]}")
         directory = self._directory / f"{self.runs:03d}"
         while directory.exists():
             directory = directory.with_name(directory.name + "a")
@@ -159,20 +186,20 @@ class Rerun:
             command.append(f"--rootdir={self._record.root}")  # without a configuration file, the paths would move it
         command += dict.fromkeys(str(self._record.root / test.partition("::")[0]) for test in tests)
         with (directory / "output.txt").open("wb") as output:
-            self._wait(command, output.fileno(), self._patience(tests))
+            self._wait(command, output.fileno(), self._timeout(tests))
         try:
             record = reader.load(reader.newest(directory))
         except reader.RecordError:
             return None
-        return RerunResult(record=record, tests={run.test: run for run in record.tests})
+        return RerunResult(view=RunView(record), tests={run.test: run for run in record.tests})
 
-    def _patience(self, tests: Sequence[str]) -> float:
+    def _timeout(self, tests: Sequence[str]) -> float:
         """A rerun may take a good deal longer than these tests took before, and no longer than is left."""
         chosen = set(tests)
         took = sum(run.took for run in self._record.tests if run.test in chosen)
-        return max(1.0, min(30.0 + 3 * took, self._until - time.monotonic()))
+        return max(1.0, min(30.0 + 3 * took, self._deadline - time.monotonic()))
 
-    def _wait(self, command: Sequence[str], output: int, patience: float) -> None:
+    def _wait(self, command: Sequence[str], output: int, timeout: float) -> None:
         process = subprocess.Popen(
             list(command),
             cwd=self._from,
@@ -183,7 +210,7 @@ class Rerun:
             start_new_session=True,
         )
         try:
-            process.wait(patience)
+            process.wait(timeout)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -200,14 +227,19 @@ def kept_arguments(argv: Sequence[str], root: Path) -> list[str]:
     waiting = iter(argv)
     for argument in waiting:
         name, equals, _ = argument.partition("=")
-        if name in _VALUED:
+        if name in _OPTIONS:
             if not equals:
                 next(waiting, None)
-        elif name in _KEPT_VALUED and not equals:
+        elif name in _KEPT_OPTIONS and not equals:
             kept += [argument, next(waiting, "")]
-        elif not (argument in _PLAIN or name.startswith("--muster-") or _with_value(argument) or _is_path(name, root)):
+        elif not (argument in _FLAGS or _is_ours(name) or _with_value(argument) or _is_path(name, root)):
             kept.append(argument)
     return kept
+
+
+def _is_ours(name: str) -> bool:
+    # With other fixtures failing because of leaks, it would be another suite.
+    return name.startswith("--muster-") and name != "--muster-leaks"
 
 
 def _with_value(argument: str) -> bool:

@@ -72,6 +72,16 @@ class Failure:
     def source(self) -> str | None:
         return self.error.frames[-1].source if self.error.frames else None
 
+    def is_like(self, other: "Failure") -> bool:
+        """Whether two failures of a test are the same: an error of the same class at the same place of the project."""
+        return self.class_and_place == other.class_and_place
+
+    @property
+    def class_and_place(self) -> tuple[object, ...]:
+        """Of its error, in the project."""
+        innermost = self.error.frames[-1] if self.error.frames else None
+        return (self.error.kind, (innermost.file, innermost.line) if innermost else self.error.phase)
+
 
 class RunView:
     def __init__(self, record: RunRecord) -> None:
@@ -82,6 +92,14 @@ class RunView:
         """In the order in which they failed."""
         found = [failure_of(run) for run in self.record.failures]
         return tuple(sorted(found, key=lambda failure: failure.at))
+
+    def leaks_of(self, run: TestRun) -> frozenset[tuple[str, str]]:
+        """Kind and place of what a test left behind."""
+        return frozenset(
+            (leak.kind, leak.source or leak.description)
+            for leak in self.record.leaks
+            if (leak.test, leak.worker) == (run.test, run.worker)
+        )
 
     @cached_property
     def passed(self) -> tuple[TestRun, ...]:
@@ -96,6 +114,12 @@ class RunView:
     def tests(self) -> tuple[str, ...]:
         """All that ran, in the order in which they began."""
         return tuple(run.test for run in sorted(self.record.tests, key=lambda run: run.start))
+
+    @cached_property
+    def collected(self) -> tuple[str, ...]:
+        """All that ran, in the order in which one process would run it."""
+        places = {test: place for one in self.record.collected for place, test in enumerate(one.tests)}
+        return tuple(sorted(dict.fromkeys(self.tests), key=lambda test: places.get(test, len(places))))
 
     @property
     def is_parallel(self) -> bool:

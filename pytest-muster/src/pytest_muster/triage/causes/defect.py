@@ -8,21 +8,23 @@ from pytest_muster.triage.run_view import Failure
 REMEDY = "Run it alone and repair what its innermost line shows; neither the workers nor the order have a part in it."
 
 
-def seen_alone(failures: Sequence[Failure], *, reruns: int, same_place: bool) -> Finding:
+def seen_alone(failures: Sequence[Failure], *, reruns: int, is_tried_in_order: bool) -> Finding:
     """The first of these failures happened again when its test ran alone."""
     first = failures[0]
-    again = "at the same place" if same_place else "at another place"
     workers = sorted({failure.worker for failure in failures})
+    evidence = [
+        _failed(first),
+        Evidence(text="it failed again at the same place when it ran alone in a process of its own", test=first.test),
+        Evidence(text=f"it failed on {', '.join(workers)}"),
+    ]
+    if not is_tried_in_order:
+        evidence.append(Evidence(text="whether it passes after all earlier tests in one process was not tried"))
     return Finding(
         cause=Cause.DEFECT,
         title=f"{first.error.kind or 'an error'} in {first.source or first.test}, whoever runs it",
-        confidence=0.9 if same_place else 0.6,
+        confidence=0.9 if is_tried_in_order else 0.7,
         tests=tuple(dict.fromkeys(failure.test for failure in failures)),
-        evidence=(
-            _failed(first),
-            Evidence(text=f"it failed again {again} when it ran alone in a process of its own", test=first.test),
-            Evidence(text=f"it failed on {', '.join(workers)}"),
-        ),
+        evidence=tuple(evidence),
         remedy=REMEDY,
         reruns=reruns,
     )

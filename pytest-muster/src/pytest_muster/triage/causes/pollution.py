@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import ceil, log2
 
-from pytest_muster.records.reader import Activity, TestRun
+from pytest_muster.records.reader import LEAK_FAILURE, Activity, TestRun
 from pytest_muster.triage.bisection import Search
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.run_view import Failure, RunView
@@ -23,7 +23,7 @@ def changes_of(view: RunView, worker: str, test: str) -> tuple[Activity, ...]:
 def claims(view: RunView) -> Iterator[Finding]:
     """Without a rerun: a test was seen leaving something, or an earlier one changed what the failing lines refer to."""
     for failure in view.failures:
-        if failure.error.kind == "LeakFailure":
+        if failure.error.kind == LEAK_FAILURE:
             yield _left_behind(view, failure)
             continue
         for run in reversed(view.tests_before(failure.run)):

@@ -1,22 +1,18 @@
 """A limit was over before what the test waited for had come."""
 
-import re
 from collections.abc import Iterator, Sequence
 
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.run_view import Failure, RunView
 
-_PLUGIN = re.compile(r"^Timeout \(?>? ?([\d.]+) ?s")
-"""How pytest-timeout begins its message."""
-
-WAITED = 0.25  # seconds; who failed sooner has not waited for anything
+MIN_WAIT = 0.25  # seconds; who failed sooner has not waited for anything
 
 
 def is_time_out(failure: Failure) -> bool:
-    """Whether the error itself says so, by its class or as pytest-timeout does."""
+    """Whether the error itself says so: by its class, or because pytest-timeout raised it."""
     error = failure.error
     named = any("timeout" in kind.lower() or kind.endswith("TimedOut") for kind in (error.kind, *error.kinds))
-    return named or (error.kind == "Failed" and _PLUGIN.match(error.message) is not None)
+    return error.timed_out or named
 
 
 def took(failure: Failure) -> float:
@@ -32,11 +28,12 @@ def claims(view: RunView) -> Iterator[Finding]:
         if is_time_out(failure):
             found.setdefault(failure.key, []).append(failure)
     for failures in found.values():
-        plugin = _PLUGIN.match(failures[0].error.message)
-        yield _finding(view, failures, [], confidence=0.9 if plugin else 0.75, reruns=0)
+        # A limit for the whole test, rather than for something that it waited for.
+        is_limit_of_test = failures[0].error.timed_out and failures[0].error.kind == "Failed"
+        yield _finding(view, failures, [], confidence=0.9 if is_limit_of_test else 0.75, reruns=0)
 
 
-def tried(
+def confirmed_by_scaling(
     view: RunView, failures: Sequence[Failure], *, factor: float, before: float, after: float, passed: bool, reruns: int
 ) -> Finding:
     """A rerun alone, in which every wait had several times as long."""

@@ -41,7 +41,7 @@ def suspects(view: RunView, failures: Sequence[Failure]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: (name.count("."), name)))
 
 
-def makers(view: RunView, names: Sequence[str]) -> list[tuple[str, str]]:
+def setters(view: RunView, names: Sequence[str]) -> list[tuple[str, str]]:
     """Variables, and the tests with which they were set."""
     found: dict[str, str] = {}
     for activity in view.record.activities:

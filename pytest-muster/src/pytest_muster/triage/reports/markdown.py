@@ -28,6 +28,7 @@ MAX_TESTS = 12
 MAX_EVIDENCE = 15
 PATTERN_LINES = 12
 
+CLASHES = {Cause.PORT_CLASH, Cause.NAME_CLASH, Cause.FILE_CLASH}
 BETWEEN_WORKERS = {
     Cause.UNINITIALISED,
     Cause.EARLY_TEARDOWN,
@@ -36,7 +37,7 @@ BETWEEN_WORKERS = {
     Cause.FILE_CLASH,
 }
 """What one process alone does not suffer from."""
-OF_ISOLATION = BETWEEN_WORKERS | {Cause.POLLUTION}
+OF_ISOLATION = BETWEEN_WORKERS | {Cause.POLLUTION, Cause.ORDER_DEPENDENCY}
 
 MEANING = {
     Cause.UNINITIALISED: "a worker uses state that only the set-up of another process made; "
@@ -44,6 +45,7 @@ MEANING = {
     Cause.EARLY_TEARDOWN: "something that the workers share was taken down while tests still used it",
     Cause.NOT_READY: "something was used before it was ready to be used",
     Cause.POLLUTION: "a test changed something that outlives it, and a later test of the same process met the change",
+    Cause.ORDER_DEPENDENCY: "a test relies on what another test leaves in the process, and that one did not run there",
     Cause.PORT_CLASH: "two users of one port met",
     Cause.NAME_CLASH: "two tests used one name in something that they share",
     Cause.FILE_CLASH: "two tests used one file or directory at the same time",
@@ -333,8 +335,8 @@ def _options(triage: Triage, record: RunRecord) -> list[str]:
         if left:
             lines.append(f"- It leaves: {left}.")
         lines.append(f"- The tests of this run took {work:.2f} s of work, however many workers share it.")
-    meet = [finding for finding in triage.findings if finding.cause in OF_ISOLATION - {Cause.UNINITIALISED}]
-    clashing = [finding for finding in meet if finding.cause not in {Cause.POLLUTION, Cause.EARLY_TEARDOWN}]
+    meet = [finding for finding in triage.findings if finding.cause in OF_ISOLATION]
+    clashing = [finding for finding in meet if finding.cause in CLASHES]
     if record.header.workers > 1 and clashing:
         tests = len({test for finding in clashing for test in finding.tests})
         lines += ["", "### Option C: keep apart the tests that meet", ""]
