@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
-from kubernaut.ops.http import limits, protocol
+from kubernaut.ops.http import connections, limits, protocol
 from kubernaut.ops.http.connections import ConnectionTable
 from kubernaut.ops.http.limits import HttpLimits, available_connections
 from kubernaut.ops.http.problems import application, json_response
@@ -240,6 +240,17 @@ async def test_a_client_that_does_not_read_its_response_is_cut_off():
 
         await eventually(lambda: edge.count("response-not-read") == 1)
         await eventually(lambda: edge.table.open_count == 0)
+
+
+async def test_of_too_many_unread_bytes_those_that_wait_longest_are_dropped(monkeypatch):
+    monkeypatch.setattr(connections, "MAX_UNREAD_SIZE", 2**24)
+    async with open_edge() as edge, edge.client() as first, edge.client() as second:
+        for client in (first, second):
+            client.send(b"GET /large HTTP/1.1\r\n\r\n")
+            await eventually(lambda: edge.table.unread_size > 2**20)
+
+        await eventually(lambda: edge.count("response-not-read") == 1)
+        assert await second.status() == 200
 
 
 async def test_a_response_that_closes_the_connection_does_not_wait_for_ever_to_be_read():

@@ -71,20 +71,21 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._table.remove(self)
         super().connection_lost(exc)
 
-    def evict(self) -> None:
+    def evict(self, reason: str) -> None:
         """Close at once: another connection needs the place."""
         if not self._is_lingering:
-            self._report("too-many-connections")
+            self._report(reason)
         self.transport.abort()
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._write_deadline = self.loop.time() + self._limits.write_timeout
-        self._table.wait(self)
+        self._table.block(self, self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._write_deadline = math.inf
+        self._table.unblock(self)
         if self._is_responding():
             self._table.work(self)
 
@@ -211,7 +212,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         can_answer = not self.pipeline and (
             not self._is_responding() or (self._receiving is _Receiving.BODY and not self.cycle.response_started)
         )
-        self._report(reason or slug, slug.status if can_answer else 0)
+        self._report(reason or str(slug), slug.status if can_answer else 0)
         if self._is_responding():
             # The application learns that the client is gone, and whatever it answers to that is dropped.
             self.cycle.disconnected = True
