@@ -123,6 +123,30 @@ async def test_one_signal_is_decided_by_one_policy_version(tmp_path: Path):
     assert len(seen) >= 3
 
 
+async def test_invalid_result_is_counted_by_its_rule(tmp_path: Path):
+    registry = CollectorRegistry()
+    (tmp_path / "policy.rego").write_text(a_policy("v1").replace('"info"', '"no severity of ours"'))
+    async with opened(tmp_path, registry) as live:
+        decision = await live.decide(INPUT)
+
+    assert decision.required_failure.rule == "severity"
+    assert registry.get_sample_value("signalprocessing_policy_fallback_total", {"rule": "severity"}) == 1
+    assert registry.get_sample_value("signalprocessing_policy_decision_duration_seconds_count") == 1
+
+
+async def test_reloads_at_the_same_time_start_one_version(tmp_path: Path):
+    registry = CollectorRegistry()
+    (tmp_path / "policy.rego").write_text(a_policy("v1"))
+    async with opened(tmp_path, registry) as live:
+        (tmp_path / "policy.rego").write_text(a_policy("v2"))
+
+        reloaded = await asyncio.gather(*(live.reload() for _ in range(5)))
+
+        assert sum(reloaded) <= 1
+        assert await versions(live) == {"v2"}
+        assert registry.get_sample_value("signalprocessing_policy_reload_total") == 2
+
+
 async def test_missing_policy_is_refused_at_start(tmp_path: Path):
     with pytest.raises(PolicyMissing, match=r"there is no policy\.rego"):
         async with opened(tmp_path):

@@ -93,10 +93,14 @@ class _Versions:
 
     async def run(self) -> None:
         """Run every version that is started, until cancelled; then every process has ended."""
-        async with TaskGroup() as tasks:
-            while True:
-                start = await self._starts.get()
-                tasks.create_task(self._run_version(start), name="policy-version")
+        try:
+            async with TaskGroup() as tasks:
+                while True:
+                    start = await self._starts.get()
+                    tasks.create_task(self._run_version(start), name="policy-version")
+        finally:
+            while not self._starts.empty():
+                self._starts.get_nowait().started.cancel()
 
     async def _run_version(self, start: _Start) -> None:
         try:
@@ -168,7 +172,7 @@ class LivePolicy:
             return True
 
     async def follow(self) -> None:
-        """Reload whenever the directory changes, until cancelled; and at an interval, for changes no event told of."""
+        """Reload whenever the directory changes, and at an interval in case no change was reported, until cancelled."""
         directory = self._config.policy_dir
         while directory is not None:
             try:

@@ -23,7 +23,7 @@ import structlog
 
 import kubernaut
 from kubernaut.ops.backoff import Backoff
-from kubernaut.ops.tasks import background
+from kubernaut.ops.tasks import background, shielded
 from kubernaut.signalprocessing.policy import sandbox
 from kubernaut.signalprocessing.policy.errors import PolicyError, PolicyTimeout, PolicyUnavailable
 from kubernaut.signalprocessing.policy.protocol import Evaluation, FrameDecoder, LoadResult, Setup, encode_frame
@@ -53,7 +53,7 @@ class Limits:
     """Bytes of address space of the policy's process."""
 
     max_pending: int = 1024
-    """Requests that may wait at one time; more are refused."""
+    """Requests that may wait at one time; more are rejected."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -144,14 +144,17 @@ class PolicyProcess:
         loop = asyncio.get_running_loop()
         worker = _Worker(self._on_evaluation)
         try:
-            await loop.subprocess_exec(
-                lambda: worker,
-                *(sys.executable, "-S", "-m", _WORKER),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env={"PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"},
-                start_new_session=True,
+            # An event loop that is interrupted here may leave the process running and its transport open.
+            await shielded(
+                loop.subprocess_exec(
+                    lambda: worker,
+                    *(sys.executable, "-S", "-m", _WORKER),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.DEVNULL,
+                    env={"PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"},
+                    start_new_session=True,
+                )
             )
             worker.write(encode_frame(msgspec.json.encode(self._setup)))
             async with asyncio.timeout(self._limits.load_timeout * 4):
@@ -271,7 +274,7 @@ class _Worker(asyncio.SubprocessProtocol):
         return (self._transport.get_pid() if self._transport else None) or 0
 
     def write(self, frame: bytes) -> None:
-        # The pipe for input can be written to; uvloop's transports just do not say so by their type.
+        # The pipe for input can be written to; uvloop's transports do not declare it by their type.
         stdin = cast("asyncio.WriteTransport | None", self._transport and self._transport.get_pipe_transport(0))
         if stdin is not None and not stdin.is_closing():
             stdin.write(frame)
@@ -308,6 +311,6 @@ class _Worker(asyncio.SubprocessProtocol):
         """Kill the process and wait until it has ended; nothing to do when the event loop never started it."""
         if self._transport and not self.ended.is_set():
             self.kill()
-            await self.ended.wait()
+            await shielded(self.ended.wait())
         if self.loaded.done() and not self.loaded.cancelled():
             self.loaded.exception()  # retrieved, so that nobody warns about it
