@@ -1,4 +1,4 @@
-"""The words of status and audit trail, one per idea, in one place.
+"""The values that status and audit trail use, each defined once.
 
 The status spells environments, criticality and SLA in Pascal case and severities in lower case; the trail spells
 everything in lower case. Both spellings come from here, so that no value can exist in one and be dropped by the other.
@@ -177,7 +177,7 @@ AUDIT_ENVIRONMENT_SOURCES: dict[str, str] = {
     EnvironmentSource.CONFIGMAP: "configmap",
     EnvironmentSource.DEFAULT: "default",
 }
-"""Status word to the trail's word; a policy's own word travels as `rego`."""
+"""The source in the status to the source in audit events; a policy's own source becomes `rego`."""
 
 AUDIT_PRIORITY_SOURCES: dict[str, str] = {PrioritySource.REGO: "rego", PrioritySource.SEVERITY: "severity"}
-"""Status word to the trail's word."""
+"""The source in the status to the source in audit events."""

@@ -1,1 +1,1 @@
-"""From an alert to a decision: phases, enrichment, policy, and the trail derived from the status."""
+"""From an alert to a decision: phases, enrichment, policy, and the audit events derived from the status."""

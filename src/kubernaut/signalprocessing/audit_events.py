@@ -1,11 +1,11 @@
 """The audit events that a signal should have left so far, derived from the object alone.
 
 A function of the object: the same object gives the same events to the byte, with the same ids, whenever and wherever it
-is asked. So after a crash everything is derived and recorded again, and the store keeps one of each. An event uses only
-fields that are final once its moment has come; else the same event would read differently later on.
+is called. So after a crash all events are derived and recorded again, and the store keeps one of each. An event uses
+only fields that are final once the event has happened; else the same event would have another content later on.
 
-The way through the phases stands in the status: `startTime` for Pending and Enriching, the moment when a condition
-became true for the phase that follows it, `completionTime` for the end.
+The status holds when each phase was entered: `startTime` for Pending and Enriching, the transition time of a condition
+that became true for the phase that follows it, `completionTime` for the end.
 """
 
 from collections.abc import Iterator
@@ -47,16 +47,16 @@ def events_of(signal: SignalProcessing) -> list[AuditEvent]:
     """Every event of the signal up to its present state, in causal order; none without a correlation id."""
     if not signal.spec.remediation_request_ref.name or signal.status.phase is None:
         return []
-    return list(_Trail(signal).events())
+    return list(_SignalEvents(signal).derive())
 
 
 def entered_phases(status: SignalStatus) -> list[Phase]:
     """The phases that the signal has entered, in order; the last one is where it stands."""
     if status.phase is None:
         return []
-    way = [Phase.PENDING, Phase.ENRICHING, Phase.CLASSIFYING, Phase.CATEGORIZING, Phase.COMPLETED]
+    order = [Phase.PENDING, Phase.ENRICHING, Phase.CLASSIFYING, Phase.CATEGORIZING, Phase.COMPLETED]
     if status.phase is not Phase.FAILED:
-        return way[: way.index(status.phase) + 1]
+        return order[: order.index(status.phase) + 1]
     reached = 0
     if status.start_time:
         reached = 1
@@ -66,37 +66,37 @@ def entered_phases(status: SignalStatus) -> list[Phase]:
         reached = 3
     if is_true(status.condition(ConditionType.CLASSIFICATION)):
         reached = 4
-    return [*way[:reached], Phase.FAILED]
+    return [*order[:reached], Phase.FAILED]
 
 
 def is_true(condition: Condition | None) -> bool:
     return condition is not None and condition.status is ConditionStatus.TRUE
 
 
-class _Trail:
+class _SignalEvents:
     """The events of one state of one signal."""
 
     def __init__(self, signal: SignalProcessing) -> None:
         self._signal = signal
         self._spec = signal.spec.signal
         self._status = signal.status
-        self._way = entered_phases(signal.status)
+        self._phases = entered_phases(signal.status)
 
-    def events(self) -> Iterator[AuditEvent]:
-        """In causal order: what a phase found out comes before the transition that ends it."""
+    def derive(self) -> Iterator[AuditEvent]:
+        """In causal order: the results of a phase come before the transition that ends it."""
         before = ""
-        for phase in self._way:
+        for phase in self._phases:
             if phase.is_final and self._status.completion_time is None:
-                # Whoever wrote this did not say when; it is recorded as soon as the status does.
+                # Another writer set the phase without the time; the end is recorded once the status has it.
                 return
-            yield from self._findings(before, phase)
+            yield from self._results(before, phase)
             yield self._transition(before, phase)
             before = phase
-        yield from self._present(Phase(before))
+        yield from self._current(Phase(before))
 
-    def _findings(self, before: str, phase: Phase) -> Iterator[AuditEvent]:
+    def _results(self, before: str, phase: Phase) -> Iterator[AuditEvent]:
         if phase is Phase.FAILED:
-            yield self._error(Phase(before or Phase.PENDING), "final", self._at(phase))
+            yield self._error(Phase(before or Phase.PENDING), "final", self._entered_at(phase))
         elif before == Phase.ENRICHING:
             yield self._enriched()
         elif before == Phase.CLASSIFYING:
@@ -104,35 +104,35 @@ class _Trail:
         elif before == Phase.CATEGORIZING and self._status.business_classification:
             yield self._categorized()
 
-    def _present(self, phase: Phase) -> Iterator[AuditEvent]:
+    def _current(self, phase: Phase) -> Iterator[AuditEvent]:
         failure = self._status.failure_info
         if phase.is_final:
             yield self._processed(phase)
         elif failure and failure.consecutive_failures and failure.last_failure_time:
             yield self._error(phase, str(failure.consecutive_failures), failure.last_failure_time)
 
-    def _at(self, phase: Phase) -> datetime:
+    def _entered_at(self, phase: Phase) -> datetime:
         """When the phase was entered."""
         status = self._status
-        known: datetime | None = status.start_time
+        entered: datetime | None = status.start_time
         if phase.is_final:
-            known = status.completion_time
+            entered = status.completion_time
         elif phase is Phase.CLASSIFYING:
-            known = _since(status, ConditionType.ENRICHMENT)
+            entered = _transition_time(status, ConditionType.ENRICHMENT)
         elif phase is Phase.CATEGORIZING:
-            known = _since(status, ConditionType.CLASSIFICATION)
+            entered = _transition_time(status, ConditionType.CLASSIFICATION)
         created = self._signal.metadata.creation_timestamp
-        return known or status.start_time or created or self._spec.received_time
+        return entered or status.start_time or created or self._spec.received_time
 
     def _transition(self, before: str, phase: Phase) -> AuditEvent:
         payload = self._payload(EventType.PHASE_TRANSITION, phase, from_phase=before, to_phase=phase)
         outcome = EventOutcome.FAILURE if phase is Phase.FAILED else EventOutcome.SUCCESS
-        return self._event(payload, f"{before}→{phase}", self._at(phase), outcome)
+        return self._event(payload, f"{before}→{phase}", self._entered_at(phase), outcome)
 
     def _enriched(self) -> AuditEvent:
         context = self._status.kubernetes_context
         chain = context.owner_chain if context else []
-        kinds = {hop.kind for hop in chain}
+        kinds = {owner.kind for owner in chain}
         if context and context.workload:
             kinds.add(context.workload.kind)
         payload = self._payload(
@@ -143,26 +143,26 @@ class _Trail:
             has_deployment="Deployment" in kinds,
             owner_chain_length=len(chain),
             degraded_mode=bool(context and context.degraded_mode),
-            duration_ms=_milliseconds(self._at(Phase.CLASSIFYING) - self._at(Phase.ENRICHING)),
+            duration_ms=_milliseconds(self._entered_at(Phase.CLASSIFYING) - self._entered_at(Phase.ENRICHING)),
         )
-        return self._event(payload, "enrichment", self._at(Phase.CLASSIFYING))
+        return self._event(payload, "enrichment", self._entered_at(Phase.CLASSIFYING))
 
     def _decided(self) -> AuditEvent:
-        found = self._status.signal_classification
+        classification = self._status.signal_classification
         payload = self._payload(
             EventType.CLASSIFICATION_DECISION,
             Phase.CLASSIFYING,
             external_severity=self._spec.severity,
-            normalized_severity=found and found.severity,
-            determination_source=(found and found.severity_source) or SeveritySource.REGO,
-            policy_hash=(found and found.policy_hash) or None,
-            duration_ms=_milliseconds(self._at(Phase.CATEGORIZING) - self._at(Phase.CLASSIFYING)),
+            normalized_severity=classification and classification.severity,
+            determination_source=(classification and classification.severity_source) or SeveritySource.REGO,
+            policy_hash=(classification and classification.policy_hash) or None,
+            duration_ms=_milliseconds(self._entered_at(Phase.CATEGORIZING) - self._entered_at(Phase.CLASSIFYING)),
             **self._classification(),
         )
-        return self._event(payload, "classification", self._at(Phase.CATEGORIZING))
+        return self._event(payload, "classification", self._entered_at(Phase.CATEGORIZING))
 
     def _categorized(self) -> AuditEvent:
-        at = _since(self._status, ConditionType.CATEGORIZATION) or self._at(Phase.COMPLETED)
+        at = _transition_time(self._status, ConditionType.CATEGORIZATION) or self._entered_at(Phase.COMPLETED)
         severity = self._classification().get("severity")
         payload = self._payload(
             EventType.BUSINESS_CLASSIFIED, Phase.CATEGORIZING, severity=severity, **self._business()
@@ -179,15 +179,15 @@ class _Trail:
             has_owner_chain=bool(chain),
             owner_chain_length=len(chain),
             degraded_mode=bool(context and context.degraded_mode),
-            duration_ms=_milliseconds(self._at(phase) - self._at(Phase.PENDING)),
+            duration_ms=_milliseconds(self._entered_at(phase) - self._entered_at(Phase.PENDING)),
             error=(failure and failure.error) or None,
             **self._classification(),
             **self._business(),
         )
         if phase is Phase.FAILED:
             # An id of its own: a parent may fail a signal that had completed, and both have happened.
-            return self._event(payload, "processed/Failed", self._at(phase), EventOutcome.FAILURE)
-        return self._event(payload, "processed", self._at(phase))
+            return self._event(payload, "processed/Failed", self._entered_at(phase), EventOutcome.FAILURE)
+        return self._event(payload, "processed", self._entered_at(phase))
 
     def _error(self, phase: Phase, which: str, at: datetime) -> AuditEvent:
         failure = self._status.failure_info
@@ -200,46 +200,46 @@ class _Trail:
         return self._event(payload, f"error/{which}", at, EventOutcome.FAILURE)
 
     def _classification(self) -> dict[str, str | None]:
-        """Severity, mode, environment and priority in the words of the trail."""
-        words: dict[str, str | None] = {}
-        if found := self._status.signal_classification:
-            words["severity"] = found.severity
-            words["signal_mode"] = found.signal_mode
-            words["source_signal_name"] = found.source_signal_name or None
+        """Severity, mode, environment and priority as the audit trail spells them."""
+        fields: dict[str, str | None] = {}
+        if classification := self._status.signal_classification:
+            fields["severity"] = classification.severity
+            fields["signal_mode"] = classification.signal_mode
+            fields["source_signal_name"] = classification.source_signal_name or None
         if environment := self._status.environment_classification:
-            words["environment"] = environment.environment.lower()
-            words["environment_source"] = AUDIT_ENVIRONMENT_SOURCES.get(environment.source, "rego")
+            fields["environment"] = environment.environment.lower()
+            fields["environment_source"] = AUDIT_ENVIRONMENT_SOURCES.get(environment.source, "rego")
         if priority := self._status.priority_assignment:
-            words["priority"] = priority.priority
-            words["priority_source"] = AUDIT_PRIORITY_SOURCES.get(priority.source, "rego")
-            words["policy_name"] = priority.policy_name or None
-        return words
+            fields["priority"] = priority.priority
+            fields["priority_source"] = AUDIT_PRIORITY_SOURCES.get(priority.source, "rego")
+            fields["policy_name"] = priority.policy_name or None
+        return fields
 
     def _business(self) -> dict[str, str | None]:
-        found = self._status.business_classification
-        if found is None:
+        business = self._status.business_classification
+        if business is None:
             return {}
         return {
-            "business_unit": found.business_unit or None,
-            "criticality": found.criticality and found.criticality.lower(),
-            "sla_requirement": found.sla_requirement and found.sla_requirement.lower(),
+            "business_unit": business.business_unit or None,
+            "criticality": business.criticality and business.criticality.lower(),
+            "sla_requirement": business.sla_requirement and business.sla_requirement.lower(),
         }
 
     def _payload(self, event_type: EventType, phase: Phase, **more: object) -> SignalPayload:
-        given = {key: value for key, value in more.items() if value is not None}
-        content = {"event_type": event_type, "phase": phase, "signal": self._spec.name, **given}
-        # Senders may use a NUL; PostgreSQL has no text that holds one, and the rest of the event is worth keeping.
+        present = {key: value for key, value in more.items() if value is not None}
+        content = {"event_type": event_type, "phase": phase, "signal": self._spec.name, **present}
+        # A sender may use NUL, which PostgreSQL text cannot hold; the rest of the event is kept.
         kept = {
             key: value.replace("\0", "\ufffd") if isinstance(value, str) else value for key, value in content.items()
         }
         return msgspec.convert(kept, type=SignalPayload)
 
     def _event(
-        self, payload: SignalPayload, moment: str, at: datetime, outcome: EventOutcome = EventOutcome.SUCCESS
+        self, payload: SignalPayload, transition: str, at: datetime, outcome: EventOutcome = EventOutcome.SUCCESS
     ) -> AuditEvent:
         metadata = self._signal.metadata
         return AuditEvent(
-            event_id=uuid5(_IDS, f"{metadata.uid}/{payload.event_type}/{moment}"),
+            event_id=uuid5(_IDS, f"{metadata.uid}/{payload.event_type}/{transition}"),
             event_type=payload.event_type,
             event_timestamp=at,
             event_category=CATEGORY,
@@ -260,7 +260,7 @@ class _Trail:
         )
 
 
-def _since(status: SignalStatus, type: ConditionType) -> datetime | None:
+def _transition_time(status: SignalStatus, type: ConditionType) -> datetime | None:
     condition = status.condition(type)
     return condition.last_transition_time if condition is not None and is_true(condition) else None
 

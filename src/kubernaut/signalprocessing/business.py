@@ -1,4 +1,4 @@
-"""Whom a signal concerns, and how much.
+"""The business class of a signal: whom it concerns, and how much.
 
 Unit and owner come from labels, each key from the namespace first and then from the workload. Criticality and SLA
 follow the environment, unless the namespace states its own: its labels are guarded by the cluster's access control, so

@@ -1,4 +1,4 @@
-"""What the status says once a signal has been classified."""
+"""The status of a signal that has been classified."""
 
 from datetime import datetime
 

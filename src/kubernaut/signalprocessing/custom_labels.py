@@ -1,4 +1,4 @@
-"""Custom labels: what a policy may hand on to whoever picks a remedy, within limits that never depend on chance."""
+"""Custom labels: what a policy may pass on to whoever picks a remedy, within deterministic limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class SanitizedLabels:
 
 
 def sanitize(labels: Mapping[str, object]) -> SanitizedLabels:
-    """A policy's labels within the limits. Keys are taken in sorted order, so the same ones survive every time."""
+    """A policy's labels within the limits. Keys are taken in sorted order, so the same ones are kept every time."""
     kept: dict[str, list[str]] = {}
     warnings: list[str] = []
     for key in sorted(labels):
@@ -57,8 +57,8 @@ def fallback(context: KubernetesContext) -> dict[str, list[str]]:
     """The labels of namespace and workload themselves; each key from the namespace first."""
     namespace = context.namespace.labels if context.namespace else {}
     workload = context.workload.labels if context.workload else {}
-    found = {key: namespace.get(label) or workload.get(label) or "" for key, label in _FALLBACK.items()}
-    return {key: [_truncate(value, MAX_VALUE_BYTES)] for key, value in found.items() if value}
+    labels = {key: namespace.get(label) or workload.get(label) or "" for key, label in _FALLBACK.items()}
+    return {key: [_truncate(value, MAX_VALUE_BYTES)] for key, value in labels.items() if value}
 
 
 def _is_reserved(key: str) -> bool:
@@ -66,10 +66,10 @@ def _is_reserved(key: str) -> bool:
     return not key or lower in RESERVED_KEYS or lower.startswith(RESERVED_PREFIXES)
 
 
-def _values(answer: object) -> list[str]:
-    if isinstance(answer, str):
-        return [answer] if answer else []
-    return [value for value in answer if isinstance(value, str)] if isinstance(answer, list) else []
+def _values(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value] if value else []
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def _truncate(text: str, max_bytes: int) -> str:

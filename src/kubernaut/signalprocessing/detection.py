@@ -52,7 +52,7 @@ class DetectionInput:
         return [*target, *((entry.kind, entry.name) for entry in self.owner_chain)]
 
 
-async def detect_labels(lister: Lister, found: DetectionInput) -> DetectedLabels:
+async def detect_labels(lister: Lister, inputs: DetectionInput) -> DetectedLabels:
     """Everything that can be detected about a namespaced target."""
     failed: list[str] = []
 
@@ -63,19 +63,19 @@ async def detect_labels(lister: Lister, found: DetectionInput) -> DetectedLabels
             failed.append(field)
             return False
 
-    namespace = found.namespace.metadata.name if found.namespace else ""
-    if found.target is None:
+    namespace = inputs.namespace.metadata.name if inputs.namespace else ""
+    if inputs.target is None:
         failed.extend(_WORKLOAD_FIELDS)
-    tool = _git_ops_tool(found)
+    tool = _git_ops_tool(inputs)
     return DetectedLabels(
         git_ops_managed=bool(tool),
         git_ops_tool=tool,
-        pdb_protected=await detect("pdbProtected", _is_protected(lister, found, namespace)),
-        hpa_enabled=await detect("hpaEnabled", _is_autoscaled(lister, found, namespace)),
-        stateful=any(kind == STATEFUL_SET.kind for kind, _ in found.kinds_and_names),
-        helm_managed=_is_helm_managed(found),
+        pdb_protected=await detect("pdbProtected", _is_protected(lister, inputs, namespace)),
+        hpa_enabled=await detect("hpaEnabled", _is_autoscaled(lister, inputs, namespace)),
+        stateful=any(kind == STATEFUL_SET.kind for kind, _ in inputs.kinds_and_names),
+        helm_managed=_is_helm_managed(inputs),
         network_isolated=await detect("networkIsolated", _has_any(lister, NETWORK_POLICY, namespace)),
-        service_mesh=_service_mesh(found),
+        service_mesh=_service_mesh(inputs),
         resource_quota_constrained=await detect(
             "resourceQuotaConstrained", _has_any(lister, RESOURCE_QUOTA, namespace)
         ),
@@ -88,9 +88,9 @@ _ARGO_LABEL = "argocd.argoproj.io/instance"
 _FLUX_LABELS = ("fluxcd.io/sync-gc-mark", "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name")
 
 
-def _git_ops_tool(found: DetectionInput) -> str:
+def _git_ops_tool(inputs: DetectionInput) -> str:
     """The tool of the nearest object that names one, then of the namespace."""
-    for obj in [*found.objects, *([found.namespace] if found.namespace else [])]:
+    for obj in [*inputs.objects, *([inputs.namespace] if inputs.namespace else [])]:
         labels, annotations = obj.metadata.labels, obj.metadata.annotations
         if any(name in annotations for name in _ARGO_ANNOTATIONS):
             return "argocd"
@@ -101,30 +101,30 @@ def _git_ops_tool(found: DetectionInput) -> str:
     return ""
 
 
-def _is_helm_managed(found: DetectionInput) -> bool:
+def _is_helm_managed(inputs: DetectionInput) -> bool:
     return any(
         obj.metadata.labels.get("app.kubernetes.io/managed-by") == "Helm" or "helm.sh/chart" in obj.metadata.labels
-        for obj in found.objects
+        for obj in inputs.objects
     )
 
 
-def _service_mesh(found: DetectionInput) -> str:
-    annotations = found.target.metadata.annotations if found.target else {}
+def _service_mesh(inputs: DetectionInput) -> str:
+    annotations = inputs.target.metadata.annotations if inputs.target else {}
     if "sidecar.istio.io/status" in annotations:
         return "istio"
     return "linkerd" if "linkerd.io/proxy-version" in annotations else ""
 
 
-async def _is_protected(lister: Lister, found: DetectionInput, namespace: str) -> bool:
-    labels = found.target.pod_labels if found.target else {}
+async def _is_protected(lister: Lister, inputs: DetectionInput, namespace: str) -> bool:
+    labels = inputs.target.pod_labels if inputs.target else {}
     if not labels or not namespace:
         return False
     budgets = await lister.list(POD_DISRUPTION_BUDGET, namespace)
     return any(budget.spec.selector is not None and budget.spec.selector.matches(labels) for budget in budgets)
 
 
-async def _is_autoscaled(lister: Lister, found: DetectionInput, namespace: str) -> bool:
-    workloads = set(found.kinds_and_names)
+async def _is_autoscaled(lister: Lister, inputs: DetectionInput, namespace: str) -> bool:
+    workloads = set(inputs.kinds_and_names)
     if not workloads or not namespace:
         return False
     autoscalers = await lister.list(HORIZONTAL_POD_AUTOSCALER, namespace)

@@ -81,8 +81,8 @@ async def context_of(reader: Reader, signal: Signal) -> tuple[KubernetesContext,
     owner_chain, owners = await _owner_chain(reader, target, namespace_name) if target else ([], [])
     labels = None
     if namespace_name:
-        found = DetectionInput(namespace=namespace, target=target, owner_chain=owner_chain, owners=owners)
-        labels = await detect_labels(reader, found)
+        inputs = DetectionInput(namespace=namespace, target=target, owner_chain=owner_chain, owners=owners)
+        labels = await detect_labels(reader, inputs)
     context = KubernetesContext(
         namespace=_namespace_context(namespace_name, namespace) if namespace_name else None,
         workload=_workload_context(target) if target else None,

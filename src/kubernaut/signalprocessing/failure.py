@@ -1,4 +1,4 @@
-"""What the status says once a signal has failed."""
+"""The status of a signal that has failed."""
 
 from datetime import datetime
 

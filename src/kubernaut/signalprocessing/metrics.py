@@ -71,7 +71,7 @@ class ProcessingMetrics:
         )
         self._duration = Histogram(
             "signalprocessing_processing_duration_seconds",
-            "Time that a phase took; for `completed` since the signal was first seen.",
+            "Duration of a phase; for `completed` since the signal was first seen.",
             ["phase"],
             registry=registry,
         )

@@ -1,4 +1,4 @@
-"""Whether the controller is ready, and where it says so."""
+"""Whether the controller is ready, and the server that reports it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -140,8 +140,8 @@ def required_rules(form: Form) -> tuple[str, ...]:
 
 
 def _priority_of_severity(severity: Severity, raw: str) -> Priority:
-    word = raw.strip().lower() if severity is Severity.UNKNOWN else severity.value
-    return _BY_SEVERITY.get(word, Priority.P2)
+    name = raw.strip().lower() if severity is Severity.UNKNOWN else severity.value
+    return _BY_SEVERITY.get(name, Priority.P2)
 
 
 def _message(rule: str, error: RuleError) -> str:
@@ -175,8 +175,8 @@ def _severity(values: list[Any], raw: str) -> Severity:
     try:
         return Severity({"medium": "warning", "low": "info"}.get(result, result))
     except ValueError:
-        words = "/".join(Severity)
-        raise _InvalidResult(f'policy returned invalid severity "{result}" - must be {words}') from None
+        allowed = "/".join(Severity)
+        raise _InvalidResult(f'policy returned invalid severity "{result}" - must be {allowed}') from None
 
 
 def _severity_of_sender(raw: str) -> Severity:

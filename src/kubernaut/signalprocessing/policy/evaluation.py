@@ -42,7 +42,7 @@ def evaluate(engine: Engine, rules: list[str], document: str) -> bytes:
 
 
 def _needs_fallback(results: bytes, document: str) -> bool:
-    """Whether the policy leaves the environment open, and its word for that is not the fallback environment itself."""
+    """Whether the policy leaves the environment open, other than by returning the fallback environment itself."""
     try:
         decided = _decode_results(results).environment
     except msgspec.DecodeError:

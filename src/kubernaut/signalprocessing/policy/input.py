@@ -14,7 +14,7 @@
 ```
 
 Empty maps and lists are left out, and so is a detected label that is false. Without a namespace its name is "", without
-a workload its kind and name are. `signal.labels` are the sender's; the name `untrustedLabels` says so.
+a workload its kind and name are. `signal.labels` are the sender's; hence the name `untrustedLabels`.
 `fallbackEnvironment` is what the environment becomes when the policy leaves it open.
 """
 
@@ -35,7 +35,7 @@ class PolicyInput:
     signal: Signal
     context: KubernetesContext
     mapped_environment: Environment | None = None
-    """What the environment mapping says about the namespace."""
+    """The environment of the namespace by the environment mapping."""
 
     @property
     def fallback_environment(self) -> tuple[Environment, EnvironmentSource]:
@@ -66,8 +66,8 @@ def encode(policy_input: PolicyInput, form: Form = Form.UNIFIED) -> bytes:
         )
     if context.owner_chain:
         content["workload"]["ownerChain"] = [
-            _without_empty(kind=hop.kind, name=hop.name, namespace=hop.namespace, apiVersion=hop.api_version)
-            for hop in context.owner_chain
+            _without_empty(kind=owner.kind, name=owner.name, namespace=owner.namespace, apiVersion=owner.api_version)
+            for owner in context.owner_chain
         ]
     if context.detected_labels:
         content["detectedLabels"] = context.detected_labels

@@ -33,8 +33,8 @@ def check(file: str, text: str) -> None:
         raise PolicyError(f"is larger than {MAX_BYTES} bytes", file=file)
     code = _OPAQUE.sub(_blank, text)
     _check_depth(file, code)
-    if found := _CALL.search(code):
-        raise _at(file, code, found.start(), f"{found[0]} is not available to policies")
+    if match := _CALL.search(code):
+        raise _at(file, code, match.start(), f"{match[0]} is not available to policies")
 
 
 def _blank(match: re.Match[str]) -> str:

@@ -2,7 +2,7 @@
 
 Parsing finds little: an unsafe variable, an unknown function, two rules that contradict each other or a rule that never
 ends show only when the policy runs. A policy is rejected when a required rule is undefined for all of these signals, or
-when one of them stops it. One that is undefined for some is accepted; those signals get the fallback and say so.
+when one of them stops it. One that is undefined for some is accepted; those signals get the fallback.
 """
 
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ _SEVERITIES = ("critical", "High", "warning", "info", "Sev1", "P3", "no such sev
 
 
 def representative_inputs() -> list[PolicyInput]:
-    """Every environment with every severity, a target that vanished, and one without a namespace."""
+    """Every environment with every severity, a missing target, and one without a namespace."""
     inputs = [_input(severity, environment) for environment, severity in product(_ENVIRONMENTS, _SEVERITIES)]
     node = KubernetesContext(workload=WorkloadContext(kind="Node", name="node-1", labels={"zone": "a"}))
     degraded = KubernetesContext(namespace=NamespaceContext(name="shop"), degraded_mode=True)

@@ -77,11 +77,11 @@ def read(directory: Path | None, file: str = "policy.rego") -> Sources:
         return builtin()
     if (directory / file).is_file():
         return from_text(_text(directory / file), file)
-    found = [(name, _text(directory / name)) for name in PER_DIMENSION_FILES if (directory / name).is_file()]
-    if not found:
+    files = [(name, _text(directory / name)) for name in PER_DIMENSION_FILES if (directory / name).is_file()]
+    if not files:
         raise PolicyMissing(f"there is no {file} in {directory}, nor any of {', '.join(PER_DIMENSION_FILES)}")
-    joined = b"\0".join(f"{name}\0{text}".encode() for name, text in sorted(found))
-    return Sources(files=tuple(found), form=Form.PER_DIMENSION, hash=_digest(joined))
+    joined = b"\0".join(f"{name}\0{text}".encode() for name, text in sorted(files))
+    return Sources(files=tuple(files), form=Form.PER_DIMENSION, hash=_digest(joined))
 
 
 def _text(path: Path) -> str:
