@@ -1,14 +1,17 @@
 """Hashes that make the ledger show an edit; pure.
 
-Each event leaves three hashes, SHA-256 each, with a word in front that says what is hashed:
+Each event leaves three hashes, SHA-256 each, the first two with a word in front that says what is hashed:
 
     content  = H("kubernaut.content.v1\\n" ‖ canonical event)          what the client said, nothing else
     event    = H("kubernaut.event.v1\\n" ‖ previous event ‖ content)   the chain of one correlation
-    link     = H("kubernaut.ledger.v1\\n" ‖ previous link ‖ event ‖ place)       the chain of the whole ledger
+    leaf     = H(0x00 ‖ ledger entry)                                 a leaf of the ledger's Merkle tree
 
 `content` decides whether two events with one id are the same. `event` follows the order of the ledger within one
-correlation, never timestamps, because clocks disagree. `link` binds a row to its place among all rows, so that a
-deleted correlation is missed as well. The first row of a chain follows 32 zero bytes.
+correlation, never timestamps, because clocks disagree. `leaf` covers every column of the row, and the tree binds it to
+its place among all rows, so that a deleted correlation is missed as well. The first row of a chain follows 32 zero
+bytes. Rows of format 1, from before the tree, have the chain of the whole ledger instead of a stored leaf:
+
+    link     = H("kubernaut.ledger.v1\\n" ‖ previous link ‖ event ‖ place)
 
 The canonical event is JSON without blanks, keys sorted, every field present (null when absent), times in UTC as
 `2026-01-31T23:59:59.000001Z` (no fraction when it is zero), and `event_data` as `canonical.data` writes it.
@@ -18,12 +21,14 @@ Write, verification and export use these functions and no others.
 
 import hashlib
 from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
+
+from kubernaut.api.ledger import entries
+from kubernaut.api.ledger.entries import LedgerEntry
 
 ORIGIN = bytes(32)
 """What the first row of every chain follows."""
@@ -77,7 +82,10 @@ class Row(NamedTuple):
     content_hash: bytes
     previous_event_hash: bytes
     event_hash: bytes
-    link_hash: bytes
+    link_hash: bytes | None
+    format: int
+    leaf_hash: bytes | None
+    """None in rows of format 1."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -87,14 +95,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content_hash: bytes
     received_at: datetime
     late: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Head:
-    """The newest row of one ledger."""
-
-    sequence: int = 0
-    link_hash: bytes = ORIGIN
 
 
 canonical = msgspec.json.Encoder().encode
@@ -118,23 +118,58 @@ def link_hash(previous: bytes, row: Row) -> bytes:
     return hashlib.sha256(_LINK + previous + row.event_hash + canonical(row[:_PLACE])).digest()
 
 
-def link(
-    shard: int, head: Head, correlations: MutableMapping[str, bytes], entries: Sequence[Entry]
-) -> tuple[list[Row], Head]:
-    """The rows that append `entries` behind `head`; `correlations` (newest event hash of each) is updated."""
+def ledger_entry(row: Row) -> bytes:
+    """What the log holds of a row: every column but the leaf, which follows from it."""
+    return entries.encode(
+        LedgerEntry(
+            content_hash=row.content_hash,
+            correlation_id=row.correlation_id,
+            event_hash=row.event_hash,
+            event_id=row.event_id,
+            event_timestamp=row.event_timestamp,
+            format=row.format,
+            late=row.late,
+            link_hash=row.link_hash,
+            previous_event_hash=row.previous_event_hash,
+            received_at=row.received_at,
+            sequence=row.sequence,
+            shard=row.shard,
+        )
+    )
+
+
+def leaf_hash(row: Row) -> bytes:
+    """The leaf of a row in the tree of its ledger."""
+    return hashlib.sha256(b"\0" + ledger_entry(row)).digest()
+
+
+def link(shard: int, size: int, correlations: MutableMapping[str, bytes], admitted: Sequence[Entry]) -> list[Row]:
+    """The rows that append events to a ledger of `size` rows; `correlations` (newest event hash of each) is updated."""
     rows: list[Row] = []
-    sequence, last = head.sequence, head.link_hash
-    for entry in entries:
+    sequence = size
+    for entry in admitted:
         event = entry.event
         sequence += 1
         previous = correlations.get(event.correlation_id, ORIGIN)
         hashed = event_hash(previous, entry.content_hash)
         correlations[event.correlation_id] = hashed
-        position = (shard, sequence, event.event_id, event.correlation_id, event.event_timestamp)
-        state = (entry.received_at, entry.late, entry.content_hash, previous, hashed)
-        last = link_hash(last, Row(*position, *state, b""))
-        rows.append(Row(*position, *state, last))
-    return rows, Head(sequence=sequence, link_hash=last)
+        row = Row(
+            shard,
+            sequence,
+            event.event_id,
+            event.correlation_id,
+            event.event_timestamp,
+            entry.received_at,
+            entry.late,
+            entry.content_hash,
+            previous,
+            hashed,
+            None,
+            entries.FORMAT,
+            None,
+        )
+        rows.append(Row(*row[:-1], leaf_hash(row)))
+    return rows
 
 
 def shard_of(correlation_id: str, shards: int) -> int:

@@ -147,7 +147,10 @@ class DatabaseConfig:
 @dataclass(frozen=True, kw_only=True)
 class LedgerConfig:
     shards: Annotated[int, Between(1, 1024)] = 1
-    """Independent ledgers; a correlation always belongs to one. Decide before the first event and keep it."""
+    """Independent ledgers; a correlation always belongs to one. Decided by the first process on a database."""
+
+    origin: str = ""
+    """Name of the log in its checkpoints, such as `audit.example.com/ledger`. Empty: one is made for the database."""
 
 
 @dataclass(frozen=True, kw_only=True)

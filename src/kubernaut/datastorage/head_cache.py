@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import asyncpg
 import structlog
 
-from kubernaut.datastorage import queries
-from kubernaut.datastorage.chain import Head
+from kubernaut.datastorage import ledger_tree, queries
+from kubernaut.datastorage.tree import Tree
 
 log = structlog.get_logger("datastorage")
 
@@ -17,40 +17,43 @@ MAX_CACHED_CORRELATIONS = 100_000
 
 
 @dataclass(kw_only=True, slots=True)
-class LedgerHeads:
-    """The head of one ledger and of its correlations; true as long as the head in the database is still `head`."""
+class LedgerHead:
+    """The tree of one ledger and the heads of its correlations; true as long as the database has the same frontier."""
 
-    head: Head = field(default_factory=Head)
+    tree: Tree = field(default_factory=Tree)
     correlations: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
 
 
 class HeadCache:
-    """What this process knows of each ledger. Empty is always right, and costs a query."""
+    """What this process knows of each ledger. Empty is always right, and costs some queries."""
 
     def __init__(self) -> None:
-        self._shards: dict[int, LedgerHeads] = {}
+        self._shards: dict[int, LedgerHead] = {}
 
-    async def take(self, connection: asyncpg.Connection, shard: int, correlations: set[str]) -> LedgerHeads:
-        """The heads of a ledger, whose lock is held, and of these correlations.
+    async def take(self, connection: asyncpg.Connection, shard: int, correlations: set[str]) -> LedgerHead:
+        """The head of a ledger, whose lock is held, and of these correlations.
 
-        They leave the cache: `update` it once the transaction is committed.
+        It leaves the cache: `update` it once the transaction is committed.
         """
-        row = await queries.fetch_row(connection, "ledger_head", shard=shard)
-        head = Head(sequence=row["sequence"], link_hash=row["link_hash"]) if row else Head()
-        heads = self._shards.pop(shard, None) or LedgerHeads()
-        if head.sequence < heads.head.sequence:
-            log.error("ledger truncated", shard=shard, expected=heads.head.sequence, found=head.sequence)
-        if head != heads.head:
-            heads = LedgerHeads(head=head)  # another process has appended
-        unknown = sorted(correlations - heads.correlations.keys())
-        if unknown and head.sequence:
+        stored = await ledger_tree.read_head(connection, shard)
+        head = self._shards.pop(shard, None) or LedgerHead()
+        if stored.size < head.tree.size:
+            log.error("ledger tree truncated", shard=shard, expected=head.tree.size, found=stored.size)
+        if (stored.size, stored.frontier) != (head.tree.size, head.tree.frontier):
+            head = LedgerHead(tree=await ledger_tree.load(connection, shard, stored))  # another process has appended
+        if stored.sequence < stored.size:
+            log.error("ledger truncated", shard=shard, expected=stored.size, found=stored.sequence)
+        elif stored.sequence > stored.size:
+            await ledger_tree.catch_up(connection, shard, head.tree, stored.sequence)
+        unknown = sorted(correlations - head.correlations.keys())
+        if unknown and head.tree.size:
             for found in await queries.fetch(connection, "correlation_heads", correlation_ids=unknown):
-                heads.correlations[found["correlation_id"]] = found["event_hash"]
-        while len(heads.correlations) > MAX_CACHED_CORRELATIONS + len(correlations):
-            heads.correlations.popitem(last=False)
-        return heads
+                head.correlations[found["correlation_id"]] = found["event_hash"]
+        while len(head.correlations) > MAX_CACHED_CORRELATIONS + len(correlations):
+            head.correlations.popitem(last=False)
+        return head
 
-    def update(self, committed: Mapping[int, LedgerHeads]) -> None:
+    def update(self, committed: Mapping[int, LedgerHead]) -> None:
         """The heads after a transaction that is committed."""
         self._shards.update(committed)
 

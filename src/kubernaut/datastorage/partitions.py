@@ -27,6 +27,11 @@ def month_of(time: datetime) -> date:
     return date(time.year, time.month, 1)
 
 
+def name_of(month: date) -> str:
+    """The partition of a month."""
+    return f"audit_events_{month:%Y_%m}"
+
+
 def months_ahead(now: datetime, ahead: int = MONTHS_AHEAD) -> list[date]:
     """The current month and those after it. Counts from the first day, so that no short month is skipped."""
     first = now.year * 12 + now.month - 1

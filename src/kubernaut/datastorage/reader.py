@@ -14,22 +14,19 @@ import asyncpg
 
 from kubernaut.api.events import (
     EventPage,
-    LedgerFinding,
-    LedgerHead,
     Pagination,
     StoredEvent,
     Timeline,
     Verification,
     VerifyRequest,
 )
-from kubernaut.datastorage import database, queries, rows, verification
+from kubernaut.datastorage import database, queries, rows
+from kubernaut.datastorage.ledger_reader import LedgerReader
+from kubernaut.datastorage.ledger_verification import LedgerVerification
 from kubernaut.datastorage.metrics import Metrics
 
 MAX_COUNT = 10_000
 """Counting of matching events stops here."""
-
-VERIFY_BATCH_ROWS = 500
-"""Rows that one step of a verification reads; small, so that other requests are answered in between."""
 
 _CURSOR = struct.Struct(">q16s")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -74,6 +71,7 @@ class Reader:
     def __init__(self, pool: asyncpg.Pool, metrics: Metrics) -> None:
         self._pool = pool
         self._metrics = metrics
+        self.ledger = LedgerReader(pool)
 
     async def ping(self) -> None:
         """Raise DatabaseUnavailable unless PostgreSQL answers."""
@@ -118,28 +116,7 @@ class Reader:
     async def verify(self, request: VerifyRequest) -> Verification:
         """Verify one correlation, or every ledger, and name each bad row in order."""
         async with self._measured("verify"):
-            trusted_head = None
-            if request.head_sequence is not None and request.head_hash is not None:
-                trusted_head = (request.head_sequence, bytes.fromhex(request.head_hash))
-            if request.correlation_id is not None:
-                verifier = verification.Verifier(is_whole_ledger=False, trusted_head=trusted_head)
-                await self._verify_rows(verifier, "correlation_rows", correlation_id=request.correlation_id)
-                return _verification(request.correlation_id, [verifier])
-            shards = {row["shard"] for row in await self._rows("ledger_shards")} | {request.shard}
-            verifiers = []
-            for shard in sorted(shards):
-                verifier = verification.Verifier(
-                    is_whole_ledger=True, shard=shard, trusted_head=trusted_head if shard == request.shard else None
-                )
-                await self._verify_rows(verifier, "ledger_rows", shard=shard)
-                verifiers.append(verifier)
-            return _verification(None, verifiers)
-
-    async def _verify_rows(self, verifier: verification.Verifier, statement: str, **which: object) -> None:
-        while batch := await self._rows(statement, **which, after=verifier.sequence, limit=VERIFY_BATCH_ROWS):
-            for row in batch:
-                verifier.check(rows.stored_row(row))
-        verifier.finish()
+            return await LedgerVerification(self._pool, self.ledger).verify(request)
 
     async def _rows(self, name: str, **values: object) -> list[Any]:
         with database.translated():
@@ -167,33 +144,3 @@ def _parse_cursor(text: str) -> tuple[datetime, UUID]:
         return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=id_bytes)
     except (binascii.Error, struct.error, OverflowError, ValueError) as error:
         raise InvalidCursor("the cursor is invalid; use the value of `pagination.cursor` unchanged") from error
-
-
-def _ledger_head(verifier: verification.Verifier) -> LedgerHead:
-    sequence, hash_ = verifier.head
-    return LedgerHead(shard=verifier.shard, head_sequence=sequence, head_hash=hash_.hex())
-
-
-def _verification(correlation_id: str | None, verifiers: list[verification.Verifier]) -> Verification:
-    findings: list[LedgerFinding] = [finding for verifier in verifiers for finding in verifier.findings]
-    total = sum(verifier.total_count for verifier in verifiers)
-    bad = sum(verifier.bad_count for verifier in verifiers)
-    sequence, hash_ = verifiers[0].head
-    if findings:
-        message = f"Hash chain verification FAILED: tampering detected, first at sequence {findings[0].sequence}"
-    elif correlation_id is not None and not total:
-        message = f"No events found for correlation_id {correlation_id}"
-    else:
-        message = "Hash chain verified successfully: no tampering detected"
-    return Verification(
-        is_valid=not findings,
-        total_events=total,
-        verified_events=total - bad,
-        verification_time=datetime.now(UTC),
-        message=message,
-        correlation_id=correlation_id,
-        head_sequence=sequence,
-        head_hash=hash_.hex() if sequence else "",
-        heads=[] if correlation_id is not None else [_ledger_head(verifier) for verifier in verifiers],
-        findings=findings,
-    )

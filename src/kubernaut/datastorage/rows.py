@@ -1,6 +1,7 @@
 """Events as rows of `audit_events`, and back: for the chain in canonical form, for readers as the API words it."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -79,13 +80,15 @@ def stored_row(record: Mapping[str, Any]) -> StoredRow:
         record["sequence"],
         record["row_event_id"],
         record["row_correlation_id"],
-        record["row_event_timestamp"],
-        record["received_at"],
+        utc(record["row_event_timestamp"]),
+        utc(record["received_at"]),
         record["late"],
         record["content_hash"],
         record["previous_event_hash"],
         record["event_hash"],
         record["link_hash"],
+        record["format"],
+        record["leaf_hash"],
     )
     return StoredRow(row=row, payload=event_of(record) if record["event_id"] is not None else None)
 
@@ -107,7 +110,7 @@ def event_of(record: Mapping[str, Any]) -> chain.Event:
         event_data=msgspec.Raw(_data(record["event_data"])),
         event_id=record["event_id"],
         event_outcome=record["event_outcome"],
-        event_timestamp=record["event_timestamp"],
+        event_timestamp=utc(record["event_timestamp"]),
         event_type=record["event_type"],
         is_sensitive=record["is_sensitive"],
         namespace=record["namespace"],
@@ -121,6 +124,11 @@ def event_of(record: Mapping[str, Any]) -> chain.Event:
         trace_id=record["trace_id"],
         version=record["event_version"],
     )
+
+
+def utc(time: datetime) -> datetime:
+    """A time as the driver returns it, which for the first moment of year 1 (`-infinity`) has no zone."""
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _data(text: str) -> bytes:

@@ -15,18 +15,19 @@ from uuid import UUID
 
 import asyncpg
 
-from kubernaut.datastorage import append_plan, chain, database, queries, rows
+from kubernaut.datastorage import append_plan, chain, database, ledger_tree, queries, rows, settings
 from kubernaut.datastorage.append_plan import AppendPlan, AppendRequest, AppendResult
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.config import DataStorageConfig
 from kubernaut.datastorage.database import WRITERS
 from kubernaut.datastorage.errors import ParentMissing
 from kubernaut.datastorage.group_commit import Group, GroupCommit
-from kubernaut.datastorage.head_cache import HeadCache, LedgerHeads
+from kubernaut.datastorage.head_cache import HeadCache, LedgerHead
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.migrate import require_migrated
 from kubernaut.datastorage.partitions import PartitionMaintainer
 from kubernaut.datastorage.reader import Reader
+from kubernaut.datastorage.settings import DatabaseSettings
 from kubernaut.ops.tasks import background
 
 MAX_RETRIES = 3
@@ -59,6 +60,7 @@ class Store:
         self._connections: list[asyncpg.Connection | None] = [None] * WRITERS
         self._partitions = PartitionMaintainer()
         self._heads = HeadCache()
+        self.settings = DatabaseSettings(shards=config.ledger.shards, origin=config.ledger.origin)
 
     async def append(self, entries: Sequence[Entry], *, strict: bool = True) -> list[AppendResult]:
         """Store the events. The result of each is None when it is on disk, or why it is not.
@@ -89,12 +91,15 @@ class Store:
                 self._disconnect(writer)
 
     async def _prepare(self) -> None:
-        """Connect, check the schema and create the next months' partitions. Raises CannotStart."""
+        """Connect, check schema and settings, create the next partitions, give old rows a leaf. Raises CannotStart."""
         self._connections[0] = connection = await database.wait_for_database(self._config.database)
         with database.translated():
             await require_migrated(connection)
             await self._partitions.load(connection)
             await self._partitions.ensure_ahead(connection)
+            self.settings = await settings.bind(connection, self._config.ledger)
+            for shard in range(self.settings.shards):
+                await ledger_tree.build(connection, shard)
 
     async def _connected(self, writer: int) -> asyncpg.Connection:
         connection = self._connections[writer]
@@ -170,20 +175,21 @@ class Store:
         for shard in sorted(self._by_shard(entries)):
             await queries.execute(connection, "lock_ledger", shard=shard)
 
-    async def _link(self, connection: asyncpg.Connection, plan: AppendPlan) -> dict[int, LedgerHeads]:
+    async def _link(self, connection: asyncpg.Connection, plan: AppendPlan) -> dict[int, LedgerHead]:
         """Append the new events to their ledgers, whose locks are held; the heads once this is committed."""
-        after: dict[int, LedgerHeads] = {}
+        after: dict[int, LedgerHead] = {}
         links: list[chain.Row] = []
         for shard, entries in sorted(self._by_shard(plan.new).items()):
-            heads = await self._heads.take(connection, shard, {entry.event.correlation_id for entry in entries})
-            added, head = chain.link(shard, heads.head, heads.correlations, entries)
+            head = await self._heads.take(connection, shard, {entry.event.correlation_id for entry in entries})
+            added = chain.link(shard, head.tree.size, head.correlations, entries)
+            await ledger_tree.extend(connection, shard, head.tree, [row.leaf_hash for row in added if row.leaf_hash])
             links += added
-            after[shard] = LedgerHeads(head=head, correlations=heads.correlations)
+            after[shard] = head
         if links:
             await connection.copy_records_to_table("audit_ledger", records=links, columns=chain.Row._fields)
         return after
 
-    def _committed(self, plan: AppendPlan, heads: dict[int, LedgerHeads]) -> list[list[AppendResult]]:
+    def _committed(self, plan: AppendPlan, heads: dict[int, LedgerHead]) -> list[list[AppendResult]]:
         # Only now: a transaction that failed must leave no trace in memory either.
         self._heads.update(heads)
         self._metrics.group_events.observe(len(plan.new))

@@ -1,7 +1,7 @@
 """A migrated database per test, a store on it, and the service over HTTP."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import asyncpg
 import httpx2
@@ -44,6 +44,25 @@ async def sql(database: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(database)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def sql_of() -> AsyncIterator[Callable[[str], Awaitable[asyncpg.Connection]]]:
+    """Connections to databases that the test makes by itself."""
+    async with AsyncExitStack() as stack:
+
+        async def connect(url: str) -> asyncpg.Connection:
+            connection = await asyncpg.connect(url)
+            stack.push_async_callback(connection.close)
+            return connection
+
+        yield connect
+
+
+@pytest.fixture
+def open_store_on() -> Callable[[str], AbstractAsyncContextManager[Store]]:
+    """A store on a database that the test makes by itself."""
+    return lambda url: open_store(config_for(url), Metrics(CollectorRegistry()))
 
 
 @pytest.fixture

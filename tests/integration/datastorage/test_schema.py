@@ -94,7 +94,7 @@ async def test_failing_migration_leaves_nothing_behind(postgres_database: str):
 
 
 async def test_post_migrations_wait_until_asked_for(postgres_database: str):
-    late = Migration(version=3, stage=Stage.POST, name="late", text="-- +goose Up\nSELECT 1;\n-- +goose Down\n")
+    late = Migration(version=99999, stage=Stage.POST, name="late", text="-- +goose Up\nSELECT 1;\n-- +goose Down\n")
     files = [*migrations.known(), late]
 
     assert "late" not in await migrate(postgres_database, upto=Stage.PRE, migrations=files)

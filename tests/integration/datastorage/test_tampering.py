@@ -4,8 +4,10 @@ import asyncpg
 import pytest
 
 from kubernaut.api.events import VerifyRequest
-from kubernaut.datastorage import rows
+from kubernaut.datastorage import chain, rows
 from kubernaut.datastorage.store import Store
+from kubernaut.datastorage.tree import Tree
+from support.datastorage import OpenStore
 from support.ledger_events import an_entry
 
 BAD = 5
@@ -72,7 +74,8 @@ async def test_edited_payload_is_found_in_every_column(filled: Store, sql: async
         for request in (VerifyRequest(), VerifyRequest(correlation_id="rr-1")):
             verification = await filled.read.verify(request)
 
-            assert [finding.sequence for finding in verification.findings] == [BAD], edit
+            rows_found = [finding.sequence for finding in verification.findings if finding.sequence]
+            assert rows_found == [BAD], edit
             assert verification.verified_events == verification.total_events - 1
         assert (await filled.read.verify(VerifyRequest(correlation_id="rr-0"))).is_valid
 
@@ -100,6 +103,8 @@ LEDGER = [
     "previous_event_hash = sha256('x')",
     "event_hash = sha256('x')",
     "link_hash = sha256('x')",
+    "leaf_hash = sha256('x')",
+    "format = 1, link_hash = sha256('x')",
     "correlation_id = 'rr-0'",
     "sequence = 50",
 ]
@@ -125,7 +130,8 @@ async def test_deleted_row_is_found_together_with_its_payload(filled: Store, sql
 
     assert whole.findings[0].sequence == BAD
     assert whole.findings[0].message == "the row is missing"
-    assert [finding.sequence for finding in alone.findings] == [8]
+    assert [finding.sequence for finding in alone.findings] == [0, 0, 8]
+    assert alone.findings[1].message == "1 rows are missing: the ledger has 8, its tree 9 leaves"
 
 
 async def test_deleted_correlation_is_found(filled: Store, sql: asyncpg.Connection):
@@ -135,7 +141,6 @@ async def test_deleted_correlation_is_found(filled: Store, sql: asyncpg.Connecti
         "DELETE FROM audit_ledger WHERE correlation_id = 'rr-1'",
     )
 
-    assert (await filled.read.verify(VerifyRequest(correlation_id="rr-1"))).is_valid
     assert (await filled.read.verify(VerifyRequest())).findings[0].sequence == 2
 
 
@@ -150,7 +155,7 @@ async def test_swapped_rows_are_found(filled: Store, sql: asyncpg.Connection):
     assert (await filled.read.verify(VerifyRequest())).findings[0].sequence == BAD
 
 
-async def test_inserted_payload_without_a_row_is_never_shown(filled: Store, sql: asyncpg.Connection):
+async def test_inserted_payload_without_a_row_is_never_shown_and_is_a_finding(filled: Store, sql: asyncpg.Connection):
     await sql.execute(
         "INSERT INTO audit_events (event_id, event_timestamp, event_type, event_category, event_action, event_outcome, "
         "actor_type, actor_id, resource_type, resource_id, correlation_id, event_data, severity) "
@@ -160,10 +165,68 @@ async def test_inserted_payload_without_a_row_is_never_shown(filled: Store, sql:
     )
 
     assert len((await filled.read.timeline("rr-1")).events) == 3
-    assert (await filled.read.verify(VerifyRequest())).is_valid
+    verification = await filled.read.verify(VerifyRequest())
+    assert [finding.correlation_id for finding in verification.findings] == ["rr-1"] * 3
+    assert "audit_events_2026_11 has no row in the ledger" in verification.findings[0].message
 
 
-async def test_cut_tail_is_found_with_a_head_kept_from_before(filled: Store, sql: asyncpg.Connection):
+async def test_inserted_row_of_the_ledger_is_a_finding(filled: Store, sql: asyncpg.Connection):
+    await sql.execute(
+        "INSERT INTO audit_ledger SELECT 10, event_timestamp, received_at, gen_random_uuid(), shard, late, "
+        "content_hash, previous_event_hash, event_hash, link_hash, correlation_id, format, leaf_hash "
+        "FROM audit_ledger WHERE sequence = 9"
+    )
+
+    verification = await filled.read.verify(VerifyRequest())
+
+    assert [finding.sequence for finding in verification.findings] == [10]
+    assert "not appended by this service" in verification.findings[0].message
+
+
+async def test_dropped_partition_is_named(filled: Store, sql: asyncpg.Connection):
+    await sql.execute("ALTER TABLE audit_events DETACH PARTITION audit_events_2026_11")
+
+    verification = await filled.read.verify(VerifyRequest())
+
+    assert [finding.sequence for finding in verification.findings] == list(range(1, 10))
+    assert "partition audit_events_2026_11 was dropped or detached" in verification.findings[0].message
+
+
+async def test_row_that_python_cannot_hold_is_a_finding(filled: Store, sql: asyncpg.Connection):
+    await tamper(sql, "UPDATE audit_ledger SET received_at = '20000-01-01' WHERE sequence = 5")
+
+    for request, total in ((VerifyRequest(), 9), (VerifyRequest(correlation_id="rr-1"), 3)):
+        verification = await filled.read.verify(request)
+
+        assert [finding.sequence for finding in verification.findings][:1] == [BAD]
+        assert "cannot be read" in verification.findings[0].message
+        assert verification.total_events == total
+
+
+async def test_row_that_python_cannot_hold_stops_no_append(
+    filled: Store, another_store: OpenStore, sql: asyncpg.Connection
+):
+    await tamper(sql, "UPDATE audit_ledger SET received_at = '20000-01-01' WHERE sequence = 5")
+
+    async with another_store() as restarted:
+        assert await restarted.append([an_entry()]) == [None]
+
+
+async def test_rewritten_row_with_its_hashes_is_found_by_its_leaf(filled: Store, sql: asyncpg.Connection):
+    record = await sql.fetchrow("SELECT * FROM audit_ledger WHERE sequence = 5")
+    row = chain.Row(**{column: record[column] for column in chain.Row._fields})._replace(late=True)
+    await sql.execute("SET kubernaut.allow_change = 'audit_ledger'")
+    await sql.execute("UPDATE audit_ledger SET late = true, leaf_hash = $1 WHERE sequence = 5", chain.leaf_hash(row))
+
+    whole = await filled.read.verify(VerifyRequest())
+    alone = await filled.read.verify(VerifyRequest(correlation_id="rr-1"))
+
+    assert [finding.sequence for finding in whole.findings] == [1]
+    assert "rewritten" in whole.findings[0].message
+    assert BAD in [finding.sequence for finding in alone.findings]
+
+
+async def test_cut_tail_is_found(filled: Store, sql: asyncpg.Connection):
     kept = await filled.read.verify(VerifyRequest())
     head = VerifyRequest(head_sequence=kept.head_sequence, head_hash=kept.head_hash)
     assert (await filled.read.verify(head)).is_valid
@@ -173,6 +236,25 @@ async def test_cut_tail_is_found_with_a_head_kept_from_before(filled: Store, sql
         "DELETE FROM audit_events WHERE event_id IN (SELECT event_id FROM audit_ledger WHERE sequence > 7)",
         "DELETE FROM audit_ledger WHERE sequence > 7",
     )
+
+    for request in (VerifyRequest(), head):
+        findings = (await filled.read.verify(request)).findings
+        assert [finding.sequence for finding in findings] == [8]
+        assert findings[0].message == "ledger truncated: the rows up to 9 are missing"
+
+
+async def test_cut_tail_is_found_with_a_kept_head_although_the_tree_was_cut_too(filled: Store, sql: asyncpg.Connection):
+    kept = await filled.read.verify(VerifyRequest())
+    head = VerifyRequest(head_sequence=kept.head_sequence, head_hash=kept.head_hash)
+    await tamper(
+        sql,
+        "DELETE FROM audit_events WHERE event_id IN (SELECT event_id FROM audit_ledger WHERE sequence > 7)",
+        "DELETE FROM audit_ledger WHERE sequence > 7",
+    )
+    rows = await sql.fetch("SELECT leaf_hash FROM audit_ledger ORDER BY sequence")
+    tree = Tree()
+    tree.extend([row["leaf_hash"] for row in rows])
+    await sql.execute("UPDATE audit_trees SET size = 7, root = $1, frontier = $2", tree.root, tree.frontier)
 
     assert (await filled.read.verify(VerifyRequest())).is_valid
     assert [finding.sequence for finding in (await filled.read.verify(head)).findings] == [8]
@@ -185,7 +267,7 @@ async def test_cut_tail_of_one_correlation_is_found_with_its_head(filled: Store,
 
     await tamper(sql, "DELETE FROM audit_ledger WHERE sequence = 8")
 
-    assert [finding.sequence for finding in (await filled.read.verify(head)).findings] == [8]
+    assert [finding.sequence for finding in (await filled.read.verify(head)).findings] == [0, 0, 8]
 
 
 async def test_head_stays_valid_while_the_ledger_grows(filled: Store):

@@ -76,17 +76,16 @@ def test_rows_follow_each_other_whatever_the_cut(correlations: list[str], cut: i
     entries = [an_entry(correlation_id=name, event_id=str(UUID(int=n))) for n, name in enumerate(correlations)]
     heads: dict[str, bytes] = {}
 
-    first, head = chain.link(2, chain.Head(), heads, entries[:cut])
-    second, head = chain.link(2, head, heads, entries[cut:])
-    at_once, same = chain.link(2, chain.Head(), {}, entries)
+    first = chain.link(2, 0, heads, entries[:cut])
+    second = chain.link(2, len(first), heads, entries[cut:])
+    at_once = chain.link(2, 0, {}, entries)
 
     rows = first + second
     assert rows == at_once
-    assert head == same
     assert [row.sequence for row in rows] == list(range(1, len(entries) + 1))
-    link, last = chain.ORIGIN, dict.fromkeys(correlations, chain.ORIGIN)
+    last = dict.fromkeys(correlations, chain.ORIGIN)
     for row in rows:
         assert row.previous_event_hash == last[row.correlation_id]
         assert row.event_hash == chain.event_hash(last[row.correlation_id], row.content_hash)
-        assert row.link_hash == chain.link_hash(link, row)
-        link, last[row.correlation_id] = row.link_hash, row.event_hash
+        assert row.leaf_hash == chain.leaf_hash(row)
+        last[row.correlation_id] = row.event_hash

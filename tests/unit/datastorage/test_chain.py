@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from kubernaut.api.ledger import entries, merkle
 from kubernaut.datastorage import chain
 from support.ledger_events import NOW, an_entry
 
@@ -23,7 +24,9 @@ def a_row(**more: object) -> chain.Row:
         content_hash=b"c" * 32,
         previous_event_hash=chain.ORIGIN,
         event_hash=b"e" * 32,
-        link_hash=b"",
+        link_hash=None,
+        format=2,
+        leaf_hash=None,
     )
     return row._replace(**more)
 
@@ -55,6 +58,40 @@ def test_hashes_are_the_published_ones():
         chain.link_hash(chain.ORIGIN, a_row()).hex()
         == "e5ca2886c5e7a338bbdc76d9c4a9bf2072036aa2b3975fcb4b435c12cea71422"
     )
+    assert chain.leaf_hash(a_row()) == merkle.leaf_hash(chain.ledger_entry(a_row()))
+
+
+def test_entry_names_every_column_sorted():
+    assert chain.ledger_entry(a_row()) == (
+        b'{"content_hash":"Y2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2M=","correlation_id":"rr-1",'
+        b'"event_hash":"ZWVlZWVlZWVlZWVlZWVlZWVlZWVlZWVlZWVlZWVlZWU=",'
+        b'"event_id":"00000000-0000-4000-8000-000000000001","event_timestamp":"2026-01-31T23:59:59.000001Z",'
+        b'"format":2,"late":false,"previous_event_hash":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",'
+        b'"received_at":"2026-02-01T00:00:00Z","sequence":7,"shard":0}'
+    )
+    assert entries.decode(chain.ledger_entry(a_row())).sequence == 7
+    assert b'"link_hash":"bGxs' in chain.ledger_entry(a_row(format=1, link_hash=b"l" * 32))
+
+
+def test_leaf_covers_every_column_but_itself():
+    other = {
+        "shard": 1,
+        "sequence": 8,
+        "event_id": UUID(int=2),
+        "correlation_id": "rr-2",
+        "event_timestamp": NOW,
+        "received_at": NOW,
+        "late": True,
+        "content_hash": b"x" * 32,
+        "previous_event_hash": b"x" * 32,
+        "event_hash": b"x" * 32,
+        "link_hash": b"x" * 32,
+        "format": 1,
+    }
+    leaves = {chain.leaf_hash(a_row(**{column: value})) for column, value in other.items()}
+
+    assert {*other} == {*chain.Row._fields} - {"leaf_hash"}
+    assert len(leaves | {chain.leaf_hash(a_row())}) == len(other) + 1
 
 
 def test_link_covers_every_column_that_places_a_row():

@@ -1,178 +1,264 @@
 """Whatever is changed in a ledger is found, and the first bad row is named."""
 
 from datetime import timedelta
+from functools import cache
 from uuid import UUID
 
 import msgspec
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kubernaut.api.ledger import merkle
+from kubernaut.api.ledger.checkpoints import TreeHead
 from kubernaut.datastorage import chain
-from kubernaut.datastorage.verification import MAX_FINDINGS, StoredRow, Verifier
+from kubernaut.datastorage.tree import Tree
+from kubernaut.datastorage.verification import MAX_FINDINGS, CorrelationVerifier, LedgerVerifier, StoredRow
 from support.ledger_events import an_entry
 
 COUNT = 9
+LONG = 600
+"""Rows of a ledger with two full tiles."""
 
 
-def a_ledger(count: int = COUNT) -> list[StoredRow]:
+class Ledger:
+    """Rows, tiles and head as the database has them."""
+
+    def __init__(self, rows: list[StoredRow]) -> None:
+        self.rows = list(rows)
+        tree = Tree()
+        full = tree.extend([row.row.leaf_hash for row in rows])
+        self.tiles = {(tile.level, tile.index): tile.hashes for tile in full}
+        self.head = TreeHead(size=tree.size, root=tree.root)
+
+    async def stored_tile(self, level: int, index: int) -> bytes | None:
+        return self.tiles.get((level, index))
+
+    async def verified(self, *trusted: TreeHead) -> LedgerVerifier:
+        verifier = LedgerVerifier(0, self.stored_tile, self.head, trusted)
+        for row in self.rows:
+            await verifier.check(row)
+        await verifier.finish()
+        return verifier
+
+    async def findings(self, *trusted: TreeHead) -> list[int]:
+        return [finding.sequence for finding in (await self.verified(*trusted)).findings.in_order()]
+
+
+@cache
+def rows_of(count: int) -> tuple[StoredRow, ...]:
     entries = [
         an_entry(event_id=str(UUID(int=number)), correlation_id=f"rr-{number % 3}", event_data={"n": number})
         for number in range(count)
     ]
-    rows, _ = chain.link(0, chain.Head(), {}, entries)
-    return [StoredRow(row=row, payload=entry.event) for row, entry in zip(rows, entries, strict=True)]
+    rows = chain.link(0, 0, {}, entries)
+    return tuple(StoredRow(row=row, payload=entry.event) for row, entry in zip(rows, entries, strict=True))
 
 
-def verified(
-    rows: list[StoredRow], *, is_whole_ledger: bool = True, trusted_head: tuple[int, bytes] | None = None
-) -> Verifier:
-    verifier = Verifier(is_whole_ledger=is_whole_ledger, trusted_head=trusted_head)
-    for row in rows:
-        verifier.check(row)
-    verifier.finish()
-    return verifier
+def a_ledger(count: int = COUNT) -> Ledger:
+    return Ledger(rows_of(count))
 
 
 def changed(stored: StoredRow, **columns: object) -> StoredRow:
     return StoredRow(row=stored.row._replace(**columns), payload=stored.payload)
 
 
-def test_untouched_ledger_verifies_and_tells_its_head():
-    rows = a_ledger()
+def consistent(stored: StoredRow, **columns: object) -> StoredRow:
+    """Changed by somebody who knows how the leaf is made."""
+    row = stored.row._replace(**columns)
+    return StoredRow(row=row._replace(leaf_hash=chain.leaf_hash(row)), payload=stored.payload)
 
-    verifier = verified(rows)
 
-    assert verifier.findings == []
-    assert (verifier.total_count, verifier.bad_count) == (COUNT, 0)
-    assert verifier.head == (COUNT, rows[-1].row.link_hash)
+def head_at(size: int) -> TreeHead:
+    return TreeHead(size=size, root=merkle.root_of(row.row.leaf_hash for row in rows_of(LONG)[:size]))
+
+
+@pytest.mark.parametrize("count", [0, 1, COUNT, 256, LONG])
+async def test_untouched_ledger_verifies_and_tells_its_head(count):
+    verifier = await a_ledger(count).verified()
+
+    assert verifier.findings.rows == []
+    assert (verifier.total_count, verifier.findings.bad_count) == (count, 0)
+    assert (verifier.tree.size, verifier.tree.root) == (count, head_at(count).root)
 
 
 def test_one_correlation_verifies_alone():
-    rows = [row for row in a_ledger() if row.row.correlation_id == "rr-1"]
+    rows = [row for row in rows_of(COUNT) if row.row.correlation_id == "rr-1"]
+    verifier = CorrelationVerifier((rows[-1].row.sequence, rows[-1].row.event_hash))
+    for row in rows:
+        verifier.check(row)
+    verifier.finish()
 
-    verifier = verified(rows, is_whole_ledger=False)
-
-    assert verifier.findings == []
-    assert verifier.head == (rows[-1].row.sequence, rows[-1].row.event_hash)
+    assert verifier.findings.rows == []
+    assert (verifier.sequence, verifier.event_hash) == (rows[-1].row.sequence, rows[-1].row.event_hash)
 
 
 COLUMNS = {
-    "event_id": UUID(int=99),
+    "shard": 1,
+    "event_id": UUID(int=9999),
     "correlation_id": "rr-9",
     "content_hash": b"x" * 32,
     "previous_event_hash": b"x" * 32,
     "event_hash": b"x" * 32,
     "link_hash": b"x" * 32,
+    "leaf_hash": b"x" * 32,
+    "format": 3,
     "late": True,
 }
+PLACES = st.sampled_from([0, 1, 254, 255, 256, 300, 511, 512, 513, LONG - 1])
 
 
-@given(st.integers(0, COUNT - 1), st.sampled_from(sorted(COLUMNS)))
-def test_edited_column_of_the_ledger_is_the_first_finding(place: int, column: str):
-    rows = a_ledger()
-    rows[place] = changed(rows[place], **{column: COLUMNS[column]})
+@settings(max_examples=60)
+@given(PLACES, st.sampled_from(sorted(COLUMNS)))
+async def test_edited_column_of_the_ledger_is_exactly_one_finding(place: int, column: str):
+    ledger = a_ledger(LONG)
+    ledger.rows[place] = changed(ledger.rows[place], **{column: COLUMNS[column]})
 
-    verifier = verified(rows)
+    verifier = await ledger.verified(head_at(LONG))
 
-    assert verifier.findings[0].sequence == place + 1
-    assert verifier.bad_count <= 2
-
-
-@given(st.integers(0, COUNT - 1), st.integers(-5, 5).filter(bool), st.sampled_from(["event_timestamp", "received_at"]))
-def test_edited_time_is_the_first_finding(place: int, seconds: int, column: str):
-    rows = a_ledger()
-    moved = getattr(rows[place].row, column) + timedelta(seconds=seconds)
-    rows[place] = changed(rows[place], **{column: moved})
-
-    assert verified(rows).findings[0].sequence == place + 1
+    assert [finding.sequence for finding in verifier.findings.rows] == [place + 1]
+    assert verifier.findings.bad_count == 1
 
 
-@given(st.integers(0, COUNT - 1), st.booleans())
-def test_edited_payload_is_exactly_one_finding(place: int, is_whole_ledger: bool):
-    rows = a_ledger()
-    rows = rows if is_whole_ledger else [row for row in rows if row.row.correlation_id == f"rr-{place % 3}"]
-    at = place if is_whole_ledger else place // 3
-    payload = rows[at].payload
-    assert payload is not None
-    edited = msgspec.structs.replace(payload, event_data=msgspec.Raw(b'{"n":100}'))
-    rows[at] = StoredRow(row=rows[at].row, payload=edited)
+@settings(max_examples=30)
+@given(PLACES, st.integers(-5, 5).filter(bool), st.sampled_from(["event_timestamp", "received_at"]))
+async def test_edited_time_is_exactly_one_finding(place: int, seconds: int, column: str):
+    ledger = a_ledger(LONG)
+    moved = getattr(ledger.rows[place].row, column) + timedelta(seconds=seconds)
+    ledger.rows[place] = changed(ledger.rows[place], **{column: moved})
 
-    verifier = verified(rows, is_whole_ledger=is_whole_ledger)
+    assert await ledger.findings(head_at(LONG)) == [place + 1]
 
-    assert [(finding.sequence, finding.event_id) for finding in verifier.findings] == [(place + 1, payload.event_id)]
-    assert "changed" in verifier.findings[0].message
-    assert verifier.findings[0].expected_hash == rows[at].row.content_hash.hex()
+
+@settings(max_examples=30)
+@given(PLACES)
+async def test_row_rewritten_with_a_fitting_leaf_is_named_where_its_tile_is_full(place: int):
+    ledger = a_ledger(LONG)
+    ledger.rows[place] = consistent(ledger.rows[place], correlation_id="rr-9")
+
+    # In the tile that is not full yet only the root tells, and so nothing nearer than the head it leads to.
+    assert await ledger.findings() == ([place + 1] if place < 512 else [1])
+    assert await ledger.findings(head_at(512)) == ([place + 1] if place < 512 else [513])
+
+
+@settings(max_examples=30)
+@given(PLACES)
+async def test_rows_tiles_and_head_rewritten_alike_differ_from_what_was_signed(place: int):
+    honest = a_ledger(LONG)
+    rows = list(honest.rows)
+    rows[place] = consistent(rows[place], correlation_id="rr-9")
+    forged = Ledger(rows)
+
+    assert await forged.findings() == []
+    signed = [head_at(size) for size in (100, 256, 300, 550, LONG)]
+    newest_good = max([head.size for head in signed if head.size <= place], default=0)
+    assert (await forged.findings(*signed))[0] == newest_good + 1
 
 
 @given(st.integers(0, COUNT - 1))
-def test_missing_payload_is_exactly_one_finding(place: int):
-    rows = a_ledger()
-    rows[place] = StoredRow(row=rows[place].row, payload=None)
+async def test_edited_payload_is_exactly_one_finding(place: int):
+    ledger = a_ledger()
+    payload = ledger.rows[place].payload
+    assert payload is not None
+    edited = msgspec.structs.replace(payload, event_data=msgspec.Raw(b'{"n":100}'))
+    ledger.rows[place] = StoredRow(row=ledger.rows[place].row, payload=edited)
 
-    assert [finding.sequence for finding in verified(rows).findings] == [place + 1]
+    verifier = await ledger.verified()
+
+    found = verifier.findings.rows
+    assert [(finding.sequence, finding.event_id) for finding in found] == [(place + 1, payload.event_id)]
+    assert "changed" in found[0].message
+    assert found[0].expected_hash == ledger.rows[place].row.content_hash.hex()
 
 
-@given(st.integers(0, COUNT - 2), st.integers(1, 3))
-def test_deleted_rows_are_named_by_the_first(place: int, count: int):
-    rows = a_ledger()
-    del rows[place : min(place + count, COUNT - 1)]
+@given(st.integers(0, COUNT - 1))
+async def test_missing_payload_is_exactly_one_finding(place: int):
+    ledger = a_ledger()
+    ledger.rows[place] = StoredRow(row=ledger.rows[place].row, payload=None)
 
-    verifier = verified(rows)
+    assert await ledger.findings() == [place + 1]
 
-    assert verifier.findings[0].sequence == place + 1
-    assert "missing" in verifier.findings[0].message
+
+@settings(max_examples=30)
+@given(PLACES.filter(lambda place: place < LONG - 2), st.integers(1, 300))
+async def test_deleted_rows_are_named_by_the_first(place: int, count: int):
+    ledger = a_ledger(LONG)
+    del ledger.rows[place : min(place + count, LONG - 1)]
+
+    verifier = await ledger.verified(head_at(256), head_at(LONG))
+
+    assert verifier.findings.rows[0].sequence == place + 1
+    assert "missing" in verifier.findings.rows[0].message
 
 
 @given(st.permutations(range(COUNT)).filter(lambda order: order != list(range(COUNT))))
-def test_reordered_rows_are_found(order: list[int]):
-    rows = a_ledger()
+async def test_reordered_rows_are_found(order: list[int]):
+    ledger = a_ledger()
     # Somebody renumbers the rows, so that the sequence alone looks right.
-    renumbered = [changed(rows[old], sequence=new + 1) for new, old in enumerate(order)]
+    ledger.rows = [changed(ledger.rows[old], sequence=new + 1) for new, old in enumerate(order)]
 
-    first = next(new for new, old in enumerate(order) if new != old)
-    assert verified(renumbered).findings[0].sequence == first + 1
-
-
-@given(st.integers(0, COUNT - 2))
-def test_row_that_was_rewritten_with_fitting_hashes_shows_at_the_next(place: int):
-    rows = a_ledger()
-    row = rows[place].row._replace(correlation_id="rr-9")
-    previous = rows[place - 1].row.link_hash if place else chain.ORIGIN
-    row = row._replace(link_hash=chain.link_hash(previous, row))
-    rows[place] = StoredRow(row=row, payload=rows[place].payload)
-
-    assert [finding.sequence for finding in verified(rows).findings][-1] == place + 2
+    assert (await ledger.findings())[0] == next(new for new, old in enumerate(order) if new != old) + 1
 
 
-@given(st.integers(0, COUNT - 1))
-def test_truncated_tail_shows_only_against_a_trusted_head(length: int):
-    rows = a_ledger()
-    trusted_head = (COUNT, rows[-1].row.link_hash)
+@pytest.mark.parametrize("length", [0, 5, 255, 256, 300, 512, LONG - 1])
+async def test_truncated_tail_is_named_by_the_head_or_by_what_was_signed(length: int):
+    ledger = a_ledger(LONG)
+    del ledger.rows[length:]
 
-    assert verified(rows, trusted_head=trusted_head).findings == []
-    assert verified(rows[:length]).findings == []
-    assert [finding.sequence for finding in verified(rows[:length], trusted_head=trusted_head).findings] == [length + 1]
+    verifier = await ledger.verified()
+    assert verifier.findings.rows[-1].sequence == length + 1
+    assert verifier.findings.rows[-1].message == f"ledger truncated: the rows up to {LONG} are missing"
 
-
-def test_rewritten_ledger_shows_against_a_trusted_head():
-    rows = a_ledger()
-
-    verifier = verified(rows, trusted_head=(4, b"y" * 32))
-
-    assert [finding.sequence for finding in verifier.findings] == [4]
-    assert verifier.findings[0].expected_hash == (b"y" * 32).hex()
+    shortened = Ledger(ledger.rows)
+    assert await shortened.findings() == []
+    assert await shortened.findings(head_at(LONG)) == [length + 1]
 
 
-def test_head_inside_the_ledger_is_compared_too():
-    rows = a_ledger()
+@pytest.mark.parametrize("tile", [(0, 0), (0, 1)])
+async def test_a_tile_that_is_gone_is_a_finding(tile):
+    ledger = a_ledger(LONG)
+    del ledger.tiles[tile]
 
-    assert verified(rows, trusted_head=(4, rows[3].row.link_hash)).findings == []
+    assert await ledger.findings() == [tile[1] * 256 + 1]
 
 
-def test_list_of_findings_is_bounded_and_the_count_is_not():
-    rows = [StoredRow(row=row.row, payload=None) for row in a_ledger(MAX_FINDINGS + 20)]
+async def test_a_tile_that_was_changed_is_a_finding_at_the_row_of_the_hash():
+    ledger = a_ledger(LONG)
+    content = bytearray(ledger.tiles[0, 1])
+    content[32 * 7] ^= 1
+    ledger.tiles[0, 1] = bytes(content)
 
-    verifier = verified(rows)
+    assert (await ledger.findings())[0] == 256 + 7 + 1
 
-    assert len(verifier.findings) == MAX_FINDINGS
-    assert verifier.bad_count == MAX_FINDINGS + 20
+
+async def test_a_signed_head_inside_the_ledger_is_compared_too():
+    ledger = a_ledger(LONG)
+
+    assert await ledger.findings(head_at(4), head_at(256), head_at(512)) == []
+    assert await ledger.findings(head_at(4), TreeHead(size=300, root=b"y" * 32)) == [5]
+
+
+async def test_rows_of_the_format_before_the_tree_verify_and_show_an_edit():
+    entries = [an_entry(event_id=str(UUID(int=number)), event_data={"n": number}) for number in range(COUNT)]
+    link, rows = chain.ORIGIN, []
+    for row, entry in zip(chain.link(0, 0, {}, entries), entries, strict=True):
+        link = chain.link_hash(link, row)
+        rows.append(StoredRow(row=row._replace(format=1, leaf_hash=None, link_hash=link), payload=entry.event))
+    ledger = a_ledger()
+    tree = Tree()
+    tree.extend([chain.leaf_hash(row.row) for row in rows])
+    ledger.rows, ledger.head = rows, TreeHead(size=tree.size, root=tree.root)
+
+    assert await ledger.findings() == []
+    ledger.rows[4] = changed(rows[4], late=True)
+    assert (await ledger.findings())[0] == 5
+
+
+async def test_list_of_findings_is_bounded_and_the_count_is_not():
+    ledger = a_ledger(LONG)
+    ledger.rows = [StoredRow(row=row.row, payload=None) for row in ledger.rows]
+
+    verifier = await ledger.verified()
+
+    assert len(verifier.findings.rows) == MAX_FINDINGS
+    assert verifier.findings.bad_count == LONG

@@ -38,8 +38,45 @@ SELECT audit_events_ensure_month(:month::date);
 SELECT pg_advisory_xact_lock(hashtext('kubernaut.audit_ledger'), :shard::integer);
 
 -- name: ledger_head
--- The newest row of one ledger. The caller holds its lock.
-SELECT sequence, link_hash FROM audit_ledger WHERE shard = :shard ORDER BY sequence DESC LIMIT 1;
+-- The head of one ledger's tree, and the sequence of its newest row. The caller holds the ledger's lock.
+SELECT trees.size, trees.frontier,
+       coalesce((SELECT sequence FROM audit_ledger WHERE audit_ledger.shard = wanted.shard
+                  ORDER BY sequence DESC LIMIT 1), 0) AS sequence
+  FROM (SELECT :shard::smallint AS shard) AS wanted
+  LEFT JOIN audit_trees AS trees USING (shard);
+
+-- name: write_tree_head
+-- The head of one ledger's tree after an append. The caller holds the ledger's lock.
+INSERT INTO audit_trees (shard, size, root, frontier) VALUES (:shard, :size, :root, :frontier)
+    ON CONFLICT (shard) DO UPDATE SET size = excluded.size, root = excluded.root, frontier = excluded.frontier;
+
+-- name: tree_head
+-- Size and root of one ledger's tree.
+SELECT size, root FROM audit_trees WHERE shard = :shard;
+
+-- name: tree_rows
+-- Rows of one ledger without their payloads.
+SELECT shard, sequence, event_id, correlation_id, event_timestamp, received_at, late,
+       content_hash, previous_event_hash, event_hash, link_hash, format, leaf_hash
+  FROM audit_ledger
+ WHERE shard = :shard AND sequence > :after AND sequence <= :until
+ ORDER BY sequence;
+
+-- name: leaf_hashes
+-- Leaves of one ledger as its rows have them; rows of format 1 have none.
+SELECT sequence, leaf_hash FROM audit_ledger
+ WHERE shard = :shard AND sequence > :after AND sequence <= :until ORDER BY sequence;
+
+-- name: tile_roots
+-- The roots of full tiles of one level from an index on, which are hashes of the tile above.
+SELECT index, root FROM audit_tiles
+ WHERE shard = :shard AND level = :level AND index >= :first AND index < :end
+ ORDER BY index;
+
+-- name: tiles
+-- Full tiles of one level by their indexes.
+SELECT index, hashes FROM audit_tiles
+ WHERE shard = :shard AND level = :level AND index = ANY(:indexes::bigint[]);
 
 -- name: stored_ids
 -- Which of these events are in the ledger, and with what content.
@@ -130,7 +167,8 @@ SELECT shard FROM shards WHERE shard IS NOT NULL;
 -- The next rows of one ledger with their payloads, which may be gone.
 SELECT row.sequence, row.shard, row.event_id AS row_event_id, row.correlation_id AS row_correlation_id,
        row.event_timestamp AS row_event_timestamp, row.received_at, row.late,
-       row.content_hash, row.previous_event_hash, row.event_hash, row.link_hash, events.*
+       row.content_hash, row.previous_event_hash, row.event_hash, row.link_hash, row.format, row.leaf_hash,
+       events.*
   FROM (SELECT * FROM audit_ledger
          WHERE shard = :shard AND sequence > :after ORDER BY sequence LIMIT :limit) AS row
   LEFT JOIN audit_events AS events
@@ -141,9 +179,43 @@ SELECT row.sequence, row.shard, row.event_id AS row_event_id, row.correlation_id
 -- The next rows of one correlation with their payloads, which may be gone.
 SELECT row.sequence, row.shard, row.event_id AS row_event_id, row.correlation_id AS row_correlation_id,
        row.event_timestamp AS row_event_timestamp, row.received_at, row.late,
-       row.content_hash, row.previous_event_hash, row.event_hash, row.link_hash, events.*
+       row.content_hash, row.previous_event_hash, row.event_hash, row.link_hash, row.format, row.leaf_hash,
+       events.*
   FROM (SELECT * FROM audit_ledger
          WHERE correlation_id = :correlation_id AND sequence > :after ORDER BY sequence LIMIT :limit) AS row
   LEFT JOIN audit_events AS events
     ON events.event_timestamp = row.event_timestamp AND events.event_id = row.event_id
  ORDER BY row.sequence;
+
+-- name: ledger_sequences
+-- The sequences of the same rows as ledger_rows returns.
+SELECT sequence FROM audit_ledger WHERE shard = :shard AND sequence > :after ORDER BY sequence LIMIT :limit;
+
+-- name: correlation_sequences
+-- The sequences of the same rows as correlation_rows returns.
+SELECT sequence FROM audit_ledger
+ WHERE correlation_id = :correlation_id AND sequence > :after ORDER BY sequence LIMIT :limit;
+
+-- name: ledger_count
+-- How many rows a ledger has up to a sequence.
+SELECT count(*) FROM audit_ledger WHERE shard = :shard AND sequence <= :until;
+
+-- name: orphan_events
+-- Rows of audit_events that no ledger knows.
+SELECT events.tableoid::regclass::text AS partition, events.event_id, events.correlation_id
+  FROM audit_events AS events
+ WHERE NOT EXISTS (SELECT FROM audit_ledger AS ledger
+                    WHERE ledger.event_id = events.event_id AND ledger.event_timestamp = events.event_timestamp)
+ LIMIT :limit;
+
+-- name: checkpoint_heads
+-- Size and root of every signed checkpoint of one ledger.
+SELECT size, root FROM audit_checkpoints WHERE shard = :shard ORDER BY size;
+
+-- name: bind_settings
+-- Decide once for the database; changes nothing when that was done.
+INSERT INTO audit_settings (ledger_shards, ledger_origin) VALUES (:shards, :origin) ON CONFLICT DO NOTHING;
+
+-- name: settings
+-- What was decided for the database.
+SELECT ledger_shards, ledger_origin FROM audit_settings;

@@ -100,8 +100,12 @@ CREATE TABLE audit_ledger (
     content_hash bytea NOT NULL CONSTRAINT chk_content_hash CHECK (length(content_hash) = 32),
     previous_event_hash bytea NOT NULL CONSTRAINT chk_previous_event_hash CHECK (length(previous_event_hash) = 32),
     event_hash bytea NOT NULL CONSTRAINT chk_event_hash CHECK (length(event_hash) = 32),
-    link_hash bytea NOT NULL CONSTRAINT chk_link_hash CHECK (length(link_hash) = 32),
+    link_hash bytea CONSTRAINT chk_link_hash CHECK (length(link_hash) = 32),
     correlation_id varchar(255) COLLATE "C" NOT NULL,
+    -- How the hashes were made: format 1 has the hash chain that came before the tree, format 2 has the leaf instead.
+    format smallint NOT NULL DEFAULT 1,
+    leaf_hash bytea CONSTRAINT chk_leaf_hash CHECK (length(leaf_hash) = 32),
+    CONSTRAINT chk_format CHECK (CASE format WHEN 1 THEN link_hash IS NOT NULL ELSE leaf_hash IS NOT NULL END),
     CONSTRAINT audit_ledger_pkey PRIMARY KEY (shard, sequence),
     CONSTRAINT audit_ledger_event_id_key UNIQUE (event_id)
 );
@@ -123,6 +127,63 @@ CREATE TABLE audit_conflicts (
     refused_event jsonb NOT NULL
 );
 CREATE INDEX idx_audit_conflicts_event_id ON audit_conflicts (event_id);
+
+-- The head of each ledger's Merkle tree: one row a ledger, updated by every append. Half-empty pages let the update
+-- stay in its page.
+CREATE TABLE audit_trees (
+    shard smallint NOT NULL CONSTRAINT audit_trees_pkey PRIMARY KEY,
+    size bigint NOT NULL CONSTRAINT chk_tree_size CHECK (size >= 0),
+    root bytea NOT NULL CONSTRAINT chk_tree_root CHECK (length(root) = 32),
+    frontier bytea NOT NULL CONSTRAINT chk_tree_frontier CHECK (length(frontier) % 32 = 0)
+) WITH (fillfactor = 50);
+
+-- Full tiles of 256 hashes, as C2SP tlog-tiles names them, each with the root over them. Hashes do not compress.
+CREATE TABLE audit_tiles (
+    shard smallint NOT NULL,
+    level smallint NOT NULL,
+    index bigint NOT NULL,
+    root bytea NOT NULL CONSTRAINT chk_tile_root CHECK (length(root) = 32),
+    hashes bytea NOT NULL CONSTRAINT chk_tile_hashes CHECK (length(hashes) = 8192),
+    CONSTRAINT audit_tiles_pkey PRIMARY KEY (shard, level, index)
+);
+ALTER TABLE audit_tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;
+
+CREATE TRIGGER audit_tiles_append_only BEFORE UPDATE OR DELETE ON audit_tiles
+    FOR EACH ROW EXECUTE FUNCTION audit_refuse_change('audit_tiles');
+CREATE TRIGGER audit_tiles_no_truncate BEFORE TRUNCATE ON audit_tiles
+    FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse_change('audit_tiles');
+
+-- Every checkpoint that was signed, for ever.
+CREATE TABLE audit_checkpoints (
+    shard smallint NOT NULL,
+    size bigint NOT NULL,
+    root bytea NOT NULL,
+    signed_at timestamptz NOT NULL,
+    note text NOT NULL,
+    CONSTRAINT audit_checkpoints_pkey PRIMARY KEY (shard, size)
+);
+
+CREATE TRIGGER audit_checkpoints_append_only BEFORE UPDATE OR DELETE ON audit_checkpoints
+    FOR EACH ROW EXECUTE FUNCTION audit_refuse_change('audit_checkpoints');
+CREATE TRIGGER audit_checkpoints_no_truncate BEFORE TRUNCATE ON audit_checkpoints
+    FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse_change('audit_checkpoints');
+
+-- Signature lines of witnesses under a checkpoint.
+CREATE TABLE audit_cosignatures (
+    shard smallint NOT NULL,
+    size bigint NOT NULL,
+    witness text NOT NULL,
+    line text NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT audit_cosignatures_pkey PRIMARY KEY (shard, size, witness)
+);
+
+-- What is decided once for a database.
+CREATE TABLE audit_settings (
+    only_row boolean NOT NULL DEFAULT true CONSTRAINT audit_settings_pkey PRIMARY KEY CONSTRAINT chk_only_row CHECK (only_row),
+    ledger_shards smallint NOT NULL CONSTRAINT chk_ledger_shards CHECK (ledger_shards BETWEEN 1 AND 1024),
+    ledger_origin text NOT NULL
+);
 
 -- What has been applied, and the hash of its text.
 CREATE TABLE schema_migrations (
