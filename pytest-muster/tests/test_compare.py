@@ -4,7 +4,8 @@ import pytest
 
 from pytest_muster import cli
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import End, Header, RecordError, RunRecord, SuitePhase, TestRun
+from pytest_muster.records.reader import RecordError
+from pytest_muster.records.run_record import End, Header, RunRecord, SuitePhase, TestRun
 from pytest_muster.schedule.compare import Sample, differences, sample, table
 
 

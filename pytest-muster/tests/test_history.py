@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pytest_muster.cli import main
 from pytest_muster.records.history import history_of, wilson
 from pytest_muster.records.journal import Journal, Outcome
-from pytest_muster.records.reader import Error, Header, PhaseRun, RunRecord, TestRun
+from pytest_muster.records.run_record import Error, Header, PhaseRun, RunRecord, TestRun
 
 
 def a_test(name, outcome=Outcome.PASSED, *, took=(0.0, 0.1, 0.0), worker="gw0", slot=1):
@@ -86,7 +86,7 @@ def test_tests_that_fail_in_the_same_runs_are_named_together():
         a_record("3", a_test("a", FAILED), a_test("b", FAILED), a_test("alone")),
     ]
 
-    (group,) = history_of(records).together
+    (group,) = history_of(records).failure_groups
 
     assert group.tests == ("a", "b")
     assert group.runs == ("2", "3")
@@ -155,7 +155,7 @@ def test_json_has_the_same(project, capsys):
     assert [one["test"] for one in written["flaky"]] == ["a.py::test_a", "a.py::test_b"]
     assert written["flaky"][0]["rate"] == 0.25
     assert written["flaky"][0]["slots"] == {"1": 1}
-    assert written["together"][0]["runs"] == ["20260103T000000Z-aaaaaa"]
+    assert written["failure_groups"][0]["runs"] == ["20260103T000000Z-aaaaaa"]
     assert written["slow"][0]["call"] == 0.25
 
 

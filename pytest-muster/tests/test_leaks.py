@@ -16,7 +16,8 @@ from pytest_muster.leaks.detector import LeakFailure
 from pytest_muster.leaks.ownership import owned_by
 from pytest_muster.leaks.snapshot import command_of, take_snapshot, without_harmless
 from pytest_muster.records import journal
-from pytest_muster.records.reader import LEAK_FAILURE, newest
+from pytest_muster.records.reader import newest
+from pytest_muster.records.run_record import LEAK_FAILURE
 
 LEAVES = """
 import asyncio, os, socket, subprocess, sys, tempfile, threading

@@ -8,7 +8,8 @@ import pytest
 from pytest_muster import cli
 from pytest_muster.records import reader
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import Collected, Header, RecordError, RunRecord, Started, TestRun, WorkerEvent
+from pytest_muster.records.reader import RecordError
+from pytest_muster.records.run_record import Collected, Header, RunRecord, Started, TestRun, WorkerEvent
 from pytest_muster.schedule.replay import replay_command, schedule_of_record
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import (
+from pytest_muster.records.run_record import (
     Collected,
     End,
     Error,

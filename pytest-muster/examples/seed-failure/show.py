@@ -18,12 +18,12 @@ CAUSES = {
     "IPv4/IPv6 mix-up",
 }
 MUSTER = [sys.executable, "-c", "import sys; from pytest_muster.cli import main; sys.exit(main())"]
-PATIENCE = 600.0  # seconds
+RUN_TIMEOUT = 600.0  # seconds
 
 
 def tests(suite: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-n", "4", "-q", "--tb=no", "-p", "no:cacheprovider"]
-    return subprocess.run(command, cwd=suite, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return subprocess.run(command, cwd=suite, capture_output=True, text=True, timeout=RUN_TIMEOUT, check=False)
 
 
 def newest(suite: Path) -> Path:
@@ -49,7 +49,7 @@ def main() -> int:
         return 1
     run = newest(HERE / "broken")
     print("\nIts triage:\n", flush=True)
-    subprocess.run([*MUSTER, "triage", str(run), "--write"], cwd=HERE / "broken", timeout=PATIENCE, check=False)
+    subprocess.run([*MUSTER, "triage", str(run), "--write"], cwd=HERE / "broken", timeout=RUN_TIMEOUT, check=False)
     told = json.loads((run / "triage.json").read_text())
     wrong = faults(told)
     print("\nThe repaired suite, 4 workers:\n", flush=True)

@@ -31,7 +31,7 @@ def test_nothing_found(project, capsys):
     (project / "tests" / "test_fine.py").write_text("def test_it():\n    pass\n")
 
     assert main(["check"]) == 0
-    assert capsys.readouterr().out == "nothing found in 1 file\n"
+    assert capsys.readouterr().out == "no violations in 1 file\n"
 
 
 def test_finding_says_where_what_and_what_to_do(project, capsys):
@@ -41,7 +41,7 @@ def test_finding_says_where_what_and_what_to_do(project, capsys):
     first, second, last = capsys.readouterr().out.splitlines()
     assert first == "tests/test_sleep.py:5:5: M301 the test waits 1 s and hopes that this is enough"
     assert second.strip() == all_rules()["M301"].remedy
-    assert last.startswith("1 finding in 1 of 1 file;")
+    assert last.startswith("1 violation in 1 of 1 file;")
 
 
 def test_syntax_error_is_reported_and_the_others_are_checked(project, capsys):
@@ -79,7 +79,7 @@ def test_ignores(project, capsys, comment, ids, above):
     (project / "tests" / "test_it.py").write_text(f"import time\n\n\ndef test_it():\n{sleep}")
 
     assert main(["check", "--output", "json"]) == (1 if ids else 0)
-    assert sorted(one["id"] for one in json.loads(capsys.readouterr().out)["findings"]) == ids
+    assert sorted(one["id"] for one in json.loads(capsys.readouterr().out)["violations"]) == ids
 
 
 def test_settings_choose_rules_and_files(project, capsys):
@@ -139,7 +139,7 @@ def test_fixture_of_a_conftest_above_is_known(project, capsys):
     )
 
     assert main(["check", "--output", "json"]) == 1
-    assert [one["id"] for one in json.loads(capsys.readouterr().out)["findings"]] == ["M203"]
+    assert [one["id"] for one in json.loads(capsys.readouterr().out)["violations"]] == ["M203"]
 
 
 SARIF = {

@@ -34,8 +34,8 @@ from pathlib import Path
 from typing import Any
 
 SUITES = Path(__file__).parent / "suites"
-PATIENCE = 120.0  # seconds for one run
-TRIAGE = 400.0  # seconds for one triage with its reruns
+RUN_TIMEOUT = 120.0  # seconds for one run
+TRIAGE_TIMEOUT = 400.0  # seconds for one triage with its reruns
 # Only the plugins that a run needs: what else is installed would cost most of the time.
 ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 PLUGINS = ("-p", "xdist", "-p", "pytest_muster.plugin")
@@ -100,7 +100,7 @@ def run(project: Path, *args: str) -> subprocess.CompletedProcess[str]:
     # The leak detector would fail polluters themselves, which makes their victims too easy to explain.
     command = [sys.executable, "-m", "pytest", "-q", *PLUGINS, "-p", "no:cacheprovider", "--muster-leaks=report", *args]
     return subprocess.run(
-        command, cwd=project, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
+        command, cwd=project, env=environment(), capture_output=True, text=True, timeout=RUN_TIMEOUT, check=False
     )
 
 
@@ -123,7 +123,7 @@ def triage(project: Path) -> dict[str, Any]:
     command = [sys.executable, "-c", "import sys; from pytest_muster.cli import main; sys.exit(main())"]
     command += ["triage", "--output", "json"]
     done = subprocess.run(
-        command, cwd=project, env=environment(), capture_output=True, text=True, timeout=TRIAGE, check=False
+        command, cwd=project, env=environment(), capture_output=True, text=True, timeout=TRIAGE_TIMEOUT, check=False
     )
     if done.returncode not in {0, 1}:
         raise RuntimeError(f"muster triage ended with {done.returncode}: {done.stderr.strip()[-2000:]}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import (
+from pytest_muster.records.run_record import (
     Activity,
     Error,
     Frame,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_muster.records import reader
-from pytest_muster.records.reader import LEAK_FAILURE
+from pytest_muster.records.run_record import LEAK_FAILURE
 from pytest_muster.triage.engine import triage
 from pytest_muster.triage.findings import Cause
 from pytest_muster.triage.rerun import Rerun, environment, kept_arguments

@@ -99,9 +99,9 @@ class Cache:
     def stop(self) -> None:
         self._thread.join()
 
-    def wait(self, within: float) -> bool:
+    def wait(self, timeout: float) -> bool:
         """Whether the cache holds its copy; waits for that."""
-        return self._synced.wait(within)
+        return self._synced.wait(timeout)
 
     def _fill(self) -> None:
         time.sleep(1)  # lists what there is

@@ -41,6 +41,6 @@ def audit_writer(service):
 def classifier():
     cache = Cache(HERE / "mapping.txt")
     cache.start()
-    assert cache.wait(within=5), "the cache did not fill within 5 seconds"
+    assert cache.wait(timeout=5), "the cache did not fill within 5 seconds"
     yield Classifier(cache)
     cache.stop()

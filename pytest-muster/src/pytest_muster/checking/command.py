@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from pytest_muster.checking.engine import METAS, Checker, Finding, files_in
+from pytest_muster.checking.engine import METAS, Checker, Violation, files_in
 from pytest_muster.checking.reference import explain, rules_page
 from pytest_muster.checking.rules import all_rules
 from pytest_muster.checking.sarif import sarif
-from pytest_muster.checking.settings import BadSettings, Settings, check_ids, read_settings
+from pytest_muster.checking.settings import Settings, SettingsError, check_ids, read_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,14 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         settings = _settings(arguments)
         paths = arguments.paths or _default_paths(settings)
-    except BadSettings as error:
+    except SettingsError as error:
         sys.stderr.write(f"muster check: {error}\n")
         return 2
     checker = Checker(settings)
     files = list(files_in(paths, settings))
-    findings = [finding for file in files for finding in checker.check(file)]
-    _WRITERS[arguments.output](findings, len(files))
-    return 1 if findings else 0
+    violations = [violation for file in files for violation in checker.check(file)]
+    _WRITERS[arguments.output](violations, len(files))
+    return 1 if violations else 0
 
 
 def _explain(id: str) -> int:
@@ -69,7 +69,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
             settings = replace(settings, select=ids) if option == "select" else replace(settings, ignore=ids)
     for path in arguments.paths:
         if not path.exists():
-            raise BadSettings(f"{path} does not exist; name files or directories of tests")
+            raise SettingsError(f"{path} does not exist; name files or directories of tests")
     return settings
 
 
@@ -78,13 +78,13 @@ def _default_paths(settings: Settings) -> list[Path]:
     return [one for one in named if one.exists()] or [Path.cwd()]
 
 
-def _terminal(findings: list[Finding], files: int) -> None:
-    lines = [f"{one.path}:{one.line}:{one.column}: {one.id} {one.message}\n    {one.remedy}\n" for one in findings]
-    if findings:
-        found, faulty = _count(len(findings), "finding"), len({one.path for one in findings})
+def _terminal(violations: list[Violation], files: int) -> None:
+    lines = [f"{one.path}:{one.line}:{one.column}: {one.id} {one.message}\n    {one.remedy}\n" for one in violations]
+    if violations:
+        found, faulty = _count(len(violations), "violation"), len({one.path for one in violations})
         lines.append(f"{found} in {faulty} of {_count(files, 'file')}; `muster check --explain ID` says why\n")
     else:
-        lines.append(f"nothing found in {_count(files, 'file')}\n")
+        lines.append(f"no violations in {_count(files, 'file')}\n")
     sys.stdout.writelines(lines)
 
 
@@ -92,14 +92,14 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _json(findings: list[Finding], files: int) -> None:
-    json.dump({"files": files, "findings": [asdict(one) for one in findings]}, sys.stdout, indent=2)
+def _json(violations: list[Violation], files: int) -> None:
+    json.dump({"files": files, "violations": [asdict(one) for one in violations]}, sys.stdout, indent=2)
     sys.stdout.write("\n")
 
 
-def _sarif(findings: list[Finding], files: int) -> None:
-    json.dump(sarif(findings), sys.stdout, indent=2)
+def _sarif(violations: list[Violation], files: int) -> None:
+    json.dump(sarif(violations), sys.stdout, indent=2)
     sys.stdout.write("\n")
 
 
-_WRITERS: dict[str, Callable[[list[Finding], int], None]] = {"terminal": _terminal, "json": _json, "sarif": _sarif}
+_WRITERS: dict[str, Callable[[list[Violation], int], None]] = {"terminal": _terminal, "json": _json, "sarif": _sarif}

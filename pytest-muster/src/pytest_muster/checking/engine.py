@@ -44,7 +44,7 @@ METAS = (UNREADABLE, NO_REASON, UNUSED)
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
-class Finding:
+class Violation:
     path: str
     """Relative to the project, with `/`."""
     line: int
@@ -92,8 +92,8 @@ class Checker:
         self._settings = settings
         self._conftests: dict[Path, Source | None] = {}
 
-    def check(self, file: Path) -> list[Finding]:
-        """The findings of a file, by line."""
+    def check(self, file: Path) -> list[Violation]:
+        """The violations of a file, by line."""
         path = relative(file, self._settings.root)
         try:
             with tokenize.open(file) as opened:
@@ -122,12 +122,12 @@ class Checker:
         return self._conftests[path]
 
 
-def check_text(text: str, path: Path, rules: frozenset[str] | None = None) -> list[Finding]:
-    """The findings in a text that would be the file `path`. Raises `SyntaxError`."""
+def check_text(text: str, path: Path, rules: frozenset[str] | None = None) -> list[Violation]:
+    """The violations in a text that would be the file `path`. Raises `SyntaxError`."""
     return sorted(_judge(Source(path, text), path.as_posix(), frozenset(all_rules()) if rules is None else rules))
 
 
-def _judge(source: Source, path: str, rules: frozenset[str]) -> Iterator[Finding]:
+def _judge(source: Source, path: str, rules: frozenset[str]) -> Iterator[Violation]:
     ignores = ignores_of(source.text)
     by_line: dict[int, list[Ignore]] = {}
     for ignore in ignores:
@@ -146,7 +146,7 @@ def _judge(source: Source, path: str, rules: frozenset[str]) -> Iterator[Finding
                 covering[0].used.add(rule.id)
                 continue
             text = source.lines[line - 1] if line <= len(source.lines) else ""
-            yield Finding(
+            yield Violation(
                 path=path,
                 line=line,
                 column=_characters(text, column) + 1,
@@ -161,7 +161,7 @@ def _judge(source: Source, path: str, rules: frozenset[str]) -> Iterator[Finding
     yield from _ignored_wrongly(source, path, ignores, rules)
 
 
-def _ignored_wrongly(source: Source, path: str, ignores: list[Ignore], rules: frozenset[str]) -> Iterator[Finding]:
+def _ignored_wrongly(source: Source, path: str, ignores: list[Ignore], rules: frozenset[str]) -> Iterator[Violation]:
     known = all_rules()
     for one in ignores:
         text = source.lines[one.line - 1]
@@ -179,8 +179,8 @@ def _ignored_wrongly(source: Source, path: str, ignores: list[Ignore], rules: fr
                 yield _meta(UNUSED, *at, f"nothing here is found by {unused}", text)
 
 
-def _meta(meta: Meta, path: str, line: int, column: int, message: str, text: str) -> Finding:
-    return Finding(
+def _meta(meta: Meta, path: str, line: int, column: int, message: str, text: str) -> Violation:
+    return Violation(
         path=path,
         line=line,
         column=column,

@@ -1,4 +1,4 @@
-"""`# muster: ignore[M101] why`, on the line of a finding or alone on the line above it."""
+"""`# muster: ignore[M101] why`, on the line of a violation or alone on the line above it."""
 
 import io
 import re
@@ -14,14 +14,14 @@ class Ignore:
     """Where the comment stands."""
     column: int
     covers: int
-    """The line whose findings it takes away."""
+    """The line whose violations it takes away."""
     ids: tuple[str, ...]
     why: str
     used: set[str] = field(default_factory=set)
 
 
 def ignores_of(text: str) -> list[Ignore]:
-    """The comments of a file that take findings away, in their order."""
+    """The comments of a file that take violations away, in their order."""
     if "muster:" not in text:
         return []
     found: list[Ignore] = []

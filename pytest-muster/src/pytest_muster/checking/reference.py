@@ -19,7 +19,8 @@ def rules_page() -> str:
         (
             "Written by `muster check --docs` from the rules; do not edit.\n"
             "Each example is checked by a test: the first code is found, the second is not.\n"
-            "A finding that is right as it is gets a comment with its reason, on its line or alone on the line above:\n"
+            "A violation that is right as it is gets a comment with its reason, on its line or alone on the line "
+            "above:\n"
             "`# muster: ignore[M201] the port of the standard is what is tested`."
         ),
         "| rule | level | finds |\n|---|---|---|\n"

@@ -4,13 +4,13 @@ import hashlib
 from importlib.metadata import version
 from typing import Any
 
-from pytest_muster.checking.engine import METAS, Finding
+from pytest_muster.checking.engine import METAS, Violation
 from pytest_muster.checking.rules import all_rules
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
-def sarif(findings: list[Finding]) -> dict[str, Any]:
+def sarif(violations: list[Violation]) -> dict[str, Any]:
     """One run with all rules and these results. Paths are relative to the root of the project."""
     rules = [_meta(one.id, one.name, one.title, one.remedy) for one in METAS]
     rules += [
@@ -45,7 +45,7 @@ def sarif(findings: list[Finding]) -> dict[str, Any]:
                     }
                 },
                 "columnKind": "unicodeCodePoints",
-                "results": [_result(one, index[one.id], seen) for one in findings],
+                "results": [_result(one, index[one.id], seen) for one in violations],
             }
         ],
     }
@@ -63,29 +63,29 @@ def _meta(id: str, name: str, title: str, remedy: str) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, index: int, seen: dict[str, int]) -> dict[str, Any]:
-    region = {"startLine": finding.line, "startColumn": finding.column, "endLine": finding.end_line}
-    if (finding.end_line, finding.end_column) > (finding.line, finding.column):
-        region["endColumn"] = finding.end_column
+def _result(violation: Violation, index: int, seen: dict[str, int]) -> dict[str, Any]:
+    region = {"startLine": violation.line, "startColumn": violation.column, "endLine": violation.end_line}
+    if (violation.end_line, violation.end_column) > (violation.line, violation.column):
+        region["endColumn"] = violation.end_column
     return {
-        "ruleId": finding.id,
+        "ruleId": violation.id,
         "ruleIndex": index,
-        "level": str(finding.level),
-        "message": {"text": f"{finding.message[:1].upper()}{finding.message[1:]}. {finding.remedy}"},
+        "level": str(violation.level),
+        "message": {"text": f"{violation.message[:1].upper()}{violation.message[1:]}. {violation.remedy}"},
         "locations": [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": finding.path, "uriBaseId": "%SRCROOT%"},
+                    "artifactLocation": {"uri": violation.path, "uriBaseId": "%SRCROOT%"},
                     "region": region,
                 }
             }
         ],
-        "partialFingerprints": {"musterFinding/v1": _fingerprint(finding, seen)},
+        "partialFingerprints": {"musterFinding/v1": _fingerprint(violation, seen)},
     }
 
 
-def _fingerprint(finding: Finding, seen: dict[str, int]) -> str:
-    """The same for a finding whose line has only moved; alike lines of a file are told apart by their order."""
-    stem = hashlib.sha256(f"{finding.id}\0{finding.path}\0{finding.text.strip()}".encode()).hexdigest()[:16]
+def _fingerprint(violation: Violation, seen: dict[str, int]) -> str:
+    """The same for a violation whose line has only moved; alike lines of a file are told apart by their order."""
+    stem = hashlib.sha256(f"{violation.id}\0{violation.path}\0{violation.text.strip()}".encode()).hexdigest()[:16]
     seen[stem] = seen.get(stem, 0) + 1
     return f"{stem}:{seen[stem]}"

@@ -11,7 +11,7 @@ from pytest_muster.checking.rules import all_rules
 _KEYS = {"select", "ignore", "exclude", "paths", "per-file-ignores"}
 
 
-class BadSettings(Exception):
+class SettingsError(Exception):
     """A key, a value or a rule that does not exist; the message names it and what is allowed."""
 
 
@@ -41,14 +41,14 @@ class Settings:
 
 
 def read_settings(start: Path) -> Settings:
-    """The settings of the project that `start` lies in. Raises `BadSettings`."""
+    """The settings of the project that `start` lies in. Raises `SettingsError`."""
     for folder in (start, *start.parents):
         file = folder / "pyproject.toml"
         if file.is_file():
             try:
                 table = tomllib.loads(file.read_text(encoding="utf-8"))
             except tomllib.TOMLDecodeError as error:
-                raise BadSettings(f"{file} is not TOML: {error}") from None
+                raise SettingsError(f"{file} is not TOML: {error}") from None
             tool = table.get("tool", {})
             testpaths = tool.get("pytest", {}).get("ini_options", {}).get("testpaths", [])
             return _settings(file, tool.get("muster", {}), testpaths)
@@ -60,13 +60,13 @@ def read_settings(start: Path) -> Settings:
 def _settings(file: Path, table: dict[str, Any], testpaths: list[str]) -> Settings:
     unknown = sorted(set(table) - _KEYS)
     if unknown:
-        raise BadSettings(f"{file}: [tool.muster] has no key {unknown[0]!r}; it has {', '.join(sorted(_KEYS))}")
+        raise SettingsError(f"{file}: [tool.muster] has no key {unknown[0]!r}; it has {', '.join(sorted(_KEYS))}")
     settings = Settings(root=file.parent, paths=tuple(testpaths))
     for key in sorted(_KEYS & set(table)):
         value = table[key]
         if key == "per-file-ignores":
             if not isinstance(value, dict):
-                raise BadSettings(f"{file}: tool.muster.{key} must be a table of patterns, each with a list of ids")
+                raise SettingsError(f"{file}: tool.muster.{key} must be a table of patterns, each with a list of ids")
             chosen = {glob: _texts(file, f"{key}.{glob}", ids) for glob, ids in value.items()}
             settings = replace(settings, per_file_ignores=chosen)
             for ids in chosen.values():
@@ -81,12 +81,12 @@ def _settings(file: Path, table: dict[str, Any], testpaths: list[str]) -> Settin
 
 def _texts(file: Path, key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise BadSettings(f"{file}: tool.muster.{key} must be a list of texts, not {value!r}")
+        raise SettingsError(f"{file}: tool.muster.{key} must be a list of texts, not {value!r}")
     return tuple(value)
 
 
 def check_ids(ids: tuple[str, ...]) -> None:
-    """Raises `BadSettings` for an id with which no rule begins."""
+    """Raises `SettingsError` for an id with which no rule begins."""
     for one in ids:
         if not one or not any(rule.startswith(one) for rule in all_rules()):
-            raise BadSettings(f"there is no rule {one!r}; there are {', '.join(all_rules())}")
+            raise SettingsError(f"there is no rule {one!r}; there are {', '.join(all_rules())}")

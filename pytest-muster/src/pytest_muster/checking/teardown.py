@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pytest_muster.checking.rules import Hit, Level, Rule
 from pytest_muster.checking.source import WIDE, Function, Role, Source, is_after, walk, yield_of
-from pytest_muster.checking.unbound import unsure_attributes, unsure_names
+from pytest_muster.checking.unbound import possibly_unbound_attributes, possibly_unbound_names
 
 _TOOLS = re.compile(
     r"\b(docker|podman|nerdctl|docker-compose|podman-compose|kind|k3d|minikube|kubectl|helm|terraform|tofu|vagrant"
@@ -77,7 +77,7 @@ def _words(given: ast.expr) -> list[ast.expr]:
 def _unguarded(source: Source) -> Iterator[Hit]:
     for function in source.functions.values():
         if function.role in {Role.FIXTURE, Role.SHARED} and yield_of(function.node):
-            for node, name in unsure_names(function.node):
+            for node, name in possibly_unbound_names(function.node):
                 yield node, f"`{name}` may not have a value here, when the set-up stopped half-way or went another way"
     for node in source.all(ast.ClassDef):
         yield from _unguarded_class(source, node)
@@ -104,7 +104,7 @@ def _unguarded_class(source: Source, node: ast.ClassDef) -> Iterator[Hit]:
     }
     for tear_down in functions:
         if tear_down.role is Role.TEAR_DOWN:
-            for place, name in unsure_attributes(set_ups, tests, tear_down.node):
+            for place, name in possibly_unbound_attributes(set_ups, tests, tear_down.node):
                 if name not in own:
                     yield place, f"`self.{name}` is only set when the set-up or the test got that far"
 

@@ -161,7 +161,7 @@ def _ends(statement: ast.stmt) -> bool:
     return isinstance(call, ast.Call) and ast.unparse(call.func) in _ENDS
 
 
-def unsure_names(function: Def) -> list[tuple[ast.AST, str]]:
+def possibly_unbound_names(function: Def) -> list[tuple[ast.AST, str]]:
     """The names in the part after the `yield` that the set-up may have left without a value; each once."""
     if "locals()" in ast.unparse(function):
         return []
@@ -172,7 +172,7 @@ def unsure_names(function: Def) -> list[tuple[ast.AST, str]]:
     return [(node, name) for node, name in walk.found if not name.startswith("self.")]
 
 
-def unsure_attributes(set_ups: list[Def], tests: list[Def], tear_down: Def) -> Iterator[tuple[ast.AST, str]]:
+def possibly_unbound_attributes(set_ups: list[Def], tests: list[Def], tear_down: Def) -> Iterator[tuple[ast.AST, str]]:
     """The attributes that a tear-down uses, and that only some way through set-up and tests has set; each once."""
     sure: set[str] = set()
     walk = _Walk()

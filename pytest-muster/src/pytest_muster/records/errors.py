@@ -88,7 +88,7 @@ def describe(error: BaseException, project: Project) -> dict[str, Any]:
 
 
 def undescribed(error: BaseException, why: Exception) -> dict[str, Any]:
-    """What remains to be said about an error that resisted its description."""
+    """What remains to be said about an error that could not be described."""
     kind = type(error).__name__
     return {
         "kind": kind,

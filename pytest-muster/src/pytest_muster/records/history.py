@@ -19,9 +19,10 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import RecordError, RunRecord, TestRun, home, load, runs
+from pytest_muster.records.reader import RecordError, home, load, runs
+from pytest_muster.records.run_record import RunRecord, TestRun
 
-ALIKE = 0.6
+MIN_OVERLAP = 0.6
 """Two tests fail together if the runs in which both failed are at least this part of those in which one did."""
 
 
@@ -68,7 +69,7 @@ class Flaky:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Together:
+class FailureGroup:
     """Flaky tests that fail in the same runs."""
 
     tests: tuple[str, ...]
@@ -83,7 +84,7 @@ class History:
     """How many of them were counted for flakiness."""
     slow: tuple[Slow, ...]
     flaky: tuple[Flaky, ...]
-    together: tuple[Together, ...]
+    failure_groups: tuple[FailureGroup, ...]
 
 
 def history_of(records: Sequence[RunRecord], *, any_revision: bool = False) -> History:
@@ -95,7 +96,7 @@ def history_of(records: Sequence[RunRecord], *, any_revision: bool = False) -> H
         counted=len(counted),
         slow=tuple(sorted(_slow(records), key=lambda one: (-one.total, one.test))),
         flaky=flaky,
-        together=tuple(_together(flaky)),
+        failure_groups=tuple(_failure_groups(flaky)),
     )
 
 
@@ -164,7 +165,7 @@ def wilson(hits: int, of: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _together(flaky: Sequence[Flaky]) -> Iterable[Together]:
+def _failure_groups(flaky: Sequence[Flaky]) -> Iterable[FailureGroup]:
     groups: list[list[Flaky]] = []
     for one in flaky:
         for group in groups:
@@ -177,7 +178,7 @@ def _together(flaky: Sequence[Flaky]) -> Iterable[Together]:
         if len(group) > 1:
             times = Counter(run for one in group for run in _runs_of(one))
             common = tuple(sorted(run for run, count in times.items() if 2 * count > len(group)))
-            yield Together(tests=tuple(one.test for one in group), runs=common)
+            yield FailureGroup(tests=tuple(one.test for one in group), runs=common)
 
 
 def _runs_of(flaky: Flaky) -> frozenset[str]:
@@ -185,7 +186,7 @@ def _runs_of(flaky: Flaky) -> frozenset[str]:
 
 
 def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
-    return len(one & other) >= ALIKE * len(one | other)
+    return len(one & other) >= MIN_OVERLAP * len(one | other)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -194,7 +195,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--slow", action="store_true", help="show the slow tests only")
     parser.add_argument("--flaky", action="store_true", help="show the flaky tests only")
-    parser.add_argument("--most", type=int, default=20, metavar="N", help="show N tests of each (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=int, default=20, metavar="N", help="show N tests of each (default: %(default)s)"
+    )
     parser.add_argument(
         "--any-revision",
         action="store_true",
@@ -218,9 +221,9 @@ def run(arguments: argparse.Namespace) -> int:
     both = arguments.slow == arguments.flaky
     parts = [f"{len(history.runs)} runs, {history.runs[0]} to {history.runs[-1]}"]
     if both or arguments.slow:
-        parts.append(_slow_table(history, arguments.most))
+        parts.append(_slow_table(history, arguments.limit))
     if both or arguments.flaky:
-        parts.append(_flaky_table(history, arguments.most, any_revision=arguments.any_revision))
+        parts.append(_flaky_table(history, arguments.limit, any_revision=arguments.any_revision))
     write("\n\n".join(parts) + "\n")
     return 0
 
@@ -233,10 +236,10 @@ def as_json(history: History) -> dict[str, object]:
     return plain
 
 
-def _slow_table(history: History, most: int) -> str:
+def _slow_table(history: History, limit: int) -> str:
     if not history.slow:
         return "No test has passed in these runs."
-    shown = history.slow[:most]
+    shown = history.slow[:limit]
     total = sum(one.total for one in history.slow) or 1.0
     rows: list[tuple[str, ...]] = [("median", "set-up", "body", "teardown", "longest", "runs", "test")]
     rows += [
@@ -247,21 +250,21 @@ def _slow_table(history: History, most: int) -> str:
     return f"Slowest {len(shown)} of {len(history.slow)} tests, {part:.0%} of the time of all\n{_table(rows)}"
 
 
-def _flaky_table(history: History, most: int, *, any_revision: bool) -> str:
+def _flaky_table(history: History, limit: int, *, any_revision: bool) -> str:
     where = "whatever the code was" if any_revision else "at one revision with nothing uncommitted"
     basis = f"{history.counted} of {len(history.runs)} runs count: flaky is what passed and failed {where}"
     if not history.flaky:
         hint = "" if any_revision or history.counted else "; `--any-revision` counts them all"
         return f"No flaky tests. {basis}{hint}."
     rows: list[tuple[str, ...]] = [("failed", "rate", "95 %", "slots", "newest failure", "test")]
-    for one in history.flaky[:most]:
+    for one in history.flaky[:limit]:
         slots = " ".join(f"{slot}x{times}" for slot, times in one.slots.items())
         newest = max(one.failures, key=lambda failure: failure.run)
         bounds = f"{one.low:.0%}-{one.high:.0%}"
         failed = f"{one.failed}/{one.failed + one.passed}"
         rows.append((failed, f"{one.rate:.0%}", bounds, slots, f"{newest.run} {newest.worker}", one.test))
     text = f"Flaky tests. {basis}\n{_table(rows)}"
-    for group in history.together:
+    for group in history.failure_groups:
         text += f"\n\n{len(group.tests)} of these fail together, in {', '.join(group.runs)}:\n  "
         text += "\n  ".join(group.tests) + f"\n  look for what they share: muster triage {group.runs[-1]}"
     return text

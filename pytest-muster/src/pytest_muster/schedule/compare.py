@@ -16,7 +16,8 @@ from pathlib import Path
 from statistics import median
 
 from pytest_muster.records import reader
-from pytest_muster.records.reader import RecordError, RunRecord
+from pytest_muster.records.reader import RecordError
+from pytest_muster.records.run_record import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)

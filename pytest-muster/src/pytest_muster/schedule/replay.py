@@ -16,7 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pytest_muster.records import reader
-from pytest_muster.records.reader import RecordError, RunRecord
+from pytest_muster.records.reader import RecordError
+from pytest_muster.records.run_record import RunRecord
 from pytest_muster.schedule.schedule import Schedule
 
 

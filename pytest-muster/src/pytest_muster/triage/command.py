@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from pytest_muster.records import reader
-from pytest_muster.records.reader import RunRecord
+from pytest_muster.records.run_record import RunRecord
 from pytest_muster.triage import patterns
 from pytest_muster.triage.engine import triage
 from pytest_muster.triage.findings import Triage
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def rendered(found: Triage, record: RunRecord, output: str, *, to_terminal: bool = False) -> str:
     if output == "terminal" and to_terminal:
-        from pytest_muster.triage.reports import terminal
+        from pytest_muster.triage.reports import terminal  # the other forms do not need it
 
         return terminal.render(found, record, colour="NO_COLOR" not in os.environ, width=min(_columns(), 120))
     report: Renderer = importlib.import_module(f"pytest_muster.triage.reports.{output}")

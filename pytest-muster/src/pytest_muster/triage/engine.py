@@ -6,7 +6,7 @@ looks, and one of each kind is tried again (see `interventions`).
 
 from collections.abc import Sequence
 
-from pytest_muster.records.reader import RunRecord
+from pytest_muster.records.run_record import RunRecord
 from pytest_muster.triage.causes import (
     address_family,
     clash,

@@ -176,13 +176,13 @@ class Interventions:
         return self._after_history(group)
 
     def _supported(self, group: Sequence[Failure], since: int) -> list[Finding]:
-        """What was said of lost things is surer now: the test alone has them, and passes."""
-        said = [one for one in self.claims if one.cause in _LOSSES and group[0].test in one.tests]
+        """A claim about lost things is surer now: the test alone has them, and passes."""
+        claimed = [one for one in self.claims if one.cause in _LOSSES and group[0].test in one.tests]
         shown = Evidence(text=f"{group[0].test} passes alone", test=group[0].test)
         used = self.rerun.runs - since
         return [
             replace(one, confidence=min(one.confidence + 0.15, 0.95), evidence=(*one.evidence, shown), reruns=used)
-            for one in said[:1]
+            for one in claimed[:1]
         ]
 
     def _beside(self, group: Sequence[Failure], met: Sequence[clash.Meeting], since: int) -> list[Finding]:

@@ -225,7 +225,7 @@ BUILT_IN = (
     _known(
         "shutting-down",
         Cause.INFRASTRUCTURE_GONE,
-        "a server said that it ends",
+        "a server reported that it shuts down",
         r"(?i)terminating connection due to administrator command|the database system is shutting down"
         r"|server closed the connection unexpectedly|no (such )?container with (ID|name)|out of memory: killed",
         ("FATAL: terminating connection due to administrator command", 'no container with ID or name "db" found'),
@@ -234,7 +234,7 @@ BUILT_IN = (
     _known(
         "starting-up",
         Cause.NOT_READY,
-        "something said that it is not ready",
+        "something reported that it is not ready",
         r"(?i)database system is starting up|\bnot (yet )?(ready|started|synced)\b|LOADING .*dataset",
         ("FATAL: the database system is starting up", "the cache is not started, can not read objects"),
         ("the database system is shutting down",),

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_muster.records import reader
-from pytest_muster.records.reader import LEAK_FAILURE, RunRecord, TestRun
+from pytest_muster.records.run_record import LEAK_FAILURE, RunRecord, TestRun
 from pytest_muster.triage.run_view import Failure, RunView, failure_of
 
 _OPTIONS = {

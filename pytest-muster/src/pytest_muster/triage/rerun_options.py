@@ -55,19 +55,18 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("muster_only"):
         config.pluginmanager.register(_Only(config), "muster-only")
     if config.getoption("muster_settle") > 0 and run_of(config).runs_tests:
-        config.pluginmanager.register(_Settling(config), "muster-settle")
+        config.pluginmanager.register(_SettleDelay(config), "muster-settle")
     if config.getoption("muster_retry_probe") > 0 and run_of(config).runs_tests:
-        # These three are loaded by reruns only.
-        from pytest_muster.triage import retry_probe
+        from pytest_muster.triage import retry_probe  # only reruns need it
 
         probe = retry_probe.RetryProbe(run_of(config), config.rootpath, config.getoption("muster_retry_probe"))
         config.pluginmanager.register(probe, "muster-retry-probe")
     if config.getoption("muster_timeout_factor") > 1:
-        from pytest_muster.triage import timeout_scaling
+        from pytest_muster.triage import timeout_scaling  # only reruns need it
 
         timeout_scaling.apply(config.getoption("muster_timeout_factor"), config.rootpath)
     if config.getoption("muster_swap_address_family"):
-        from pytest_muster.triage import address_family_swap
+        from pytest_muster.triage import address_family_swap  # only reruns need it
 
         address_family_swap.apply()
 
@@ -87,7 +86,7 @@ class _Only:
         items[:] = sorted(chosen, key=lambda item: self.places[item.nodeid])
 
 
-class _Settling:
+class _SettleDelay:
     def __init__(self, config: pytest.Config) -> None:
         self.seconds: float = config.getoption("muster_settle")
         self.root = config.rootpath

@@ -1,9 +1,9 @@
-"""The experiment of asking again: a call that raised is repeated at once, and once more after a pause.
+"""A rerun that retries calls: a call that raised is repeated at once, and once more after a pause.
 
-What raises at once again and answers after the pause was asked too early, even if whoever asked went on with a default
-and the failure came much later. What answers at once was changed by the test itself, as in a cache that is filled on
+What raises at once again and returns after the pause was called too early, even if the caller went on with a default
+and the failure came much later. What returns at once was changed by the test itself, as in a cache that is filled on
 demand; what raises after the pause too is wrong for other reasons. Calls of the project's functions are watched in the
-thread of the test, from its set-up to the end of its body; a function that also answered meanwhile is left alone.
+thread of the test, from its set-up to the end of its body; a function that also returned meanwhile is left alone.
 """
 
 import inspect
@@ -19,7 +19,7 @@ import pytest
 
 from pytest_muster.records.run import Run
 
-MOST = 10
+MAX_CALLS = 10
 """So many different calls are repeated after one test."""
 
 _SKIPPED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -36,7 +36,7 @@ class _Call:
 
 
 class RetryProbe:
-    """Watches a test, and asks again after it."""
+    """Watches a test, and retries after it."""
 
     def __init__(self, run: Run, root: Path, pause: float) -> None:
         self.run = run
@@ -44,13 +44,13 @@ class RetryProbe:
         self.pause = pause
         self.phase = "setup"
         self.raised: dict[CodeType, _Call] = {}
-        self.answered: set[CodeType] = set()
+        self.returned: set[CodeType] = set()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self) -> Generator[None, object, object]:
         self.phase = "setup"
         self.raised.clear()
-        self.answered.clear()
+        self.returned.clear()
         return (yield from self._watched())
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -60,13 +60,13 @@ class RetryProbe:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
-        still = [call for code, call in self.raised.items() if code not in self.answered][:MOST]
-        still = [call for call in still if _asked(call) == call.error]
+        still = [call for code, call in self.raised.items() if code not in self.returned][:MAX_CALLS]
+        still = [call for call in still if _retry(call) == call.error]
         if not still:
             return
         time.sleep(self.pause)
         for call in still:
-            if _asked(call) is None:
+            if _retry(call) is None:
                 self.run.journal.write(
                     "activity",
                     worker=self.run.worker,
@@ -105,7 +105,7 @@ class RetryProbe:
                     self.raised[code] = call
                     failed = True
             elif event == "return" and not failed and code in self.raised:
-                self.answered.add(code)
+                self.returned.add(code)
             return inside
 
         return inside
@@ -127,10 +127,10 @@ def _function(frame: FrameType, arguments: tuple[Any, ...]) -> Callable[..., Any
     return next((one for one in places if getattr(one, "__code__", None) is code), None)
 
 
-def _asked(call: _Call) -> str | None:
-    """The class of the error that the call raises now; None if it answers."""
+def _retry(call: _Call) -> str | None:
+    """The class of the error that the call raises now; None if it returns."""
     try:
         call.function(*call.arguments)
-    except Exception as error:  # noqa: BLE001  # whatever it raises is the answer
+    except Exception as error:  # noqa: BLE001  # whatever it raises is the result
         return type(error).__name__
     return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import Activity, Error, ResourceEvent, RunRecord, TestRun
+from pytest_muster.records.run_record import Activity, Error, ResourceEvent, RunRecord, TestRun
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", "", "ip6-localhost"}  # noqa: S104  # names, not a bind
 

@@ -1,7 +1,7 @@
-"""The experiment of patience: whatever waits with a limit waits several times as long.
+"""A rerun with longer time limits: whatever waits with a limit waits several times as long.
 
 A test that passes then was stopped by its limit. So was one that fails again and took so much longer in doing so: it
-waits for what never comes. Waits of threads, queues, processes, sockets and tasks are stretched, and the clocks as the
+waits for what never comes. Waits of threads, queues, processes, sockets and tasks are scaled, and the clocks as the
 project's own code reads them, so that its loops with a deadline go on. Nothing is made slower that does not wait.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 def apply(factor: float, root: Path) -> None:
     """From now on, for the rest of this process."""
     for owner, name in _WAITS:
-        setattr(owner, name, _stretched(getattr(owner, name), factor))
+        setattr(owner, name, _scaled(getattr(owner, name), factor))
     socket.socket.settimeout = _settimeout(socket.socket.settimeout, factor)  # type: ignore[method-assign]
     for name in ("monotonic", "time", "perf_counter"):
         setattr(time, name, _slowed(getattr(time, name), factor, f"{root}/"))
@@ -45,7 +45,7 @@ _depth = threading.local()
 _TIMER = threading.Timer.run.__code__
 
 
-def _stretched(original: Callable[..., Any], factor: float) -> Callable[..., Any]:
+def _scaled(original: Callable[..., Any], factor: float) -> Callable[..., Any]:
     names = inspect.getfullargspec(original).args
     name = "delay" if "delay" in names else "timeout"
     place = names.index(name) if name in names else None

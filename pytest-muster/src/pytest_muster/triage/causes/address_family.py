@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_muster.records.reader import Activity
+from pytest_muster.records.run_record import Activity
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.run_view import LOOPBACK, Failure, RunView
 
@@ -56,7 +56,7 @@ def claims(view: RunView) -> Iterator[Finding]:
     good = {
         (use.port, use.family) for use in uses if use.activity.kind == "connect" and view.phase_passed(use.activity)
     }
-    heard = {(use.port, use.family) for use in uses if use.activity.kind == "listen"}
+    listening = {(use.port, use.family) for use in uses if use.activity.kind == "listen"}
     by_port: dict[tuple[int, str], list[Failure]] = {}
     for failure in view.failures:
         own = [use for use in uses if use.activity.kind == "connect" and _is_of(use, failure)]
@@ -64,7 +64,7 @@ def claims(view: RunView) -> Iterator[Finding]:
             families = {use.family for use in own if use.port == port}
             family = next(iter(families))
             other = (port, "inet" if family == "inet6" else "inet6")
-            if len(families) == 1 and (port, family) not in good and (other in good or other in heard):
+            if len(families) == 1 and (port, family) not in good and (other in good or other in listening):
                 by_port.setdefault((port, family), []).append(failure)
     for (port, family), failures in by_port.items():
         yield _finding(view, uses, port, family, failures)

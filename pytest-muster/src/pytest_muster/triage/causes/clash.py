@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_muster.records.reader import Activity
+from pytest_muster.records.run_record import Activity
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.run_view import Access, Failure, RunView, Target
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import PurePath
 
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import Activity
+from pytest_muster.records.run_record import Activity
 from pytest_muster.triage.causes import outage
 from pytest_muster.triage.causes.outage import Outage
 from pytest_muster.triage.findings import Cause, Evidence, Finding

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import Activity, TestRun
+from pytest_muster.records.run_record import Activity, TestRun
 from pytest_muster.triage.causes import early_teardown, outage
 from pytest_muster.triage.causes.outage import Outage
 from pytest_muster.triage.findings import Cause, Evidence, Finding
@@ -38,7 +38,7 @@ def _gone(view: RunView, lost: Outage) -> Finding:
     shown = view.display_name(lost.target)
     return Finding(
         cause=Cause.INFRASTRUCTURE_GONE,
-        title=f"what answered at {shown} was gone from {view.elapsed(lost.first_failure)} after the first test on",
+        title=f"{shown} was unreachable from {view.elapsed(lost.first_failure)} after the first test on",
         confidence=0.75,
         tests=tuple(dict.fromkeys(failure.test for failure in lost.failures)),
         evidence=(

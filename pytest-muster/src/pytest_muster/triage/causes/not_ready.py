@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from pytest_muster.records.reader import Activity
+from pytest_muster.records.run_record import Activity
 from pytest_muster.triage.causes.outage import looks_gone
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.run_view import Failure, RunView, Target

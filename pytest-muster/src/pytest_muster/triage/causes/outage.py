@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_muster.records.reader import Activity, ResourceEvent
+from pytest_muster.records.run_record import Activity, ResourceEvent
 from pytest_muster.triage.findings import Evidence
 from pytest_muster.triage.run_view import Access, Failure, RunView, Target
 

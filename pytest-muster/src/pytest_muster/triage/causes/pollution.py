@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import ceil, log2
 
-from pytest_muster.records.reader import LEAK_FAILURE, Activity, TestRun
+from pytest_muster.records.run_record import LEAK_FAILURE, Activity, TestRun
 from pytest_muster.triage.bisection import Search
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.run_view import Failure, RunView

@@ -63,7 +63,7 @@ def _finding(
         evidence.append(Evidence(text=f"half of the tests that passed took {others[len(others) // 2]:.2f} s or less"))
     return Finding(
         cause=Cause.TIME_OUT,
-        title=f"{first.test} waited in vain for {took(first):.2f} s in {first.source or code}",
+        title=f"{first.test} timed out after {took(first):.2f} s in {first.source or code}",
         confidence=confidence,
         tests=tuple(dict.fromkeys(failure.test for failure in failures)),
         evidence=tuple(evidence),

@@ -12,7 +12,7 @@ from html import escape
 from importlib.resources import files
 
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import ResourceEvent, RunRecord
+from pytest_muster.records.run_record import ResourceEvent, RunRecord
 from pytest_muster.triage.findings import Evidence, Finding, Triage
 from pytest_muster.triage.reports.run_summary import (
     RunSummary,
@@ -66,7 +66,7 @@ def render(triage: Triage, record: RunRecord) -> str:
 </main>
 <footer>Written by pytest-muster {escape(record.header.muster or "")} from the record of run
 <span class="mono">{escape(triage.run)}</span>. Times are seconds since the first test began.</footer>
-<div id="said" role="status" aria-live="polite" class="skip"></div>
+<div id="status" role="status" aria-live="polite" class="skip"></div>
 <script type="application/json" id="data">{_embedded(data)}</script>
 <script>{script}</script>
 </body>
@@ -107,12 +107,12 @@ def _top(name: str, triage: Triage, record: RunRecord, summary: RunSummary) -> s
         f"Python {header.python}" if header.python else "",
         header.platform,
     ]
-    said = "".join(f"<span>{escape(condition)}</span>" for condition in conditions if condition)
+    text = "".join(f"<span>{escape(condition)}</span>" for condition in conditions if condition)
     return f"""<header class="top">
 <div><h1>Triage: {escape(name)}</h1></div>
 <div><button id="theme" class="js-only" type="button">Light or dark</button></div>
 <div class="verdict">{"".join(pills)}</div>
-<div class="conditions"><code>{escape(command(record))}</code>{said}</div>
+<div class="conditions"><code>{escape(command(record))}</code>{text}</div>
 </header>"""
 
 
@@ -193,10 +193,10 @@ def _workers(record: RunRecord) -> str:
 
 
 def _resources(record: RunRecord) -> str:
-    told = [event for event in record.resources if event.event != "probe" or event.ok is False]
-    if not told:
+    events = [event for event in record.resources if event.event != "probe" or event.ok is False]
+    if not events:
         return ""
-    rows = "".join(_resource(record, event) for event in told)
+    rows = "".join(_resource(record, event) for event in events)
     return f"""<section class="card" aria-labelledby="resources-head">
 <div class="head"><h2 id="resources-head">Resources</h2></div>
 <div class="body scroll"><table><thead><tr><th scope="col" class="n">at</th><th scope="col">resource</th>
@@ -221,9 +221,9 @@ def _findings(triage: Triage, record: RunRecord) -> str:
         tests = _test_list(triage.unexplained)
         cards.append(f'<article class="card finding"><h3>Not explained</h3>{tests}</article>')
     if not cards:
-        said = "No test failed; there is nothing to explain."
+        text = "No test failed; there is nothing to explain."
         cards.append(
-            f'<article class="card"><div class="head"><h2>Findings</h2></div><p class="body">{said}</p></article>'
+            f'<article class="card"><div class="head"><h2>Findings</h2></div><p class="body">{text}</p></article>'
         )
     return "\n".join(cards)
 

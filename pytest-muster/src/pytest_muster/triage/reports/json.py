@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from pytest_muster.records.reader import RunRecord
+from pytest_muster.records.run_record import RunRecord
 from pytest_muster.triage.findings import Triage
 from pytest_muster.triage.reports.run_summary import summarize
 
@@ -24,7 +24,7 @@ def render(triage: Triage, record: RunRecord) -> str:
     summary = summarize(record)
     header = record.header
     conditions = ("workers", "dist", "seed", "revision", "dirty", "python", "pytest", "xdist", "muster", "platform")
-    told = {
+    answer = {
         "schema": SCHEMA,
         "run": triage.run,
         "result": {
@@ -41,4 +41,4 @@ def render(triage: Triage, record: RunRecord) -> str:
         "findings": [asdict(finding) | {"cause": finding.cause.value} for finding in triage.findings],
         "unexplained": list(triage.unexplained),
     }
-    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(answer, indent=2, ensure_ascii=False) + "\n"

@@ -3,14 +3,14 @@
 Every statement is taken from the record of the run or from a finding; a chapter about which they say nothing says so.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import ResourceEvent, RunRecord, TestRun
+from pytest_muster.records.run_record import ResourceEvent, RunRecord, TestRun
 from pytest_muster.triage.findings import Cause, Evidence, Finding, Triage
+from pytest_muster.triage.reports.markdown_text import block, code, text
 from pytest_muster.triage.reports.run_summary import (
     LIKELY,
     RunSummary,
@@ -90,12 +90,12 @@ def _header(triage: Triage, record: RunRecord, summary: RunSummary) -> list[str]
     seed = header.seed if header.seed is not None else "not known"
     tools = [f"pytest {header.pytest}", f"xdist {header.xdist}" if header.xdist else "", f"Python {header.python}"]
     return [
-        f"# Triage: {_text(record.root.name or 'tests')}",
+        f"# Triage: {text(record.root.name or 'tests')}",
         "",
         f"**Date**: {began:%Y-%m-%d %H:%M:%S} UTC\\",
-        f"**Test run**: {_code(command(record))}, {count(header.workers, 'worker')}\\",
-        f"**Run**: {_code(triage.run)}, seed {seed}, revision {_text(revision)}\\",
-        f"**Platform**: {_text(', '.join(filter(None, [*tools, header.platform])))}"
+        f"**Test run**: {code(command(record))}, {count(header.workers, 'worker')}\\",
+        f"**Run**: {code(triage.run)}, seed {seed}, revision {text(revision)}\\",
+        f"**Platform**: {text(', '.join(filter(None, [*tools, header.platform])))}"
         + (f", {count(header.cpus, 'CPU')}" if header.cpus else "")
         + "\\",
         f"**Status**: {status}",
@@ -114,13 +114,13 @@ def _summary(triage: Triage, summary: RunSummary) -> list[str]:
         "",
     ]
     if not triage.findings:
-        said = "No root cause was found that is sure enough." if triage.unexplained else "No test failed."
-        return [*lines, said]
+        sentence = "No root cause was found that is sure enough." if triage.unexplained else "No test failed."
+        return [*lines, sentence]
     lines += ["**Root causes**, the surest explanation of the most failures first:", ""]
     for number, finding in enumerate(triage.findings, 1):
         share = count(len(finding.tests), "failed test")
         lines.append(
-            f"{number}. **{finding.cause}** ({confidence_label(finding.confidence)}; {share}): {_text(finding.title)}"
+            f"{number}. **{finding.cause}** ({confidence_label(finding.confidence)}; {share}): {text(finding.title)}"
         )
     if triage.unexplained:
         lines += ["", f"{count(len(triage.unexplained), 'failed test')} could not be explained."]
@@ -133,36 +133,36 @@ def _results(record: RunRecord, summary: RunSummary) -> list[str]:
         "",
         "### Overall results",
         "",
-        *_block("\n".join(summary.lines)),
+        *block("\n".join(summary.lines)),
         "",
         f"**Success rate**: {summary.rate:.1%} ({summary.counts[Outcome.PASSED]} of {summary.ran} that ran)",
     ]
     if record.phases:
         lines += ["", "| phase | seconds |", "|---|---:|"]
-        lines += [f"| {_text(phase.name)} | {phase.took:.3f} |" for phase in record.phases]
+        lines += [f"| {text(phase.name)} | {phase.took:.3f} |" for phase in record.phases]
     if record.unfinished:
-        begun = ", ".join(_code(test.test) for test in record.unfinished[:MAX_TESTS])
+        begun = ", ".join(code(test.test) for test in record.unfinished[:MAX_TESTS])
         lines += ["", f"**Begun and never ended**: {begun}"]
     if record.collection_failures:
         lines += [
             "",
-            f"**Not collected**: {', '.join(_code(one.node) for one in record.collection_failures[:MAX_TESTS])}",
+            f"**Not collected**: {', '.join(code(one.node) for one in record.collection_failures[:MAX_TESTS])}",
         ]
     return [*lines, "", "### Infrastructure start-up", "", *_start_up(record)]
 
 
 def _start_up(record: RunRecord) -> list[str]:
-    told = [event for event in record.resources if event.event in {"ready", "failed", "died", "stopped"}]
-    if not told:
+    events = [event for event in record.resources if event.event in {"ready", "failed", "died", "stopped"}]
+    if not events:
         return ["The record names no shared or worker resource; what the suite starts by itself is not judged here."]
     lines = []
-    for event in told:
+    for event in events:
         who = f" on {event.worker}" if event.worker else ""
         took = f" after {event.took:.2f} s" if event.took is not None else ""
-        why = f": {_text(_first_line(event.error))}" if event.error else ""
-        lines.append(f"- {_code(event.name)} ({event.scope}{who}): {event.event}{took}, {_at(record, event)}{why}")
+        why = f": {text(_first_line(event.error))}" if event.error else ""
+        lines.append(f"- {code(event.name)} ({event.scope}{who}): {event.event}{took}, {_at(record, event)}{why}")
         if event.tail and event.event in {"failed", "died"}:
-            lines += ["", *_block(event.tail.strip()), ""]
+            lines += ["", *block(event.tail.strip()), ""]
     return lines
 
 
@@ -180,10 +180,10 @@ def _issues(triage: Triage, record: RunRecord) -> list[str]:
 
 def _issue(number: int, finding: Finding, record: RunRecord) -> list[str]:
     failures = failures_of(record, finding)
-    lines = [f"### Issue {number}: {_text(finding.title)}", ""]
+    lines = [f"### Issue {number}: {text(finding.title)}", ""]
     pattern = _pattern(failures)
     if pattern:
-        lines += ["**Error pattern**:", "", *_block(pattern), ""]
+        lines += ["**Error pattern**:", "", *block(pattern), ""]
     total = len({test.test for test in record.failures})
     frequency = f"{len(finding.tests)} of {count(total, 'failed test')}"
     if failures:
@@ -199,29 +199,29 @@ def _issue(number: int, finding: Finding, record: RunRecord) -> list[str]:
         "",
     ]
     if finding.polluter:
-        lines += [f"**Polluter**: {_code(finding.polluter)}", ""]
+        lines += [f"**Polluter**: {code(finding.polluter)}", ""]
     if finding.resource:
-        lines += [f"**Resource**: {_code(finding.resource)}", ""]
+        lines += [f"**Resource**: {code(finding.resource)}", ""]
     lines += ["**Impact**: these tests failed because of it:", "", *_tests(finding.tests), ""]
     lines += ["**Evidence**:", "", *_evidence(finding.evidence, record)]
     if finding.reruns:
         lines.append(f"- {count(finding.reruns, 'rerun')} of recorded histories were made to find this.")
-    return [*lines, "", f"**Remedy**: {_text(finding.remedy)}", ""]
+    return [*lines, "", f"**Remedy**: {text(finding.remedy)}", ""]
 
 
 def _pattern(failures: list[TestRun]) -> str:
-    """What most of them said, in its last lines."""
-    said = Counter(
+    """The message of most of them, in its last lines."""
+    texts = Counter(
         f"{test.error.kind}: {test.error.message}" if test.error.kind else test.error.text
         for test in failures
         if test.error
     )
-    if not said:
+    if not texts:
         return ""
-    text, times = said.most_common(1)[0]
-    lines = text.strip().splitlines()
+    message, times = texts.most_common(1)[0]
+    lines = message.strip().splitlines()
     shown = lines if len(lines) <= PATTERN_LINES else [*lines[: PATTERN_LINES - 1], "…"]
-    others = len(said) - 1
+    others = len(texts) - 1
     note = [f"({times} times; {count(others, 'other text')} beside it)"] if others else []
     return "\n".join(shown + note)
 
@@ -232,17 +232,17 @@ def _locations(failures: list[TestRun]) -> str:
         for test in failures
         if test.error and test.error.frames
     )
-    return ", ".join(_code(place) for place, _ in places.most_common(4))
+    return ", ".join(code(place) for place, _ in places.most_common(4))
 
 
 def _evidence(evidence: Iterable[Evidence], record: RunRecord) -> list[str]:
-    told = list(evidence)
+    observations = list(evidence)
     lines = []
-    for one in told[:MAX_EVIDENCE]:
+    for one in observations[:MAX_EVIDENCE]:
         parts = where(record, one)
-        lines.append(f"- {_text(one.text)}" + (f" ({', '.join(map(_code, parts))})" if parts else ""))
-    if len(told) > MAX_EVIDENCE:
-        lines.append(f"- … and {len(told) - MAX_EVIDENCE} more observations.")
+        lines.append(f"- {text(one.text)}" + (f" ({', '.join(map(code, parts))})" if parts else ""))
+    if len(observations) > MAX_EVIDENCE:
+        lines.append(f"- … and {len(observations) - MAX_EVIDENCE} more observations.")
     return lines or ["- None was recorded."]
 
 
@@ -272,7 +272,7 @@ def _parallel(triage: Triage, record: RunRecord, summary: RunSummary) -> list[st
     worked += [f"{event.name} was ready" for event in record.resources if event.event == "ready"]
     if summary.counts[Outcome.PASSED]:
         worked.append(f"{count(summary.counts[Outcome.PASSED], 'test')} passed")
-    failing = [f"{finding.cause}: {_text(finding.title)}" for finding in triage.findings]
+    failing = [f"{finding.cause}: {text(finding.title)}" for finding in triage.findings]
     failing += [f"worker {event.worker} crashed" for event in record.workers if event.event == "crashed"]
     failing += [
         f"{event.name} {'did not start' if event.event == 'failed' else 'died'}"
@@ -290,12 +290,12 @@ def _isolation(triage: Triage, record: RunRecord) -> list[str]:
         lines += [f"### Problem {number}: {finding.cause}", ""]
         sources = list(dict.fromkeys(one.source for one in finding.evidence if one.source))
         if sources:
-            lines += [f"**Current design**: see {', '.join(map(_code, sources[:5]))}", ""]
-        lines += [f"**Issue**: {_text(finding.title)}", "", f"**Solution needed**: {_text(finding.remedy)}", ""]
+            lines += [f"**Current design**: see {', '.join(map(code, sources[:5]))}", ""]
+        lines += [f"**Issue**: {text(finding.title)}", "", f"**Solution needed**: {text(finding.remedy)}", ""]
     if record.leaks:
         lines += ["### Left behind by tests", ""]
         lines += [
-            f"- {_text(leak.kind)} {_code(leak.description)}" + (f" by {_code(leak.test)}" if leak.test else "")
+            f"- {text(leak.kind)} {code(leak.description)}" + (f" by {code(leak.test)}" if leak.test else "")
             for leak in record.leaks[:MAX_EVIDENCE]
         ]
     if not problems and not record.leaks:
@@ -323,7 +323,7 @@ def _options(triage: Triage, record: RunRecord) -> list[str]:
     if not triage.findings:
         return []
     lines = ["## Options for resolution", "", "### Option A: repair the causes", "", "It needs:", ""]
-    lines += [f"{number}. {_text(finding.remedy)}" for number, finding in enumerate(triage.findings, 1)]
+    lines += [f"{number}. {text(finding.remedy)}" for number, finding in enumerate(triage.findings, 1)]
     between = [finding for finding in triage.findings if finding.cause in BETWEEN_WORKERS]
     if record.header.workers > 1 and between:
         work = sum(test.took for test in record.tests)
@@ -352,10 +352,10 @@ def _plan(triage: Triage) -> list[str]:
     steps = []
     for finding in triage.findings:
         doubt = "" if finding.confidence >= LIKELY else " (possible only: look at the evidence first)"
-        steps.append(f"{_text(finding.remedy)} It concerns {count(len(finding.tests), 'test')}{doubt}.")
+        steps.append(f"{text(finding.remedy)} It concerns {count(len(finding.tests), 'test')}{doubt}.")
     if triage.unexplained:
         steps.append(f"Look at the {count(len(triage.unexplained), 'failure')} without a cause.")
-    steps.append(f"Repeat the schedule of this run, {_code(f'muster replay {triage.run}')}, and see it pass.")
+    steps.append(f"Repeat the schedule of this run, {code(f'muster replay {triage.run}')}, and see it pass.")
     return lines + [f"{number}. {step}" for number, step in enumerate(steps, 1)]
 
 
@@ -366,10 +366,10 @@ def _references(triage: Triage, record: RunRecord) -> list[str]:
         sources |= dict.fromkeys(one.source for one in finding.evidence if one.source)
         failures = failures_of(record, finding)
         sources |= dict.fromkeys(test.error.frames[-1].source for test in failures if test.error and test.error.frames)
-    lines += [f"- {_code(source)}" for source in sorted(sources, key=_by_line)[:30]]
-    lines.append(f"- Record of the run: {_code(f'.muster/runs/{record.directory.name}')}")
+    lines += [f"- {code(source)}" for source in sorted(sources, key=_by_line)[:30]]
+    lines.append(f"- Record of the run: {code(f'.muster/runs/{record.directory.name}')}")
     logs = sorted(path.name for path in (record.directory / "logs").glob("*") if path.is_file())
-    return lines + [f"- Log: {_code(f'.muster/runs/{record.directory.name}/logs/{name}')}" for name in logs[:30]]
+    return lines + [f"- Log: {code(f'.muster/runs/{record.directory.name}/logs/{name}')}" for name in logs[:30]]
 
 
 def _conclusions(triage: Triage, record: RunRecord, summary: RunSummary) -> list[str]:
@@ -377,7 +377,7 @@ def _conclusions(triage: Triage, record: RunRecord, summary: RunSummary) -> list
     ready = [event.name for event in record.resources if event.event == "ready" and event.scope == "shared"]
     bad = [event.name for event in record.resources if event.event in {"failed", "died"}]
     if ready or bad:
-        answer = f"no: {', '.join(map(_code, dict.fromkeys(bad)))}" if bad else "yes"
+        answer = f"no: {', '.join(map(code, dict.fromkeys(bad)))}" if bad else "yes"
         lines.append(f"- **Did the shared infrastructure start and stay?** {answer}.")
     if triage.findings:
         first = triage.findings[0]
@@ -394,7 +394,7 @@ def _conclusions(triage: Triage, record: RunRecord, summary: RunSummary) -> list
 
 def _tests(tests: Iterable[str]) -> list[str]:
     shown = folded(tests)
-    lines = [f"- {_code(name)}" + (f" ({number})" if number > 1 else "") for name, number in shown[:MAX_TESTS]]
+    lines = [f"- {code(name)}" + (f" ({number})" if number > 1 else "") for name, number in shown[:MAX_TESTS]]
     return lines + ([f"- … and {len(shown) - MAX_TESTS} more"] if len(shown) > MAX_TESTS else [])
 
 
@@ -413,28 +413,3 @@ def _first_line(text: str | None) -> str:
 def _by_line(source: str) -> tuple[str, int]:
     file, _, line = source.rpartition(":")
     return (file, int(line)) if line.isdecimal() else (source, 0)
-
-
-def _text(text: str) -> str:
-    """Foreign text in a line of prose: what is between backticks is code, and there is no other markup of its own."""
-    parts = " ".join(text.split()).split("`")
-    if len(parts) % 2 == 0:  # a backtick without its other half is a backtick
-        return _escaped("`".join(parts))
-    return "".join(_code(part) if index % 2 else _escaped(part) for index, part in enumerate(parts))
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
-
-
-def _code(text: str) -> str:
-    """Foreign text as code in a line; as many backticks around it as it needs."""
-    plain = " ".join(text.split()) or " "
-    fence = "`" * (max((len(run) for run in re.findall(r"`+", plain)), default=0) + 1)
-    inner = f" {plain} " if plain.startswith("`") or plain.endswith("`") else plain
-    return f"{fence}{inner}{fence}"
-
-
-def _block(text: str) -> list[str]:
-    fence = "`" * max(3, max((len(run) for run in re.findall(r"`+", text)), default=0) + 1)
-    return [f"{fence}text", *text.splitlines(), fence]

@@ -208,7 +208,7 @@
     return best;
   }
 
-  // ---- what is said of a test -----------------------------------------------------------------
+  // ---- the details of a test -----------------------------------------------------------------
   const milliseconds = (value) => (value >= 1 ? `${value.toFixed(2)} s` : `${(value * 1000).toFixed(value < 0.01 ? 1 : 0)} ms`);
   function make(tag, className, text) {
     const made = document.createElement(tag);
@@ -254,7 +254,7 @@
     const test = tests[index];
     if (test) {
       state.lane = test[LANE];
-      if (!quietly) element("said").textContent = sentence(test);
+      if (!quietly) element("status").textContent = sentence(test);
       reveal(test[START], stop(test));
     }
     for (const row of document.querySelectorAll("#rows tr")) row.classList.toggle("selected", Number(row.dataset.test) === index);
@@ -273,7 +273,7 @@
     if (state.finding >= 0) {
       const finds = data.findings[state.finding];
       element(`finding-${state.finding}`).scrollIntoView({ block: "nearest" });
-      element("said").textContent = `Finding ${state.finding + 1}: ${finds.tests.length} failed tests are shown`;
+      element("status").textContent = `Finding ${state.finding + 1}: ${finds.tests.length} failed tests are shown`;
     }
     list();
     redraw();
@@ -299,11 +299,11 @@
       const test = tests[index], outcome = data.outcomes[test[OUTCOME]], row = make("tr", outcome);
       row.tabIndex = 0;
       row.dataset.test = index;
-      const said = make("td");
-      said.append(make("span", "dot"), outcome);
+      const cell = make("td");
+      cell.append(make("span", "dot"), outcome);
       const name = make("td");
       name.append(make("span", "name mono", test[NAME]));
-      row.append(said, name, make("td", "", test[WORKER]), make("td", "n", test[START].toFixed(2)),
+      row.append(cell, name, make("td", "", test[WORKER]), make("td", "n", test[START].toFixed(2)),
         make("td", "n", milliseconds(stop(test) - test[START])), make("td", "n", test[FINDING] >= 0 ? test[FINDING] + 1 : ""));
       row.classList.toggle("selected", index === state.selected);
       return row;

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import RunRecord, TestRun
+from pytest_muster.records.run_record import RunRecord, TestRun
 from pytest_muster.triage.findings import Evidence, Finding
 
 SURE = 0.85

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Callable
 
-from pytest_muster.records.reader import RunRecord
+from pytest_muster.records.run_record import RunRecord
 from pytest_muster.triage.findings import Evidence, Finding, Triage
 from pytest_muster.triage.reports.run_summary import command, confidence_label, count, folded, moment, summarize
 

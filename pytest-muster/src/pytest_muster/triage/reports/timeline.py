@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.reader import ResourceEvent, RunRecord, TestRun, WorkerEvent
+from pytest_muster.records.run_record import ResourceEvent, RunRecord, TestRun, WorkerEvent
 from pytest_muster.triage.findings import Triage
 from pytest_muster.triage.reports.run_summary import origin
 
@@ -127,8 +127,8 @@ class Lanes:
 
 
 def _errors(test: TestRun) -> str:
-    told = [test.error, test.teardown_error]
-    return "\n\n".join(error.text or f"{error.kind}: {error.message}" for error in told if error)
+    errors = [test.error, test.teardown_error]
+    return "\n\n".join(error.text or f"{error.kind}: {error.message}" for error in errors if error)
 
 
 def _output(test: TestRun) -> str:
