@@ -1,5 +1,6 @@
 """The CRD manifests, derived from the types, so that the two cannot disagree."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -16,6 +17,13 @@ from kubernaut.api.signals import GROUP, IMMUTABLE, KIND, PLURAL, VERSION, Signa
 Manifest = dict[str, Any]  # a Kubernetes object as YAML spells it; no type could say more
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Names:
+    kind: str
+    plural: str
+    short_name: str
+
+
 def signal_processing_crd() -> Manifest:
     """The CustomResourceDefinition of `SignalProcessing`."""
     columns = [
@@ -27,7 +35,8 @@ def signal_processing_crd() -> Manifest:
         ("Age", "date", ".metadata.creationTimestamp", 0),
     ]
     spec = structural_schema(SignalSpec) | IMMUTABLE
-    manifest = _manifest(KIND, PLURAL, ["sp"], columns, spec, structural_schema(SignalStatus))
+    names = _Names(kind=KIND, plural=PLURAL, short_name="sp")
+    manifest = _manifest(names, columns, spec, structural_schema(SignalStatus))
     manifest["spec"]["versions"][0]["selectableFields"] = [{"jsonPath": ".spec.remediationRequestRef.name"}]
     return manifest
 
@@ -40,8 +49,8 @@ def remediation_request_crd() -> Manifest:
         ("Occurrences", "integer", ".status.deduplication.occurrenceCount", 0),
         ("Age", "date", ".metadata.creationTimestamp", 0),
     ]
-    schemas = structural_schema(RemediationSpec), structural_schema(RemediationStatus)
-    return _manifest(REMEDIATION_KIND, REMEDIATION_PLURAL, ["rr"], columns, *schemas)
+    names = _Names(kind=REMEDIATION_KIND, plural=REMEDIATION_PLURAL, short_name="rr")
+    return _manifest(names, columns, structural_schema(RemediationSpec), structural_schema(RemediationStatus))
 
 
 def all_crds() -> list[Manifest]:
@@ -80,14 +89,7 @@ def _inline(schema: Manifest, definitions: dict[str, Manifest], of: type | None 
     return kept
 
 
-def _manifest(
-    kind: str,
-    plural: str,
-    short_names: list[str],
-    columns: list[tuple[str, str, str, int]],
-    spec: Manifest,
-    status: Manifest,
-) -> Manifest:
+def _manifest(names: _Names, columns: list[tuple[str, str, str, int]], spec: Manifest, status: Manifest) -> Manifest:
     schema = {
         "type": "object",
         "required": ["spec"],
@@ -110,17 +112,21 @@ def _manifest(
             for name, type, path, priority in columns
         ],
     }
-    names = {
-        "kind": kind,
-        "listKind": f"{kind}List",
-        "plural": plural,
-        "singular": kind.lower(),
-        "shortNames": short_names,
-        "categories": ["kubernaut"],
-    }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{GROUP}"},
-        "spec": {"group": GROUP, "names": names, "scope": "Namespaced", "versions": [version]},
+        "metadata": {"name": f"{names.plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "kind": names.kind,
+                "listKind": f"{names.kind}List",
+                "plural": names.plural,
+                "singular": names.kind.lower(),
+                "shortNames": [names.short_name],
+                "categories": ["kubernaut"],
+            },
+            "scope": "Namespaced",
+            "versions": [version],
+        },
     }
