@@ -75,7 +75,7 @@ async def test_one_signal_is_decided_by_one_policy_version(cluster, open_control
     assert versions(done[-1]) == {"v4"}
 
 
-async def test_broken_policy_keeps_the_previous_one(cluster, open_controller, shop, tmp_path: Path):
+async def test_invalid_policy_keeps_the_previous_one(cluster, open_controller, shop, tmp_path: Path):
     policies = tmp_path / "policies"
     policies.mkdir()
     (policies / "policy.rego").write_text(a_policy("v1"))
@@ -87,7 +87,7 @@ async def test_broken_policy_keeps_the_previous_one(cluster, open_controller, sh
         assert versions(await cluster.completed(a_service_signal(shop))) == {"v1"}
 
 
-async def test_broken_policy_stops_the_start(configured, open_controller, tmp_path: Path):
+async def test_invalid_policy_stops_the_start(configured, open_controller, tmp_path: Path):
     (tmp_path / "policy.rego").write_text("package signalprocessing\n\nimport rego.v1\n\nseverity := }\n")
 
     with pytest.raises(PolicyError, match=r"policy\.rego:5:13"):
@@ -240,7 +240,7 @@ async def test_readiness_names_what_is_missing(cluster, open_controller, store, 
     assert "workqueue_depth" in metrics
 
 
-async def test_bad_fingerprint_is_refused_by_the_api_server(cluster, shop):
+async def test_invalid_fingerprint_is_rejected_by_the_api_server(cluster, shop):
     manifest = as_manifest(a_service_signal(shop))
     manifest["metadata"]["namespace"] = cluster.home
     manifest["spec"]["signal"]["fingerprint"] = "not a fingerprint"

@@ -115,7 +115,7 @@ def test_completed_signal_leaves_nine_events_in_causal_order():
     assert len({event.event_id for event in events}) == 9
 
 
-def test_payloads_say_what_the_status_says_in_the_words_of_the_trail():
+def test_payloads_hold_the_status_in_the_spelling_of_the_audit_trail():
     signal = a_signal("Sev2", status=a_status(Phase.COMPLETED), name="PredictedOOMKill", cluster_id="edge-1")
     events = audit_events.events_of(signal)
     enriched, decided, business, processed = (payload_of(events[place]) for place in (2, 4, 6, 8))
@@ -140,7 +140,7 @@ SOURCES = [*EnvironmentSource, "my-own-rule"]
 
 @pytest.mark.parametrize("environment", Environment)
 @pytest.mark.parametrize("source", SOURCES)
-def test_no_word_of_the_status_is_dropped(environment: Environment, source: str):
+def test_no_value_of_the_status_is_dropped(environment: Environment, source: str):
     classification = EnvironmentClassification(environment=environment, source=source, classified_at=EARLY)
     signal = a_signal(status=a_status(Phase.COMPLETED, environment_classification=classification))
 

@@ -73,6 +73,6 @@ def test_addresses_are_written_as_in_go(address: str, where: tuple[str, Any]):
 
 
 @pytest.mark.parametrize("address", ["", "9090x", "host:", ":70000"])
-def test_address_without_a_port_is_refused(address: str):
+def test_address_without_a_port_is_rejected(address: str):
     with pytest.raises(SettingsError, match="an address such as"):
         listen_address(address)

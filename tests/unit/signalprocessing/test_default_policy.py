@@ -33,7 +33,7 @@ SEVERITIES = {
 }
 
 
-async def test_words_of_senders_in_any_case_become_ours(policy: PolicyVersion):
+async def test_severities_of_senders_in_any_case_are_normalized(policy: PolicyVersion):
     found = {
         word: (await policy.decide(an_input(word))).severity for words in SEVERITIES.values() for word in words.split()
     }

@@ -282,7 +282,7 @@ def test_selector_expressions(operator, values, matches):
     assert LabelSelector().matches({})
 
 
-async def test_recovery_tells_of_earlier_attempts():
+async def test_recovery_context_has_the_earlier_attempts():
     remediation = an_object("RemediationRequest", "rr-1", "kubernaut-system", spec={"signalName": "x"})
     remediation["status"] = {
         "recoveryAttempts": 2,

@@ -44,7 +44,7 @@ async def versions(live: LivePolicy) -> set[str]:
     return {decision.environment_source, decision.policy_name, *decision.custom_labels["version"]}
 
 
-async def test_changed_file_comes_into_force(tmp_path: Path):
+async def test_changed_file_is_loaded(tmp_path: Path):
     (tmp_path / "policy.rego").write_text(a_policy("v1"))
     async with opened(tmp_path) as live:
         assert await versions(live) == {"v1"}
@@ -55,7 +55,7 @@ async def test_changed_file_comes_into_force(tmp_path: Path):
         assert await versions(live) == {"v2"}
 
 
-async def test_swapped_link_of_a_mounted_configmap_comes_into_force(tmp_path: Path):
+async def test_swapped_link_of_a_mounted_configmap_is_loaded(tmp_path: Path):
     for version in ("v1", "v2"):
         (tmp_path / f"..{version}").mkdir()
         (tmp_path / f"..{version}" / "policy.rego").write_text(a_policy(version))
@@ -70,7 +70,7 @@ async def test_swapped_link_of_a_mounted_configmap_comes_into_force(tmp_path: Pa
         assert await versions(live) == {"v2"}
 
 
-async def test_broken_policy_keeps_the_previous_one_and_is_counted_once(tmp_path: Path):
+async def test_invalid_policy_keeps_the_previous_one_and_is_counted_once(tmp_path: Path):
     registry = CollectorRegistry()
     (tmp_path / "policy.rego").write_text(a_policy("v1"))
     async with opened(tmp_path, registry) as live:
@@ -83,7 +83,7 @@ async def test_broken_policy_keeps_the_previous_one_and_is_counted_once(tmp_path
         assert registry.get_sample_value("signalprocessing_policy_reload_errors_total") == 1
 
 
-async def test_removed_and_written_again_it_recovers(tmp_path: Path):
+async def test_policy_file_removed_and_written_again_is_loaded(tmp_path: Path):
     (tmp_path / "policy.rego").write_text(a_policy("v1"))
     async with opened(tmp_path) as live:
         (tmp_path / "policy.rego").unlink()
@@ -147,13 +147,13 @@ async def test_reloads_at_the_same_time_start_one_version(tmp_path: Path):
         assert registry.get_sample_value("signalprocessing_policy_reload_total") == 2
 
 
-async def test_missing_policy_is_refused_at_start(tmp_path: Path):
+async def test_missing_policy_is_rejected_at_start(tmp_path: Path):
     with pytest.raises(PolicyMissing, match=r"there is no policy\.rego"):
         async with opened(tmp_path):
             pass
 
 
-async def test_broken_policy_is_refused_at_start(tmp_path: Path):
+async def test_invalid_policy_is_rejected_at_start(tmp_path: Path):
     (tmp_path / "policy.rego").write_text(a_policy("v1") + "severity := {")
 
     with pytest.raises(PolicyError, match=r"policy\.rego:12:14"):

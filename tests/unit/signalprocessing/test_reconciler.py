@@ -231,7 +231,7 @@ async def test_restart_derives_the_same_bytes():
     assert msgspec.json.encode(restarted.audit.events) == msgspec.json.encode(harness.audit.events)
 
 
-async def test_all_events_tell_every_transition():
+async def test_all_events_include_every_transition():
     harness = Harness(a_signal(), events=RecordedEvents.ALL)
 
     await harness.reconcile()
@@ -377,7 +377,7 @@ async def test_waiting_never_goes_beyond_the_deadline():
     assert (await harness.reconcile()).seconds <= 0.31
 
 
-async def test_policy_failure_falls_back_and_says_so():
+async def test_policy_failure_falls_back_and_is_reported():
     harness = Harness(a_signal(), FakePolicy(environment=RuleError(message="boom"), severity=RuleError(message="bang")))
 
     await harness.reconcile()

@@ -112,7 +112,7 @@ class TestBusiness:
         assert (raised.criticality, raised.sla_requirement) == (Criticality.CRITICAL, Sla.PLATINUM)
         assert (tried.criticality, tried.sla_requirement) == (Criticality.LOW, Sla.BRONZE)
 
-    def test_node_speaks_for_itself(self):
+    def test_rank_of_a_node_follows_its_own_labels(self):
         found = business.classify(Environment.UNKNOWN, a_context(None, {"kubernaut.ai/criticality": "high"}))
 
         assert found.criticality is Criticality.HIGH
