@@ -8,6 +8,7 @@ A comparison costs about 60 ns a value. `ChangeDetector` sees to it that compari
 `BUDGET` a test on average: it then compares after every second test, every third, …, and always after a failure.
 """
 
+import contextlib
 import functools
 import sys
 from collections import deque
@@ -23,6 +24,7 @@ MAX_NAMES = 200
 MAX_ITEMS = 64
 """The items of bigger containers are not compared, only their number."""
 MAX_CHANGES = 50
+MAX_ATTEMPTS = 10  # to see a dictionary that somebody changes meanwhile
 COST = 60e-9  # seconds a value
 BUDGET = 100e-6  # seconds a test
 
@@ -46,7 +48,7 @@ class ModuleState:
             self._loaded = len(sys.modules)
             self._modules = {
                 name: module
-                for name, module in list(sys.modules.items())
+                for name, module in _items(sys.modules)
                 if issubclass(type(module), ModuleType) and self.project.relative(_file(module)) is not None
             }
         return self._modules
@@ -56,14 +58,14 @@ class ModuleState:
         for name, module in list(self.modules().items()):
             kinds: dict[str, str] = {}
             attributes: dict[str, str] = {}
-            for variable, value in list(vars(module).items()):
+            for variable, value in _items(vars(module)):
                 if variable.startswith(("__", "@")):
                     continue
                 if is_variable(value):
                     kinds[variable] = kind_of(value)
                 attributes |= {
                     f"{variable}.{attribute}": kind_of(held)
-                    for attribute, held in list(self._held(value, module).items())
+                    for attribute, held in _items(self._held(value, module))
                     if not attribute.startswith("__") and is_variable(held) and not hasattr(type(held), "__get__")
                 }
             found = dict(list((kinds | attributes).items())[:MAX_NAMES])
@@ -124,14 +126,14 @@ class _ModuleSnapshot:
         self._big: list[Collection[object]] = []
         self._caches: list[Any] = []
         self.details: dict[str, tuple[int, str, Any]] = {}
-        for name, value in list(vars(module).items()):
+        for name, value in _items(vars(module)):
             if name.startswith(("__", "@")):
                 continue
             self._add(name, value)
             inner = _inner(value, module)
             if inner is not None:
                 self._views.append(inner.values())
-                for attribute, held in list(inner.items()):
+                for attribute, held in _items(inner):
                     if not attribute.startswith("__"):
                         self._add(f"{name}.{attribute}", held)
         self._fingerprint = self._compute()
@@ -148,7 +150,10 @@ class _ModuleSnapshot:
             else:
                 items: Iterable[object] = value.values() if cls is dict else value  # type: ignore[attr-defined,assignment]
                 self._views.append(items)
-                content = tuple(map(_identity, items))
+                try:
+                    content = tuple(map(_identity, items))
+                except RuntimeError:  # another thread changes it right now
+                    content = size
         elif cls is set or cls is bytearray:
             self._big.append(value)  # type: ignore[arg-type]
             content = len(value)  # type: ignore[arg-type]
@@ -178,6 +183,18 @@ class _ModuleSnapshot:
             was, now = self.details.get(name, nothing), later.details.get(name, nothing)
             if was != now and not (was is nothing and _is_code(later.module, name)):
                 yield {"module": self.module.__name__, "name": name, "was": was[1], "now": now[1]}, now[0]
+
+
+def _items(members: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What a dictionary of the project holds now.
+
+    To make the list allocates, which may collect garbage, and what is run for that, such as a callback of a weak
+    reference, may change the dictionary under our feet; then it is made again.
+    """
+    for _ in range(MAX_ATTEMPTS):
+        with contextlib.suppress(RuntimeError):
+            return list(members.items())
+    return []
 
 
 def _inner(value: object, module: ModuleType) -> Mapping[str, object] | None:
