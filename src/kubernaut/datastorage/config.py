@@ -173,7 +173,7 @@ def _text(key: str, path: Path) -> str:
     try:
         return path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(key, str(path), f"the file cannot be read: {error}") from error
+        raise SettingsError(key, str(path), f"failed to read the file: {error}") from error
 
 
 def _mapping(path: Path) -> dict[str, object]:
@@ -182,7 +182,7 @@ def _mapping(path: Path) -> dict[str, object]:
         values = yaml.load(text, Loader=yaml.CSafeLoader)
     except yaml.YAMLError:
         # The error would quote the file, which holds a password.
-        raise SettingsError("database.secretsFile", str(path), "YAML or JSON is expected") from None
+        raise SettingsError("database.secretsFile", str(path), "must be YAML or JSON") from None
     if not isinstance(values, dict):
-        raise SettingsError("database.secretsFile", str(path), "a mapping of keys to values is expected")
+        raise SettingsError("database.secretsFile", str(path), "must be a mapping of keys to values")
     return {str(key): value for key, value in values.items()}

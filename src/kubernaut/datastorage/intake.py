@@ -208,7 +208,7 @@ def _address(text: str | None) -> str | None:
             raise ValueError("zones are local to a machine")
         return str(ipaddress.ip_address(text))
     except ValueError as error:
-        raise _InvalidField("actor_ip", "an IPv4 or IPv6 address is expected") from error
+        raise _InvalidField("actor_ip", "must be an IPv4 or IPv6 address") from error
 
 
 def _reject_nul(event: chain.Event) -> None:

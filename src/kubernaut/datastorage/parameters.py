@@ -46,11 +46,11 @@ def query(given: Mapping[str, str], now: datetime) -> tuple[Filters, PageRequest
     }
     for lone, partner in _PAIRS:
         if lone in texts and partner not in texts:
-            raise _invalid(lone, f"{lone} filters only together with {partner}")
+            raise _invalid(lone, f"requires {partner}")
     if "event_outcome" in texts and texts["event_outcome"] not in set(EventOutcome):
-        raise _invalid("event_outcome", f"one of {', '.join(EventOutcome)} is expected")
+        raise _invalid("event_outcome", f"must be one of {', '.join(EventOutcome)}")
     if not _DETAIL_KEY.fullmatch(texts.get("detail_key", "_")):
-        raise _invalid("detail_key", "letters, digits and underscores are allowed")
+        raise _invalid("detail_key", "must consist of letters, digits and underscores")
     filters = Filters(
         **texts,
         since=point_in_time(values["since"], now, "since") if values.get("since") else None,
@@ -59,7 +59,7 @@ def query(given: Mapping[str, str], now: datetime) -> tuple[Filters, PageRequest
     offset = integer("offset", values.get("offset", ""), default=0, low=0, high=2**31)
     cursor = values.get("cursor") or None
     if cursor and offset:
-        raise _invalid("offset", "a cursor and an offset exclude each other")
+        raise _invalid("offset", "cursor and offset are mutually exclusive")
     limit = integer("limit", values.get("limit", ""), default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
     return filters, PageRequest(limit=limit, offset=offset, cursor=cursor)
 
@@ -73,7 +73,7 @@ def integer(name: str, text: str, *, default: int, low: int, high: int) -> int:
     except ValueError:
         number = None
     if number is None or not low <= number <= high:
-        raise _invalid(name, f"a whole number between {low} and {high} is expected, not {text[:40]!r}")
+        raise _invalid(name, f"must be a whole number between {low} and {high}, not {text[:40]!r}")
     return number
 
 
@@ -93,13 +93,13 @@ def point_in_time(text: str, now: datetime, name: str) -> datetime:
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise _invalid(
-            name, f"a time such as 2026-01-31T12:00:00Z, 2026-01-31, 24h or 7d is expected, not {text[:40]!r}"
+            name, f"must be a time such as 2026-01-31T12:00:00Z, 2026-01-31, 24h or 7d, not {text[:40]!r}"
         ) from None
 
 
 def _text(name: str, text: str, max_length: int) -> str:
     if len(text) > max_length or "\0" in text:
-        raise _invalid(name, f"at most {max_length} characters without NUL are expected")
+        raise _invalid(name, f"must have at most {max_length} characters and no NUL")
     return text
 
 

@@ -1,1 +1,1 @@
-"""What every service needs and no signal knows of: settings, logs, metrics, health, shutdown, back-off."""
+"""Runtime support that knows nothing of signals: settings, logs, metrics, health, shutdown, tasks, back-off, HTTP."""

@@ -11,11 +11,11 @@ from starlette.routing import Route
 from kubernaut.ops.metrics import CONTENT_TYPE, exposition
 
 Check = Callable[[], Awaitable[str | None]]
-"""Answers why it is not ready, in a few words with underscores (`database_unreachable`), or None when it is."""
+"""The reason why it is not ready, in words with underscores (`database_unreachable`), or None when it is."""
 
 
 class Health:
-    """What a service says of itself; `stopping` turns readiness off and keeps liveness on."""
+    """Liveness and readiness of a service; `is_stopping` turns readiness off and keeps liveness on."""
 
     def __init__(self, checks: Mapping[str, Check], *, timeout: float = 2.0) -> None:
         self._checks = dict(checks)

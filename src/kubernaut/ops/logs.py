@@ -45,7 +45,7 @@ def configure(
         factory: structlog.types.BindableLogger | object = structlog.PrintLoggerFactory(stream)
     else:
         renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
-        factory = structlog.BytesLoggerFactory(cast("BinaryIO", _Unbreakable(stream.buffer)))
+        factory = structlog.BytesLoggerFactory(cast("BinaryIO", _LossyStream(stream.buffer)))
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -56,27 +56,27 @@ def configure(
     logging.basicConfig(stream=stream, level=logging.WARNING, format='{"level":"%(levelname)s","event":"%(message)s"}')
 
 
-class _Unbreakable:
-    """A stream of lines whose disk may be full and whose reader may be gone: that must not end a service.
+class _LossyStream:
+    """A stream that drops lines while its disk is full or its reader gone: that must not end a service.
 
-    Lines that could not be written are counted, and the count is written as soon as writing works again.
+    Dropped lines are counted, and the count is written as soon as writing works again.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         # A buffer would keep a line that failed and fail with it again.
         self._stream = getattr(stream, "raw", stream)
-        self._lost = 0
+        self._dropped = 0
 
     def write(self, line: bytes) -> int:
         try:
-            if self._lost:
-                self._stream.write(_to_json({"event": "log lines were lost", "lines": self._lost}) + b"\n")
+            if self._dropped:
+                self._stream.write(_to_json({"event": "log lines dropped", "count": self._dropped}) + b"\n")
             if self._stream.write(line) is None:
                 raise BlockingIOError("the pipe is full")
         except (OSError, ValueError):  # ValueError: the stream is closed
-            self._lost += 1
+            self._dropped += 1
         else:
-            self._lost = 0
+            self._dropped = 0
         return len(line)
 
     def flush(self) -> None:

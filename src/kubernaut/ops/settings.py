@@ -9,8 +9,8 @@ class ServerConfig:
 
 `load(Config, path, env=os.environ, prefix="KUBERNAUT_DATASTORAGE")` reads `server: {writeTimeout: 5s}` and lets the
 variable `KUBERNAUT_DATASTORAGE__SERVER__WRITE_TIMEOUT=10s` win over it.
-Keys are camelCase in the file, as Kubernetes users
-write them. An unknown key, a missing one or a bad value names the key, the value and what is allowed.
+Keys are camelCase in the file, as Kubernetes users write them.
+The error for an unknown key, a missing one or an invalid value names the key, the value and what is allowed.
 """
 
 import dataclasses
@@ -28,16 +28,20 @@ import yaml
 C = TypeVar("C")
 
 
+_NO_VALUE = object()
+
+
 class SettingsError(ValueError):
     """A configuration that cannot be used: names the key, the value and what is allowed."""
 
-    def __init__(self, key: str, value: object, allowed: str) -> None:
-        super().__init__(f"{key}: {value!r} is not allowed; {allowed}" if key else f"{value}: {allowed}")
-        self.key, self.value, self.allowed = key, value, allowed
+    def __init__(self, key: str, value: object, reason: str) -> None:
+        invalid = "" if value is _NO_VALUE else f"invalid value {value!r}: "
+        super().__init__(f"{key}: {invalid}{reason}")
+        self.key, self.value, self.reason = key, value, reason
 
 
 class Secret:
-    """A value that never shows itself; `reveal()` where it is used."""
+    """A value that is never printed; call `reveal()` where it is used."""
 
     __slots__ = ("_value",)
 
@@ -103,13 +107,13 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
     except OSError as error:
-        raise SettingsError("", path, f"failed to read config file: {error.strerror}") from error
+        raise SettingsError(str(path), _NO_VALUE, f"failed to read config file: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise SettingsError("", path, f"failed to parse config file: {error}") from error
+        raise SettingsError(str(path), _NO_VALUE, f"failed to parse config file: {error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise SettingsError("", path, "a configuration file is a mapping of keys to values")
+        raise SettingsError(str(path), _NO_VALUE, "must be a mapping of keys to values")
     return values
 
 
@@ -138,19 +142,19 @@ def _build(cls: type[C], values: Mapping[str, Any], at: str) -> C:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise SettingsError(at + str(key), values[key], f"unknown key; {hint}known are: {', '.join(fields)}")
+            raise SettingsError(at + str(key), _NO_VALUE, f"unknown key; {hint}allowed keys: {', '.join(fields)}")
     given: dict[str, Any] = {}
     for key, field in fields.items():
         if key in values:
             given[field.name] = _value(hints[field.name], values[key], at + key)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise SettingsError(at + key, None, "this key is required")
+            raise SettingsError(at + key, _NO_VALUE, "required key is not set")
     try:
         return cls(**given)
     except SettingsError as error:
-        raise SettingsError(at + error.key, error.value, error.allowed) from None
+        raise SettingsError(at + error.key, error.value, error.reason) from None
     except ValueError as error:
-        raise SettingsError(at.rstrip(".") or "configuration", "as given", str(error)) from error
+        raise SettingsError(at.rstrip(".") or "configuration", _NO_VALUE, str(error)) from error
 
 
 def _value(hint: Any, value: Any, key: str) -> Any:
@@ -161,16 +165,16 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         return None if value is None else _value(choices[0], value, key)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
-            raise SettingsError(key, value, "a mapping of keys to values is expected")
+            raise SettingsError(key, value, "must be a mapping of keys to values")
         return _build(hint, value, key + ".")  # type: ignore[arg-type]  # a class, as the hints of a dataclass are
     if typing.get_origin(hint) in (list, tuple):
         if not isinstance(value, list):
-            raise SettingsError(key, value, "a list is expected")
+            raise SettingsError(key, value, "must be a list")
         items = [_value(typing.get_args(hint)[0], item, f"{key}[{index}]") for index, item in enumerate(value)]
         return tuple(items) if typing.get_origin(hint) is tuple else items
     if typing.get_origin(hint) is dict:
         if not isinstance(value, Mapping):
-            raise SettingsError(key, value, "a mapping is expected")
+            raise SettingsError(key, value, "must be a mapping")
         return {str(name): _value(typing.get_args(hint)[1], inner, f"{key}.{name}") for name, inner in value.items()}
     return _scalar(hint, value, key)
 
@@ -181,12 +185,12 @@ def _annotated(hint: Any, value: Any, key: str) -> Any:
     if unit is _Unit.SECONDS and isinstance(value, str):
         try:
             value = seconds(value)
-        except ValueError as error:
-            raise SettingsError(key, value, str(error)) from None
+        except ValueError:
+            raise SettingsError(key, value, "must be a duration such as 200ms, 5s or 1m30s") from None
     if unit is _Unit.BYTES and isinstance(value, str):
         match = _SIZE.fullmatch(value.strip())
         if not match:
-            raise SettingsError(key, value, "a size such as 65536, 64KiB or 5MiB is expected")
+            raise SettingsError(key, value, "must be a size such as 65536, 64KiB or 5MiB")
         value = int(match[1]) * _IN_BYTES[match[2]]
     result = _value(plain, value, key)
     limits = [mark for mark in marks if isinstance(mark, Between)]
@@ -194,7 +198,7 @@ def _annotated(hint: Any, value: Any, key: str) -> Any:
         limits = [Between(0, float("inf"))]
     for limit in limits:
         if not limit.low <= result <= limit.high:
-            raise SettingsError(key, value, f"between {limit.low:g} and {limit.high:g} is allowed")
+            raise SettingsError(key, value, f"must be between {limit.low:.15g} and {limit.high:.15g}")
     return result
 
 
@@ -203,16 +207,16 @@ def _scalar(hint: Any, value: Any, key: str) -> Any:
         try:
             return hint(value)
         except ValueError:
-            raise SettingsError(key, value, f"one of {', '.join(str(item.value) for item in hint)}") from None
+            raise SettingsError(key, value, f"must be one of {', '.join(str(item.value) for item in hint)}") from None
     if hint is Any:
         return value
     if hint is Secret or hint is Path:
         if not isinstance(value, str) or not value:
-            raise SettingsError(key, "***" if hint is Secret else value, "a text that is not empty is expected")
+            raise SettingsError(key, "***" if hint is Secret else value, "must be text that is not empty")
         return hint(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-    raise SettingsError(key, value, f"{names.get(hint, hint)} is expected")
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+    raise SettingsError(key, value, f"must be {names.get(hint, hint)}")

@@ -14,7 +14,7 @@ log = structlog.get_logger("shutdown")
 def stop_requested() -> Iterator[asyncio.Event]:
     """An event that SIGTERM or SIGINT sets, instead of ending the process.
 
-    After the block further signals are ignored: the process is stopping, and would otherwise leave things half closed.
+    After the block further signals are ignored, because they would end the process before everything is closed.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -25,4 +25,4 @@ def stop_requested() -> Iterator[asyncio.Event]:
         yield stop
     finally:
         for number in caught:
-            loop.add_signal_handler(number, log.info, "stopping already")
+            loop.add_signal_handler(number, log.info, "already stopping, signal ignored")

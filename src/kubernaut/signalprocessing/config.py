@@ -58,7 +58,9 @@ class ControllerConfig:
 
     def __post_init__(self) -> None:
         if self.leader_election:
-            raise SettingsError("leaderElection", True, "false is; there is no leader election yet, run one replica")
+            raise SettingsError(
+                "leaderElection", True, "must be false: there is no leader election yet; run one replica"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,5 +176,5 @@ def listen_address(address: str, port_file: Path | None = None) -> Listen:
     """The parsed form of `:9090` or `127.0.0.1:0`; raises SettingsError when there is no port."""
     host, _, port = address.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
-        raise SettingsError("controller", address, "an address such as :9090 or 127.0.0.1:0 is expected")
+        raise SettingsError("controller", address, "must be an address such as :9090 or 127.0.0.1:0")
     return Listen(host=host.strip("[]") or "0.0.0.0", port=int(port), port_file=port_file)  # noqa: S104 - as in Go

@@ -19,9 +19,9 @@ def test_a_line_is_json_off_a_terminal_with_logger_level_time_and_data():
     printed = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True).stdout
 
     (line,) = printed.splitlines()
-    said = json.loads(line)
-    assert said.pop("timestamp").endswith("Z")
-    assert said == {
+    data = json.loads(line)
+    assert data.pop("timestamp").endswith("Z")
+    assert data == {
         "event": "phase changed",
         "level": "info",
         "logger": "audit-store",
@@ -38,7 +38,7 @@ def test_a_line_that_cannot_be_written_does_not_end_the_service():
     assert done.stderr.startswith("still here")
 
 
-def test_lines_that_were_lost_are_counted_in_the_next_one(tmp_path):
+def test_dropped_lines_are_counted_in_the_next_one(tmp_path):
     code = """
 import os, resource, structlog
 from kubernaut.ops import logs
@@ -54,6 +54,6 @@ log.info("three")
     with (tmp_path / "log").open("wb") as log:
         subprocess.run([sys.executable, "-c", code], stdout=log, check=True)
 
-    lost, three = map(json.loads, (tmp_path / "log").read_text().splitlines())
-    assert lost == {"event": "log lines were lost", "lines": 2}
+    dropped, three = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    assert dropped == {"event": "log lines dropped", "count": 2}
     assert three["event"] == "three"

@@ -64,6 +64,8 @@ def test_file_and_environment_are_laid_over_each_other(tmp_path):
         ({"server": []}, ["server", "mapping"]),
         ({"server": {"names": "a"}}, ["server.names", "list"]),
         ({"where": ""}, ["where", "not empty"]),
+        ({"server": {"port": 70000}}, ["server.port: invalid value 70000: must be between 0 and 65535"]),
+        ({"prot": "secret"}, ["prot: unknown key; allowed keys: server, password, where, ratio"]),
     ],
 )
 def test_bad_values_name_key_value_and_what_is_allowed(given_values, says):
