@@ -36,6 +36,9 @@ class App:
     async def size(self, request: Request) -> Response:
         return json_response(len(await request.body()))
 
+    async def reject(self, _: Request) -> Response:
+        return Response(status_code=413)
+
     async def large(self, _: Request) -> Response:
         return Response(b"x" * 2**24)
 
@@ -47,6 +50,7 @@ class App:
         return [
             Route("/size", self.size, methods=["GET", "POST"]),
             Route("/large", self.large),
+            Route("/rejected", self.reject, methods=["POST"]),
             Route("/held", self.wait),
         ]
 
@@ -163,6 +167,24 @@ async def test_bodies_are_not_limited_by_the_header_limit():
             b"POST /size HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"
         )
         assert await client.status() == 200
+
+
+async def test_a_client_that_still_sends_its_body_sees_that_it_was_rejected():
+    async with open_edge() as edge, edge.client() as client:
+        client.send(b"POST /rejected HTTP/1.1\r\nContent-Length: 50000000\r\n\r\n" + b"x" * 50_000_000)
+        await client.writer.drain()
+        assert await client.status() == 413
+
+        client.send(GET)
+        assert await client.status() == 200
+
+
+async def test_a_rejected_body_that_does_not_end_in_time_is_cut_off_without_another_answer():
+    async with open_edge(body_timeout=SHORT) as edge, edge.client() as client:
+        client.send(b"POST /rejected HTTP/1.1\r\nContent-Length: 50000000\r\n\r\n")
+        assert await client.status() == 413
+
+        assert await client.closed() == b""
 
 
 async def test_a_header_section_that_does_not_end_in_time_is_answered_with_408():

@@ -7,9 +7,6 @@ from starlette.requests import Request
 from kubernaut.api.problems import Slug
 from kubernaut.ops.http.problems import RequestRejected
 
-DRAIN_FACTOR = 4
-"""A body up to so many times the limit is read to its end before it is rejected."""
-
 MAX_TOTAL_SIZE = 32 * 2**20
 """Bytes of all bodies that are being received at the same time."""
 
@@ -34,11 +31,8 @@ class JsonBodyReader:
     async def read(self, request: Request) -> bytes:
         """The whole body. Raises RequestRejected."""
         self._check_type(request)
-        # A client that is cut off while it sends may never see the answer, so a body that is somewhat too large is read
-        # to its end and dropped.
-        max_drained = self._max_size * DRAIN_FACTOR
         length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > max_drained:
+        if length.isdecimal() and int(length) > self._max_size:
             raise self._too_large()
         parts: list[bytes] = []
         size = 0
@@ -48,12 +42,9 @@ class JsonBodyReader:
                 try:
                     async for part in request.stream():
                         size += len(part)
-                        if size > max_drained:
-                            break
                         if size > self._max_size:
-                            parts.clear()
-                            self._account(eviction, 0)
-                        elif part:
+                            raise self._too_large()
+                        if part:
                             parts.append(part)
                             self._account(eviction, size)
                 finally:
@@ -61,8 +52,6 @@ class JsonBodyReader:
         except TimeoutError:
             detail = "too many bodies are being received; this one was the slowest. Send it again."
             raise RequestRejected(Slug.UNAVAILABLE, detail, retry_after=RETRY_AFTER) from None
-        if size > self._max_size:
-            raise self._too_large()
         return b"".join(parts)
 
     def _account(self, reading: asyncio.Timeout, size: int) -> None:

@@ -104,9 +104,6 @@ def problem_response(
     headers = {}
     if rejected.retry_after:
         headers["Retry-After"] = str(rejected.retry_after)
-    if slug is Slug.TOO_LARGE:
-        # The rest of the body is still on its way; nobody will read it.
-        headers["Connection"] = "close"
     request.state.rejected = slug
     if cause is not None:
         request.state.cause = str(cause)

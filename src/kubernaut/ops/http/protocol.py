@@ -143,6 +143,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._table.wait(self)
 
     def on_body(self, body: bytes) -> None:
+        # What arrives after the response is dropped, until the body's time is over: a client that is cut off while it
+        # sends may never see the response.
         self._unparsed = 0
         super().on_body(body)
 
@@ -196,6 +198,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         elif self.flow.read_paused:
             # The service does not read at the moment; the client cannot do anything.
             self._deadline = now + self._limits.body_timeout
+        elif self._receiving is _Receiving.BODY and not self._is_responding():
+            self.transport.abort()  # it was answered, perhaps rejected, before its body was complete
         elif self._receiving is _Receiving.HEADERS:
             self.reject(Slug.REQUEST_TIMEOUT, f"the header section took more than {self._limits.header_timeout:g} s")
         else:
