@@ -29,11 +29,11 @@ class OpenStore(Protocol):
     def __call__(self, *, shards: int = 1) -> AbstractAsyncContextManager[Store]: ...
 
 
-def config_for(url: str, *, shards: int = 1) -> DataStorageConfig:
+def config_for(url: str, *, shards: int = 1, ledger: LedgerConfig | None = None) -> DataStorageConfig:
     return DataStorageConfig(
         server=ServerConfig(port=0, endpoint_propagation_delay=0, shutdown_timeout=5),
         database=DatabaseConfig.from_url(url),
-        ledger=LedgerConfig(shards=shards),
+        ledger=ledger or LedgerConfig(shards=shards),
     )
 
 

@@ -32,6 +32,7 @@ class Slug(StrEnum):
     TOO_LARGE = "request-too-large", 413, "Request Too Large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", 415, "Unsupported Media Type"
     HEADERS_TOO_LARGE = "request-header-fields-too-large", 431, "Request Header Fields Too Large"
+    LEDGER_INCONSISTENT = "ledger-inconsistent", 500, "Ledger Inconsistent"
     INTERNAL = "internal-error", 500, "Internal Server Error"
     DATABASE = "database-error", 500, "Database Error"
     UNAVAILABLE = "service-unavailable", 503, "Service Unavailable"

@@ -33,7 +33,6 @@ from kubernaut.api.ledger.entries import LedgerEntry
 ORIGIN = bytes(32)
 """What the first row of every chain follows."""
 
-_CONTENT = b"kubernaut.content.v1\n"
 _EVENT = b"kubernaut.event.v1\n"
 _LINK = b"kubernaut.ledger.v1\n"
 
@@ -105,7 +104,7 @@ _PLACE = Row._fields.index("content_hash")
 
 def content_hash(event: Event) -> bytes:
     """What the client said, in 32 bytes."""
-    return hashlib.sha256(_CONTENT + canonical(event)).digest()
+    return entries.content_hash(canonical(event))
 
 
 def event_hash(previous: bytes, content: bytes) -> bytes:

@@ -145,12 +145,39 @@ class DatabaseConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WitnessConfig:
+    """A witness that cosigns checkpoints (C2SP tlog-witness)."""
+
+    url: str
+    """Submission prefix; `/add-checkpoint` is appended."""
+
+    vkey: str
+    """Public key as the witness prints it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LedgerConfig:
     shards: Annotated[int, Between(1, 1024)] = 1
     """Independent ledgers; a correlation always belongs to one. Decided by the first process on a database."""
 
     origin: str = ""
     """Name of the log in its checkpoints, such as `audit.example.com/ledger`. Empty: one is made for the database."""
+
+    key_file: Path | None = None
+    """Private keys that sign checkpoints, one a line, as `kubernaut audit keys new` writes them; all sign, so that a
+    new key can be added before the old one is removed. Read again when it changes. Without it nothing is signed."""
+
+    checkpoint_interval: Annotated[Seconds, Between(0.1, 3600)] = 10.0
+    """Seconds after which a ledger that has grown is signed anew."""
+
+    checkpoint_events: Annotated[int, Between(1, 1_000_000_000)] = 10_000
+    """Events after which it is signed sooner."""
+
+    witnesses: tuple[WitnessConfig, ...] = ()
+    """Who is asked to cosign each checkpoint."""
+
+    witness_quorum: Annotated[int, Between(0, 100)] = 0
+    """Cosignatures that a checkpoint must have before it is served; 0 serves it at once."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,11 @@ from kubernaut.api.events import BatchCreated, BatchResults, EventCreated, Event
 from kubernaut.api.problems import Slug
 from kubernaut.datastorage import intake, parameters
 from kubernaut.datastorage.chain import Entry
+from kubernaut.datastorage.checkpointer import LedgerInconsistent
 from kubernaut.datastorage.config import ServerConfig
 from kubernaut.datastorage.errors import DataStorageError, EventConflict, ParentMissing
 from kubernaut.datastorage.intake import EventRejected
+from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.reader import InvalidCursor
 from kubernaut.datastorage.store import Store
@@ -149,17 +151,17 @@ class Endpoints:
 
 
 def application(
-    store: Store, health: Health, config: ServerConfig, metrics: Metrics, registry: CollectorRegistry
+    endpoints: Endpoints, ledger: LedgerEndpoints, health: Health, metrics: Metrics, registry: CollectorRegistry
 ) -> Starlette:
     """The whole service as an ASGI application; every answer that is not 2xx is a problem document."""
-    endpoints = Endpoints(store, config, metrics)
     handlers: dict[type[Exception], problems.Handler] = {
         RequestRejected: _rejected(metrics),
         EventConflict: _conflict,
         ParentMissing: _parent_missing,
+        LedgerInconsistent: _inconsistent,
         DataStorageError: _unavailable,
     }
-    routes = [*endpoints.routes(), *health.routes(registry)]
+    routes = [*endpoints.routes(), *ledger.routes(), *health.routes(registry)]
     return problems.application(routes, handlers, hint="/openapi.yaml lists the paths")
 
 
@@ -189,6 +191,10 @@ async def _parent_missing(request: Request, error: ParentMissing) -> Response:
     errors = {f"[{error.index}].parent_event_id": "parent event does not exist"}
     rejected = RequestRejected(Slug.VALIDATION, str(error), errors)
     return problem_response(request, rejected, members={"index": error.index})
+
+
+async def _inconsistent(request: Request, error: LedgerInconsistent) -> Response:
+    return problem_response(request, RequestRejected(Slug.LEDGER_INCONSISTENT, str(error)), cause=error)
 
 
 async def _unavailable(request: Request, error: DataStorageError) -> Response:

@@ -1,6 +1,8 @@
 """Reading a ledger as a transparency log: heads, tiles, entry bundles and proofs. Opens no transaction."""
 
 from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -8,7 +10,9 @@ from kubernaut.api.ledger import merkle, tiles
 from kubernaut.api.ledger.checkpoints import TreeHead
 from kubernaut.api.ledger.merkle import Range
 from kubernaut.api.ledger.tiles import WIDTH, Tile, TileHashes
-from kubernaut.datastorage import chain, database, ledger_tree, queries
+from kubernaut.datastorage import chain, database, ledger_tree, queries, rows
+from kubernaut.datastorage.checkpoint_store import CheckpointStore
+from kubernaut.datastorage.verification import StoredRow
 
 
 class TileMissing(Exception):
@@ -20,6 +24,7 @@ class LedgerReader:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        self.checkpoints = CheckpointStore(pool)
 
     async def shards(self) -> list[int]:
         """Every ledger that has rows or a tree."""
@@ -54,8 +59,13 @@ class LedgerReader:
         """The entries behind the leaves of a tile of level 0; None when the tree has not grown so far."""
         first = index * WIDTH
         with database.translated():
-            rows = await ledger_tree.read_rows(self._pool, shard, first, first + width)
-        return tiles.encode_bundle(map(chain.ledger_entry, rows)) if len(rows) == width else None
+            found = await ledger_tree.read_rows(self._pool, shard, first, first + width)
+        return tiles.encode_bundle(map(chain.ledger_entry, found)) if len(found) == width else None
+
+    async def event(self, event_id: UUID) -> StoredRow | None:
+        """One event and its row; None when there is none."""
+        found: list[Any] = await self._rows("event_with_row", event_id=event_id)
+        return rows.stored_row(found[0]) if found else None
 
     async def inclusion_proof(self, shard: int, index: int, size: int) -> list[bytes]:
         """The proof that leaf `index` is in the tree of `size` leaves. Raises TileMissing."""

@@ -55,6 +55,12 @@ class Metrics:
             "datastorage_query_duration_seconds", "One read.", ["operation"], registry=registry
         )
         self.queries = Counter("datastorage_query", "Reads.", ["operation", "status"], registry=registry)
+        self.checkpoint_size = Gauge(
+            "kubernaut_datastorage_checkpoint_size",
+            "Events under the newest checkpoint that this process signed.",
+            ["ledger"],
+            registry=registry,
+        )
         self.group_events = Histogram(
             "kubernaut_datastorage_group_commit_events",
             "New events in one transaction.",

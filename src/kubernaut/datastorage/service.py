@@ -7,9 +7,11 @@ from importlib.metadata import version
 
 import structlog
 
+from kubernaut.datastorage.checkpointer import open_checkpointer
 from kubernaut.datastorage.config import DataStorageConfig
-from kubernaut.datastorage.endpoints import application
+from kubernaut.datastorage.endpoints import Endpoints, application
 from kubernaut.datastorage.errors import DataStorageError
+from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.store import open_store
 from kubernaut.ops.health import Health
@@ -36,7 +38,10 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
     registry = new_registry("datastorage", version("kubernaut-signalprocessing"))
     metrics = Metrics(registry)
     listen = Listen(host=config.server.host, port=config.server.port, port_file=config.server.port_file)
-    async with open_store(config, metrics) as store:
+    async with (
+        open_store(config, metrics) as store,
+        open_checkpointer(config.ledger, store.settings, store.read.ledger, metrics) as checkpointer,
+    ):
 
         async def database() -> str | None:
             try:
@@ -45,8 +50,17 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
                 return "database_unreachable"
             return None
 
-        health = Health({"database": database})
-        app = application(store, health, config.server, metrics, registry)
+        async def ledger() -> str | None:
+            return "ledger_inconsistent" if checkpointer.inconsistent else None
+
+        health = Health({"database": database, "ledger": ledger})
+        app = application(
+            Endpoints(store, config.server, metrics),
+            LedgerEndpoints(store.read.ledger, store.settings, checkpointer),
+            health,
+            metrics,
+            registry,
+        )
         table = ConnectionTable(config.server.http_limits, registry)
         timeout = config.server.shutdown_timeout
         async with open_server(app, listen, table=table, shutdown_timeout=timeout) as server:

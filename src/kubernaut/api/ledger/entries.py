@@ -9,6 +9,7 @@ the content and the entry were made, so that what an older version stored still 
 """
 
 from datetime import datetime
+from hashlib import sha256
 from uuid import UUID
 
 import msgspec
@@ -37,6 +38,14 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defa
 
 class InvalidEntry(ValueError):
     """Bytes that are no entry of a ledger."""
+
+
+_CONTENT = b"kubernaut.content.v1\n"
+
+
+def content_hash(canonical_event: bytes) -> bytes:
+    """The hash by which an entry holds its event, over the event's canonical JSON."""
+    return sha256(_CONTENT + canonical_event).digest()
 
 
 encode = msgspec.json.Encoder().encode

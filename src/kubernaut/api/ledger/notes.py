@@ -91,6 +91,11 @@ class Signer:
         seed = bytes([Algorithm.ED25519]) + self._key.private_bytes_raw()
         return f"{_PRIVATE}{self.name}+{self.verifier.key_id:08x}+{b64encode(seed).decode()}"
 
+    def named(self, name: str) -> "Signer":
+        """The same key under another name, as a log with several ledgers signs each under its origin."""
+        _check_name(name)
+        return Signer(name=name, _key=self._key)
+
     def sign(self, text: str) -> "Signature":
         """The signature of a note's text."""
         return Signature(name=self.name, key_id=self.verifier.key_id, signature=self._key.sign(text.encode()))

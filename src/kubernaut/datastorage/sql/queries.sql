@@ -219,3 +219,39 @@ INSERT INTO audit_settings (ledger_shards, ledger_origin) VALUES (:shards, :orig
 -- name: settings
 -- What was decided for the database.
 SELECT ledger_shards, ledger_origin FROM audit_settings;
+
+-- name: add_checkpoint
+-- A signed checkpoint; another process may have signed the same tree.
+INSERT INTO audit_checkpoints (shard, size, root, signed_at, note)
+VALUES (:shard, :size, :root, :signed_at, :note) ON CONFLICT DO NOTHING;
+
+-- name: newest_checkpoint
+-- The newest checkpoint that enough witnesses have cosigned, and their signature lines.
+SELECT note, (SELECT string_agg(line, '' ORDER BY witness) FROM audit_cosignatures AS lines
+               WHERE (lines.shard, lines.size, lines.root) = (checkpoints.shard, checkpoints.size, checkpoints.root)) AS cosignatures
+  FROM audit_checkpoints AS checkpoints
+ WHERE shard = :shard
+   AND (:quorum::integer = 0
+        OR (SELECT count(*) FROM audit_cosignatures AS lines
+             WHERE (lines.shard, lines.size, lines.root) = (checkpoints.shard, checkpoints.size, checkpoints.root)) >= :quorum::integer)
+ ORDER BY size DESC LIMIT 1;
+
+-- name: cosigned_by
+-- The witnesses of one checkpoint.
+SELECT witness FROM audit_cosignatures WHERE shard = :shard AND size = :size AND root = :root;
+
+-- name: add_cosignature
+-- The signature line of a witness under a checkpoint.
+INSERT INTO audit_cosignatures (shard, size, root, witness, line)
+VALUES (:shard, :size, :root, :witness, :line) ON CONFLICT DO NOTHING;
+
+-- name: event_with_row
+-- One event with its row of the ledger.
+SELECT row.sequence, row.shard, row.event_id AS row_event_id, row.correlation_id AS row_correlation_id,
+       row.event_timestamp AS row_event_timestamp, row.received_at, row.late,
+       row.content_hash, row.previous_event_hash, row.event_hash, row.link_hash, row.format, row.leaf_hash,
+       events.*
+  FROM audit_ledger AS row
+  LEFT JOIN audit_events AS events
+    ON events.event_timestamp = row.event_timestamp AND events.event_id = row.event_id
+ WHERE row.event_id = :event_id;

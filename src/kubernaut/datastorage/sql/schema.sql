@@ -172,10 +172,11 @@ CREATE TRIGGER audit_checkpoints_no_truncate BEFORE TRUNCATE ON audit_checkpoint
 CREATE TABLE audit_cosignatures (
     shard smallint NOT NULL,
     size bigint NOT NULL,
+    root bytea NOT NULL,
     witness text NOT NULL,
     line text NOT NULL,
     received_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT audit_cosignatures_pkey PRIMARY KEY (shard, size, witness)
+    CONSTRAINT audit_cosignatures_pkey PRIMARY KEY (shard, size, root, witness)
 );
 
 -- What is decided once for a database.

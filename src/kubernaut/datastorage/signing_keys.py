@@ -1,0 +1,55 @@
+"""The private keys that sign checkpoints, from a file that is read again when it changes."""
+
+from pathlib import Path
+
+import structlog
+
+from kubernaut.api.ledger import notes
+from kubernaut.api.ledger.notes import NoteError, Signer
+from kubernaut.datastorage.errors import CannotStart
+
+log = structlog.get_logger("datastorage")
+
+
+class SigningKeys:
+    """The keys of the file as it is now; the last good ones while it is not."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Raises CannotStart when there is a path and no good file behind it."""
+        self._path = path
+        self._signers: tuple[Signer, ...] = ()
+        self._version: tuple[int, int] | None = None
+        if path is not None:
+            try:
+                self._load(path)
+            except (OSError, ValueError) as error:
+                raise CannotStart(
+                    f"ledger.keyFile {path}: {error}; write one with: kubernaut audit keys new"
+                ) from error
+
+    def signers(self, name: str) -> list[Signer]:
+        """The keys under the name of one log; none when nothing is to be signed."""
+        if self._path is not None:
+            try:
+                self._load(self._path)
+            except (OSError, ValueError) as error:
+                log.error("signing keys not reloaded, the previous ones stay in use", error=str(error))
+        return [signer.named(name) for signer in self._signers]
+
+    def _load(self, path: Path) -> None:
+        stat = path.stat()
+        version = (stat.st_mtime_ns, stat.st_ino)
+        if version == self._version:
+            return
+        self._version = version  # a bad file is complained about once
+        self._signers = parse(path.read_text())
+        log.info("signing keys loaded", count=len(self._signers))
+
+
+def parse(text: str) -> tuple[Signer, ...]:
+    """The keys of a file: one a line, empty lines and those that begin with # aside. Raises NoteError."""
+    lines = [line.strip() for line in text.splitlines()]
+    signers = tuple(notes.parse_signer(line) for line in lines if line and not line.startswith("#"))
+    if not signers:
+        raise NoteError("the file has no key")
+    return signers
