@@ -98,6 +98,23 @@ def test_a_worker_that_ends_its_own_child_is_not_sure_to_have_done_it(torn_down)
     assert finding.confidence < triage(torn_down).findings[0].confidence
 
 
+def test_a_process_that_another_worker_ended_before_anybody_used_it_is_named():
+    tests = [a_test("a", "gw0", 0.0), a_test("b", "gw1", 0.1), a_test("c", "gw1", 0.3, error=REFUSED)]
+    activities = (
+        an_activity("spawn", "gw1", 0.0, "b", "setup", argv=["server"], pids=[77]),
+        an_activity("kill", "gw0", 0.2, "a", "teardown", pid=77, signal=15, group=False),
+        a_connection("gw1", 0.35, "c"),
+    )
+
+    assert named(a_record(tests, activities=activities)) == [(Cause.EARLY_TEARDOWN, ids("c"))]
+    # Nothing speaks for it where the worker had started that process itself, or where somebody was served later.
+    own = replace(activities[0], worker="gw0", test="test_it.py::a")
+    assert Cause.EARLY_TEARDOWN not in dict(named(a_record(tests, activities=(own, *activities[1:]))))
+    served = [*tests, a_test("d", "gw1", 0.5)]
+    later = (*activities, a_connection("gw1", 0.55, "d"))
+    assert Cause.EARLY_TEARDOWN not in dict(named(a_record(served, activities=later)))
+
+
 def test_a_teardown_after_the_failures_explains_nothing(torn_down):
     late = tuple(
         replace(activity, at=0.6) if activity.kind == "kill" else activity for activity in torn_down.activities

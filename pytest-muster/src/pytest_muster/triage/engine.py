@@ -29,6 +29,7 @@ CAUSES = (
     uninitialised.claims,
     early_teardown.claims,
     early_teardown.removed,
+    early_teardown.signalled,
     infrastructure.claims,
     address_family.claims,
     clash.claims,

@@ -124,6 +124,81 @@ def _removed(view: RunView, action: Activity, failures: Sequence[Failure], *, pa
     )
 
 
+def signalled(view: RunView) -> Iterator[Finding]:
+    """A worker that was done ended a process of others, and what they first asked for afterwards refused them.
+
+    Nobody had used the target before, so that no use shows that it was there; a rerun has to support this.
+    """
+    for action in view.record.activities if view.is_parallel else ():
+        if action.kind != "kill" or not is_teardown(view, action) or _weight(view, action) < 2:
+            continue
+        failures: dict[Target, list[Failure]] = {}
+        for failure in view.failures:
+            later = failure.at > action.at and failure.worker != action.worker and outage.looks_gone(failure)
+            target = _first_used_after(view, failure, action) if later else None
+            if target is not None:
+                failures.setdefault(target, []).append(failure)
+        for target, found in failures.items():
+            yield _signalled(view, action, target, found)
+        if failures:
+            return
+
+
+def _first_used_after(view: RunView, failure: Failure, action: Activity) -> Target | None:
+    """An address that the failed test used, that nobody had used in the same way before, and that served nobody."""
+    runs = {(run.worker, run.test): run for run in view.record.tests}
+    for target in view.targets_of(failure):
+        own = [access for access in view.accesses_of(failure.run) if access.target == target]
+        families = {access.activity.details.get("address_family") for access in own}
+        alike = [
+            (access, runs.get((access.worker, str(access.activity.test))))
+            for access in view.by_target.get(target, ())
+            if access.activity.kind == "connect" and access.activity.details.get("address_family") in families
+        ]
+        if target.is_file or not own or not alike:
+            continue
+        if all(access.at > action.at and (run is None or run.failed) for access, run in alike):
+            return target
+    return None
+
+
+def _signalled(view: RunView, action: Activity, target: Target, failures: Sequence[Failure]) -> Finding:
+    shown = view.display_name(target)
+    started = [one for one in view.record.activities if one.kind == "spawn" and one.worker != action.worker]
+    evidence = [
+        Evidence(
+            text=f"{action.worker} {outage.describe_action(action)} at its end, and had not started that process",
+            at=action.at,
+            worker=action.worker,
+            test=action.test,
+            source=action.source,
+        ),
+        Evidence(text=f"nobody had used {shown} until then", at=action.at),
+        outage.failures_since(view, failures),
+        outage.still_running(view, action),
+    ]
+    evidence += [
+        Evidence(
+            text=f"{one.worker} had started `{' '.join(map(str, one.details.get('argv', ())))}`",
+            at=one.at,
+            worker=one.worker,
+            test=one.test,
+            source=one.source,
+        )
+        for one in started[:1]
+    ]
+    return Finding(
+        cause=Cause.EARLY_TEARDOWN,
+        title=f"{action.worker} {outage.describe_action(action)} while other workers still needed {shown}",
+        confidence=0.68,
+        tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+        evidence=tuple(evidence),
+        remedy=f"Take {shown} down once, after the last worker: let the controller own it (`@muster.shared`), "
+        f"and take the teardown out of {action.source or 'the fixture'}.",
+        resource=shown,
+    )
+
+
 def _made(view: RunView, worker: str, path: str) -> bool:
     """Whether a worker itself made something there."""
     return any(
