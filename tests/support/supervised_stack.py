@@ -24,6 +24,7 @@ from kubernaut.embedded.errors import EmbeddedError
 from kubernaut.embedded.kubernetes import KubernetesConfig, open_kubernetes
 from kubernaut.embedded.postgres import PostgresConfig, open_postgres
 from kubernaut.embedded.process import Process
+from kubernaut.embedded.secret_files import ensure_signing_key
 from kubernaut.embedded.services import CommonSettings, Service, open_service
 from kubernaut.kube.client import Client, ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
@@ -151,7 +152,8 @@ async def open_supervised_stack(
                     await client.create(NAMESPACES, {"metadata": {"name": HOME}})
                     stack = SupervisedStack(directory, directory.subdirectory("policy"), client, components)
                     password = directory.subdirectory("postgres") / "password"
-                    store = services.datastorage(postgres.running, password, _DATABASE)
+                    key = ensure_signing_key(directory.subdirectory("datastorage") / "ledger.key", "test.local/ledger")
+                    store = services.datastorage(postgres.running, password, _DATABASE, key)
                     await add("datastorage", _service(store, directory))
                     common = CommonSettings(
                         kubeconfig=kubeconfig,

@@ -72,6 +72,10 @@ class DataStorageClient:
                 status=response.status_code,
             ) from error
 
+    async def receipt(self, event_id: str) -> bytes:
+        """The receipt of one event, as JSON. Raises AuditError."""
+        return (await self._ask("GET", f"/api/v1/audit/events/{quote(event_id, safe='')}/receipt")).content
+
     async def _ask(
         self,
         method: str,

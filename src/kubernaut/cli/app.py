@@ -45,6 +45,11 @@ audit = cyclopts.App(name="audit", help="Query and verify the audit log.")
 audit.command("kubernaut.cli.audit:query", help="Find audit events, newest first.")
 audit.command("kubernaut.cli.audit:timeline", help="Show all events of one correlation id, in ledger order.")
 audit.command("kubernaut.cli.audit:verify", help="Verify that no event was edited, removed or reordered.")
+audit.command("kubernaut.cli.ledger:receipt", help="Print the proof that the signed ledger holds an event.")
+keys = cyclopts.App(name="keys", help="Make and show the keys that sign the ledger.")
+keys.command("kubernaut.cli.ledger:new_key", name="new", help="Add a new private key to a file.")
+keys.command("kubernaut.cli.ledger:show_keys", name="show", help="Print the public keys of a file.")
+audit.command(keys)
 app.command(audit)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import structlog
 
 from kubernaut.api.ledger import notes
-from kubernaut.api.ledger.notes import NoteError, Signer
+from kubernaut.api.ledger.notes import Signer
 from kubernaut.datastorage.errors import CannotStart
 
 log = structlog.get_logger("datastorage")
@@ -42,14 +42,5 @@ class SigningKeys:
         if version == self._version:
             return
         self._version = version  # a bad file is complained about once
-        self._signers = parse(path.read_text())
+        self._signers = notes.parse_signers(path.read_text())
         log.info("signing keys loaded", count=len(self._signers))
-
-
-def parse(text: str) -> tuple[Signer, ...]:
-    """The keys of a file: one a line, empty lines and those that begin with # aside. Raises NoteError."""
-    lines = [line.strip() for line in text.splitlines()]
-    signers = tuple(notes.parse_signer(line) for line in lines if line and not line.startswith("#"))
-    if not signers:
-        raise NoteError("the file has no key")
-    return signers

@@ -4,6 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
+from kubernaut.api.ledger import notes
+
 
 def write_secret(path: Path, text: str, *, owner: int | None = None) -> None:
     """Replace the file by one that only `owner`, or else we, can read."""
@@ -22,3 +24,10 @@ def secret_in(path: Path) -> str:
     if not path.exists():
         write_secret(path, secrets.token_urlsafe(24) + "\n")
     return path.read_text().strip()
+
+
+def ensure_signing_key(path: Path, origin: str) -> Path:
+    """The file with a key that signs a ledger; a new one is put there if there is no file."""
+    if not path.exists():
+        write_secret(path, notes.new_signer(origin).skey + "\n")
+    return path

@@ -48,8 +48,8 @@ class RunningService:
     process: Process
 
 
-def datastorage(database: Postgres, password_file: Path, name: str) -> Service:
-    """The audit service on one database of a server."""
+def datastorage(database: Postgres, password_file: Path, name: str, key_file: Path) -> Service:
+    """The audit service on one database of a server, with a key that signs its ledger."""
 
     def settings(port: int, port_file: Path) -> Settings:
         return {
@@ -69,6 +69,7 @@ def datastorage(database: Postgres, password_file: Path, name: str) -> Service:
                 "passwordFile": str(password_file),
                 "sslMode": "disable",
             },
+            "ledger": {"keyFile": str(key_file)},
             "logging": _LOGGING,
         }
 

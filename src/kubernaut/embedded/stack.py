@@ -33,6 +33,7 @@ from kubernaut.embedded.directory import (
 from kubernaut.embedded.kubernetes import Kubernetes, KubernetesConfig, open_kubernetes
 from kubernaut.embedded.postgres import Postgres, PostgresConfig, open_postgres
 from kubernaut.embedded.process import Process
+from kubernaut.embedded.secret_files import ensure_signing_key
 from kubernaut.embedded.services import CommonSettings, RunningService, Service, open_service
 from kubernaut.embedded.valkey import Valkey, ValkeyConfig, open_valkey
 from kubernaut.kube.client import ClientConfig, open_client
@@ -44,6 +45,7 @@ from kubernaut.signalprocessing import default_policy, signal_mode
 
 NAMESPACE = "kubernaut-system"
 _DATABASE = "kubernaut"
+_LEDGER_ORIGIN = "kubernaut.local/ledger"
 _WEBHOOK = "/api/v1/signals/prometheus"
 _NAMESPACES = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=Unstructured)
 
@@ -211,7 +213,8 @@ class _Startup:
 
     async def _datastorage(self, postgres: asyncio.Task[Postgres]) -> RunningService:
         password = self._directory.subdirectory("postgres") / "password"
-        return await self._service(services.datastorage(await postgres, password, _DATABASE))
+        key = ensure_signing_key(self._directory.subdirectory("datastorage") / "ledger.key", _LEDGER_ORIGIN)
+        return await self._service(services.datastorage(await postgres, password, _DATABASE, key))
 
     async def _gateway(
         self, kubernetes: asyncio.Task[Kubernetes], datastorage: asyncio.Task[RunningService]

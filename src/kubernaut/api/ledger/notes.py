@@ -173,6 +173,15 @@ def parse_signer(skey: str) -> Signer:
     return signer
 
 
+def parse_signers(text: str) -> tuple[Signer, ...]:
+    """The private keys of a file: one a line, empty lines and those that begin with # aside. Raises NoteError."""
+    lines = [line.strip() for line in text.splitlines()]
+    signers = tuple(parse_signer(line) for line in lines if line and not line.startswith("#"))
+    if not signers:
+        raise NoteError("the file has no key")
+    return signers
+
+
 def parse_verifier(vkey: str) -> Verifier:
     """A public key from its encoding. Raises NoteError."""
     name, number, encoded = _fields(vkey.strip())

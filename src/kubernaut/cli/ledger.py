@@ -1,0 +1,106 @@
+"""`kubernaut audit keys …` and `kubernaut audit receipt`: the ledger's keys, and proofs that need nothing of ours."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+
+from kubernaut.api.ledger import checkpoints, notes, receipts
+from kubernaut.cli.audit import DEFAULT_URL, TokenOption, UrlOption
+from kubernaut.cli.errors import CommandError
+from kubernaut.cli.output import note, say
+
+KeyFileOption = Annotated[Path, cyclopts.Parameter(name=["--file", "-f"], help="File of private keys, one a line")]
+
+
+def new_key(origin: str, /, *, file: KeyFileOption) -> int:
+    """Write a new private key that signs checkpoints, and print the public one.
+
+    The file is what `ledger.keyFile` names. A file that is there gets the key as one more line: both keys sign then,
+    until the old line is removed.
+
+    Parameters
+    ----------
+    origin
+        Origin of the log, such as audit.example.com/ledger.
+    """
+    try:
+        signer = notes.new_signer(origin)
+        # Appended by one call, and to nobody but the owner readable from the first moment on.
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "w") as keys:
+            keys.write(f"{signer.skey}\n")
+    except notes.NoteError as error:
+        raise CommandError(str(error), code=2) from error
+    for line in _public(file, origin, shards=1):
+        say(line)
+    return 0
+
+
+def show_keys(
+    *, file: KeyFileOption, origin: str | None = None, shards: Annotated[int, cyclopts.Parameter(help="Ledgers")] = 1
+) -> int:
+    """Print the public keys (vkey) of a key file, one for each ledger, as verifiers and witnesses want them.
+
+    Parameters
+    ----------
+    origin
+        Origin of the log, if it is another than the one the keys were made for.
+    """
+    for line in _public(file, origin, shards=shards):
+        say(line)
+    return 0
+
+
+def _public(file: Path, origin: str | None, *, shards: int) -> list[str]:
+    try:
+        signers = notes.parse_signers(file.read_text())
+    except notes.NoteError as error:
+        raise CommandError(f"{file}: {error}", code=2) from error
+    return [
+        signer.named(f"{origin or signer.name}/{shard}").verifier.vkey for signer in signers for shard in range(shards)
+    ]
+
+
+async def receipt(event_id: str, /, *, url: UrlOption = DEFAULT_URL, token_file: TokenOption = None) -> int:
+    """Print the receipt of one event: the event, its ledger entry, and a proof against a signed checkpoint.
+
+    Keep it in a file; `kubernaut audit verify FILE --key VKEY` checks it with neither database nor network.
+    """
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.audit import ClientConfig, open_client
+
+    async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
+        say((await store.receipt(event_id)).decode())
+    return 0
+
+
+def verify_receipt(file: Path, keys: list[str]) -> int:
+    """Check a receipt against the log's public keys; 1 when it proves nothing."""
+    if not keys:
+        raise CommandError(
+            "a receipt is checked against the log's public key: --key VKEY", code=2, hint="kubernaut audit keys show"
+        )
+    try:
+        verifiers = [notes.parse_verifier(key) for key in keys]
+    except notes.NoteError as error:
+        raise CommandError(f"--key: {error}", code=2) from error
+    try:
+        verified = receipts.verify(receipts.parse(file.read_bytes()), verifiers)
+    except receipts.InvalidReceipt as error:
+        note(f"{file}: the receipt proves nothing: {error}")
+        return 1
+    entry, head = verified.entry, verified.checkpoint.head
+    say(f"verified: event {entry.event_id} is row {entry.sequence} of {verified.checkpoint.origin}")
+    say(f"received {entry.received_at.isoformat()}, in a tree of {head.size} events with root {head.root.hex()}")
+    return 0
+
+
+def read_checkpoint(file: Path, keys: list[str]) -> checkpoints.Checkpoint:
+    """A checkpoint from a file; its signature is checked where keys are given. Raises CommandError."""
+    try:
+        text = file.read_text()
+        return checkpoints.verify(text, map(notes.parse_verifier, keys)) if keys else checkpoints.parse(text)
+    except (checkpoints.CheckpointError, notes.NoteError, UnicodeDecodeError) as error:
+        raise CommandError(f"{file}: {error}", code=2) from error
