@@ -149,3 +149,30 @@ def test_the_plugin_can_be_left_out(run, tmp_path):
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert not Path(tmp_path / ".muster").exists()
+
+
+def test_observing_a_test_asks_no_clock_that_the_test_has_replaced(nested):
+    """Libraries that move time count how often it is asked: with time-machine the first call starts its clock."""
+    nested.write(
+        "test_it.py",
+        """
+        import os, socket, subprocess, threading, time
+        from pathlib import Path
+
+        def test_it(monkeypatch, tmp_path):
+            asked = []
+            for name in ("time", "monotonic"):
+                monkeypatch.setattr(time, name, lambda name=name: asked.append(name) or 0.0)
+            os.environ["A_NAME_OF_THIS_TEST"] = "value"
+            os.environ.pop("A_NAME_OF_THIS_TEST")
+            Path(tmp_path, "file").write_text("text")
+            with socket.socket() as server:
+                server.bind(("127.0.0.1", 0))
+            thread = threading.Thread(target=print)
+            thread.start()
+            thread.join()
+
+            assert asked == []
+        """,
+    )
+    assert nested.run("-n", "0").code == 0

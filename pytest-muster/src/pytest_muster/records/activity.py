@@ -27,7 +27,6 @@ What C libraries do without Python (uvloop, database drivers in C) is not seen.
 import os
 import re
 import subprocess
-import time
 import weakref
 from collections.abc import Generator
 from types import FrameType
@@ -37,6 +36,7 @@ import pytest
 
 from pytest_muster.records.activity_events import INTERPRETERS, Entry, Interpret
 from pytest_muster.records.audit_hook import Handler, Observers, event_frame, location_of, observers_of
+from pytest_muster.records.clock import now
 from pytest_muster.records.errors import LAST_ADDRESS
 from pytest_muster.records.module_state import ChangeDetector, ModuleState
 from pytest_muster.records.project import Project
@@ -143,7 +143,7 @@ class ActivityRecorder:
         source, function = location_of(frame, self.project)
         if source is None and self.test is None:
             return  # what pytest and its plugins do for themselves
-        self._entries[entry] = [1, time.time(), source, function]
+        self._entries[entry] = [1, now(), source, function]
         if entry[0] == "kill" and os.getpid() == self._pid:
             self.flush()  # it may be the last thing that this process does
 

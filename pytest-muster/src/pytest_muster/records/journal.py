@@ -38,12 +38,12 @@ A second error of the same test, of its teardown, is under `teardown_error`.
 import contextlib
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pytest_muster.records.clock import now
 from pytest_muster.records.masking import Mask
 
 SCHEMA = 1
@@ -81,7 +81,7 @@ class Journal:
         self._file = path.open("a", buffering=1, encoding="utf-8")
 
     def write(self, type: str, **fields: Any) -> None:
-        fields = self.mask.line({"type": type, "at": time.time(), **fields})
+        fields = self.mask.line({"type": type, "at": now(), **fields})
         line = _ENCODER.encode(fields)
         with self._lock:
             if not self._file.closed and self.problem is None:

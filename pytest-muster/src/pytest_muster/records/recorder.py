@@ -4,7 +4,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Generator
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pytest_muster.records.clock import now
 from pytest_muster.records.journal import SCHEMA, Outcome
 from pytest_muster.records.run import Run, run_of
 
@@ -51,7 +51,7 @@ class _Recorder:
     def __init__(self, config: pytest.Config, run: Run) -> None:
         self.config = config
         self.run = run
-        self.started = time.time()
+        self.started = now()
         self.collected: float | None = None
         self.first_test: float | None = None
         self.last_test: float | None = None
@@ -89,7 +89,7 @@ class _Recorder:
         )
 
     def pytest_collection_finish(self) -> None:
-        self.collected = time.time()
+        self.collected = now()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -100,12 +100,12 @@ class _Recorder:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self) -> None:
-        self.collected = time.time()
+        self.collected = now()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
         if self.first_test is None:
-            self.first_test = time.time()
+            self.first_test = now()
             self.run.journal.write(
                 "phase", name="collection", start=self.started, stop=self.collected or self.first_test
             )
@@ -154,7 +154,7 @@ class _Recorder:
     ) -> None:
         order = self.orders[worker] = self.orders.get(worker, -1) + 1
         self.counts[outcome] += 1
-        self.last_test = time.time()
+        self.last_test = now()
         node = getattr(reports[0], "node", None)
         timed = [report for report in reports if report.when in {"setup", "call", "teardown"}]
         self.run.journal.write(
@@ -175,13 +175,13 @@ class _Recorder:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """The line `end` comes last, when every other room has had its say about the exit code."""
         if self.first_test is not None:
-            self.run.journal.write("phase", name="tests", start=self.first_test, stop=self.last_test or time.time())
+            self.run.journal.write("phase", name="tests", start=self.first_test, stop=self.last_test or now())
         try:
             return (yield)
         finally:
             code = int(session.exitstatus)
             reason = self.config.stash.get(STOP_REASON, None) or _STOP_REASONS.get(code, "complete")
-            wall = time.time() - self.started
+            wall = now() - self.started
             self.run.journal.write("end", exit=code, stop_reason=reason, counts=dict(self.counts), wall=wall)
 
     @pytest.hookimpl(trylast=True)

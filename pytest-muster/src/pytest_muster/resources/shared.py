@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from pytest_muster.records.clock import now
 from pytest_muster.records.run import Run, run_of
 from pytest_muster.resources import values
 from pytest_muster.resources.declarations import RUN_WORKSPACE, Declaration
@@ -93,7 +94,7 @@ class SharedResources:
         if self.began:
             return
         self.began = True
-        began = time.time()
+        began = now()
         waiting = list(declarations)
         try:
             while waiting or self._starting:
@@ -113,7 +114,7 @@ class SharedResources:
                 resource.lifecycle.cancel()
             raise
         finally:
-            self.run.journal.write("phase", name="shared set-up", start=began, stop=time.time())
+            self.run.journal.write("phase", name="shared set-up", start=began, stop=now())
         self._publish()
 
     def _begin(self, declaration: Declaration) -> None:
@@ -190,7 +191,7 @@ class SharedResources:
         if self._ended:
             return
         self._ended = True
-        began = time.time()
+        began = now()
         self._settle()
         had = bool(self.up)
         while self.up:
@@ -203,7 +204,7 @@ class SharedResources:
         if self._secrets:
             self._secrets.close()
         if had:
-            self.run.journal.write("phase", name="shared teardown", start=began, stop=time.time())
+            self.run.journal.write("phase", name="shared teardown", start=began, stop=now())
 
     def _settle(self) -> None:
         for resource in self._starting:

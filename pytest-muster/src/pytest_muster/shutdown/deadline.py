@@ -3,7 +3,6 @@
 import re
 import signal
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import pytest
 from xdist.workermanage import WorkerController
 
 from pytest_muster.records import journal
+from pytest_muster.records.clock import now
 from pytest_muster.records.run import Role, Run
 from pytest_muster.resources.shared import SharedResources
 from pytest_muster.shutdown.state import ShutdownState, Stage, StopReason
@@ -55,7 +55,7 @@ class RunningTests:
         self._started: dict[str, float] = {}
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self._started[nodeid] = time.time()
+        self._started[nodeid] = now()
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         self._started.pop(nodeid, None)
@@ -67,18 +67,18 @@ class RunningTests:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: WorkerController) -> None:
         """A worker that is gone runs no test."""
-        for test in [running.test for running in self.now() if running.worker == node.gateway.id]:
+        for test in [running.test for running in self.current() if running.worker == node.gateway.id]:
             self._started.pop(test, None)
 
-    def now(self) -> list[RunningTest]:
+    def current(self) -> list[RunningTest]:
         if not self._started:
             return []
         workers: dict[str, str] = {}
         for file in sorted((self._run.directory / "workers").glob("*.jsonl")):
             workers |= {line["test"]: line["worker"] for line in journal.lines(file, only="started")}
-        now = time.time()
+        moment = now()
         return [
-            RunningTest(test=test, worker=workers.get(test, self._run.worker), took=now - started)
+            RunningTest(test=test, worker=workers.get(test, self._run.worker), took=moment - started)
             for test, started in list(self._started.items())
         ]
 
@@ -105,7 +105,7 @@ class Deadline:
         if state.over.wait(self.timeout) or state.stage is not Stage.RUNNING:
             return
         state.reason = StopReason.DEADLINE
-        self._interrupted, self._starting = self._tests.now(), resources.starting
+        self._interrupted, self._starting = self._tests.current(), resources.starting
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         if self._run.role is Role.ALONE and not state.teardown_started.wait(INTERRUPT_TIMEOUT):
             on_stuck()

@@ -9,7 +9,6 @@ import json
 import os
 import sys
 import threading
-import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 from xdist.workermanage import WorkerController
 
+from pytest_muster.records.clock import now
 from pytest_muster.records.journal import Line
 from pytest_muster.records.run import Role, Run, run_of
 from pytest_muster.terminal.board import Board, expected_durations
@@ -183,7 +183,7 @@ class _Live:
                 if line := journal.newest_start():
                     self.board.started(worker, line["test"], line["at"])
             if screen := self.screen:
-                screen.show(self.board.rows(time.time()))
+                screen.show(self.board.rows(now()))
 
 
 class _Followed:

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_muster.records.clock import now
 from pytest_muster.workspace import reaper
 from pytest_muster.workspace.leases import MARK, RUN_VARIABLE, Kind, Leases, started
 from pytest_muster.workspace.reaper import marked
@@ -135,7 +136,7 @@ class Process:
                 if not any(marked({self._mark})):
                     self._settle()
                 if not self._asked_for(code):
-                    self.died = Death(returncode=code, at=time.time())
+                    self.died = Death(returncode=code, at=now())
             return popen.returncode
 
     def _asked_for(self, code: int) -> bool:
