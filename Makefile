@@ -49,6 +49,10 @@ $(OLDEST)/.ready: requirements/pytest84.txt pytest-muster/pyproject.toml
 muster-compat: $(OLDEST)/.ready ## The core of pytest-muster on the oldest pytest that it supports
 	@$(OLDEST)/bin/pytest -q -n $(PROCS) $(ARGS) $(MUSTER_CORE)
 
+.PHONY: muster-strangers
+muster-strangers: $(READY) ## Public suites without and with pytest-muster, from PyPI (ARGS names some)
+	@$(BIN)/python pytest-muster/tests/strangers.py $(ARGS)
+
 .PHONY: triage-example
 triage-example: $(READY) ## Explain and repair the test failure of 15 December 2025
 	@$(BIN)/python pytest-muster/examples/seed-failure/show.py

@@ -20,22 +20,19 @@ from xml.etree import ElementTree as ET
 
 PLUGIN = Path(__file__).parent.parent
 PACKAGES = {
+    "attrs": ("cloudpickle", "hypothesis"),
     "cachetools": (),
+    "click": (),
     "iniconfig": (),
     "itsdangerous": ("freezegun",),
-    "jinja2": (),
+    "jinja2": ("trio",),
+    "markupsafe": (),
     "more-itertools": (),
     "msgspec": ("attrs", "pyyaml", "tomli_w"),
     "packaging": ("hypothesis", "pretend"),
     "pluggy": (),
-    "python-dateutil": ("freezegun", "hypothesis", "six"),
-    "structlog": ("freezegun", "pretend", "pytest-asyncio", "time-machine"),
-    "attrs": ("cloudpickle", "hypothesis"),
     "pyparsing": (),
-    "sortedcontainers": (),
-    "tomli": (),
-    "toolz": (),
-    "httpcore": ("pytest-httpbin", "pytest-trio", "trio", "anyio"),
+    "structlog": ("freezegun", "pretend", "pytest-asyncio", "time-machine"),
 }
 """Each with what its tests need."""
 RUN_TIMEOUT = 600.0  # seconds
@@ -95,9 +92,11 @@ def run(python: Path, sources: Path, *options: str) -> Result:
 
 def comparable(line: str) -> str:
     """A line without what differs from run to run, and nothing for a line that shows progress."""
-    if re.fullmatch(r"[.FEsxXpI]*\s*(\[ *\d+%\])?", line) or "report.xml" in line or line.startswith("plugins: "):
+    if re.fullmatch(r"[.FEsxXpI]*\s*(\[ *\d+%\])?", line) or line.lstrip("> ").startswith(
+        ("plugins: ", "available fixtures: ")
+    ):
         return ""
-    line = re.sub(r"0x[0-9a-f]+|\b\d+\.\d+ ?s\b|\bgw\d\b|[\d.]+s \(\d:\d\d:\d\d\)", "_", line)
+    line = re.sub(r"0x[0-9a-f]+|\b\d+\.\d+ ?s\b( \(\d:\d\d:\d\d\))?|\bgw\d\b", "_", line)
     return re.sub(r"=+|-{3,}|/tmp/\S+", "", line).strip()
 
 

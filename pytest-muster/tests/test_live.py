@@ -318,10 +318,10 @@ def test_a_terminal_that_lacks_a_character_shows_the_rows_nevertheless(monkeypat
     ],
 )
 def test_a_row_is_cut_at_its_start_by_cells_and_moves_no_cursor(text, width, shown):
-    lead, end = cut(Row(lead="gw0 ", text=text), width)
+    prefix, end = cut(Row(prefix="gw0 ", text=text), width)
 
-    assert lead + end == shown
-    assert cells(lead + end) <= width
+    assert prefix + end == shown
+    assert cells(prefix + end) <= width
 
 
 def test_the_remaining_time_comes_from_an_earlier_run():

@@ -112,7 +112,7 @@ def test_a_command_that_fails_is_said_and_tried_again(project, capsys):
 def test_a_command_that_hangs_is_cut_off(project, monkeypatch):
     monkeypatch.setattr(sweep_module, "_COMMAND_TIMEOUT", 0.2)
     leases = a_dead_owner(project, A_RUN)
-    leases.take(Kind.COMMAND, argv=["sh", "-c", "echo $$ > pid; sleep 300; true"], cwd=str(project))
+    leases.acquire(Kind.COMMAND, argv=["sh", "-c", "echo $$ > pid; sleep 300; true"], cwd=str(project))
     forget_me(leases)
 
     done = sweep(project / ".muster")
@@ -161,7 +161,7 @@ def test_a_run_that_lives_is_left_alone(project, a_run, capsys):
 def test_a_process_that_has_the_number_of_a_dead_one_is_left_alone(project):
     with subprocess.Popen(["sleep", "300"], start_new_session=True) as stranger:
         leases = a_dead_owner(project, A_RUN)
-        leases.take(Kind.PROCESS, argv=["sleep"], pid=stranger.pid, pgid=stranger.pid, start="1", mark="x/1")
+        leases.acquire(Kind.PROCESS, argv=["sleep"], pid=stranger.pid, pgid=stranger.pid, start="1", mark="x/1")
         forget_me(leases)
 
         done = sweep(project / ".muster")
@@ -176,7 +176,7 @@ def test_a_process_whose_start_was_not_noted_any_more_is_found_by_its_mark(proje
     mark = f"{A_RUN}/unnoted"
     with subprocess.Popen(["sleep", "300"], env={**os.environ, "MUSTER_LEASE": mark}) as child:
         leases = a_dead_owner(project, A_RUN)
-        leases.take(Kind.PROCESS, argv=["sleep", "300"], mark=mark)
+        leases.acquire(Kind.PROCESS, argv=["sleep", "300"], mark=mark)
         forget_me(leases)
 
         sweep(project / ".muster")
@@ -188,8 +188,8 @@ def test_only_directories_of_workspaces_are_removed(project, tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()
     leases = a_dead_owner(project, A_RUN)
-    leases.take(Kind.DIRECTORY, path=str(precious))
-    leases.take(Kind.DIRECTORY, path=str(user_directory() / "ports"))
+    leases.acquire(Kind.DIRECTORY, path=str(precious))
+    leases.acquire(Kind.DIRECTORY, path=str(user_directory() / "ports"))
     forget_me(leases)
 
     done = sweep(project / ".muster")
@@ -202,7 +202,7 @@ def test_only_directories_of_workspaces_are_removed(project, tmp_path):
 
 def test_a_run_of_another_host_is_left_alone(project):
     leases = a_dead_owner(project, A_RUN, host="elsewhere")
-    leases.take(Kind.COMMAND, argv=["touch", "ran"], cwd=str(project))
+    leases.acquire(Kind.COMMAND, argv=["touch", "ran"], cwd=str(project))
     forget_me(leases)
 
     done = sweep(project / ".muster")

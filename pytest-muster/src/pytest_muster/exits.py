@@ -7,6 +7,6 @@ class ExitCode(IntEnum):
     INFRASTRUCTURE = 10
     """No test failed, but the environment did: a shared or worker resource did not start, died, or did not stop."""
     DEADLINE = 11
-    """`--muster-deadline` was over before the tests were."""
+    """`--muster-deadline` was exceeded before the tests were over."""
     TERMINATED = 143
     """SIGTERM, as a shell reports it."""

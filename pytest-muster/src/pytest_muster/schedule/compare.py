@@ -152,14 +152,14 @@ def _measure(workers: int, extra: Sequence[str]) -> Sample:
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
     )
-    record = _marked(mark, extra)
+    record = _find_record(mark, extra)
     if record is None or not record.tests:
         shown = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
         raise RecordError(f"pytest with {workers} workers ran no test, exit code {done.returncode}:\n{shown}")
     return sample(record, workers=workers)
 
 
-def _marked(mark: str, extra: Sequence[str]) -> RunRecord | None:
+def _find_record(mark: str, extra: Sequence[str]) -> RunRecord | None:
     directory = next((Path(text.partition("=")[2]) for text in extra if text.startswith("--muster-directory=")), None)
     try:
         runs = reader.runs(directory or reader.home())

@@ -128,14 +128,14 @@ class Board:
 
 def _worker_row(name: str, test: _Test | None, now: float) -> Row:
     if test is None:
-        return Row(lead=f"{name:<5}        ", text="idle", colour="light")
-    return Row(lead=f"{name:<5}{duration(now - test.since):>7} ", text=test.name)
+        return Row(prefix=f"{name:<5}        ", text="idle", colour="light")
+    return Row(prefix=f"{name:<5}{duration(now - test.since):>7} ", text=test.name)
 
 
 def _resource_row(name: str, resource: _Resource, now: float) -> Row:
     took = now - resource.since if resource.event in MOVING else resource.took
     state = f"{resource.event} {duration(took)}" if took is not None else resource.event
-    return Row(lead=f"{state:<15}", text=name, colour=COLOURS.get(resource.event), keep_end=False)
+    return Row(prefix=f"{state:<15}", text=name, colour=COLOURS.get(resource.event), keep_end=False)
 
 
 def duration(seconds: float) -> str:

@@ -41,9 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if not run.owns_shared or reporter is None:
         return
     if run.role is Role.CONTROLLER and is_wanted(config, os.environ):
-        config.pluginmanager.register(_Live(config, run), "muster-live")
+        config.pluginmanager.register(_LiveView(config, run), "muster-live")
     elif config.get_verbosity() >= -1:
-        plain = _Plain(config)
+        plain = _PlainLines(config)
         run.journal.subscribe(plain.see)
 
 
@@ -62,7 +62,7 @@ def is_wanted(config: pytest.Config, env: Mapping[str, str]) -> bool:
     )
 
 
-class _Plain:
+class _PlainLines:
     """One line for what happens to a shared resource, in the log of a pipeline."""
 
     def __init__(self, config: pytest.Config) -> None:
@@ -70,7 +70,7 @@ class _Plain:
         self._lock = threading.Lock()  # resources start side by side
 
     def see(self, line: Line) -> None:
-        text = line["type"] == "resource" and line.get("scope") != "worker" and spoken(line)
+        text = line["type"] == "resource" and line.get("scope") != "worker" and event_text(line)
         if text:
             with self._lock:
                 before = "\n" if self._writer.width_of_current_line else ""
@@ -78,7 +78,7 @@ class _Plain:
                 self._writer.flush()
 
 
-def spoken(line: Line) -> str | None:
+def event_text(line: Line) -> str | None:
     """What a `resource` line of the record says, in words; nothing if it is no news to somebody who waits."""
     name, took = line["name"], line.get("took")
     after = f" after {took:.1f} s" if took is not None else ""
@@ -96,7 +96,7 @@ def spoken(line: Line) -> str | None:
     return None
 
 
-class _Live:
+class _LiveView:
     """Follows the run and draws it."""
 
     def __init__(self, config: pytest.Config, run: Run) -> None:
@@ -105,9 +105,9 @@ class _Live:
         self.board = Board(expected=expected_durations(run.directory))
         self.screen: Screen | None = None
         self.over = threading.Event()
-        self.journals: dict[str, _Followed] = {}
+        self.journals: dict[str, _JournalTail] = {}
         self.thread = threading.Thread(target=self._draw, name="muster-live", daemon=True)
-        run.journal.subscribe(self._see)
+        run.journal.subscribe(self._on_line)
 
     def pytest_sessionstart(self) -> None:
         self.screen = Screen(self.config)
@@ -142,7 +142,7 @@ class _Live:
 
     def pytest_testnodeready(self, node: WorkerController) -> None:
         worker = node.gateway.id
-        self.journals[worker] = _Followed(self.run.directory / "workers" / f"{worker}.jsonl")
+        self.journals[worker] = _JournalTail(self.run.directory / "workers" / f"{worker}.jsonl")
         self.board.joins(worker)
 
     def pytest_testnodedown(self, node: WorkerController) -> None:
@@ -173,7 +173,7 @@ class _Live:
         writer.line(writer.markup(first, red=True))
         writer.line(second)
 
-    def _see(self, line: Line) -> None:
+    def _on_line(self, line: Line) -> None:
         if line["type"] == "resource" and line.get("scope") != "worker":
             self.board.resource(line)
 
@@ -186,7 +186,7 @@ class _Live:
                 screen.show(self.board.rows(now()))
 
 
-class _Followed:
+class _JournalTail:
     """The journal of a worker, from where it was read last. xdist does not tell which worker begins a test."""
 
     STARTED = b'{"type":"started"'

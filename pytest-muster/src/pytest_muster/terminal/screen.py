@@ -22,7 +22,7 @@ ELLIPSIS = "…"
 class Row:
     """One line of the screen. Of `text`, only the last part is shown if the line is too narrow for all of it."""
 
-    lead: str = ""
+    prefix: str = ""
     text: str
     colour: str | None = None
     keep_end: bool = True
@@ -100,10 +100,10 @@ class Screen:
         width = max(columns - 1, 1)
         shown = self._rows if len(self._rows) < lines else self._rows[-max(lines - 1, 1) :]
         plain = [cut(row, width) for row in shown]
-        widths = [cells(lead) + cells(text) for lead, text in plain]
+        widths = [cells(prefix) + cells(text) for prefix, text in plain]
         drawn = [
-            lead + (self._writer.markup(text, **{row.colour: True}) if row.colour else text)
-            for row, (lead, text) in zip(shown, plain, strict=True)
+            prefix + (self._writer.markup(text, **{row.colour: True}) if row.colour else text)
+            for row, (prefix, text) in zip(shown, plain, strict=True)
         ]
         if drawn == self._drawn and widths == self._widths:
             return ""
@@ -141,14 +141,14 @@ def size() -> tuple[int, int]:
 
 def cut(row: Row, width: int) -> tuple[str, str]:
     """Lead and text in at most `width` cells together; what is left out is marked."""
-    lead = _cut_end(_printable(row.lead), width)
-    left = width - cells(lead)
+    prefix = _cut_end(_printable(row.prefix), width)
+    left = width - cells(prefix)
     text = _printable(row.text)
     if cells(text) <= left:
-        return lead, text
+        return prefix, text
     if not row.keep_end:
-        return lead, _cut_end(text, left)
-    return lead, _cut_end(text[::-1], left)[::-1]
+        return prefix, _cut_end(text, left)
+    return prefix, _cut_end(text[::-1], left)[::-1]
 
 
 def cells(text: str) -> int:

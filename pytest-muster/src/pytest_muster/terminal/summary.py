@@ -47,7 +47,7 @@ class Tally:
         key = (node.gateway.id if node else "", report.nodeid)
         now = _outcome(report)
         before = None if report.when == "setup" else self._outcomes.get(key)  # a rerun begins with a set-up
-        if now is not None and (before is None or _GRAVITY[now] > _GRAVITY[before]):
+        if now is not None and (before is None or _SEVERITY[now] > _SEVERITY[before]):
             self._outcomes[key] = now
 
     @property
@@ -60,7 +60,7 @@ class Tally:
 TALLY = pytest.StashKey[Tally]()
 """What became of the tests so far; complete in the process that owns the shared things."""
 
-_GRAVITY = {
+_SEVERITY = {
     Outcome.PASSED: 0,
     Outcome.SKIPPED: 1,
     Outcome.PENDING: 2,
@@ -71,11 +71,11 @@ _GRAVITY = {
 
 def _outcome(report: pytest.TestReport) -> Outcome | None:
     """What one report says; None if it says nothing about the test as a whole."""
-    said: dict[str, Any] = getattr(report, "muster", {})
+    data: dict[str, Any] = getattr(report, "muster", {})
     if report.failed:
-        return Outcome.INFRASTRUCTURE if said.get("infrastructure") else Outcome.FAILED
+        return Outcome.INFRASTRUCTURE if data.get("infrastructure") else Outcome.FAILED
     if report.skipped:
-        if said.get("pending") is not None:
+        if data.get("pending") is not None:
             return Outcome.PENDING
         expected = getattr(report, "wasxfail", None)
         return Outcome.SKIPPED if expected is None or "[NOTRUN]" in expected else Outcome.PASSED
@@ -93,16 +93,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     report = yield
     if call.when == "setup":
-        said: dict[str, Any] = {}
+        data: dict[str, Any] = {}
         marker = item.get_closest_marker("pending")
         if marker and report.skipped:
-            said["pending"] = _why(marker)
+            data["pending"] = _why(marker)
             path, line, _ = item.reportinfo()
-            report.longrepr = (str(path), (line or 0) + 1, f"Pending: {said['pending']}")
+            report.longrepr = (str(path), (line or 0) + 1, f"Pending: {data['pending']}")
         if item.get_closest_marker("serial"):
-            said["serial"] = True
-        if said:
-            report.muster = {**getattr(report, "muster", {}), **said}
+            data["serial"] = True
+        if data:
+            report.muster = {**getattr(report, "muster", {}), **data}
     return report
 
 
@@ -112,12 +112,12 @@ def _why(marker: pytest.Mark) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-    said = getattr(report, "muster", None)
-    if not said:
+    data = getattr(report, "muster", None)
+    if not data:
         return None
-    if report.skipped and said.get("pending") is not None:
+    if report.skipped and data.get("pending") is not None:
         return "pending", "p", ("PENDING", {"yellow": True})
-    if report.failed and said.get("infrastructure"):
+    if report.failed and data.get("infrastructure"):
         return "infrastructure", "I", ("INFRASTRUCTURE", {"red": True})
     return None
 

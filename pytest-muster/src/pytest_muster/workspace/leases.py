@@ -50,14 +50,14 @@ class Identity:
     namespace: str
 
     @property
-    def judged_here(self) -> bool:
+    def is_local(self) -> bool:
         """Whether this machine can tell if that process lives: not that of another host or container."""
         if self.host != platform.node():
             return False
         return self.boot != _boot() or self.namespace == _namespace()
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         return self.boot == _boot() and started(self.pid) == self.start
 
 
@@ -162,7 +162,7 @@ class Leases:
         lease.write()
         return lease
 
-    def take(self, kind: Kind, **fields: Any) -> Lease:
+    def acquire(self, kind: Kind, **fields: Any) -> Lease:
         """A new lease; its file exists when this returns."""
         lease = self.prepare(kind, **fields)
         lease.write()

@@ -40,7 +40,7 @@ class Death:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Launch:
+class ProcessSpec:
     """What to start."""
 
     argv: Sequence[str | Path]
@@ -57,23 +57,23 @@ class Launch:
 class Process:
     """A child and its group."""
 
-    def __init__(self, what: Launch, leases: Leases, run: str) -> None:
-        self.argv = tuple(os.fspath(part) for part in what.argv)
-        self.log = what.log
+    def __init__(self, spec: ProcessSpec, leases: Leases, run: str) -> None:
+        self.argv = tuple(os.fspath(part) for part in spec.argv)
+        self.log = spec.log
         self.died: Death | None = None
         """Set when it has ended by itself; noticed by `poll`."""
         self.awaited = False
         """Whether somebody has waited for its end, so that it is no news."""
-        self._what = what
+        self._spec = spec
         self._run = run
-        self._lease = leases.prepare(Kind.PROCESS, argv=self.argv, log=str(what.log), test=what.test)
+        self._lease = leases.prepare(Kind.PROCESS, argv=self.argv, log=str(spec.log), test=spec.test)
         self._mark = f"{run}/{self._lease.path.stem}"
         self._popen: subprocess.Popen[bytes] | None = None
         self._log_start = 0
         self._lock = threading.RLock()
         self._sent: set[signal.Signals] = set()
         """The signals that we have sent it while nothing else was ending it."""
-        self._settled = False
+        self._released = False
 
     @property
     def name(self) -> str:
@@ -95,33 +95,33 @@ class Process:
         Whoever interrupts this must `stop` it.
         """
         with self._lock:
-            if self._settled:
+            if self._released:
                 return
             self._lease.write(mark=self._mark)
             _REAPER.tell("expect", self._mark)
             try:
                 self._popen = self._open()
             except OSError:
-                self._settle()
+                self._release()
                 raise
             _REAPER.tell("add", self._mark, str(self.pid))
             self._lease.write(pid=self.pid, pgid=self.pgid, start=started(self.pid))
 
     def _open(self) -> subprocess.Popen[bytes]:
-        what = self._what
-        what.log.parent.mkdir(parents=True, exist_ok=True)
-        with what.log.open("ab") as output:
+        spec = self._spec
+        spec.log.parent.mkdir(parents=True, exist_ok=True)
+        with spec.log.open("ab") as output:
             self._log_start = output.seek(0, os.SEEK_END)
             return subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **what.env, RUN_VARIABLE: self._run, MARK: self._mark},
-                cwd=what.cwd,
-                user=what.user,
-                group=_group_of(what.user),
-                extra_groups=None if what.user is None else [],
+                env={**os.environ, **spec.env, RUN_VARIABLE: self._run, MARK: self._mark},
+                cwd=spec.cwd,
+                user=spec.user,
+                group=_group_of(spec.user),
+                extra_groups=None if spec.user is None else [],
                 start_new_session=True,  # Ctrl-C is for the owner, which stops its children in order
             )
 
@@ -134,7 +134,7 @@ class Process:
             if popen.returncode is None and self._end_group_if_over():
                 code = popen.wait()
                 if not any(marked({self._mark})):
-                    self._settle()
+                    self._release()
                 if not self._asked_for(code):
                     self.died = Death(returncode=code, at=now())
             return popen.returncode
@@ -187,11 +187,11 @@ class Process:
         self._signal(signal.SIGKILL)
         with self._lock:
             code = self._await_end(10)
-            if not self._settled:
+            if not self._released:
                 for stray in marked({self._mark}):
                     with contextlib.suppress(OSError):
                         os.kill(stray, signal.SIGKILL)
-                self._settle()
+                self._release()
             return code
 
     def tail(self, lines: int = 20) -> str:
@@ -225,10 +225,10 @@ class Process:
             os.killpg(self.pgid, signal.SIGKILL)
         return True
 
-    def _settle(self) -> None:
+    def _release(self) -> None:
         self._lease.release()
         _REAPER.tell("remove", self._mark)
-        self._settled = True
+        self._released = True
 
     def __repr__(self) -> str:
         return f"<process {self.pid}: {' '.join(self.argv)}>"
@@ -295,7 +295,7 @@ class _Reaper:
                 try:
                     self._send(line)
                 except BrokenPipeError:
-                    self._forget()
+                    self._disconnect()
                 else:
                     return
             if self._known:
@@ -317,7 +317,7 @@ class _Reaper:
         if self._popen is not None and self._popen.stdin is not None:
             self._popen.stdin.write(line.encode())
 
-    def _forget(self) -> None:
+    def _disconnect(self) -> None:
         if self._popen is not None:
             with contextlib.suppress(OSError):
                 self._popen.communicate(timeout=5)
@@ -327,7 +327,7 @@ class _Reaper:
         """Let it end what is left and go."""
         with self._lock, contextlib.suppress(subprocess.TimeoutExpired):
             self._known.clear()
-            self._forget()
+            self._disconnect()
 
     def forked(self) -> None:
         """In a child that Python has forked: the reaper and its pipe are the parent's."""

@@ -35,7 +35,7 @@ _MAX_AGE = 7 * 24 * 3600.0  # seconds after which nobody will clean up what coul
 
 
 @dataclass(kw_only=True)
-class Sweep:
+class SweepResult:
     """What a sweep did."""
 
     lines: list[str] = field(default_factory=list)
@@ -45,12 +45,12 @@ class Sweep:
     waiting: list[str] = field(default_factory=list)
     """Runs whose controller is gone while a worker still lives."""
 
-    def count(self, what: str, line: str) -> None:
-        self.done[what] = self.done.get(what, 0) + 1
+    def count(self, kind: str, line: str) -> None:
+        self.done[kind] = self.done.get(kind, 0) + 1
         self.lines.append(line)
 
     def __str__(self) -> str:
-        parts = [f"{n} {what if n == 1 else _PLURALS[what]}" for what, n in sorted(self.done.items())]
+        parts = [f"{n} {kind if n == 1 else _PLURALS[kind]}" for kind, n in sorted(self.done.items())]
         failed = f", {self.failed} failed (muster sweep says why)" if self.failed else ""
         return (", ".join(parts) or "nothing") + failed
 
@@ -58,9 +58,9 @@ class Sweep:
 _PLURALS = {"process": "processes", "directory": "directories", "command": "commands"}
 
 
-def sweep(muster: Path, *, lock_timeout: float = 0.0) -> Sweep | None:
+def sweep(muster: Path, *, lock_timeout: float = 0.0) -> SweepResult | None:
     """Clean up after every dead run in `.muster/`. None if somebody else sweeps all that time."""
-    done = Sweep()
+    done = SweepResult()
     runs = [leases for leases in sorted(muster.glob("runs/*/leases")) if _is_dead(leases, done)]
     if not runs:
         return done
@@ -73,33 +73,33 @@ def sweep(muster: Path, *, lock_timeout: float = 0.0) -> Sweep | None:
     return done
 
 
-def sweep_worker(run: Run, worker: str) -> Sweep:
+def sweep_worker(run: Run, worker: str) -> SweepResult:
     """Clean up after a worker that has died while the run goes on."""
-    done = Sweep()
+    done = SweepResult()
     leases = read_leases(run.directory / "leases")
     owners = [lease for lease in leases if lease.kind is Kind.OWNER and lease.fields["worker"] == worker]
     # The end of its pipe comes a moment before its own.
     deadline = time.monotonic() + _EXIT_TIMEOUT
-    while any(owner.identity.lives for owner in owners) and time.monotonic() < deadline:
+    while any(owner.identity.is_alive for owner in owners) and time.monotonic() < deadline:
         time.sleep(0.005)
-    dead = {owner.owner for owner in owners if not owner.identity.lives}
+    dead = {owner.owner for owner in owners if not owner.identity.is_alive}
     _sweep_run(run.directory / "leases", [lease for lease in leases if lease.owner in dead], done)
     return done
 
 
 def _is_living(run: Path) -> bool:
     owners = [lease for lease in read_leases(run / "leases") if lease.kind is Kind.OWNER]
-    return any(lease.identity.judged_here and lease.identity.lives for lease in owners)
+    return any(lease.identity.is_local and lease.identity.is_alive for lease in owners)
 
 
-def _is_dead(directory: Path, done: Sweep) -> bool:
+def _is_dead(directory: Path, done: SweepResult) -> bool:
     run = directory.parent
     owners = [lease for lease in read_leases(directory) if lease.kind is Kind.OWNER]
-    strangers = [lease for lease in owners if not lease.identity.judged_here]
+    strangers = [lease for lease in owners if not lease.identity.is_local]
     if strangers:
         done.lines.append(f"{run.name}: left alone, it belongs to the host or container {strangers[0].identity.host}")
         return False
-    living = [lease for lease in owners if lease.identity.lives]
+    living = [lease for lease in owners if lease.identity.is_alive]
     if living and len(living) < len(owners) and all(lease.fields["slot"] for lease in living):
         done.waiting.append(run.name)
     return not living and (bool(owners) or _age(directory) > _MIN_AGE or bool(read_leases(directory)))
@@ -109,7 +109,7 @@ def _age(path: Path) -> float:
     return time.time() - path.stat().st_mtime
 
 
-def _sweep_run(directory: Path, leases: list[Lease], done: Sweep) -> None:
+def _sweep_run(directory: Path, leases: list[Lease], done: SweepResult) -> None:
     """Processes first, since they use the rest; directories last, since a command may need them."""
     run = directory.parent.name
     mine = [lease for lease in reversed(leases) if lease.kind is not Kind.OWNER]
@@ -128,7 +128,7 @@ def _sweep_run(directory: Path, leases: list[Lease], done: Sweep) -> None:
         directory.rmdir()
 
 
-def _end_process(run: str, lease: Lease, done: Sweep) -> None:
+def _end_process(run: str, lease: Lease, done: SweepResult) -> None:
     words = " ".join(lease.fields["argv"])
     if not _targets(lease):
         lease.release()
@@ -168,7 +168,7 @@ def _gone(lease: Lease, timeout: float) -> bool:
     return True
 
 
-def _run_command(run: str, lease: Lease, done: Sweep) -> None:
+def _run_command(run: str, lease: Lease, done: SweepResult) -> None:
     argv, cwd = lease.fields["argv"], Path(lease.fields["cwd"])
     words = " ".join(argv)
     problem = _problem_of(argv, cwd if cwd.is_dir() else None, {**os.environ, RUN_VARIABLE: run})
@@ -208,7 +208,7 @@ def _problem_of(argv: list[str], cwd: Path | None, env: dict[str, str]) -> str |
         return ": ".join([f"exit code {code}", *([" / ".join(said)] if said else [])])
 
 
-def _remove_directory(run: str, lease: Lease, done: Sweep) -> None:
+def _remove_directory(run: str, lease: Lease, done: SweepResult) -> None:
     path = Path(lease.fields["path"])
     if not is_workspace(path):
         done.failed += 1
@@ -289,7 +289,7 @@ class _Sweeper:
         done = sweep(self.muster)
         prune(self.muster, max(session.config.getoption("--muster-keep"), 1))
         if done and (done.done or done.failed):
-            _tell(session.config, f"muster: swept up after a dead run: {done}")
+            _report(session.config, f"muster: swept up after a dead run: {done}")
 
     @pytest.hookimpl(trylast=True, optionalhook=True)
     def pytest_testnodedown(self, node: WorkerController, error: object | None) -> None:
@@ -309,7 +309,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     leases = read_leases(directory)
     held = {lease.owner for lease in leases if lease.kind is not Kind.OWNER}
     for lease in [lease for lease in leases if lease.kind is Kind.OWNER and lease.owner not in held]:
-        if lease.owner == os.getpid() or (run.owns_shared and not lease.identity.lives):
+        if lease.owner == os.getpid() or (run.owns_shared and not lease.identity.is_alive):
             lease.release()
     with contextlib.suppress(OSError):
         directory.rmdir()
@@ -317,15 +317,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _run_kept_commands(config: pytest.Config, run: Run) -> None:
     """Those of a set-up or teardown that went wrong. One that fails keeps its lease."""
-    done = Sweep()
+    done = SweepResult()
     for lease in reversed(read_leases(run.directory / "leases")):
         if lease.kind is Kind.COMMAND and lease.owner == os.getpid():
             _run_command(run.id, lease, done)
     for line in done.lines:
-        _tell(config, f"muster: {line}")
+        _report(config, f"muster: {line}")
 
 
-def _tell(config: pytest.Config, line: str) -> None:
+def _report(config: pytest.Config, line: str) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         reporter.write_line(line)
@@ -338,7 +338,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
@@ -350,7 +350,7 @@ def run(arguments: argparse.Namespace) -> int:
         around.insert(0, start)  # perhaps what `--muster-directory` had named
     muster = next((path for path in around if (path / "runs").is_dir()), None)
     if muster is None:
-        _say(f"no runs in {start} or above")
+        _print(f"no runs in {start} or above")
         return 0
     deadline = time.monotonic() + arguments.wait
     failed = 0
@@ -358,18 +358,18 @@ def run(arguments: argparse.Namespace) -> int:
     while True:
         done = sweep(muster, lock_timeout=60)
         if done is None:
-            _say(f"another sweep of {muster} takes very long; try again when it is over")
+            _print(f"another sweep of {muster} takes very long; try again when it is over")
             return 3
         failed += done.failed
         for line in done.lines:
             if line not in said:
-                _say(line)
+                _print(line)
         said.update(done.lines)
         if not done.waiting or time.monotonic() > deadline:
             break
         time.sleep(0.2)
     for name in done.waiting:
-        _say(f"{name}: left alone, one of its workers still lives")
+        _print(f"{name}: left alone, one of its workers still lives")
     if not done.done and not failed:
-        _say("nothing to sweep")
+        _print("nothing to sweep")
     return 1 if failed else 0

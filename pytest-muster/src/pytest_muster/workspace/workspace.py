@@ -21,7 +21,7 @@ from pytest_muster.records.run import RUN, Run, run_of
 from pytest_muster.workspace import names
 from pytest_muster.workspace.leases import Kind, Lease, Leases
 from pytest_muster.workspace.ports import Port, lease_port
-from pytest_muster.workspace.processes import Launch, Process
+from pytest_muster.workspace.processes import Process, ProcessSpec
 from pytest_muster.workspace.temporary import remove_tree, user_directory
 
 _numbers = itertools.count(1)
@@ -135,7 +135,7 @@ class Workspace:
         Its output is appended to a file among the logs of the run, named by `log` or after the command.
         """
         file = self._logs / (log if log is not None else f"{Path(argv[0]).name}.log")
-        spec = Launch(argv=argv, log=file, env=env or {}, cwd=cwd, user=user, test=self.test)
+        spec = ProcessSpec(argv=argv, log=file, env=env or {}, cwd=cwd, user=user, test=self.test)
         process = Process(spec, self._leases, self.run)
         with self._lock:
             self._must_be_open()
