@@ -126,6 +126,10 @@ class EventResult(AuditWire, frozen=True):
     status: int
     event_id: UUID | None = None
     detail: str | None = None
+    field_errors: dict[str, str] = {}
+    reason: str = ""
+    retry: bool = False
+    """Sending the same event again later may help; it was not stored."""
 
 
 class BatchResults(AuditWire, frozen=True):

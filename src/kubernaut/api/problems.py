@@ -48,6 +48,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     instance: str = ""
     field_errors: dict[str, str] = {}
     retry: bool = False
+    reason: str = ""
+    """One word that programs may act on, such as `database_read_only`; readiness uses the same words."""
+
+    server_time: str = ""
+    """Where the sender's clock is ahead: what the server's clock shows."""
+
     index: int | None = None
     """Of a batch: position of the first event that was rejected, from 0."""
 

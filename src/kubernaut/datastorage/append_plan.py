@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from kubernaut.datastorage import chain
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.errors import EventConflict, ParentMissing
 
@@ -70,7 +71,7 @@ def _decide_one(request: AppendRequest, known: dict[int, bytes], plan: AppendPla
             else:
                 own[number] = entry.content_hash
                 new.append(entry)
-        elif seen != entry.content_hash:
+        elif seen != entry.content_hash and not chain.has_content(event, seen):
             result = EventConflict(index, event.event_id)
             plan.conflicts.append(ContentConflict(entry=entry, stored_content_hash=seen))
         failed = failed or result is not None

@@ -4,10 +4,13 @@ jsonb keeps values, not spellings: it reorders keys, drops all but the last of e
 `-0` as `0`. Hashing what the client sent would therefore call honest data tampered. So both sides of the store bring a
 value into this form first: UTF-8 without blanks, keys sorted by code point, a number spelled by its exact decimal
 value (a whole number as digits, anything else as shortest mantissa and exponent), strings escaped only where JSON
-demands it. What jsonb cannot hold is rejected here, before it fails later: NUL characters and numbers without bounds.
+demands it. What jsonb or a reader cannot hold is rejected here, before it fails later: NUL characters, and numbers that
+no double comes near. Digits beyond the precision of a double are kept.
 """
 
+import math
 import re
+from collections.abc import Callable
 from decimal import Context, Decimal
 
 import msgspec
@@ -21,10 +24,17 @@ MAX_BYTES = 256 * 1024
 MAX_DIGITS = 400
 """Decimal places that a number may span in front of or behind the point; more than any double needs."""
 
+MAX_DOUBLE_DIGITS = 309
+"""Digits of the greatest double; an integer with fewer is one."""
+
+NOT_TEXT = "a text contains the character NUL, half of a surrogate pair, or bytes that are not UTF-8"
+
+_BEYOND_DOUBLE = "a number is beyond the range of a double"
 _TOO_MANY_DIGITS = f"a number spans more than {MAX_DIGITS} digits"
 _DEEP = f"event_data is nested deeper than {MAX_DEPTH}"
 _DIGITS = frozenset(b"0123456789")
 _LONG_DIGITS = re.compile(rb"\d{%d}" % (MAX_DIGITS + 1))
+_DOUBLE_DIGITS = re.compile(rb"\d{%d}" % MAX_DOUBLE_DIGITS)
 
 
 Json = bytes | str | msgspec.Raw
@@ -49,13 +59,23 @@ def _number(text: str) -> int | Decimal:
     return int(shortest) if shortest == shortest.to_integral_value(context=_EXACT) else shortest
 
 
-_decode = msgspec.json.Decoder(float_hook=_number).decode
+def _double(text: str) -> int | Decimal:
+    value = _number(text)
+    double = float(text)
+    if math.isinf(double) or (value and not double):
+        raise NotCanonical(_BEYOND_DOUBLE)
+    return value
+
+
+_Decode = Callable[[Json], object]
+_decode: _Decode = msgspec.json.Decoder(float_hook=_number).decode
+_decode_doubles: _Decode = msgspec.json.Decoder(float_hook=_double).decode
 _encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 
 
 def data(raw: Json) -> bytes:
     """The canonical form of an event's data, which is a JSON object. Raises NotCanonical."""
-    return _form(raw)[1]
+    return _form(raw, _decode)[1]
 
 
 def admitted(raw: Json) -> bytes:
@@ -63,16 +83,18 @@ def admitted(raw: Json) -> bytes:
     size = memoryview(raw).nbytes if not isinstance(raw, str) else len(raw)
     if size > MAX_BYTES:
         raise NotCanonical(f"event_data has {size} bytes; {MAX_BYTES} are allowed")
-    value, form = _form(raw)
+    value, form = _form(raw, _decode_doubles)
+    if not _DIGITS.isdisjoint(form[MAX_DOUBLE_DIGITS::MAX_DOUBLE_DIGITS]) and _DOUBLE_DIGITS.search(form):
+        _reject_beyond_double(form)
     # Two cheap looks at the bytes spare the recursion for nearly all data.
     if b"\\u0000" in form or form.count(b"{") + form.count(b"[") > MAX_DEPTH:
         _check(value, 1)
     return form
 
 
-def _form(raw: Json) -> tuple[dict[str, object], bytes]:
+def _form(raw: Json, decode: _Decode) -> tuple[dict[str, object], bytes]:
     try:
-        value = _decode(raw)
+        value = decode(raw)
         if not isinstance(value, dict):
             raise NotCanonical("event_data must be a JSON object")
         form = _encode(value)
@@ -98,10 +120,19 @@ def _reject_long_integers(raw: bytes) -> None:
             raise NotCanonical(_TOO_MANY_DIGITS)
 
 
+def _reject_beyond_double(raw: bytes) -> None:
+    for match in _STRING_OR_NUMBER.finditer(raw):
+        if len(match[0]) >= MAX_DOUBLE_DIGITS and match[0].lstrip(b"-").isdigit():
+            try:
+                float(int(match[0]))
+            except OverflowError:
+                raise NotCanonical(_BEYOND_DOUBLE) from None
+
+
 def _check(value: object, depth: int) -> None:
     if isinstance(value, str):
         if "\0" in value:
-            raise NotCanonical("a text contains the character NUL")
+            raise NotCanonical(NOT_TEXT)
     elif isinstance(value, dict):
         if depth > MAX_DEPTH:
             raise NotCanonical(_DEEP)

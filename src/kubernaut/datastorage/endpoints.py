@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from importlib import resources
+from uuid import UUID
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -13,11 +14,12 @@ from starlette.routing import Route
 from kubernaut.api.events import BatchCreated, BatchResults, EventCreated, EventResult, VerifyRequest
 from kubernaut.api.problems import Slug
 from kubernaut.datastorage import intake, parameters
+from kubernaut.datastorage.append_plan import AppendResult
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.checkpointer import LedgerInconsistent
 from kubernaut.datastorage.config import ServerConfig
 from kubernaut.datastorage.errors import DataStorageError, EventConflict, ParentMissing
-from kubernaut.datastorage.intake import EventRejected
+from kubernaut.datastorage.intake import ClockAhead, EventRejected, Rejection
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.reader import InvalidCursor
@@ -29,6 +31,9 @@ from kubernaut.ops.http.problems import RequestRejected, json_response, problem_
 
 RETRY_AFTER = 2
 """Seconds after which a writer should try again."""
+
+CLOCK_AHEAD = "clock_ahead"
+"""Why an event is not stored whose time is too far in the future."""
 
 _decode_verify = msgspec.json.Decoder(VerifyRequest).decode
 
@@ -74,7 +79,7 @@ class Endpoints:
         """Many events, all or none; with `Prefer: handling=lenient` the good ones."""
         body = await self._body.read(request)
         now = datetime.now(UTC)
-        if "handling=lenient" in request.headers.get("prefer", "").replace(" ", ""):
+        if _prefers_lenient(request):
             return await self._append_lenient(body, now)
         entries = intake.admit(body, now, self._config.max_batch_size)
         await self._append(entries)
@@ -101,13 +106,11 @@ class Endpoints:
         append_results = iter(await self._store.append(entries, strict=False) if entries else ())
         results = []
         for index, entry in enumerate(admitted):
-            if isinstance(entry, RequestRejected):
-                results.append(EventResult(index=index, status=400, detail=str(entry)))
+            if not isinstance(entry, Entry):
+                results.append(_refused(index, entry))
                 continue
             append_result = next(append_results)
-            status = 201 if append_result is None else 409 if isinstance(append_result, EventConflict) else 400
-            detail = None if append_result is None else str(append_result)
-            results.append(EventResult(index=index, status=status, event_id=entry.event.event_id, detail=detail))
+            results.append(_result(index, entry.event.event_id, append_result))
             self._metrics.answered([entry], "success" if append_result is None else "rejected")
         stored = sum(result.status == 201 for result in results)
         batch_results = BatchResults(results=results, stored=stored, rejected=len(results) - stored)
@@ -156,8 +159,8 @@ def application(
     """The whole service as an ASGI application; every answer that is not 2xx is a problem document."""
     handlers: dict[type[Exception], problems.Handler] = {
         RequestRejected: _rejected(metrics),
-        EventConflict: _conflict,
-        ParentMissing: _parent_missing,
+        EventConflict: _not_appended,
+        ParentMissing: _not_appended,
         LedgerInconsistent: _inconsistent,
         DataStorageError: _unavailable,
     }
@@ -175,22 +178,59 @@ def _rejected(metrics: Metrics) -> problems.Handler:
     async def answer(request: Request, rejected: RequestRejected) -> Response:
         if rejected.slug.status == 400:
             metrics.rejected.labels(request.scope["route"].path, rejected.slug).inc()
-        members = {"index": rejected.index} if isinstance(rejected, EventRejected) else None
+        members: dict[str, object] = {}
+        if isinstance(rejected, EventRejected | ClockAhead) and rejected.index is not None:
+            members["index"] = rejected.index
+        if isinstance(rejected, ClockAhead):
+            members |= {"reason": CLOCK_AHEAD, "server_time": rejected.server_time}
         return problem_response(request, rejected, members=members)
 
     return answer
 
 
-async def _conflict(request: Request, error: EventConflict) -> Response:
-    errors = {f"[{error.index}].event_id": "stored with other content"}
-    rejected = RequestRejected(Slug.CONFLICT, str(error), errors)
-    return problem_response(request, rejected, members={"index": error.index})
+def _prefers_lenient(request: Request) -> bool:
+    """Whether a Prefer header (RFC 7240) asks for handling=lenient."""
+    preferences = ",".join(request.headers.getlist("prefer")).split(",")
+    words = (preference.partition(";")[0].replace(" ", "").replace('"', "").lower() for preference in preferences)
+    return "handling=lenient" in words
 
 
-async def _parent_missing(request: Request, error: ParentMissing) -> Response:
-    errors = {f"[{error.index}].parent_event_id": "parent event does not exist"}
-    rejected = RequestRejected(Slug.VALIDATION, str(error), errors)
-    return problem_response(request, rejected, members={"index": error.index})
+def _refused(index: int, rejection: Rejection) -> EventResult:
+    is_ahead = isinstance(rejection, ClockAhead)
+    return EventResult(
+        index=index,
+        status=rejection.slug.status,
+        detail=str(rejection),
+        field_errors=rejection.field_errors,
+        reason=CLOCK_AHEAD if is_ahead else "",
+        retry=is_ahead,
+    )
+
+
+def _result(index: int, event_id: UUID, append_result: AppendResult) -> EventResult:
+    if append_result is None:
+        return EventResult(index=index, status=201, event_id=event_id)
+    described = _described(append_result, index)
+    return EventResult(
+        index=index,
+        status=described.slug.status,
+        event_id=event_id,
+        detail=str(described),
+        field_errors=described.field_errors,
+    )
+
+
+def _described(error: EventConflict | ParentMissing, index: int) -> RequestRejected:
+    """What the event at `index` of its batch is answered."""
+    if isinstance(error, EventConflict):
+        return RequestRejected(Slug.CONFLICT, str(error), {f"[{index}].event_id": "stored with other content"})
+    return RequestRejected(
+        Slug.VALIDATION, str(error), {f"[{index}].parent_event_id": f"parent event {error.parent} does not exist"}
+    )
+
+
+async def _not_appended(request: Request, error: EventConflict | ParentMissing) -> Response:
+    return problem_response(request, _described(error, error.index), members={"index": error.index})
 
 
 async def _inconsistent(request: Request, error: LedgerInconsistent) -> Response:

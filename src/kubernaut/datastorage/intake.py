@@ -1,11 +1,15 @@
 """What gets in: strict decoding, limits and defaults. Nothing that passes here fails in PostgreSQL later.
 
+This is the one place that decides which values are stored: those that PostgreSQL, JSON and every supported Python carry
+unchanged. Whatever is acknowledged therefore verifies for ever; everything else is rejected with the field's name.
+
 Both dialects are understood, key by key: the canonical names, and those of December 2025 (`service`, `operation`,
 `outcome`, `resource_namespace`, `cluster_name`, `event_version`). Where an event has both, the canonical one counts.
 """
 
-import ipaddress
+import math
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, NoReturn, get_args
@@ -18,12 +22,22 @@ from kubernaut.api.events import AuditEvent, Name
 from kubernaut.api.meta import Time
 from kubernaut.api.problems import Slug
 from kubernaut.api.vocabulary import EventOutcome
-from kubernaut.datastorage import canonical, chain
+from kubernaut.datastorage import addresses, canonical, chain
 from kubernaut.datastorage.chain import Entry
 from kubernaut.ops.http.problems import RequestRejected
 
 MAX_CLOCK_AHEAD = timedelta(minutes=60)
 """How far a sender's clock may run ahead of ours."""
+
+MAX_RETRY_AFTER = 300
+"""Seconds that an event from a clock ahead of ours is told to wait at most."""
+
+FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+END_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+"""Times are from 1970 on and before the last day of 9999. That day stands for "never" in many systems, as year 1 stands
+for "not set"; no clock shows either, so that waiting would not help."""
+
+_TIME_RANGE = "an RFC 3339 time with a zone, from 1970-01-01 to 9999-12-30, is expected"
 
 LATE_AFTER = timedelta(days=7)
 """An event that arrives later than this is stored and marked."""
@@ -36,15 +50,38 @@ DEFAULT_SEVERITY = "info"
 
 
 class EventRejected(RequestRejected):
-    """A batch that is rejected because of the event at `index`."""
+    """An event that is never stored, or a batch with one, which is the event at `index`."""
 
-    def __init__(self, slug: Slug, detail: str, field_errors: Mapping[str, str], *, index: int) -> None:
+    def __init__(self, slug: Slug, detail: str, field_errors: Mapping[str, str], *, index: int | None = None) -> None:
         super().__init__(slug, detail, field_errors)
         self.index = index
 
 
+class ClockAhead(RequestRejected):
+    """An event from the future, or a batch with one: a clock is wrong, so that sending it later may help."""
+
+    def __init__(
+        self,
+        detail: str,
+        field_errors: Mapping[str, str],
+        *,
+        retry_after: int,
+        server_time: datetime,
+        index: int | None = None,
+    ) -> None:
+        super().__init__(Slug.UNAVAILABLE, detail, field_errors, retry_after=retry_after)
+        self.server_time = server_time
+        self.index = index
+
+
+Rejection = EventRejected | ClockAhead
+
+
 _Outcome = Literal["success", "failure", "pending"]
 assert set(get_args(_Outcome)) == set(EventOutcome)  # noqa: S101 - decoding a word costs a third of decoding an enum
+
+
+_Milliseconds = Annotated[int, Meta(ge=0, le=2**31 - 1)] | Annotated[float, Meta(ge=0, le=2**31 - 1)]
 
 
 class _Incoming(AuditEvent, frozen=True, kw_only=True):
@@ -61,6 +98,7 @@ class _Incoming(AuditEvent, frozen=True, kw_only=True):
     cluster_name: Annotated[str, Meta(max_length=255)] | None = None
     event_version: Annotated[str, Meta(min_length=1, max_length=20)] | None = None
     event_timestamp: Time
+    duration_ms: _Milliseconds | None = None  # type: ignore[assignment]  # a fraction, which is rounded up
 
 
 _decode_one = msgspec.json.Decoder(_Incoming).decode
@@ -69,13 +107,9 @@ _decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def admit_one(body: bytes, now: datetime) -> Entry:
-    """The event of a single write. Raises RequestRejected."""
+    """The event of a single write. Raises EventRejected, ClockAhead, or RequestRejected."""
     _require_opening(body, b"{", "request body must be a JSON object")
-    try:
-        return _entry(_decode_one(body), now, nul=b"\\u0000" in body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _InvalidField) as error:
-        field, reason = _reason(error)
-        raise _rejection(f"{field}: {reason}" if field else reason, {field or "body": reason}) from error
+    return _accept(_entry_or_rejection(None, body, now))
 
 
 def admit(body: bytes, now: datetime, max_events: int) -> list[Entry]:
@@ -86,29 +120,27 @@ def admit(body: bytes, now: datetime, max_events: int) -> list[Entry]:
         incoming = _decode_batch(body)
         check_size(len(incoming), max_events)
         return [_entry(event, now, nul=nul) for event in incoming]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _InvalidField):
+    except (*_NOT_DECODED, _InvalidField):
         # Rare, so it may cost a second pass: the answer names every bad event, not only the first.
-        results = enumerate(admit_each(body, now, max_events))
-        rejections = {index: result for index, result in results if isinstance(result, RequestRejected)}
-        errors = {key: reason for rejected in rejections.values() for key, reason in rejected.field_errors.items()}
-        if not errors:
+        results = admit_each(body, now, max_events)
+        rejections = {index: result for index, result in enumerate(results) if not isinstance(result, Entry)}
+        if not rejections:
             raise
-        index = min(rejections)
-        shown = dict(list(errors.items())[:MAX_REASONS])
-        first, reason = next(iter(shown.items()))
-        more = f" ({len(errors)} errors)" if len(errors) > 1 else ""
-        rejected = _rejection(f"event at index {index}: {first}: {reason}{more}", shown)
-        raise EventRejected(rejected.slug, str(rejected), shown, index=index) from None
+        raise _batch_rejection(rejections) from None
 
 
-def admit_each(body: bytes, now: datetime, max_events: int) -> list[Entry | RequestRejected]:
+def admit_each(body: bytes, now: datetime, max_events: int) -> list[Entry | Rejection]:
     """Each event of a batch or the reason against it, in order. Raises RequestRejected when the body is no batch."""
     _require_opening(body, b"[", "request body must be a JSON array, not a single object")
     try:
         raws = _decode_raws(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        reason = f"request body must be a JSON array: {error}"
-        raise RequestRejected(Slug.INVALID_REQUEST, reason, {"body": reason}) from error
+    except _NOT_DECODED:
+        # A text that is no Unicode is the fault of one event, and not of the whole batch.
+        try:
+            raws = _decode_raws(_decodable(body))
+        except _NOT_DECODED as error:
+            reason = f"request body must be a JSON array: {error}"
+            raise RequestRejected(Slug.INVALID_REQUEST, reason, {"body": reason}) from error
     check_size(len(raws), max_events)
     return [_entry_or_rejection(index, raw, now) for index, raw in enumerate(raws)]
 
@@ -116,26 +148,91 @@ def admit_each(body: bytes, now: datetime, max_events: int) -> list[Entry | Requ
 def check_size(count: int, max_events: int) -> None:
     """Raise RequestRejected when a batch has no events or too many."""
     if count == 0:
-        raise _rejection("batch cannot be empty", {"body": "batch cannot be empty"})
+        raise RequestRejected(Slug.VALIDATION, "batch cannot be empty", {"body": "batch cannot be empty"})
     if count > max_events:
         raise RequestRejected(Slug.BATCH_SIZE, f"batch size {count} exceeds maximum allowed batch size of {max_events}")
 
 
-def _entry_or_rejection(index: int, raw: msgspec.Raw, now: datetime) -> Entry | RequestRejected:
+def _accept(result: Entry | Rejection) -> Entry:
+    if isinstance(result, Entry):
+        return result
+    raise result
+
+
+def _batch_rejection(rejections: Mapping[int, Rejection]) -> Rejection:
+    """Why a batch is rejected: because of the events that can never be stored, else of those that cannot be yet."""
+    final = {index: rejected for index, rejected in rejections.items() if isinstance(rejected, EventRejected)}
+    errors = {key: text for rejected in (final or rejections).values() for key, text in rejected.field_errors.items()}
+    index = min(final or rejections)
+    shown = dict(list(errors.items())[:MAX_REASONS])
+    field, reason = next(iter(shown.items()))
+    more = f" ({len(errors)} errors)" if len(errors) > 1 else ""
+    detail = f"event at index {index}: {field}: {reason}{more}"
+    if final:
+        return EventRejected(_slug(shown), detail, shown, index=index)
+    ahead = [rejected for rejected in rejections.values() if isinstance(rejected, ClockAhead)]
+    return ClockAhead(
+        detail,
+        shown,
+        retry_after=max(rejected.retry_after for rejected in ahead),
+        server_time=ahead[0].server_time,
+        index=index,
+    )
+
+
+def _entry_or_rejection(index: int | None, raw: bytes | msgspec.Raw, now: datetime) -> Entry | Rejection:
     try:
-        return _entry(_decode_one(raw), now, nul=True)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _InvalidField) as error:
+        try:
+            incoming = _decode_one(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            # Decoded once more for the name of the field.
+            if isinstance(error, msgspec.ValidationError):
+                raise
+            incoming = _decode_one(_decodable(bytes(raw)))
+        return _entry(incoming, now, nul=True)
+    except (*_NOT_DECODED, _InvalidField) as error:
         field, reason = _reason(error)
-        key = f"[{index}].{field}" if field else f"[{index}]"
-        return _rejection(reason, {key: reason})
+        key = f"[{index}].{field}".rstrip(".") if index is not None else field or "body"
+        detail = f"{field}: {reason}" if field and index is None else reason
+        if isinstance(error, _TimeAhead):
+            wait = min(max(1, math.ceil(error.excess.total_seconds())), MAX_RETRY_AFTER)
+            return ClockAhead(detail, {key: reason}, retry_after=wait, server_time=now, index=index)
+        return EventRejected(_slug({key: reason}), detail, {key: reason}, index=index)
+
+
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
+
+
+def _decodable(body: bytes) -> bytes:
+    """The body with NUL, which is rejected by field, in place of what no text can hold."""
+    text = body.decode("utf-8", "surrogateescape")
+    body = _NOT_UTF8.sub(r"\\u0000", text).encode()
+    return _ESCAPE.sub(lambda escape: rb"\u0000" if escape[1] else escape[0], body)
 
 
 class _InvalidField(Exception):
-    """The reason against one field, on its way to a RequestRejected."""
+    """The reason against one field, on its way to a rejection."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(reason)
         self.field = field
+
+
+class _TimeAhead(_InvalidField):
+    """A time that is later by `excess` than it may be."""
+
+    def __init__(self, time: datetime, now: datetime) -> None:
+        super().__init__(
+            "event_timestamp",
+            f"{time.isoformat()} is more than 60 minutes in the future; the server's time is {now.isoformat()}",
+        )
+        self.excess = time - now - MAX_CLOCK_AHEAD
+
+
+_NOT_DECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def _entry(incoming: _Incoming, now: datetime, *, nul: bool) -> Entry:
@@ -156,7 +253,7 @@ def _entry(incoming: _Incoming, now: datetime, *, nul: bool) -> Entry:
         actor_type=incoming.actor_type or "service",
         cluster_id=incoming.cluster_id or incoming.cluster_name or None,
         correlation_id=incoming.correlation_id,
-        duration_ms=incoming.duration_ms,
+        duration_ms=math.ceil(incoming.duration_ms) if incoming.duration_ms is not None else None,
         error_code=incoming.error_code or None,
         error_message=incoming.error_message or None,
         event_action=action,
@@ -190,13 +287,12 @@ def _missing(field: str, legacy: str) -> NoReturn:
 def _utc(time: datetime, now: datetime) -> datetime:
     try:
         utc = time.astimezone(UTC)
-    except OverflowError as error:
-        raise _InvalidField("event_timestamp", "timestamp out of range") from error
+    except OverflowError:
+        utc = None
+    if utc is None or not FIRST_TIME <= utc < END_TIME:
+        raise _InvalidField("event_timestamp", f"{time.isoformat()} is out of range: {_TIME_RANGE}")
     if utc - now > MAX_CLOCK_AHEAD:
-        raise _InvalidField(
-            "event_timestamp",
-            f"{utc.isoformat()} is more than 60 minutes in the future; the server's time is {now.isoformat()}",
-        )
+        raise _TimeAhead(utc, now)
     return utc
 
 
@@ -204,9 +300,7 @@ def _address(text: str | None) -> str | None:
     if not text:
         return None
     try:
-        if "%" in text:
-            raise ValueError("zones are local to a machine")
-        return str(ipaddress.ip_address(text))
+        return addresses.parse(text)
     except ValueError as error:
         raise _InvalidField("actor_ip", "must be an IPv4 or IPv6 address") from error
 
@@ -215,7 +309,7 @@ def _reject_nul(event: chain.Event) -> None:
     for field in event.__struct_fields__:
         value = getattr(event, field)
         if isinstance(value, str) and "\0" in value:
-            raise _InvalidField(field, "a text contains the character NUL")
+            raise _InvalidField(field, canonical.NOT_TEXT)
 
 
 def _require_opening(body: bytes, opening: bytes, reason: str) -> None:
@@ -225,9 +319,9 @@ def _require_opening(body: bytes, opening: bytes, reason: str) -> None:
         raise RequestRejected(Slug.INVALID_REQUEST, reason, {"body": reason})
 
 
-def _rejection(detail: str, field_errors: dict[str, str]) -> RequestRejected:
-    data_only = field_errors and all(key.rpartition(".")[2] == "event_data" for key in field_errors)
-    return RequestRejected(Slug.INVALID_EVENT_DATA if data_only else Slug.VALIDATION, detail, field_errors)
+def _slug(field_errors: Mapping[str, str]) -> Slug:
+    data_only = all(key.rpartition(".")[2] == "event_data" for key in field_errors)
+    return Slug.INVALID_EVENT_DATA if data_only else Slug.VALIDATION
 
 
 def _reason(error: Exception) -> tuple[str, str]:
@@ -238,7 +332,8 @@ def _reason(error: Exception) -> tuple[str, str]:
     if "missing required field `" in text:
         field = text.partition("`")[2].partition("`")[0]
         return field, f"required field missing: {field}"
-    return path.rstrip("`").lstrip("."), text
+    field = path.rstrip("`").lstrip(".")
+    return field, f"{text}; {_TIME_RANGE}" if field == "event_timestamp" else text
 
 
 def new_event_id(now: datetime) -> UUID:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from kubernaut.api.events import StoredEvent
-from kubernaut.datastorage import canonical, chain
+from kubernaut.datastorage import addresses, canonical, chain
 from kubernaut.datastorage.verification import StoredRow
 
 EVENT_COLUMNS = (
@@ -98,7 +98,7 @@ def event_of(record: Mapping[str, Any]) -> chain.Event:
     address = record["actor_ip"]
     return chain.Event(
         actor_id=record["actor_id"],
-        actor_ip=str(address) if address is not None else None,
+        actor_ip=addresses.canonical_text(address) if address is not None else None,
         actor_type=record["actor_type"],
         cluster_id=record["cluster_id"],
         correlation_id=record["correlation_id"],
@@ -144,7 +144,7 @@ def stored_event(row: Any) -> StoredEvent:
     previous = row["previous_event_hash"]
     return StoredEvent(
         event_id=row["event_id"],
-        event_timestamp=row["event_timestamp"],
+        event_timestamp=utc(row["event_timestamp"]),
         event_date=row["event_date"].isoformat(),
         event_type=row["event_type"],
         version=row["event_version"],
@@ -160,7 +160,7 @@ def stored_event(row: Any) -> StoredEvent:
         late=row["late"],
         actor_type=row["actor_type"],
         actor_id=row["actor_id"],
-        actor_ip=str(row["actor_ip"]) if row["actor_ip"] is not None else None,
+        actor_ip=addresses.canonical_text(row["actor_ip"]) if row["actor_ip"] is not None else None,
         resource_type=row["resource_type"],
         resource_id=row["resource_id"],
         resource_name=row["resource_name"],

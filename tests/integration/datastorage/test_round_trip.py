@@ -73,7 +73,7 @@ OPTIONAL_TEXTS = ("actor_type", "actor_id", "resource_name", "namespace", "clust
     data=st.dictionaries(TEXT, VALUES, max_size=4),
     texts=st.fixed_dictionaries({}, optional=dict.fromkeys(OPTIONAL_TEXTS, TEXT)),
     address=st.none() | st.ip_addresses().map(str),
-    time=st.datetimes(min_value=NOW.replace(year=1, tzinfo=None), max_value=NOW.replace(tzinfo=None)),
+    time=st.datetimes(min_value=NOW.replace(year=1970, tzinfo=None), max_value=NOW.replace(tzinfo=None)),
     duration=st.none() | st.integers(0, 2**31 - 1),
     sensitive=st.booleans(),
 )

@@ -85,6 +85,19 @@ def test_number_at_the_limit_is_kept(number: str):
     )
 
 
+@pytest.mark.parametrize("number", ["1e309", "-1e309", "1.8e308", "1e-400", "9e-324000", "1" + "0" * 309, "2" * 309])
+def test_number_that_no_double_comes_near_is_not_admitted(number: str):
+    with pytest.raises(canonical.NotCanonical, match=r"range of a double|400 digits"):
+        canonical.admitted(f'{{"a": [{number}]}}'.encode())
+
+
+@pytest.mark.parametrize("number", ["1e308", "-1.7976931348623157e308", "5e-324", "1" * 309, "0e999", "0." + "1" * 300])
+def test_number_in_the_range_of_a_double_is_admitted_with_all_its_digits(number: str):
+    form = canonical.admitted(f'{{"a": {number}, "text": "{"9" * 400}"}}'.encode())
+
+    assert json.loads(form, parse_float=Decimal, parse_int=Decimal)["a"] == Decimal(number)
+
+
 @pytest.mark.parametrize("text", [{"a": "\0"}, {"\0": 1}, {"a": [{"b": "x\0y"}]}])
 def test_nul_is_refused_wherever_it_stands(text: dict[str, object]):
     with pytest.raises(canonical.NotCanonical, match="NUL"):

@@ -134,3 +134,13 @@ def test_correlation_stays_in_its_ledger():
     assert {chain.shard_of(f"rr-{number}", 1) for number in range(20)} == {0}
     assert {chain.shard_of(f"rr-{number}", 4) for number in range(100)} == {0, 1, 2, 3}
     assert chain.shard_of("rr-1", 4) == chain.shard_of("rr-1", 4)
+
+
+def test_event_hashed_with_the_other_spelling_of_its_address_has_its_content():
+    event = an_entry(actor_ip="::ffff:10.0.0.1").event
+    spelled_otherwise = msgspec.structs.replace(event, actor_ip="::ffff:10.0.0.1")
+
+    assert event != spelled_otherwise
+    assert chain.has_content(event, chain.content_hash(event))
+    assert chain.has_content(event, chain.content_hash(spelled_otherwise))
+    assert not chain.has_content(an_entry(actor_ip="::ffff:10.0.0.2").event, chain.content_hash(spelled_otherwise))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kubernaut.api.problems import Slug
-from kubernaut.datastorage import intake
+from kubernaut.datastorage import canonical, intake
 from kubernaut.datastorage.chain import Entry
 from kubernaut.ops.http.problems import RequestRejected
 from support.ledger_events import NOW, a_body, a_wire_event, an_entry
@@ -104,9 +104,129 @@ def test_event_late_by_more_than_a_week_is_marked(ahead: timedelta, late: bool):
     assert an_entry(event_timestamp=(NOW + ahead).isoformat()).late is late
 
 
-@pytest.mark.parametrize("year", [1, 1969, 1999])
-def test_event_of_any_age_is_accepted(year: int):
-    assert an_entry(event_timestamp=f"{year:04d}-06-01T00:00:00Z").late
+@pytest.mark.parametrize("time", ["1970-01-01T00:00:00Z", "1969-12-31T23:00:00-01:00", "1999-06-01T00:00:00Z"])
+def test_event_from_1970_on_is_accepted(time: str):
+    assert an_entry(event_timestamp=time).late
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "0000-01-01T00:00:00Z",
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "1969-12-31T23:59:59.999999Z",
+        "1970-01-01T00:00:00+00:01",
+        "9999-12-31T00:00:00Z",
+        "9999-12-31T23:59:59.999999Z",
+        "9999-12-31T23:59:59.9999999Z",
+        "9999-12-31T23:59:59-01:00",
+        "10000-01-01T00:00:00Z",
+        "-0001-01-01T00:00:00Z",
+        "2016-12-31T23:59:60Z",
+        "2026-11-22T20:00:00+24:00",
+        1764360000,
+    ],
+)
+def test_time_that_cannot_be_kept_is_refused_with_field_and_range(time: object):
+    (reason,) = refused_fields(event_timestamp=time).values()
+
+    assert "from 1970-01-01 to 9999-12-30" in reason
+
+
+@pytest.mark.parametrize(
+    ("digits", "microsecond"), [(".1234564", 123456), (".1234565", 123457), (".000000499", 0), (".9", 900000)]
+)
+def test_digits_below_a_microsecond_are_rounded(digits: str, microsecond: int):
+    assert an_entry(event_timestamp=f"2026-11-22T20:00:00{digits}Z").event.event_timestamp.microsecond == microsecond
+
+
+def test_event_from_the_future_may_be_sent_again_later():
+    ahead = a_wire_event(event_timestamp=(NOW + timedelta(minutes=62)).isoformat())
+
+    refused = refusal(a_body(a_wire_event(), ahead))
+
+    assert isinstance(refused, intake.ClockAhead)
+    assert (refused.slug, refused.index, refused.server_time) == (Slug.UNAVAILABLE, 1, NOW)
+    assert refused.retry_after == 120
+    assert NOW.isoformat() in str(refused)
+
+
+def test_wait_for_an_event_from_the_far_future_is_bounded():
+    with pytest.raises(intake.ClockAhead) as caught:
+        intake.admit_one(json.dumps(a_wire_event(event_timestamp="2999-01-01T00:00:00Z")).encode(), NOW)
+
+    assert caught.value.retry_after == intake.MAX_RETRY_AFTER
+
+
+def test_event_that_can_never_be_stored_decides_before_one_from_the_future():
+    ahead = a_wire_event(event_timestamp=(NOW + timedelta(hours=2)).isoformat())
+
+    refused = refusal(a_body(ahead, a_wire_event(event_type="")))
+
+    assert isinstance(refused, intake.EventRejected)
+    assert (refused.slug, refused.index, list(refused.field_errors)) == (Slug.VALIDATION, 1, ["[1].event_type"])
+
+
+@pytest.mark.parametrize(("sent", "stored"), [(0, 0), (-0.0, 0), (0.2, 1), (7, 7), (7.0, 7), (7.001, 8), (1e3, 1000)])
+def test_duration_is_rounded_up(sent: float, stored: int):
+    assert an_entry(duration_ms=sent).event.duration_ms == stored
+
+
+@pytest.mark.parametrize(
+    ("sent", "text"),
+    [
+        ("::ffff:10.0.0.1", "::ffff:a00:1"),
+        ("::FFFF:A00:1", "::ffff:a00:1"),
+        ("::10.0.0.1", "::a00:1"),
+        ("2001:0DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"),
+        ("1:0:2:3:4:5:6:7", "1:0:2:3:4:5:6:7"),
+        ("0:0:0:0:0:0:0:0", "::"),
+        ("1::", "1::"),
+        ("10.0.0.1", "10.0.0.1"),
+    ],
+)
+def test_address_has_one_text(sent: str, text: str):
+    assert an_entry(actor_ip=sent).event.actor_ip == text
+
+
+HALF = rb"\ud800"
+
+
+@pytest.mark.parametrize(
+    "bad", [HALF, rb"\uDC00", rb"\ud800\ud800", rb"x\\\udfff", b"\xff", b"\xed\xa0\x80", rb"\u0000"]
+)
+@pytest.mark.parametrize("field", ["event_type", "correlation_id", "actor_id", "error_message", "event_data"])
+def test_text_that_is_no_unicode_is_refused_by_field_and_takes_no_other_event_along(field: str, bad: bytes):
+    value: object = {"a": ["MARK"]} if field == "event_data" else "MARK"
+    body = a_body(a_wire_event(), a_wire_event(**{field: value}), a_wire_event(correlation_id="🚨")).replace(
+        b"MARK", bad
+    )
+
+    first, second, third = intake.admit_each(body, NOW, 1000)
+
+    assert isinstance(first, Entry)
+    assert isinstance(second, intake.EventRejected)
+    assert list(second.field_errors) == [f"[1].{field}"]
+    assert isinstance(third, Entry)
+    assert third.event.correlation_id == "🚨"
+    assert list(refusal(body).field_errors) == [f"[1].{field}"]
+
+
+def test_half_a_surrogate_in_a_single_event_names_the_field():
+    with pytest.raises(intake.EventRejected) as caught:
+        intake.admit_one(json.dumps(a_wire_event(actor_id="MARK")).encode().replace(b"MARK", HALF), NOW)
+
+    assert caught.value.field_errors == {"actor_id": canonical.NOT_TEXT}
+
+
+def test_escaped_backslash_before_a_surrogate_is_text():
+    body = a_body(a_wire_event(actor_id="MARK"), a_wire_event(actor_id=5)).replace(b"MARK", rb"\\ud800")
+
+    first, _ = intake.admit_each(body, NOW, 1000)
+
+    assert isinstance(first, Entry)
+    assert first.event.actor_id == r"\ud800"
 
 
 @pytest.mark.parametrize(
@@ -116,6 +236,11 @@ def test_event_of_any_age_is_accepted(year: int):
         ("event_timestamp", "2026-11-22T20:00:00", "timezone"),
         ("event_timestamp", "yesterday", "datetime"),
         ("event_timestamp", "0001-01-01T00:00:00+14:00", "out of range"),
+        ("duration_ms", "5", "int | float"),
+        ("duration_ms", 2147483647.5, "<= 2147483647"),
+        ("actor_ip", "::1\n", "IPv4 or IPv6"),
+        ("actor_ip", "10.0.0.0/8", "IPv4 or IPv6"),
+        ("actor_ip", "010.0.0.1", "IPv4 or IPv6"),
         ("event_timestamp", None, "required field missing"),
         ("event_type", "", "length >= 1"),
         ("event_type", "x" * 101, "length <= 100"),
