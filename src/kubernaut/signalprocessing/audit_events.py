@@ -266,4 +266,5 @@ def _transition_time(status: SignalStatus, type: ConditionType) -> datetime | No
 
 
 def _milliseconds(span: timedelta) -> int:
-    return max(0, span // timedelta(milliseconds=1))
+    # Rounded up: what took less than a millisecond took time all the same.
+    return max(0, -(-span // timedelta(milliseconds=1)))

@@ -121,7 +121,7 @@ def test_payloads_hold_the_status_in_the_spelling_of_the_audit_trail():
     enriched, decided, business, processed = (payload_of(events[place]) for place in (2, 4, 6, 8))
 
     assert (enriched.owner_chain_length, enriched.has_pod, enriched.has_deployment) == (2, True, True)
-    assert (enriched.has_namespace, enriched.degraded_mode, enriched.duration_ms) == (True, False, 7)
+    assert (enriched.has_namespace, enriched.degraded_mode, enriched.duration_ms) == (True, False, 8)
     assert (decided.external_severity, decided.severity, decided.normalized_severity) == ("Sev2", "high", "high")
     assert (decided.environment, decided.environment_source) == ("test", "labels")
     assert (decided.priority, decided.priority_source, decided.policy_name) == ("P1", "rego", "mine")
@@ -132,7 +132,7 @@ def test_payloads_hold_the_status_in_the_spelling_of_the_audit_trail():
     envelope = events[4]
     assert envelope.correlation_id == signal.spec.remediation_request_ref.name
     assert (envelope.resource_type, envelope.resource_id) == ("SignalProcessing", signal.metadata.name)
-    assert (envelope.cluster_id, envelope.duration_ms, envelope.actor_id) == ("edge-1", 7, audit_events.ACTOR)
+    assert (envelope.cluster_id, envelope.duration_ms, envelope.actor_id) == ("edge-1", 8, audit_events.ACTOR)
 
 
 SOURCES = [*EnvironmentSource, "my-own-rule"]
@@ -280,3 +280,8 @@ def test_a_completed_signal_that_its_parent_fails_leaves_both_ends_under_ids_of_
     assert all(after[same] == before[same] for same in before.keys() & after.keys())
     outcomes = [event.event_outcome for event in (before | after).values() if event.event_action == "processed"]
     assert sorted(outcomes) == ["failure", "success"]
+
+
+@pytest.mark.parametrize(("microseconds", "milliseconds"), [(-5, 0), (0, 0), (1, 1), (1000, 1), (1001, 2)])
+def test_duration_is_rounded_up_to_a_millisecond(microseconds: int, milliseconds: int):
+    assert audit_events._milliseconds(timedelta(microseconds=microseconds)) == milliseconds
