@@ -84,6 +84,10 @@ bench: $(READY) ## All benchmarks, or the named ones: make bench ARGS="ingest de
 muster-endings: $(READY) ## 300 random endings of runs under pytest-muster (SEED=n repeats one)
 	@cd pytest-muster && $(abspath $(BIN))/python -m endings $(ARGS)
 
+.PHONY: ledger-interop
+ledger-interop: $(READY) ## Have transparency-dev's fsck and an independent witness check the ledger (needs Go)
+	@$(BIN)/python scripts/ledger-interop $(ARGS)
+
 .PHONY: lock
 lock: $(READY) ## Update the pinned requirements (needs uv)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra all --group dev --quiet --upgrade --no-emit-package pocketkube --output-file requirements/dev.txt pyproject.toml pocketkube/pyproject.toml
