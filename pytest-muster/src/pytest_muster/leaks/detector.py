@@ -31,7 +31,7 @@ from pytest_muster.leaks.tracker import CreationTracker
 from pytest_muster.records.audit_hook import observers_of
 from pytest_muster.records.run import Run, run_of
 
-CLOSING_TIMEOUT = 0.3
+CLOSING_TIMEOUT = 1.0
 """Seconds in which a thread, a process or a socket may end after the test has."""
 
 MAX_TOTAL_WAIT = 3.0
