@@ -15,6 +15,7 @@ from kubernaut.audit.errors import (
     StoreRejected,
     StoreUnauthorized,
     StoreUnreachable,
+    StoreUnrecognized,
 )
 from kubernaut.audit.store import AuditStore, open_audit
 
@@ -37,6 +38,7 @@ __all__ = [
     "StoreRejected",
     "StoreUnauthorized",
     "StoreUnreachable",
+    "StoreUnrecognized",
     "open_audit",
     "open_client",
 ]

@@ -4,20 +4,33 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import quote
+from uuid import UUID
 
 import httpx2
 import msgspec
 
-from kubernaut.api.events import AuditEvent, EventPage, Timeline, Verification, VerifyRequest
+from kubernaut.api.events import (
+    AuditEvent,
+    BatchCreated,
+    BatchResults,
+    EventPage,
+    EventResult,
+    Timeline,
+    Verification,
+    VerifyRequest,
+)
 from kubernaut.audit.config import ClientConfig
-from kubernaut.audit.errors import StoreError, StoreUnreachable, check
+from kubernaut.audit.errors import StoreError, StoreUnreachable, StoreUnrecognized, check
 
 EVENTS = "/api/v1/audit/events"
 BATCH = "/api/v1/audit/events/batch"
 VERIFY = "/api/v1/audit/verify-chain"
-_JSON = {"content-type": "application/json"}
+_JSON = {"content-type": "application/json", "accept": "application/json, application/problem+json"}
+_LENIENT = {"prefer": "handling=lenient"}
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 T = TypeVar("T")
 
@@ -33,11 +46,20 @@ class DataStorageClient:
 
     async def send(self, events: Sequence[AuditEvent]) -> None:
         """Write a batch, all or nothing; when it returns, the store has the events on disk."""
-        await self.send_encoded([msgspec.json.encode(event) for event in events])
+        ids = [event.event_id for event in events]
+        await self.send_encoded([msgspec.json.encode(event) for event in events], ids)
 
-    async def send_encoded(self, bodies: Sequence[bytes]) -> None:
-        """The same, for events that are JSON texts already."""
-        await self._ask("POST", BATCH, content=b"[" + b",".join(bodies) + b"]")
+    async def send_encoded(
+        self, bodies: Sequence[bytes], ids: Sequence[UUID | None], *, is_lenient: bool = False
+    ) -> list[EventResult]:
+        """The same, for events that are JSON texts already; one result per event.
+
+        A lenient batch stores the events that are good, and has another status than 201 or 202 for the others.
+        Raises StoreUnrecognized when the answer does not name the ids that were sent, whatever its status is.
+        """
+        body = b"[" + b",".join(bodies) + b"]"
+        response = await self._ask("POST", BATCH, content=body, headers=_LENIENT if is_lenient else _NO_HEADERS)
+        return batch_results(response, ids)
 
     async def query(self, filters: Mapping[str, str | int] | None = None) -> EventPage:
         """One page of events, newest first; `filters` are the query parameters of the store."""
@@ -84,8 +106,9 @@ class DataStorageClient:
         params: dict[str, str | int] | None = None,
         content: bytes | None = None,
         timeout: float | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> httpx2.Response:
-        headers = dict(_JSON)
+        headers = {**_JSON, **headers}
         if self._token:
             headers["authorization"] = f"Bearer {self._token.value()}"
         timeout = timeout or self._timeout
@@ -99,7 +122,7 @@ class DataStorageClient:
             raise StoreUnreachable(
                 f"network error: {method} {self._url}{path}: no answer within {timeout:g} s"
             ) from error
-        except (httpx2.TransportError, httpx2.DecodingError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise StoreUnreachable(
                 f"network error: {method} {self._url}{path}: {str(error) or type(error).__name__}"
             ) from error
@@ -107,19 +130,56 @@ class DataStorageClient:
         return response
 
 
+def batch_results(response: httpx2.Response, ids: Sequence[UUID | None]) -> list[EventResult]:
+    """What a 2xx answer to a batch says about each event; raises StoreUnrecognized when it does not say it."""
+    status = response.status_code
+    try:
+        if status in (201, 202):
+            created = msgspec.json.decode(response.content, type=BatchCreated)
+            results = [EventResult(index=i, status=status, event_id=id) for i, id in enumerate(created.event_ids)]
+        elif status == 207:
+            results = msgspec.json.decode(response.content, type=BatchResults).results
+        else:
+            raise StoreUnrecognized(f"Data Storage Service returned status {status}, expected 201, 202 or 207")
+    except msgspec.DecodeError as error:
+        raise StoreUnrecognized(
+            f"Data Storage Service returned status {status} without naming the events: {error}; is this the right URL?",
+            status=status,
+        ) from error
+    if len(results) != len(ids) or not all(map(_answers, results, range(len(ids)), ids)):
+        raise StoreUnrecognized(
+            f"Data Storage Service returned status {status} for other events than those that were sent", status=status
+        )
+    return results
+
+
+def is_stored(result: EventResult) -> bool:
+    """Whether the store has the event on disk."""
+    return result.status in (201, 202)
+
+
+def _answers(result: EventResult, index: int, id: UUID | None) -> bool:
+    is_same = id is None or result.event_id == id or (result.event_id is None and not is_stored(result))
+    return result.index == index and is_same
+
+
 class _Token:
     """A token that is read again when its file changes, as mounted service-account tokens do every hour."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._changed_at = 0
+        self._version: tuple[int, ...] = ()
         self._text = ""
 
     def value(self) -> str:
         try:
-            changed_at = self._path.stat().st_mtime_ns
-            if changed_at != self._changed_at:
-                self._text, self._changed_at = self._path.read_text().strip(), changed_at
+            stat = self._path.stat()
+            version = stat.st_mtime_ns, stat.st_ino, stat.st_size
+            if version != self._version:
+                text = self._path.read_bytes().decode(errors="replace").strip()
+                if not text or not (text.isascii() and text.isprintable()):
+                    raise StoreUnreachable(f"the token file {self._path} holds no bearer token in one line")
+                self._text, self._version = text, version
         except OSError as error:
             raise StoreUnreachable(f"the token file {self._path} cannot be read: {error.strerror}") from error
         return self._text

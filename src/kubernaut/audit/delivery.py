@@ -1,25 +1,41 @@
 """From the spool to the store: batches in order, one at a time, until every event is stored or quarantined.
 
-An outage only makes events wait. A batch that the store rejects is split until the event that it rejects stands
-alone; that one goes to quarantine with the store's reason, and everything before and after it is delivered.
+An outage only makes events wait, and so does every answer that DataStorage did not give itself. A batch that the store
+rejects is split around the event that it names, else in halves, and the parts are sent so that the store may take the
+good events of each; an event that it rejects by itself goes to quarantine with the reason.
 """
 
 import asyncio
 import contextlib
+import itertools
+import random
 import time
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 
-from kubernaut.audit.client import DataStorageClient
+from kubernaut.api.events import EventResult
+from kubernaut.audit.client import DataStorageClient, is_stored
 from kubernaut.audit.config import AuditConfig
-from kubernaut.audit.errors import RequestTooLarge, SpoolFull, StoreBusy, StoreError, StoreRejected, StoreUnauthorized
+from kubernaut.audit.errors import (
+    MAX_RETRY_AFTER,
+    RequestTooLarge,
+    SpoolFull,
+    StoreBusy,
+    StoreError,
+    StoreRejected,
+    StoreUnauthorized,
+)
 from kubernaut.audit.metrics import AuditMetrics
 from kubernaut.audit.spool import Spool
 from kubernaut.audit.spool_file import SpooledEvent
 from kubernaut.ops.backoff import Backoff
 
 log = structlog.get_logger("audit-store")
+
+FINAL_REJECTIONS = frozenset({400, 409, 413, 422})
+"""Status of an event in a 207 that says that it can never be stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +50,9 @@ class FlushResult:
 
     quarantined: int
     """Events in quarantine, of this run and of earlier ones."""
+
+    reason: str = ""
+    """Why events still wait, as far as it is known."""
 
     @property
     def is_complete(self) -> bool:
@@ -53,6 +72,7 @@ class Delivery:
         self._max_bytes = config.max_batch_bytes
         self._split_sizes: list[int] = []  # sizes of the next batches, while a rejected one is split
         self._attempt = 0
+        self._last_error = ""
         self._flushes = 0
         self._changed = asyncio.Event()  # something was committed
         self._wake = asyncio.Event()  # ends the wait for a full batch, or for the next attempt
@@ -69,12 +89,22 @@ class Delivery:
             self._changed.clear()
             if self._spool.waiting:
                 await self._wait_for_batch()
-                max_events = min(self._split_sizes[0], self._max_events) if self._split_sizes else self._max_events
-                batch = await self._spool.head(max_events, self._max_bytes)
+                batch = await self._head()
                 if batch:
                     await self._send(batch)
                     continue
             await self._changed.wait()
+
+    async def _head(self) -> list[SpooledEvent]:
+        max_events = min(self._split_sizes[0], self._max_events) if self._split_sizes else self._max_events
+        while True:
+            try:
+                return await self._spool.head(max_events, self._max_bytes)
+            except OSError as error:
+                self._attempt += 1
+                self._last_error = f"the spool cannot be read: {error}"
+                log.error("Audit spool read failed", error=str(error))
+                await self._sleep(self._backoff.delay(self._attempt))
 
     async def flush(self, timeout: float) -> FlushResult:
         """Deliver what was recorded so far without waiting for a full batch, for at most `timeout` seconds."""
@@ -90,10 +120,12 @@ class Delivery:
                         await self._progress.wait()
         finally:
             self._flushes -= 1
+        waiting = self._spool.undelivered(target)
         return FlushResult(
             delivered=self.delivered - before,
-            waiting=await self._spool.undelivered(target),
+            waiting=waiting,
             quarantined=self._spool.quarantined,
+            reason=(self._spool.disk_error or self._last_error) if waiting else "",
         )
 
     def _committed(self) -> None:
@@ -110,47 +142,73 @@ class Delivery:
 
     async def _sleep(self, delay: float) -> None:
         self._wake.clear()
+        # Not wait_for: in Python 3.11 it loses a cancellation that comes together with the event.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), delay)
+            async with asyncio.timeout(delay):
+                await self._wake.wait()
 
     async def _send(self, batch: list[SpooledEvent]) -> None:
         self._attempt += 1
         started = time.perf_counter()
         try:
-            await self._client.send_encoded([event.body for event in batch])
+            ids = [UUID(bytes=event.event_id) for event in batch]
+            bodies = [event.body for event in batch]
+            results = await self._client.send_encoded(bodies, ids, is_lenient=bool(self._split_sizes))
+            self._apply(batch, results)
         except StoreError as error:
             self.failures += 1
+            self._last_error = str(error)
             self._metrics.failed.inc()
             log.error("Failed to write audit batch", attempt=self._attempt, batch_size=len(batch), error=str(error))
             await self._handle_failure(error, batch)
-        else:
-            log.debug("Wrote audit batch", batch_size=len(batch), attempt=self._attempt)
-            self._attempt = 0
-            self._batch_done(len(batch))
-            self.delivered += len(batch)
-            self._metrics.written.inc(len(batch))
-            self._spool.ack(batch[-1].seq, len(batch), sum(event.size for event in batch))
         finally:
             self._metrics.duration.observe(time.perf_counter() - started)
             self._progress.set()
 
+    def _apply(self, batch: list[SpooledEvent], results: list[EventResult]) -> None:
+        """Ack what is stored and quarantine what is rejected, up to the first event that must be sent again."""
+        final = list(itertools.takewhile(lambda pair: is_final(pair[1]), zip(batch, results, strict=True)))
+        for stored, pairs in itertools.groupby(final, lambda pair: is_stored(pair[1])):
+            events = list(pairs)
+            if stored:
+                self._delivered([event for event, _ in events])
+                continue
+            for event, result in events:
+                self._quarantine(event, f"Data Storage Service returned status {result.status}: {result.detail}")
+        if len(final) < len(batch):
+            left = results[len(final)]
+            raise StoreError(f"Data Storage Service returned status {left.status} for one event: {left.detail}")
+        log.debug("Wrote audit batch", batch_size=len(batch), attempt=self._attempt)
+        self._attempt = 0
+        self._last_error = ""
+
+    def _delivered(self, events: list[SpooledEvent]) -> None:
+        self._batch_done(len(events))
+        self.delivered += len(events)
+        self._metrics.written.inc(len(events))
+        self._spool.ack(events)
+
     async def _handle_failure(self, error: StoreError, batch: list[SpooledEvent]) -> None:
         match error:
-            case RequestTooLarge() | StoreRejected() if len(batch) == 1:
+            case RequestTooLarge(status=413, is_proxy=False) | StoreRejected() if len(batch) == 1:
                 self._quarantine(batch[0], str(error))
-            case RequestTooLarge(status=413):
+                self._attempt = 0
+            case RequestTooLarge(is_proxy=True) if len(batch) > 1:
+                self._split_sizes[:1] = _split(len(batch), None)
+                self._attempt = 0
+            case RequestTooLarge(status=413, is_proxy=False):
                 # Kept for good: a limit of the store does not go away, and asking again with each batch costs a trip.
                 self._max_bytes = sum(event.size for event in batch) // 2
                 self._attempt = 0
-            case RequestTooLarge():
+            case RequestTooLarge(is_proxy=False) if len(batch) > 1:
                 self._max_events = len(batch) // 2
                 self._attempt = 0
             case StoreRejected():
                 self._split_sizes[:1] = _split(len(batch), error.index)
                 self._attempt = 0
             case StoreBusy(retry_after=float(delay)):
-                # A flush does not shorten the delay that the store asked for.
-                await asyncio.sleep(delay)
+                # A flush does not shorten the delay that the store asked for; jitter keeps clients apart.
+                await asyncio.sleep(min(delay * random.uniform(1, 1.1), MAX_RETRY_AFTER))  # noqa: S311 - no secret
             case _:
                 if isinstance(error, StoreUnauthorized):
                     log.error("Auth error writing audit batch (token expired or insufficient permissions, will retry)")
@@ -161,13 +219,17 @@ class Delivery:
         self._metrics.quarantined.inc()
         self._spool.quarantine(event, reason)
         self._batch_done(1)
-        self._attempt = 0
 
     def _batch_done(self, count: int) -> None:
         if self._split_sizes:
             self._split_sizes[0] -= count
             if self._split_sizes[0] <= 0:
                 del self._split_sizes[0]
+
+
+def is_final(result: EventResult) -> bool:
+    """Whether sending the event again would change nothing: it is stored, or can never be."""
+    return is_stored(result) or result.status in FINAL_REJECTIONS
 
 
 def _split(size: int, index: int | None) -> list[int]:

@@ -1,9 +1,13 @@
 """What can go wrong on the way of an event to the store; the only place that knows status codes."""
 
+import math
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
 import httpx2
 import msgspec
 
-from kubernaut.api.problems import PREFIX, Problem, Slug
+from kubernaut.api.problems import CONTENT_TYPE, PREFIX, Problem, Slug
 
 
 class AuditError(Exception):
@@ -44,6 +48,10 @@ class StoreUnreachable(StoreError):
     """No answer, or none in time; what was sent may have been stored all the same."""
 
 
+class StoreUnrecognized(StoreError):
+    """The answer is none of DataStorage's: it comes from a proxy or another server, and says nothing of the events."""
+
+
 class StoreBusy(StoreError):
     """The store asked to come back later (429, 503)."""
 
@@ -55,9 +63,12 @@ class StoreUnauthorized(StoreError):
 class RequestTooLarge(StoreError):
     """The request was too large: too many bytes (413), or too many events."""
 
+    is_proxy: bool = False
+    """Whether somebody on the way says so, whose limit may be another one tomorrow."""
+
 
 class StoreRejected(StoreError):
-    """The content of the request is wrong, and sending it again will not help (400, 409, 422)."""
+    """DataStorage says that the content is wrong, and sending it again will not help (400, 409, 422)."""
 
 
 _BY_STATUS: dict[int, type[StoreError]] = {
@@ -71,6 +82,12 @@ _BY_STATUS: dict[int, type[StoreError]] = {
     503: StoreBusy,
 }
 
+MIN_RETRY_AFTER = 1.0
+"""Seconds to wait at least when the store names a time: 0 would be a storm of requests."""
+
+MAX_RETRY_AFTER = 300.0
+"""Seconds to wait at most, whatever the store says."""
+
 _MAX_TEXT_LENGTH = 2000
 _problem = msgspec.json.Decoder(Problem)
 
@@ -79,23 +96,56 @@ def check(response: httpx2.Response) -> None:
     """Raise the error that the answer stands for, with the words of its problem document; do nothing on a 2xx."""
     if response.is_success:
         return
-    error = _BY_STATUS.get(response.status_code, StoreError)
-    index = None
-    text = f"Data Storage Service returned status {response.status_code}: {response.reason_phrase}"
+    status = response.status_code
+    text = f"Data Storage Service returned status {status}: {response.reason_phrase}"
+    problem = problem_of(response)
+    kind = _BY_STATUS.get(status, StoreError)
+    if problem is None:
+        if kind is StoreRejected or 300 <= status < 400:
+            kind = StoreUnrecognized
+        text += f" (no problem document of DataStorage; content type {_content_type(response) or 'missing'})"
+    else:
+        if problem.type == PREFIX + Slug.BATCH_SIZE:
+            kind = RequestTooLarge
+        fields = "; ".join(f"{name}: {reason}" for name, reason in problem.field_errors.items())
+        text = "; ".join(part for part in (f"{text}: {problem.detail or problem.title}", fields) if part)
+    error = kind(
+        text[:_MAX_TEXT_LENGTH],
+        status=status,
+        retry_after=retry_after(response.headers.get("retry-after", ""), datetime.now(UTC)),
+        index=problem.index if problem else None,
+    )
+    if isinstance(error, RequestTooLarge):
+        error.is_proxy = problem is None
+    raise error
+
+
+def problem_of(response: httpx2.Response) -> Problem | None:
+    """The problem document of DataStorage; None when the body is something else."""
+    if _content_type(response) != CONTENT_TYPE:
+        return None
     try:
         problem = _problem.decode(response.content)
     except msgspec.DecodeError:
-        pass
-    else:
-        index = problem.index
-        if problem.type == PREFIX + Slug.BATCH_SIZE:
-            error = RequestTooLarge
-        fields = "; ".join(f"{name}: {reason}" for name, reason in problem.field_errors.items())
-        text = "; ".join(part for part in (f"{text}: {problem.detail or problem.title}", fields) if part)
-    raise error(text[:_MAX_TEXT_LENGTH], status=response.status_code, retry_after=_retry_after(response), index=index)
+        return None
+    return problem if problem.type.startswith(PREFIX) else None
 
 
-def _retry_after(response: httpx2.Response) -> float | None:
-    # The date form is not used by our stores; whoever sends it gets our own back-off.
-    text = response.headers.get("retry-after", "")
-    return float(text) if text.isdecimal() else None
+def _content_type(response: httpx2.Response) -> str:
+    text: str = response.headers.get("content-type", "")
+    return text.partition(";")[0].strip().lower()
+
+
+def retry_after(text: str, now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks to wait, within bounds; None when it says nothing that can be read."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            at = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now.timestamp()
+    if math.isnan(seconds):
+        return None
+    return min(max(seconds, MIN_RETRY_AFTER), MAX_RETRY_AFTER)

@@ -28,6 +28,7 @@ class AuditMetrics:
         self._size = gauge("audit_buffer_size", "Events that wait.")
         self._bytes = gauge("audit_spool_bytes", "Bytes of events on disk, quarantine included.")
         self._capacity = gauge("audit_spool_capacity_bytes", "Bytes of events that may be on disk.")
+        self._unreadable = gauge("audit_spool_unreadable_events", "Events that this process found damaged on disk.")
         self._quarantine = gauge("audit_quarantine_size", "Events in quarantine.")
 
     def watch(self, spool: Spool, capacity: int) -> None:
@@ -35,4 +36,5 @@ class AuditMetrics:
         self._size.set_function(lambda: spool.waiting)
         self._bytes.set_function(lambda: spool.bytes)
         self._quarantine.set_function(lambda: spool.quarantined)
+        self._unreadable.set_function(lambda: spool.unreadable)
         self._capacity.set(capacity)

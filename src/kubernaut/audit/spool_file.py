@@ -1,71 +1,34 @@
-"""The file of the spool: SQLite in WAL mode, with one connection for the writer thread and one for readers.
+"""The files of the spool: segments that only grow and are deleted when their last event is acked.
 
-Statements are few and large on purpose: SQLite lets go of Python's interpreter lock for each step and must get it back
-from a busy event loop, which can take milliseconds. One step per chunk costs that once, one step per row hundreds of
-times.
+Deleting a file needs no free space, so a full disk heals as soon as DataStorage takes what waits. Only the process that
+holds the lock of the directory may open this; `write` is called by the writer thread, `head` by a reader.
 """
 
 import contextlib
-import sqlite3
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from kubernaut.audit.errors import SpoolError
+from kubernaut.audit.spool_record import OVERHEAD, Record, RecordKind, decode, encode, missing_bytes, scan
+from kubernaut.audit.spool_recovery import Recovery, recover, replace_file, sync_directory
+from kubernaut.audit.spool_state import SpoolState, StateFile
+from kubernaut.audit.spool_survey import QUARANTINE_NAME, STATE_NAME, Gap, Quarantined, encode_quarantine, segment_path
 
-OVERHEAD = 64
-"""Bytes that an event takes beside its JSON text, roughly: row, index entry."""
+MAX_SEGMENT_BYTES = 8 * 2**20
+"""A segment of this size is followed by another one."""
 
-_APPLICATION_ID = 0x6B756245
-_VERSION = 1
-_SCHEMA = f"""
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {_VERSION};
-CREATE TABLE waiting (
-    seq      INTEGER PRIMARY KEY,
-    size     INTEGER NOT NULL,
-    event_id BLOB NOT NULL UNIQUE,
-    body     BLOB NOT NULL
-);
-CREATE TABLE quarantine (
-    seq            INTEGER PRIMARY KEY AUTOINCREMENT,
-    size           INTEGER NOT NULL,
-    event_id       BLOB NOT NULL,
-    body           BLOB NOT NULL,
-    reason         TEXT NOT NULL,
-    quarantined_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
-);
-"""
+MIN_RECLAIM_BYTES = 2**20
+"""The newest segment is deleted at this size when every event of it is acked."""
 
-CHUNK_SIZES = (512, 32, 1)
-_ROW = "(?, ?, ?, ?)"
-_INTO = "INSERT INTO waiting (seq, size, event_id, body) VALUES "
-_APPEND = {count: f"{_INTO}{', '.join([_ROW] * count)} ON CONFLICT (event_id) DO NOTHING" for count in CHUNK_SIZES}
-# A re-derived event is the same to the byte, so another content under the same id is evidence of something.
-_CONFLICT = """
-INSERT INTO quarantine (size, event_id, body, reason)
-SELECT ?, ?, ?, 'another event with this id and other content is waiting'
- WHERE EXISTS (SELECT 1 FROM waiting WHERE event_id = ? AND body <> ?)
-"""
-_ACK = "DELETE FROM waiting WHERE seq <= ?"
-_QUARANTINE = """
-INSERT INTO quarantine (size, event_id, body, reason) SELECT size, event_id, body, ? FROM waiting WHERE seq = ?
-"""
-_HEAD = """
-WITH few AS (SELECT seq, size FROM waiting WHERE seq > ? ORDER BY seq LIMIT ?),
-     fit AS (SELECT seq, size, sum(size) OVER (ORDER BY seq) AS up_to FROM few)
-SELECT CAST(group_concat(fit.seq || ' ' || fit.size || ' ' || waiting.body, char(10)) AS BLOB)
-  FROM fit JOIN waiting USING (seq)
- WHERE fit.up_to <= ? OR fit.up_to = fit.size
-"""
-MAX_WAL_BYTES = 64 * 2**20
-"""Bytes to which the write-ahead log is truncated after a checkpoint."""
+RESERVE_NAME = "reserve"
+RESERVE_BYTES = 256 * 1024
+"""Space for the quarantine on a full disk: what must not be deleted must be written before what is behind it can go."""
 
-Row = tuple[int, int, bytes, bytes]
-"""Sequence number, size, id and body of one event."""
+_READ_BYTES = 2**20
 
 
 class EncodedEvent(NamedTuple):
@@ -75,146 +38,294 @@ class EncodedEvent(NamedTuple):
     body: bytes
 
 
-class SpooledEvent(NamedTuple):
-    """One event on disk; `body` is its JSON text without line breaks."""
+class Row(NamedTuple):
+    """One event with its number, and the checksum of its body."""
 
     seq: int
-    size: int
-    body: bytes
-
-
-class Quarantined(NamedTuple):
-    """One event that the store will never take, and why."""
-
     event_id: bytes
     body: bytes
-    reason: str
-    quarantined_at: str
+    crc: int
+
+
+class Position(NamedTuple):
+    """A place between two records."""
+
+    segment: int
+    offset: int
+
+
+class SpooledEvent(NamedTuple):
+    """One event on disk; `body` is its JSON text."""
+
+    seq: int
+    event_id: bytes
+    body: bytes
+    end: Position
+
+    @property
+    def size(self) -> int:
+        return len(self.body) + OVERHEAD
+
+
+class Head(NamedTuple):
+    """The oldest events that wait, and those before or between them that cannot be read."""
+
+    events: list[SpooledEvent]
+    gaps: list[Gap]
 
 
 @dataclass
 class SpoolChanges:
-    """What one transaction writes; deletions come after insertions."""
+    """What is written at once."""
 
     rows: list[Row] = field(default_factory=list)
-    quarantine: list[tuple[str, int]] = field(default_factory=list)
-    """Reason and sequence number of each event to move."""
-
+    quarantine: list[Quarantined] = field(default_factory=list)
     ack: int = 0
-    """Events up to this sequence number are deleted."""
+    """Events up to this number are done with."""
 
 
-class Skipped(NamedTuple):
-    """Events that were waiting already, and how many of them have other content."""
+@dataclass
+class _Segment:
+    path: Path
+    number: int
+    size: int
+    last: int
+    fd: int = -1
 
-    events: int = 0
-    bytes: int = 0
-    conflicts: int = 0
+    def open(self) -> int:
+        """The open file; made when it is missing."""
+        if self.fd < 0:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (0 if self.size else os.O_TRUNC)
+            self.fd = os.open(self.path, flags, 0o600)
+            sync_directory(self.path.parent)
+        return self.fd
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
 
 class SpoolFile:
-    """The SQLite file: one connection for the writer thread, one for readers."""
+    """An open spool; opening it repairs what is damaged."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         try:
-            self._writer = _connect(path)
-            self._reader = _connect(path)
-            self._prepare()
-            self.last, self.waiting, waiting_bytes = self._writer.execute(
-                "SELECT coalesce(max(seq), 0), count(*), coalesce(sum(size), 0) FROM waiting"
-            ).fetchone()
-            self.quarantined, quarantined_bytes = self._writer.execute(
-                "SELECT count(*), coalesce(sum(size), 0) FROM quarantine"
-            ).fetchone()
-        except sqlite3.Error as error:
-            raise SpoolError(
-                f"{path} cannot be used as a spool: {error}; move it away to start with an empty one"
-            ) from error
-        self.bytes: int = waiting_bytes + quarantined_bytes
-        self._reading = threading.Lock()
+            self.recovery: Recovery = recover(directory)
+            self._state_file = StateFile(directory / STATE_NAME)
+        except OSError as error:
+            raise SpoolError(f"{directory} cannot be used as a spool: {error.strerror}") from error
+        found = self.recovery.survey
+        self.acked: int = self.recovery.acked
+        self.last: int = found.last
+        self._quarantined = len(self.recovery.quarantine.entries)
+        self._committed = found.last
+        self._segments = [
+            _Segment(segment.path, segment.number, segment.path.stat().st_size, segment.last)
+            for segment in found.segments
+        ]
+        self._is_failing = False
+        self._lock = threading.Lock()  # held while the list of segments is read or changed
+        self._write_state()
+        self._reclaim()
+        self._make_reserve()
 
-    def _prepare(self) -> None:
-        self._writer.execute("PRAGMA journal_mode = WAL")
-        # FULL syncs the log with each group: a commit that was acknowledged survives a power cut.
-        self._writer.execute("PRAGMA synchronous = FULL")
-        self._writer.execute(f"PRAGMA journal_size_limit = {MAX_WAL_BYTES}")
-        (version,) = self._writer.execute("PRAGMA user_version").fetchone()
-        (tables,) = self._writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        (owner,) = self._writer.execute("PRAGMA application_id").fetchone()
-        if not tables:
-            self._writer.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-        elif owner != _APPLICATION_ID:
-            raise SpoolError(f"{self.path} belongs to another application; choose another directory")
-        elif version != _VERSION:
-            raise SpoolError(f"{self.path} is a spool of version {version}, this program reads version {_VERSION}")
-
-    def write(self, changes: SpoolChanges) -> Skipped:
-        skipped = Skipped()
-        self._writer.execute("BEGIN IMMEDIATE")
+    def write(self, changes: SpoolChanges) -> None:
+        """Write and sync; when it raises OSError, what it did not write must be given to it again."""
         try:
-            for rows in _chunks(changes.rows):
-                cursor = self._writer.execute(_APPEND[len(rows)], list(chain.from_iterable(rows)))
-                if cursor.rowcount != len(rows):
-                    skipped = self._skipped(rows, skipped)
-            self._writer.executemany(_QUARANTINE, changes.quarantine)
-            if changes.ack:
-                self._writer.execute(_ACK, (changes.ack,))
-            self._writer.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                self._writer.execute("ROLLBACK")
+            if changes.quarantine:
+                self._append_quarantine(changes.quarantine)
+                changes.quarantine = []
+            if changes.ack > self.acked:
+                self.acked = changes.ack
+                self._reclaim()
+            if changes.rows:
+                self._append(changes.rows)
+                self._committed = changes.rows[-1].seq
+        except OSError:
+            self._is_failing = True
             raise
-        return skipped
+        self._is_failing = False
+        with contextlib.suppress(OSError):  # else what is written would be written again
+            self._write_state()
 
-    def _skipped(self, rows: Sequence[Row], before: Skipped) -> Skipped:
-        events, size, conflicts = before
-        first, last = rows[0][0], rows[-1][0]
-        kept = {
-            seq for (seq,) in self._writer.execute("SELECT seq FROM waiting WHERE seq BETWEEN ? AND ?", (first, last))
-        }
-        for seq, row_size, event_id, body in rows:
-            if seq in kept:
+    def head(self, after: int, position: Position | None, max_events: int, max_bytes: int) -> Head:
+        """The events behind that number, from that position on when it still exists."""
+        with self._lock:
+            segments = [(segment.number, segment.path, segment.size) for segment in self._segments]
+            last = self._segments[-1].last if self._segments else 0
+        events: list[SpooledEvent] = []
+        gaps: list[Gap] = []
+        total, expected = 0, after + 1
+        for record, end in _records(segments, position):
+            if record.seq < expected:
                 continue
-            conflicted = self._writer.execute(_CONFLICT, (row_size, event_id, body, event_id, body)).rowcount
-            events, size, conflicts = events + 1, size + row_size * (1 - conflicted), conflicts + conflicted
-        return Skipped(events, size, conflicts)
+            first = record.first_lost if record.kind == RecordKind.LOST else record.seq
+            if record.kind == RecordKind.EVENT:
+                event = SpooledEvent(record.seq, record.event_id, record.body, end)
+                if len(events) >= max_events or (events and total + event.size > max_bytes):
+                    return Head(events, gaps)
+                events.append(event)
+                total += event.size
+            if first > expected:
+                gaps.append(Gap(expected, first - 1))
+            expected = record.seq + 1
+        if expected <= last:
+            gaps.append(Gap(expected, last))
+        return Head(events, gaps)
 
-    def head(self, after: int, max_events: int, max_bytes: int) -> list[SpooledEvent]:
-        with self._reading:
-            (text,) = self._reader.execute(_HEAD, (after, max_events, max_bytes)).fetchone()
-        if text is None:
-            return []
-        parts = (line.split(b" ", 2) for line in text.split(b"\n"))
-        # Sorted: SQLite does not promise the order of an aggregate.
-        return sorted(SpooledEvent(int(seq), int(size), body) for seq, size, body in parts)
-
-    def count(self, after: int, up_to: int) -> int:
-        with self._reading:
-            (count,) = self._reader.execute(
-                "SELECT count(*) FROM waiting WHERE seq > ? AND seq <= ?", (after, up_to)
-            ).fetchone()
-        return int(count)
-
-    def quarantined_events(self) -> list[Quarantined]:
-        with self._reading:
-            rows = self._reader.execute("SELECT event_id, body, reason, quarantined_at FROM quarantine ORDER BY seq")
-            return [Quarantined(*row) for row in rows]
+    def release(self, entries: Sequence[Quarantined], kept: Sequence[Quarantined]) -> None:
+        """Put events of the quarantine behind those that wait, and keep only `kept` in it."""
+        rows = [
+            Row(number, entry.event_id, entry.body, entry.key[1]) for number, entry in enumerate(entries, self.last + 1)
+        ]
+        self.write(SpoolChanges(rows))
+        self.last = rows[-1].seq
+        # After a crash between the two, the events are in both, and the store keeps one of each id.
+        self._quarantined = len(kept)
+        self._write_state()
+        replace_file(self.directory / QUARANTINE_NAME, encode_quarantine(kept))
 
     def close(self) -> None:
-        with self._reading:
-            self._reader.close()
-        self._writer.close()
+        """Delete what nobody needs, and close."""
+        with contextlib.suppress(OSError):
+            self._reclaim(is_closing=True)
+            self._write_state()
+            self._state_file.sync()
+        with self._lock:
+            for segment in self._segments:
+                segment.close()
+        self._state_file.close()
+
+    def _append(self, rows: list[Row]) -> None:
+        data = b"".join([encode(RecordKind.EVENT, *row) for row in rows])
+        with self._lock:
+            is_new = not self._segments or self._segments[-1].size >= MAX_SEGMENT_BYTES
+            if is_new or (self._is_failing and self._segments[-1].size):
+                self._segments.append(
+                    _Segment(segment_path(self.directory, rows[0].seq), rows[0].seq, 0, rows[0].seq - 1)
+                )
+            segment = self._segments[-1]
+            older = self._segments[-2] if len(self._segments) > 1 else None
+        if older:
+            older.close()
+        try:
+            _write_all(segment.open(), data, segment.size)
+        except OSError:
+            self._undo(segment)
+            raise
+        with self._lock:
+            segment.size += len(data)
+            segment.last = rows[-1].seq
+
+    def _undo(self, segment: _Segment) -> None:
+        """Give back what a failed write has taken."""
+        with contextlib.suppress(OSError):
+            if segment.size:
+                os.ftruncate(segment.open(), segment.size)
+                return
+            segment.close()
+            with self._lock:
+                self._segments.remove(segment)
+            segment.path.unlink(missing_ok=True)
+
+    def _append_quarantine(self, entries: list[Quarantined]) -> None:
+        path = self.directory / QUARANTINE_NAME
+        data = encode_quarantine(entries, self._quarantined + 1)
+        try:
+            _append_to(path, data)
+        except OSError:
+            (self.directory / RESERVE_NAME).unlink(missing_ok=True)
+            _append_to(path, data)
+        self._quarantined += len(entries)
+        self._make_reserve()
+
+    def _reclaim(self, *, is_closing: bool = False) -> None:
+        """Delete the segments whose events are all acked."""
+        with self._lock:
+            newest = self._segments[-1] if self._segments else None
+            done = [
+                segment
+                for segment in self._segments
+                if segment.last <= self.acked
+                and (segment is not newest or is_closing or self._is_failing or segment.size >= MIN_RECLAIM_BYTES)
+            ]
+        if not done:
+            return
+        self._write_state()
+        # Else a power cut could leave an old state without the events that it calls committed.
+        self._state_file.sync()
+        for segment in done:
+            segment.close()
+            segment.path.unlink(missing_ok=True)
+            with self._lock:
+                self._segments.remove(segment)
+
+    def _write_state(self) -> None:
+        self._state_file.write(SpoolState(self.acked, self._committed, self._quarantined))
+
+    def _make_reserve(self) -> None:
+        path = self.directory / RESERVE_NAME
+        try:
+            if not path.exists():
+                path.write_bytes(os.urandom(RESERVE_BYTES))  # random: zeros take no space on some file systems
+        except OSError:
+            path.unlink(missing_ok=True)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=16)
+def _records(segments: Sequence[tuple[int, Path, int]], position: Position | None) -> Iterator[tuple[Record, Position]]:
+    """Each record from that position on, and where it ends."""
+    for number, path, size in segments:
+        if position is not None and number < position.segment:
+            continue
+        start = position.offset if position is not None and number == position.segment else 0
+        try:
+            file = path.open("rb", buffering=0)
+        except FileNotFoundError:  # deleted meanwhile, hence acked
+            continue
+        with file:
+            for record, base in _records_of(file.fileno(), start, size):
+                yield record, Position(number, base + record.end)
 
 
-def _chunks(rows: list[Row]) -> Iterator[list[Row]]:
-    """Slices of lengths for which there is a statement."""
-    start = 0
-    for count in CHUNK_SIZES:
-        while len(rows) - start >= count:
-            yield rows[start : start + count]
-            start += count
+def _records_of(fd: int, start: int, size: int) -> Iterator[tuple[Record, int]]:
+    """Each record between two offsets of a file, and the offset to which its own ones refer."""
+    while start < size:
+        data = os.pread(fd, min(_READ_BYTES, size - start), start)
+        missing = missing_bytes(data, 0)
+        if 0 < missing <= size - start - len(data):
+            data += os.pread(fd, missing, start + len(data))
+        at = 0
+        while (record := decode(data, at)) is not None:
+            yield record, start
+            at = record.end
+        if not at:
+            # Damaged since the spool was opened: step over it, to the next record in the rest of the file.
+            rest = os.pread(fd, size - start, start)
+            yield from ((item, start) for item in scan(rest) if isinstance(item, Record))
+            return
+        start += at
+
+
+def _append_to(path: Path, data: bytes) -> None:
+    """Append all of it and sync, or nothing."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(fd).st_size
+        try:
+            _write_all(fd, data, size)
+        except OSError:
+            os.ftruncate(fd, size)
+            raise
+    finally:
+        os.close(fd)
+    sync_directory(path.parent)
+
+
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+    os.fdatasync(fd)

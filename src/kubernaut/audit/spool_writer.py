@@ -1,24 +1,25 @@
-"""The writer thread of the spool: it takes what is pending, writes it in one transaction, and syncs it once."""
+"""The writer thread of the spool: it takes what is pending, writes it, and syncs it once."""
 
 import asyncio
 import contextlib
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Protocol
 
-from kubernaut.audit.spool_file import CHUNK_SIZES, Row, Skipped, SpoolChanges, SpoolFile
+from kubernaut.audit.spool_file import Row, SpoolChanges, SpoolFile
+from kubernaut.audit.spool_survey import Quarantined
 
-MAX_TRANSACTION_BYTES = 16 * 2**20
+MAX_WRITE_BYTES = 4 * 2**20  # in one write, which succeeds or fails as a whole
+WAKE_ROWS = 512  # as many do not wait for the end of the loop's turn
 RETRY_INTERVAL = 1.0  # seconds between two attempts to write while the disk fails
 
 
 class WriteObserver(Protocol):
-    """Hears of each transaction, on the event loop."""
+    """Hears of each write, on the event loop."""
 
-    def written(self, up_to: int, skipped: Skipped, synced: list[asyncio.Future[None]]) -> None: ...
+    def written(self, up_to: int, synced: list[asyncio.Future[None]]) -> None: ...
 
     def write_failed(self, reason: str) -> None: ...
 
@@ -47,10 +48,10 @@ class SpoolWriter:
         self._thread.start()
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Insert events."""
+        """Write events."""
         with self._lock:
             self._pending.rows.extend(rows)
-            is_full = len(self._pending.rows) > CHUNK_SIZES[0]
+            is_full = len(self._pending.rows) > WAKE_ROWS
         # Waking a thread takes longer than appending, so it is done once for whatever this turn of the loop appends; a
         # caller that appends thousands in one turn must not keep the writer waiting, though.
         if is_full:
@@ -60,16 +61,16 @@ class SpoolWriter:
             self._loop.call_soon(self._wake_up)
 
     def ack(self, up_to: int) -> None:
-        """Delete the events up to that number."""
+        """The events up to that number are done with."""
         with self._lock:
             self._pending.ack = up_to
         self._wake.set()
 
-    def quarantine(self, seq: int, reason: str) -> None:
-        """Move an event to the quarantine, and ack it, in one transaction."""
+    def quarantine(self, entry: Quarantined, ack: int = 0) -> None:
+        """Write an event to the quarantine; then the events up to `ack` are done with."""
         with self._lock:
-            self._pending.quarantine.append((reason, seq))
-            self._pending.ack = seq
+            self._pending.quarantine.append(entry)
+            self._pending.ack = max(self._pending.ack, ack)
         self._wake.set()
 
     def sync(self) -> asyncio.Future[None]:
@@ -109,23 +110,24 @@ class SpoolWriter:
                 return
 
     def _write(self, pending: _Pending) -> bool:
-        """Write it all, in transactions that are not too large; on failure, put back what is left."""
+        """Write it all, in pieces that are not too large; on failure, put back what is left."""
         groups = list(_groups(pending.rows))
+        # Acks first: they make room for the rest.
+        changes = SpoolChanges(groups[0], pending.quarantine, pending.ack)
         for index, rows in enumerate(groups):
-            is_last = index == len(groups) - 1
-            changes = SpoolChanges(rows, pending.quarantine, pending.ack) if is_last else SpoolChanges(rows)
+            changes.rows = rows
             try:
-                skipped = self._file.write(changes)
-            except sqlite3.Error as error:
+                self._file.write(changes)
+            except OSError as error:
                 with self._lock:
                     self._pending.rows[:0] = chain.from_iterable(groups[index:])
-                    self._pending.quarantine[:0] = pending.quarantine
+                    self._pending.quarantine[:0] = changes.quarantine
                     self._pending.ack = max(self._pending.ack, pending.ack)
                     self._pending.synced[:0] = pending.synced
-                self._report(self._observer.write_failed, f"{error}")
+                self._report(self._observer.write_failed, error.strerror or f"{error}")
                 return False
-            synced = pending.synced if is_last else []
-            self._report(self._observer.written, rows[-1][0] if rows else 0, skipped, synced)
+            synced = pending.synced if index == len(groups) - 1 else []
+            self._report(self._observer.written, rows[-1].seq if rows else 0, synced)
         return True
 
     def _report(self, callback: Callable[..., None], *arguments: object) -> None:
@@ -137,8 +139,8 @@ def _groups(rows: list[Row]) -> Iterator[list[Row]]:
     """Slices of at most so many bytes; one empty slice when there are no rows."""
     start, size = 0, 0
     for index, row in enumerate(rows):
-        size += row[1]
-        if size > MAX_TRANSACTION_BYTES and index > start:
+        size += len(row.body)
+        if size > MAX_WRITE_BYTES and index > start:
             yield rows[start:index]
-            start, size = index, row[1]
+            start, size = index, len(row.body)
     yield rows[start:]

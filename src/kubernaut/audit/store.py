@@ -64,7 +64,12 @@ class AuditStore:
         await self._spool.committed()
 
     async def flush(self, timeout: float) -> FlushResult:
-        """Deliver what was recorded so far, for at most `timeout` seconds, and say what came of it."""
+        """Deliver what was recorded so far, for at most `timeout` seconds, and say what came of it.
+
+        Raises StoreClosed after the end, and in a process that was forked from the one that opened the store.
+        """
+        if self._is_closed:
+            raise StoreClosed("the audit store is closed; flush before its block ends")
         return await self._delivery.flush(timeout)
 
     @property
@@ -116,7 +121,7 @@ async def open_audit(
             try:
                 yield store
             finally:
-                if not sending.done():
+                if not sending.done() and spool.is_owner:
                     await store._drain(config.drain_timeout)  # noqa: SLF001
 
 

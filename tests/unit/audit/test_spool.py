@@ -1,14 +1,16 @@
 import asyncio
-import sqlite3
 import sys
 from uuid import UUID, uuid4
 
 import pytest
 
+from kubernaut.audit import spool_file
 from kubernaut.audit.config import SpoolConfig
-from kubernaut.audit.errors import SpoolError, SpoolFull, SpoolLocked, StoreClosed
+from kubernaut.audit.errors import SpoolFull, SpoolLocked, StoreClosed
 from kubernaut.audit.spool import open_spool
-from kubernaut.audit.spool_file import OVERHEAD, EncodedEvent
+from kubernaut.audit.spool_file import EncodedEvent
+from kubernaut.audit.spool_record import OVERHEAD
+from kubernaut.audit.spool_survey import segment_path
 from support.eventually import eventually
 
 
@@ -79,7 +81,7 @@ async def test_forgotten_events_make_room_and_do_not_come_back(tmp_path):
             spool.append([an_entry() for _ in range(10)])
             await spool.committed()
             batch = await spool.head(100, 10_000)
-            spool.ack(batch[-1].seq, len(batch), sum(event.size for event in batch))
+            spool.ack(batch)
         spool.append([an_entry(7)])
 
     async with open_spool(config) as spool:
@@ -141,48 +143,116 @@ async def test_appending_after_close_raises(config):
         spool.append([an_entry()])
 
 
-async def test_a_disk_that_refuses_is_told_and_forgiven(config):
+async def test_files_of_something_else_are_left_alone(config):
+    config.directory.mkdir()
+    others = {"spool.sqlite3": b"theirs" * 1000, "events-x.log": b"not ours", "notes": b"theirs too"}
+    for name, content in others.items():
+        (config.directory / name).write_bytes(content)
+
+    async with open_spool(config) as spool:
+        spool.append([an_entry()])
+
+    assert {name: (config.directory / name).read_bytes() for name in others} == others
+
+
+async def test_a_file_that_is_no_spool_is_moved_aside_and_kept(config):
+    config.directory.mkdir()
+    path = segment_path(config.directory, 1)
+    path.write_bytes(b"not a spool at all" * 100)
+
     async with open_spool(config) as spool:
         spool.append([an_entry(1)])
         await spool.committed()
-        spool._file._writer.execute("PRAGMA max_page_count = 1")  # what a full disk looks like to SQLite
-        big = EncodedEvent(uuid4().bytes, b'"' + b"x" * 100_000 + b'"')
-        spool.append([big])
-        with pytest.raises(SpoolFull, match="full"):
-            await spool.committed()
-        with pytest.raises(SpoolFull, match="cannot be written"):
-            spool.append([an_entry(2)])
+        assert await bodies(spool) == [an_entry(1).body]
 
-        spool._file._writer.execute("PRAGMA max_page_count = 1000000")
-        await eventually(lambda: not spool.disk_error)
+    (kept,) = config.directory.glob("damaged-*")
+    assert kept.read_bytes() == b"not a spool at all" * 100
+
+
+async def test_a_write_that_was_cut_off_is_no_damage(config):
+    async with open_spool(config) as spool:
+        spool.append([an_entry(number) for number in range(10)])
         await spool.committed()
+    path = segment_path(config.directory, 1)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:50])
 
-        assert await bodies(spool) == [an_entry(1).body, big.body]
+    async with open_spool(config) as spool:
+        assert (spool.waiting, spool.unreadable) == (10, 0)
+        spool.append([an_entry(10)])
+        await spool.committed()
+        assert await bodies(spool) == [an_entry(number).body for number in range(11)]
+    assert not list(config.directory.glob("damaged-*"))
 
 
-async def test_a_disk_that_refuses_until_the_end_is_no_quiet_loss(config):
-    with pytest.raises(SpoolError, match="1 audit events were lost"):
+async def test_what_is_delivered_leaves_no_file_behind(config):
+    async with open_spool(config) as spool:
+        spool.append([an_entry(number) for number in range(10)])
+        await spool.committed()
+        spool.ack(await spool.head(10, 10_000))
+        await spool.synced()
+
+    assert not list(config.directory.glob("events-*"))
+    async with open_spool(config) as spool:
+        assert (spool.waiting, spool.unreadable, spool.last) == (0, 0, 10)
+
+
+async def test_events_spread_over_many_segments_keep_their_order(config, monkeypatch):
+    monkeypatch.setattr(spool_file, "MAX_SEGMENT_BYTES", 500)
+    monkeypatch.setattr(spool_file, "MIN_RECLAIM_BYTES", 200)
+    seen = []
+    async with open_spool(config) as spool:
+        for number in range(100):
+            spool.append([an_entry(number)])
+            await spool.committed()
+        assert len(list(config.directory.glob("events-*"))) > 5
+        while batch := await spool.head(7, 10_000):
+            seen += [event.body for event in batch]
+            spool.ack(batch)
+            await spool.synced()
+
+    assert seen == [an_entry(number).body for number in range(100)]
+
+
+async def test_damage_while_the_spool_is_open_costs_the_damaged_event_alone(config):
+    entries = [an_entry(number) for number in range(10)]
+    async with open_spool(config) as spool:
+        spool.append(entries)
+        await spool.committed()
+        flip(segment_path(config.directory, 1), 4 * (OVERHEAD + len(entries[0].body)) + OVERHEAD)
+
+        batch = await spool.head(100, 10_000)
+        assert [event.body for event in batch] == [entry.body for entry in [*entries[:4], *entries[5:]]]
+        assert (spool.waiting, spool.unreadable) == (9, 1)
+        spool.ack(batch)
+        assert (spool.waiting, spool.bytes) == (0, 0)
+
+
+async def test_damage_is_counted_once(config):
+    entries = [an_entry(number) for number in range(10)]
+    async with open_spool(config) as spool:
+        spool.append(entries)
+    flip(segment_path(config.directory, 1), 4 * (OVERHEAD + len(entries[0].body)) + OVERHEAD)
+
+    async with open_spool(config) as spool:
+        assert (spool.waiting, spool.unreadable) == (9, 1)
+    async with open_spool(config) as spool:
+        assert (spool.waiting, spool.unreadable) == (9, 0)
+        assert len(await spool.head(100, 10_000)) == 9
+
+
+async def test_a_quarantined_event_that_is_derived_again_adds_nothing(config):
+    entry = an_entry()
+    for _ in range(3):
         async with open_spool(config) as spool:
-            spool._file._writer.execute("PRAGMA max_page_count = 1")
-            spool.append([EncodedEvent(uuid4().bytes, b'"' + b"x" * 100_000 + b'"')])
+            spool.append([entry])
+            await spool.committed()
+            for event in await spool.head(10, 10_000):
+                spool.quarantine(event, "poison")
+            assert (spool.waiting, spool.quarantined) == (0, 1)
 
 
-async def test_a_database_of_something_else_is_left_alone(config):
-    config.directory.mkdir()
-    path = config.directory / "spool.sqlite3"
-    with sqlite3.connect(path) as foreign:
-        foreign.execute("CREATE TABLE theirs (x)")
-    foreign.close()
-
-    with pytest.raises(SpoolError, match="another application"):
-        async with open_spool(config):
-            pass
-
-
-async def test_a_damaged_file_is_named(config):
-    config.directory.mkdir()
-    (config.directory / "spool.sqlite3").write_bytes(b"not a database at all" * 100)
-
-    with pytest.raises(SpoolError, match=r"spool\.sqlite3 cannot be used"):
-        async with open_spool(config):
-            pass
+def flip(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)

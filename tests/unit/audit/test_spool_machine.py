@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from kubernaut.audit.config import SpoolConfig
 from kubernaut.audit.errors import SpoolFull
 from kubernaut.audit.spool import open_spool
-from kubernaut.audit.spool_file import OVERHEAD, EncodedEvent
+from kubernaut.audit.spool_file import EncodedEvent
+from kubernaut.audit.spool_record import OVERHEAD
 
 LIMIT = 4000
 
@@ -77,7 +78,7 @@ class SpoolMachine(RuleBasedStateMachine):
         assert 1 <= len(batch) <= most
         assert len(batch) == 1 or sum(event.size for event in batch) <= max_bytes
         assert [event.body for event in batch] == self.waiting[: len(batch)]
-        self.spool.ack(batch[-1].seq, len(batch), sum(event.size for event in batch))
+        self.spool.ack(batch)
         del self.waiting[: len(batch)]
 
     @precondition(lambda self: self.waiting)
