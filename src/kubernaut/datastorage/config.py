@@ -83,8 +83,8 @@ class DatabaseConfig:
     ssl_root_cert: Path | None = None
     """CA certificates for verify-ca and verify-full."""
 
-    max_open_conns: Annotated[int, Between(3, 1000)] = 10
-    """Connections to PostgreSQL: two write, the others read."""
+    max_open_conns: Annotated[int, Between(4, 1000)] = 10
+    """Connections to PostgreSQL: two write, one serves readiness, the others read."""
 
     conn_max_idle_time: Seconds = 600.0
     """Seconds after which an idle reading connection is closed."""

@@ -240,4 +240,5 @@ async def _inconsistent(request: Request, error: LedgerInconsistent) -> Response
 async def _unavailable(request: Request, error: DataStorageError) -> Response:
     detail = "The store is unavailable. Send the same events with the same ids again."
     rejected = RequestRejected(Slug.UNAVAILABLE, detail, retry_after=RETRY_AFTER)
-    return problem_response(request, rejected, cause=error)
+    members = {"reason": error.reason} if error.reason else None
+    return problem_response(request, rejected, cause=error, members=members)

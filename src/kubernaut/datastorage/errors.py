@@ -1,14 +1,42 @@
 """What can go wrong in DataStorage, as far as somebody reacts to it."""
 
+from enum import StrEnum
 from uuid import UUID
+
+
+class Reason(StrEnum):
+    """Why DataStorage does not serve: one word, the same in problem documents, readiness and logs."""
+
+    UNREACHABLE = "database_unreachable"
+    AUTH_FAILED = "database_auth_failed"
+    NO_CREDENTIALS = "database_credentials_unreadable"
+    MISSING = "database_missing"
+    PERMISSION_DENIED = "database_permission_denied"
+    READ_ONLY = "database_read_only"
+    LOCKED = "database_locked"
+    CONNECTIONS_EXHAUSTED = "database_connections_exhausted"
+    FULL = "database_full"
+    TIMEOUT = "database_timeout"
+    ERROR = "database_error"
+    QUEUE_FULL = "queue_full"
+    STOPPING = "shutting_down"
 
 
 class DataStorageError(Exception):
     """Anything that DataStorage reports; the message says what to do."""
 
+    reason: Reason | None = None
+
 
 class CannotStart(DataStorageError):
-    """Retrying does not help: a wrong password, a missing database, a missing migration."""
+    """Retrying does not help: a wrong password, a missing database, a missing migration.
+
+    While the service runs it does: somebody may put it right, and then it goes on.
+    """
+
+    def __init__(self, message: str, reason: Reason | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class NotMigrated(CannotStart):
@@ -22,9 +50,15 @@ class EditedMigration(CannotStart):
 class DatabaseUnavailable(DataStorageError):
     """PostgreSQL does not answer; nothing was stored as far as is known, and a retry is safe."""
 
+    def __init__(self, message: str, reason: Reason = Reason.UNREACHABLE) -> None:
+        super().__init__(message)
+        self.reason = reason
+
 
 class QueueFull(DataStorageError):
     """Too much is waiting to be written; nothing was stored."""
+
+    reason = Reason.QUEUE_FULL
 
 
 class EventConflict(DataStorageError):

@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from kubernaut.datastorage.append_plan import AppendRequest, AppendResult
-from kubernaut.datastorage.errors import CannotStart, DatabaseUnavailable, QueueFull
+from kubernaut.datastorage.errors import CannotStart, DatabaseUnavailable, QueueFull, Reason
 from kubernaut.datastorage.metrics import Metrics
 
 log = structlog.get_logger("datastorage")
@@ -77,7 +77,7 @@ class GroupCommit:
         """Wait until the request is written. Raises QueueFull, and what `commit` raised."""
         events = len(request.entries)
         if self._is_closing:
-            raise DatabaseUnavailable("the store is shutting down")
+            raise DatabaseUnavailable("the store is shutting down", Reason.STOPPING)
         if self._pending and self._waiting_events + events > self._max_waiting_events:
             raise QueueFull(f"{self._waiting_events} events are waiting to be written")
         results: asyncio.Future[list[AppendResult]] = asyncio.get_running_loop().create_future()
@@ -104,7 +104,7 @@ class GroupCommit:
             try:
                 await self._write(writer, group)
             except BaseException:
-                _fail(group, DatabaseUnavailable("the store was stopped during the write"))
+                _fail(group, DatabaseUnavailable("the store was stopped during the write", Reason.STOPPING))
                 raise
             finally:
                 self._in_progress.discard(group)

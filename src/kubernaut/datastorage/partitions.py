@@ -8,7 +8,6 @@ import asyncpg
 import structlog
 
 from kubernaut.datastorage import database, queries
-from kubernaut.datastorage.errors import DataStorageError
 
 log = structlog.get_logger("datastorage")
 
@@ -71,8 +70,8 @@ class PartitionMaintainer:
             try:
                 with database.translated():
                     await self.ensure_ahead(pool)
-            except DataStorageError as error:
-                log.warning("partition creation failed, retrying", retry_interval=CHECK_INTERVAL, error=str(error))
+            except Exception as error:  # noqa: BLE001 - the loop outlives whatever a check meets
+                log.warning("partition check failed, retrying", retry_interval=CHECK_INTERVAL, error=repr(error))
 
     async def _create(self, connection: asyncpg.Connection | asyncpg.Pool, month: date) -> None:
         created = await queries.fetch_row(connection, "ensure_month", month=month)

@@ -73,10 +73,6 @@ class Reader:
         self._metrics = metrics
         self.ledger = LedgerReader(pool)
 
-    async def ping(self) -> None:
-        """Raise DatabaseUnavailable unless PostgreSQL answers."""
-        await self._rows("ping")
-
     async def page(self, filters: Filters, page: PageRequest) -> EventPage:
         """Events newest first. Raises InvalidCursor."""
         async with self._measured("query"):

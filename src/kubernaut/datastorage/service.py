@@ -10,7 +10,6 @@ import structlog
 from kubernaut.datastorage.checkpointer import open_checkpointer
 from kubernaut.datastorage.config import DataStorageConfig
 from kubernaut.datastorage.endpoints import Endpoints, application
-from kubernaut.datastorage.errors import DataStorageError
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.store import open_store
@@ -44,11 +43,7 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
     ):
 
         async def database() -> str | None:
-            try:
-                await store.read.ping()
-            except DataStorageError:
-                return "database_unreachable"
-            return None
+            return await store.obstacle()
 
         async def ledger() -> str | None:
             return "ledger_inconsistent" if checkpointer.inconsistent else None

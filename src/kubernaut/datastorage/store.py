@@ -9,6 +9,7 @@ constraints notice when one is, and the group is written again with the lock tak
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
@@ -19,8 +20,8 @@ from kubernaut.datastorage import append_plan, chain, database, ledger_tree, que
 from kubernaut.datastorage.append_plan import AppendPlan, AppendRequest, AppendResult
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.config import DataStorageConfig
-from kubernaut.datastorage.database import WRITERS
-from kubernaut.datastorage.errors import ParentMissing
+from kubernaut.datastorage.database import WRITERS, DatabaseProbe
+from kubernaut.datastorage.errors import DataStorageError, ParentMissing, Reason
 from kubernaut.datastorage.group_commit import Group, GroupCommit
 from kubernaut.datastorage.head_cache import HeadCache, LedgerHead
 from kubernaut.datastorage.metrics import Metrics
@@ -32,6 +33,9 @@ from kubernaut.ops.tasks import background
 
 MAX_RETRIES = 3
 """Further attempts after a deadlock, a serialisation failure, or a failed optimistic write."""
+
+FAILURE_MEMORY = 5.0
+"""Seconds that a failed append keeps the service from being ready, unless one succeeds; then it is tried again."""
 
 PREDECESSOR_TIMEOUT = 1.0
 """Seconds that an optimistic write waits for its predecessor; longer might be a deadlock through another process."""
@@ -60,6 +64,8 @@ class Store:
         self._connections: list[asyncpg.Connection | None] = [None] * WRITERS
         self._partitions = PartitionMaintainer()
         self._heads = HeadCache()
+        self._probe = DatabaseProbe(config.database)
+        self._failure: tuple[Reason, float] | None = None
         self.settings = DatabaseSettings(shards=config.ledger.shards, origin=config.ledger.origin)
 
     async def append(self, entries: Sequence[Entry], *, strict: bool = True) -> list[AppendResult]:
@@ -87,8 +93,16 @@ class Store:
                     self._queue.close()
                     await asyncio.wait(writers, timeout=self._config.database.statement_timeout)
         finally:
+            self._probe.close()
             for writer in range(WRITERS):
                 self._disconnect(writer)
+
+    async def obstacle(self) -> Reason | None:
+        """Why an append would fail now, or why the last one did just now; None when nothing is known."""
+        obstacle = await self._probe.obstacle()
+        if obstacle is None and self._failure and time.monotonic() - self._failure[1] < FAILURE_MEMORY:
+            return self._failure[0]
+        return obstacle
 
     async def _prepare(self) -> None:
         """Connect, check schema and settings, create the next partitions, give old rows a leaf. Raises CannotStart."""
@@ -117,10 +131,14 @@ class Store:
 
     async def _commit(self, writer: int, group: Group) -> list[list[AppendResult]]:
         try:
-            return await self._commit_or_retry(writer, group)
-        except Exception:
+            results = await self._commit_or_retry(writer, group)
+        except Exception as error:
             self._disconnect(writer)
+            if isinstance(error, DataStorageError) and error.reason:
+                self._failure = (error.reason, time.monotonic())
             raise
+        self._failure = None
+        return results
 
     async def _commit_or_retry(self, writer: int, group: Group) -> list[list[AppendResult]]:
         requests = group.requests

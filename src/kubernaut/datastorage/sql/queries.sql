@@ -19,9 +19,17 @@ SELECT version, checksum FROM schema_migrations ORDER BY version;
 -- name: remember_migration
 INSERT INTO schema_migrations (version, name, checksum) VALUES (:version, :name, :checksum);
 
--- name: ping
--- Does PostgreSQL answer?
-SELECT 1;
+-- name: write_obstacles
+-- What would keep an append waiting or make it fail: a read-only server or session, or a lock of somebody else. The
+-- locks are those that exclude writing; a partition counts only where new events go.
+SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS is_read_only,
+       EXISTS (SELECT FROM pg_locks
+                WHERE locktype = 'relation' AND granted
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                  AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+                  AND relation IN ('audit_events'::regclass, 'audit_ledger'::regclass, 'audit_trees'::regclass,
+                                   to_regclass('audit_events_' || to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM')))
+              ) AS is_locked;
 
 -- name: months
 -- The first day of every month that has a partition.
