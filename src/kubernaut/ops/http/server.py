@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -17,10 +18,11 @@ from kubernaut.ops.http.access_log import AccessLogMiddleware
 from kubernaut.ops.http.connections import ConnectionTable
 from kubernaut.ops.http.limits import HttpLimits
 from kubernaut.ops.http.protocol import LimitedHttpProtocol
+from kubernaut.ops.http.tls import ServerCertificate, TlsConfig
 from kubernaut.ops.tasks import background
 
 MAX_CHECK_INTERVAL = 1.0
-"""Seconds between two looks at the deadlines of all connections."""
+"""Seconds between two looks at the deadlines of all connections, and at the certificate's files."""
 
 
 class PortInUse(OSError):
@@ -33,10 +35,11 @@ class Server:
 
     host: str
     port: int
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,8 @@ class Listen:
     port_file: Path | None = None
     """File that gets `host:port` once the service listens."""
 
+    tls: TlsConfig = field(default_factory=TlsConfig)
+
 
 @asynccontextmanager
 async def open_server(
@@ -59,9 +64,11 @@ async def open_server(
 ) -> AsyncIterator[Server]:
     """Serve `app` until the block ends, then let requests in flight finish for at most `shutdown_timeout` seconds.
 
-    Servers of one service share a table of connections. Raises PortInUse before anything is served.
+    Servers of one service share a table of connections. Raises PortInUse before anything is served,
+    and SettingsError when the certificate cannot be used.
     """
     table = table or ConnectionTable(HttpLimits())
+    certificate = _certificate(listen.tls)
     with contextlib.closing(_bound(listen)) as bound:
         config = uvicorn.Config(
             AccessLogMiddleware(app, table.access_log),
@@ -74,7 +81,7 @@ async def open_server(
             timeout_graceful_shutdown=max(1, round(shutdown_timeout)),
             server_header=False,
         )
-        server = _Uvicorn(config)
+        server = _Uvicorn(config, certificate, table.limits.header_timeout)
         async with (
             background(_check_deadlines(server, table), f"deadlines {listen.host}"),
             background(server.serve(sockets=[bound]), f"serve {listen.host}") as task,
@@ -84,7 +91,7 @@ async def open_server(
                 port: int = bound.getsockname()[1]
                 if listen.port_file:
                     write_port_file(listen.port_file, listen.host, port)
-                yield Server(host=listen.host, port=port)
+                yield Server(host=listen.host, port=port, scheme="https" if certificate else "http")
             finally:
                 server.should_exit = True
                 try:
@@ -105,6 +112,29 @@ def write_port_file(path: Path, host: str, port: int) -> None:
 class _Uvicorn(uvicorn.Server):
     """uvicorn without its signal handlers: whoever opens the server decides when it ends."""
 
+    def __init__(self, config: uvicorn.Config, certificate: ServerCertificate | None, handshake_timeout: float) -> None:
+        super().__init__(config)
+        self._certificate = certificate
+        self._handshake_timeout = handshake_timeout
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen. uvicorn's own loads a certificate once, and leaves each client a minute for the TLS handshake."""
+        loop = asyncio.get_running_loop()
+        protocol: Callable[[], asyncio.Protocol] = partial(
+            self.config.http_protocol_class,  # type: ignore[call-arg]  # as uvicorn itself calls it
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        tls: dict[str, Any] = {}
+        if self._certificate is not None:
+            tls = {"ssl": self._certificate.context, "ssl_handshake_timeout": self._handshake_timeout}
+        self.servers = [
+            await loop.create_server(protocol, sock=bound, backlog=self.config.backlog, **tls)
+            for bound in sockets or ()
+        ]
+        self.started = True
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -114,6 +144,10 @@ class _Uvicorn(uvicorn.Server):
         for connection in list(self.server_state.connections):
             if isinstance(connection, LimitedHttpProtocol):
                 connection.check_deadlines(now)
+
+    def refresh_certificate(self) -> None:
+        if self._certificate is not None:
+            self._certificate.refresh()
 
     def close_connections(self) -> None:
         """Those whose time to finish is over."""
@@ -137,6 +171,10 @@ def _bound(listen: Listen) -> socket.socket:
     return bound
 
 
+def _certificate(tls: TlsConfig) -> ServerCertificate | None:
+    return ServerCertificate(tls.cert_file, tls.key_file) if tls.cert_file and tls.key_file else None
+
+
 async def _check_deadlines(server: _Uvicorn, table: ConnectionTable) -> None:
     limits = table.limits
     timeouts = (limits.header_timeout, limits.body_timeout, limits.write_timeout, limits.keep_alive_timeout)
@@ -148,6 +186,7 @@ async def _check_deadlines(server: _Uvicorn, table: ConnectionTable) -> None:
         # After the process has stood still, what clients sent in time is still to be read.
         if clock() - started < 2 * interval:
             server.check_deadlines()
+        server.refresh_certificate()
         table.access_log.flush()
 
 
