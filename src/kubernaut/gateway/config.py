@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 from kubernaut.audit import AuditConfig, ClientConfig, SpoolConfig
+from kubernaut.ops.http.auth_config import AuthConfig
 from kubernaut.ops.http.limits import HttpLimits
 from kubernaut.ops.http.server import Listen
+from kubernaut.ops.http.tls import TlsConfig
 from kubernaut.ops.logs import LogFormat, LogLevel
 from kubernaut.ops.settings import Between, Bytes, Seconds
 
@@ -24,6 +26,8 @@ class ServerConfig:
     port_file: Path | None = None
     """File that gets `host:port` once the gateway listens."""
 
+    tls: TlsConfig = field(default_factory=TlsConfig)
+
     max_body_size: Annotated[Bytes, Between(1024, 2**26)] = 2**20
     """Largest body of a notification in bytes; a larger one is answered with 413."""
 
@@ -40,7 +44,7 @@ class ServerConfig:
     """Seconds for requests in flight at shutdown."""
 
     def listen(self) -> Listen:
-        return Listen(host=self.host, port=self.port, port_file=self.port_file)
+        return Listen(host=self.host, port=self.port, port_file=self.port_file, tls=self.tls)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,9 @@ class DataStorageConfig:
     timeout: Annotated[Seconds, Between(0.01, 600)] = 10.0
     """Seconds for one request."""
 
+    token_file: Path | None = None
+    """File with the bearer token for DataStorage, such as that of the service account; read again when it changes."""
+
     spool_dir: Path = Path("/var/lib/gateway/spool")
     """Directory of the spool, which keeps events until DataStorage has stored them."""
 
@@ -80,7 +87,7 @@ class DataStorageConfig:
     def audit(self) -> AuditConfig:
         return AuditConfig(
             spool=SpoolConfig(directory=self.spool_dir),
-            client=ClientConfig(url=self.url, timeout=self.timeout),
+            client=ClientConfig(url=self.url, timeout=self.timeout, token_file=self.token_file),
             drain_timeout=self.drain_timeout,
         )
 
@@ -102,6 +109,7 @@ class GatewayConfig:
     """Kubeconfig of the cluster; without it the pod's service account is used."""
 
     server: ServerConfig = field(default_factory=ServerConfig)
+    auth: AuthConfig = field(default_factory=AuthConfig)
     intake: IntakeConfig = field(default_factory=IntakeConfig)
     datastorage: DataStorageConfig = field(default_factory=DataStorageConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)

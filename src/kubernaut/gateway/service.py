@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from kubernaut.api.problems import Slug
 from kubernaut.api.remediation import RemediationRequest
 from kubernaut.audit import open_audit
 from kubernaut.gateway import cluster, request_store
@@ -20,13 +21,16 @@ from kubernaut.gateway.intake import Intake
 from kubernaut.gateway.metrics import GatewayMetrics
 from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.signals import SignalMapper
+from kubernaut.kube.authenticator import open_authenticator
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.errors import KubeError
 from kubernaut.kube.informer import Informer, open_informers
 from kubernaut.ops.backoff import Backoff
-from kubernaut.ops.health import Health
+from kubernaut.ops.health import PUBLIC_PATHS, Health
+from kubernaut.ops.http.authentication import AccessRules, AuthenticationMiddleware, Permission
 from kubernaut.ops.http.connections import ConnectionTable
+from kubernaut.ops.http.rate_limit import RateLimiter
 from kubernaut.ops.http.server import Server, open_server
 from kubernaut.ops.metrics import new_registry
 from kubernaut.ops.shutdown import stop_requested
@@ -35,11 +39,12 @@ from kubernaut.ops.tasks import background
 log = structlog.get_logger("gateway")
 
 SERVICE = "gateway"
+SERVICE_NAME = "gateway-service"
 FIELD_MANAGER = "kubernaut-gateway"
 
 
 async def run(config: GatewayConfig) -> None:
-    """Serve until SIGTERM or SIGINT. Raises Misconfigured, SpoolLocked and PortInUse."""
+    """Serve until SIGTERM or SIGINT. Raises SettingsError, Misconfigured, SpoolLocked and PortInUse."""
     with stop_requested() as stop:
         async with open_service(config) as server:
             log.info("gateway listening", webhook=server.url + PROMETHEUS)
@@ -57,6 +62,7 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
     metrics = GatewayMetrics(registry)
     client_config = ClientConfig(kubeconfig=config.kubeconfig, field_manager=FIELD_MANAGER)
     async with (
+        open_authenticator(config.auth, config.server.host, SERVICE_NAME, config.kubeconfig) as authenticator,
         open_client(client_config) as client,
         open_audit(config.datastorage.audit(), SERVICE, registry) as audit,
     ):
@@ -83,7 +89,13 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
         endpoints = Endpoints(intake, config.server, metrics, pending_caches)
         table = ConnectionTable(config.server.http_limits, registry)
         shutdown_timeout = config.server.shutdown_timeout
-        app = application(endpoints, health.routes(registry))
+        rules = AccessRules(
+            permission_for=lambda _, path: None if path in PUBLIC_PATHS else Permission.WRITE,
+            rate_limiter=RateLimiter(config.auth.rate_limit),
+            # An Alertmanager drops a notification that is answered with 429.
+            rate_limit_slug=Slug.UNAVAILABLE,
+        )
+        app = AuthenticationMiddleware(application(endpoints, health.routes(registry)), authenticator, rules)
         async with (
             open_informers(*caches),
             background(_warm_up(request_cache, intake, discovery, discovered), name="warm-up"),

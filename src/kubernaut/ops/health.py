@@ -13,6 +13,13 @@ from kubernaut.ops.metrics import CONTENT_TYPE, exposition
 Check = Callable[[], Awaitable[str | None]]
 """The reason why it is not ready, in words with underscores (`database_unreachable`), or None when it is."""
 
+LIVE = ("/livez", "/healthz", "/health/live")
+READY = ("/readyz", "/health", "/health/ready")
+METRICS = "/metrics"
+
+PUBLIC_PATHS = frozenset((*LIVE, *READY, METRICS))
+"""What kubelets and Prometheus read without a token."""
+
 
 class Health:
     """Liveness and readiness of a service; `is_stopping` turns readiness off and keeps liveness on."""
@@ -53,6 +60,6 @@ class Health:
         async def metrics(_: Request) -> Response:
             return Response(exposition(registry) if registry else b"", media_type=CONTENT_TYPE)
 
-        routes = [Route(path, live) for path in ("/livez", "/healthz", "/health/live")]
-        routes += [Route(path, ready) for path in ("/readyz", "/health", "/health/ready")]
-        return [*routes, Route("/metrics", metrics)] if registry else routes
+        routes = [Route(path, live) for path in LIVE]
+        routes += [Route(path, ready) for path in READY]
+        return [*routes, Route(METRICS, metrics)] if registry else routes

@@ -139,6 +139,9 @@ class DataStorageConfig:
     timeout: Annotated[Seconds, Between(0.01, 600)] = 10.0
     """Seconds for one request."""
 
+    token_file: Path | None = None
+    """File with the bearer token for DataStorage, such as that of the service account; read again when it changes."""
+
     buffer: BufferConfig = BufferConfig()
     """Batching."""
 

@@ -178,7 +178,7 @@ def _audit(config: SignalProcessingConfig) -> AuditConfig:
     store = config.datastorage
     return AuditConfig(
         spool=SpoolConfig(directory=store.spool_dir),
-        client=replace(StoreConfig(), url=store.url, timeout=store.timeout),
+        client=replace(StoreConfig(), url=store.url, timeout=store.timeout, token_file=store.token_file),
         batch_size=store.buffer.batch_size,
         flush_interval=store.buffer.flush_interval,
         drain_timeout=store.drain_timeout,

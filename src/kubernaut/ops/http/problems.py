@@ -97,7 +97,7 @@ def problem_response(
         title=rejected.title,
         instance=request.url.path,
         field_errors=rejected.field_errors,
-        retry=slug.status >= 500,
+        retry=slug.status >= 500 or slug is Slug.RATE_LIMIT,
     )
     if members:
         document = msgspec.to_builtins(document) | members

@@ -1,0 +1,141 @@
+"""Who sends a request, and may they: bearer tokens, permissions and rate limits in front of an application.
+
+Health and metrics are open; everything else needs a token, also a path that nobody serves, so that a stranger learns
+nothing of the service. While tokens cannot be checked the answer is 503 and never 401: an Alertmanager drops a
+notification that was answered with a 4xx, and the outage of an API server must not cost an alert.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from math import ceil
+from typing import Protocol
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from kubernaut.api.problems import Slug
+from kubernaut.ops.http.problems import RequestRejected, problem_response
+from kubernaut.ops.http.rate_limit import RateLimiter
+
+RETRY_AFTER = 5
+"""Seconds after which a request whose token could not be checked should come again."""
+
+CHALLENGE = 'Bearer realm="kubernaut"'
+
+
+class Permission(StrEnum):
+    """What a request needs; readers and writers are permitted separately."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Whose token it is, with the fields of Kubernetes' UserInfo."""
+
+    name: str
+    """Such as `system:serviceaccount:kubernaut:gateway`."""
+
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+class CannotAuthenticate(Exception):
+    """Tokens or permissions cannot be checked at the moment; the text says why and never holds a token."""
+
+
+class Authenticator(Protocol):
+    """Who checks tokens. Both methods raise CannotAuthenticate."""
+
+    async def authenticate(self, token: str) -> Identity | None:
+        """Whose token it is; None when it is nobody's."""
+
+    async def denial(self, identity: Identity, permission: Permission) -> str | None:
+        """Why somebody lacks a permission; None when they have it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessRules:
+    """What one service demands of its clients."""
+
+    permission_for: Callable[[str, str], Permission | None]
+    """The permission that a method and a path need; None when they are open to everybody."""
+
+    rate_limiter: RateLimiter
+
+    rate_limit_slug: Slug
+    """The answer to a client that exceeds its rate: a 503 where clients do not retry a 429."""
+
+
+class AuthenticationMiddleware:
+    """Lets a request through to `app` when its sender may send it; the application finds them in `state.identity`."""
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator | None, rules: AccessRules) -> None:
+        """Without an authenticator everybody may do everything, and a client is known by its address."""
+        self._app = app
+        self._authenticator = authenticator
+        self._rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            permission = self._rules.permission_for(scope["method"], scope["path"])
+            if permission is not None and (response := await self._rejection(scope, permission)) is not None:
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _rejection(self, scope: Scope, permission: Permission) -> Response | None:
+        request = Request(scope)
+        client = scope.get("client")
+        name = f"address {client[0]}" if client else ""
+        if self._authenticator is not None:
+            try:
+                identity = await _authenticate(self._authenticator, scope, permission)
+            except RequestRejected as rejected:
+                response = problem_response(request, rejected, cause=rejected.__cause__)
+                if rejected.slug is Slug.UNAUTHORIZED:
+                    error = ', error="invalid_token"' if "authorization" in request.headers else ""
+                    response.headers["WWW-Authenticate"] = CHALLENGE + error
+                return response
+            request.state.identity = identity
+            name = identity.name
+        delay = self._rules.rate_limiter.delay(name)
+        if delay <= 0:
+            return None
+        detail = (
+            f"{name} sends more than {self._rules.rate_limiter.rate:g} requests per second; wait, and send it again"
+        )
+        return problem_response(
+            request, RequestRejected(self._rules.rate_limit_slug, detail, retry_after=max(1, ceil(delay)))
+        )
+
+
+async def _authenticate(authenticator: Authenticator, scope: Scope, permission: Permission) -> Identity:
+    """The sender of a request, who has the permission. Raises RequestRejected."""
+    token = _bearer_token(Headers(scope=scope))
+    try:
+        identity = await authenticator.authenticate(token)
+        if identity is None:
+            raise RequestRejected(Slug.UNAUTHORIZED, "the bearer token is invalid or has expired")
+        denial = await authenticator.denial(identity, permission)
+    except CannotAuthenticate as error:
+        detail = "the bearer token cannot be checked at the moment; send the request again"
+        raise RequestRejected(Slug.UNAVAILABLE, detail, retry_after=RETRY_AFTER) from error
+    if denial is not None:
+        raise RequestRejected(Slug.FORBIDDEN, denial)
+    return identity
+
+
+def _bearer_token(headers: Headers) -> str:
+    values = headers.getlist("authorization")
+    if not values:
+        raise RequestRejected(Slug.UNAUTHORIZED, "the request has no Authorization header; send a bearer token")
+    scheme, _, token = values[0].strip().partition(" ")
+    if len(values) > 1 or scheme.lower() != "bearer" or not token.strip():
+        raise RequestRejected(Slug.UNAUTHORIZED, "one Authorization header of the form 'Bearer TOKEN' is expected")
+    return token.strip()
