@@ -8,7 +8,9 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import yaml
 
+from kubernaut.ops.http.auth_config import AuthConfig, AuthMode
 from kubernaut.ops.http.limits import HttpLimits
+from kubernaut.ops.http.tls import TlsConfig
 from kubernaut.ops.logs import LogFormat, LogLevel
 from kubernaut.ops.settings import Between, Bytes, Seconds, Secret, SettingsError
 
@@ -34,6 +36,8 @@ class ServerConfig:
 
     port_file: Path | None = None
     """File that gets `host:port` once the service listens."""
+
+    tls: TlsConfig = field(default_factory=TlsConfig)
 
     max_batch_size: Annotated[int, Between(1, 1000)] = 1000
     """Events in one request."""
@@ -144,6 +148,21 @@ class DatabaseConfig:
         return self.user, self.password.reveal() if self.password else ""
 
 
+ANY = "*"
+"""Allows every value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorConfig:
+    """The events that one identity may write."""
+
+    actor_ids: tuple[str, ...]
+    """Values of `actor_id`; `*` allows all."""
+
+    event_categories: tuple[str, ...] = (ANY,)
+    """Values of `event_category`; `*` allows all."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class WitnessConfig:
     """A witness that cosigns checkpoints (C2SP tlog-witness)."""
@@ -190,10 +209,26 @@ class LoggingConfig:
 class DataStorageConfig:
     """Everything that `kubernaut datastorage` reads."""
 
+    kubeconfig: Path | None = None
+    """Kubeconfig of the cluster that checks tokens with `auth.mode: kubernetes`; without it the pod's service account
+    is used."""
+
     server: ServerConfig = field(default_factory=ServerConfig)
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    actors: dict[str, ActorConfig] = field(default_factory=dict)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+
+    def check_actors(self) -> None:
+        """Raise SettingsError when actors are given and nobody is authenticated, or the other way round."""
+        authenticated = self.auth.mode_on(self.server.host) is not AuthMode.NONE
+        if self.actors and not authenticated:
+            reason = "they hold for identities, so set auth.mode to kubernetes or tokens"
+            raise SettingsError("actors", ", ".join(self.actors), reason)
+        if authenticated and not self.actors:
+            reason = "without an entry nobody may write: name each writer's identity and its actorIds"
+            raise SettingsError("actors", {}, reason)
 
 
 def _text(key: str, path: Path) -> str:

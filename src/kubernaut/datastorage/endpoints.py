@@ -14,6 +14,7 @@ from starlette.routing import Route
 from kubernaut.api.events import BatchCreated, BatchResults, EventCreated, EventResult, VerifyRequest
 from kubernaut.api.problems import Slug
 from kubernaut.datastorage import intake, parameters
+from kubernaut.datastorage.actors import Actors
 from kubernaut.datastorage.append_plan import AppendResult
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.checkpointer import LedgerInconsistent
@@ -26,6 +27,7 @@ from kubernaut.datastorage.reader import InvalidCursor
 from kubernaut.datastorage.store import Store
 from kubernaut.ops.health import Health
 from kubernaut.ops.http import problems
+from kubernaut.ops.http.authentication import Identity
 from kubernaut.ops.http.body import JsonBodyReader
 from kubernaut.ops.http.problems import RequestRejected, json_response, problem_response
 
@@ -41,8 +43,9 @@ _decode_verify = msgspec.json.Decoder(VerifyRequest).decode
 class Endpoints:
     """The routes over one store."""
 
-    def __init__(self, store: Store, config: ServerConfig, metrics: Metrics) -> None:
+    def __init__(self, store: Store, config: ServerConfig, metrics: Metrics, actors: Actors) -> None:
         self._store = store
+        self._actors = actors
         self._config = config
         self._metrics = metrics
         self._body = JsonBodyReader(config.max_body_size, default_type="application/json")
@@ -64,6 +67,7 @@ class Endpoints:
     async def append_one(self, request: Request) -> Response:
         """One event; 201 when it is on disk."""
         entry = intake.admit_one(await self._body.read(request), datetime.now(UTC))
+        self._actors.check(_identity(request), [entry])
         await self._append([entry])
         event = entry.event
         return json_response(
@@ -80,8 +84,9 @@ class Endpoints:
         body = await self._body.read(request)
         now = datetime.now(UTC)
         if _prefers_lenient(request):
-            return await self._append_lenient(body, now)
+            return await self._append_lenient(_identity(request), body, now)
         entries = intake.admit(body, now, self._config.max_batch_size)
+        self._actors.check(_identity(request), entries)
         await self._append(entries)
         ids = [entry.event.event_id for entry in entries]
         return json_response(BatchCreated(event_ids=ids, message=f"{len(ids)} audit events created successfully"), 201)
@@ -99,8 +104,9 @@ class Endpoints:
         finally:
             self._metrics.answered(entries, status)
 
-    async def _append_lenient(self, body: bytes, now: datetime) -> Response:
+    async def _append_lenient(self, identity: Identity | None, body: bytes, now: datetime) -> Response:
         admitted = intake.admit_each(body, now, self._config.max_batch_size)
+        admitted = self._actors.check_each(identity, admitted)
         entries = [entry for entry in admitted if isinstance(entry, Entry)]
         self._metrics.arrived(entries)
         append_results = iter(await self._store.append(entries, strict=False) if entries else ())
@@ -168,6 +174,12 @@ def application(
     return problems.application(routes, handlers, hint="/openapi.yaml lists the paths")
 
 
+def _identity(request: Request) -> Identity | None:
+    """Who sends the request; None without authentication."""
+    identity: Identity | None = getattr(request.state, "identity", None)
+    return identity
+
+
 async def openapi(_: Request) -> Response:
     """The contract of this service."""
     text = resources.files("kubernaut.datastorage").joinpath("openapi.yaml").read_bytes()
@@ -203,7 +215,8 @@ def _refused(index: int, rejection: Rejection) -> EventResult:
         detail=str(rejection),
         field_errors=rejection.field_errors,
         reason=CLOCK_AHEAD if is_ahead else "",
-        retry=is_ahead,
+        # Somebody may still permit the writer what it lacks.
+        retry=is_ahead or rejection.slug is Slug.FORBIDDEN,
     )
 
 

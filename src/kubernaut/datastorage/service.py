@@ -7,17 +7,25 @@ from importlib.metadata import version
 
 import structlog
 
+from kubernaut.api.problems import Slug
+from kubernaut.datastorage.actors import Actors
 from kubernaut.datastorage.checkpointer import open_checkpointer
 from kubernaut.datastorage.config import DataStorageConfig
 from kubernaut.datastorage.endpoints import Endpoints, application
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
 from kubernaut.datastorage.metrics import Metrics
+from kubernaut.datastorage.permissions import permission_for
 from kubernaut.datastorage.store import open_store
+from kubernaut.kube.authenticator import open_authenticator
 from kubernaut.ops.health import Health
+from kubernaut.ops.http.authentication import AccessRules, AuthenticationMiddleware
 from kubernaut.ops.http.connections import ConnectionTable
+from kubernaut.ops.http.rate_limit import RateLimiter
 from kubernaut.ops.http.server import Listen, Server, open_server
 from kubernaut.ops.metrics import new_registry
 from kubernaut.ops.shutdown import stop_requested
+
+SERVICE_NAME = "data-storage-service"
 
 log = structlog.get_logger("datastorage")
 
@@ -36,8 +44,12 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
     """The running service. At the end: readiness off, a pause for load balancers, requests drained, ledger written."""
     registry = new_registry("datastorage", version("kubernaut-signalprocessing"))
     metrics = Metrics(registry)
-    listen = Listen(host=config.server.host, port=config.server.port, port_file=config.server.port_file)
+    listen = Listen(
+        host=config.server.host, port=config.server.port, port_file=config.server.port_file, tls=config.server.tls
+    )
+    config.check_actors()
     async with (
+        open_authenticator(config.auth, listen.host, SERVICE_NAME, config.kubeconfig) as authenticator,
         open_store(config, metrics) as store,
         open_checkpointer(config.ledger, store.settings, store.read.ledger, metrics) as checkpointer,
     ):
@@ -50,15 +62,21 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
 
         health = Health({"database": database, "ledger": ledger})
         app = application(
-            Endpoints(store, config.server, metrics),
+            Endpoints(store, config.server, metrics, Actors(config.actors)),
             LedgerEndpoints(store.read.ledger, store.settings, checkpointer),
             health,
             metrics,
             registry,
         )
+        rules = AccessRules(
+            permission_for=permission_for,
+            rate_limiter=RateLimiter(config.auth.rate_limit),
+            rate_limit_slug=Slug.RATE_LIMIT,
+        )
+        guarded = AuthenticationMiddleware(app, authenticator, rules)
         table = ConnectionTable(config.server.http_limits, registry)
         timeout = config.server.shutdown_timeout
-        async with open_server(app, listen, table=table, shutdown_timeout=timeout) as server:
+        async with open_server(guarded, listen, table=table, shutdown_timeout=timeout) as server:
             try:
                 yield server
             finally:

@@ -14,7 +14,8 @@ from starlette.routing import Route
 
 from kubernaut.api import events
 from kubernaut.api.problems import Problem
-from kubernaut.datastorage import parameters
+from kubernaut.datastorage import parameters, permissions
+from kubernaut.datastorage.actors import Actors
 from kubernaut.datastorage.config import ServerConfig
 from kubernaut.datastorage.endpoints import Endpoints, application
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
@@ -35,7 +36,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 def test_every_route_is_in_the_contract_and_the_other_way_round():
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    endpoints = Endpoints(None, ServerConfig(), metrics)  # type: ignore[arg-type]
+    endpoints = Endpoints(None, ServerConfig(), metrics, Actors())  # type: ignore[arg-type]
     ledger = LedgerEndpoints(None, None, None)  # type: ignore[arg-type]
     app = application(endpoints, ledger, Health({}), metrics, registry)
 
@@ -47,6 +48,10 @@ def test_every_route_is_in_the_contract_and_the_other_way_round():
     }
 
     assert served == {(method, path) for method, path, _ in operations()}
+
+
+def test_paths_with_permissions_of_their_own_are_in_the_contract():
+    assert {permissions.VERIFY, permissions.OPENAPI} <= set(CONTRACT["paths"])
 
 
 def test_every_operation_has_an_id_of_its_own():

@@ -1,0 +1,16 @@
+"""Which requests need which permission."""
+
+from kubernaut.ops.health import PUBLIC_PATHS
+from kubernaut.ops.http.authentication import Permission
+
+VERIFY = "/api/v1/audit/verify-chain"
+OPENAPI = "/openapi.yaml"
+
+
+def permission_for(method: str, path: str) -> Permission | None:
+    """The permission for a request; None where health, metrics and the contract are asked for."""
+    if path in PUBLIC_PATHS or path == OPENAPI:
+        return None
+    if method in ("GET", "HEAD", "OPTIONS") or path == VERIFY:
+        return Permission.READ
+    return Permission.WRITE
