@@ -188,5 +188,7 @@ class _Token:
 @asynccontextmanager
 async def open_client(config: ClientConfig) -> AsyncIterator[DataStorageClient]:
     """A client with its own connections. Nothing is sent before the first call."""
-    async with httpx2.AsyncClient(base_url=config.url, follow_redirects=False, trust_env=False) as http:
+    async with httpx2.AsyncClient(
+        base_url=config.url, follow_redirects=False, trust_env=False, verify=config.tls_verification()
+    ) as http:
         yield DataStorageClient(http, config)

@@ -1,11 +1,12 @@
 """Where audit events go, and how much may wait on the way."""
 
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from kubernaut.api.events import MAX_BATCH_EVENTS
-from kubernaut.ops.settings import Between, Bytes, Seconds
+from kubernaut.ops.settings import Between, Bytes, Seconds, SettingsError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,18 @@ class ClientConfig:
 
     token_file: Path | None = None
     """File with the bearer token, such as the one of a service account; read again when it changes."""
+
+    ca_file: Path | None = None
+    """PEM file with the CA certificates of an https `url`; without it, those of the system."""
+
+    def tls_verification(self) -> ssl.SSLContext | bool:
+        """How the store's certificate is checked. Raises SettingsError when `ca_file` cannot be used."""
+        if self.ca_file is None:
+            return True
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except OSError as error:  # an SSLError is one
+            raise SettingsError("caFile", str(self.ca_file), f"failed to read CA certificates: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,6 +78,9 @@ class DataStorageConfig:
     token_file: Path | None = None
     """File with the bearer token for DataStorage, such as that of the service account; read again when it changes."""
 
+    ca_file: Path | None = None
+    """PEM file with the CA certificates of an https `url`; without it, those of the system."""
+
     spool_dir: Path = Path("/var/lib/gateway/spool")
     """Directory of the spool, which keeps events until DataStorage has stored them."""
 
@@ -87,7 +90,7 @@ class DataStorageConfig:
     def audit(self) -> AuditConfig:
         return AuditConfig(
             spool=SpoolConfig(directory=self.spool_dir),
-            client=ClientConfig(url=self.url, timeout=self.timeout, token_file=self.token_file),
+            client=ClientConfig(url=self.url, timeout=self.timeout, token_file=self.token_file, ca_file=self.ca_file),
             drain_timeout=self.drain_timeout,
         )
 

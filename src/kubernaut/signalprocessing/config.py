@@ -142,6 +142,9 @@ class DataStorageConfig:
     token_file: Path | None = None
     """File with the bearer token for DataStorage, such as that of the service account; read again when it changes."""
 
+    ca_file: Path | None = None
+    """PEM file with the CA certificates of an https `url`; without it, those of the system."""
+
     buffer: BufferConfig = BufferConfig()
     """Batching."""
 

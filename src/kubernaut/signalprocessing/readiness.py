@@ -1,6 +1,7 @@
 """Whether the controller is ready, and the server that reports it."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -44,11 +45,11 @@ class ReadinessProbe:
 
 
 @asynccontextmanager
-async def open_readiness_probe(url: str) -> AsyncIterator[ReadinessProbe]:
+async def open_readiness_probe(url: str, tls: ssl.SSLContext | bool) -> AsyncIterator[ReadinessProbe]:
     """Probe a URL in the background while the block runs."""
     probe = ReadinessProbe()
     async with (
-        httpx2.AsyncClient(timeout=PROBE_TIMEOUT) as http,
+        httpx2.AsyncClient(timeout=PROBE_TIMEOUT, verify=tls) as http,
         background(probe.run(http, url), name="readiness-probe"),
     ):
         yield probe

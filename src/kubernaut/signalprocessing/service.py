@@ -95,7 +95,11 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
         signals = Informer(client, SIGNAL, InformerConfig(options=ListOptions(namespace=namespace)))
         environments, config_map = _environment_mapping(client, namespace, config.classifier.environment_config_map)
         recorder = await enter(open_recorder(client, RecorderConfig(component=ACTOR), kube_metrics))
-        probe = await enter(open_readiness_probe(config.datastorage.health_url or f"{config.datastorage.url}/readyz"))
+        probe = await enter(
+            open_readiness_probe(
+                config.datastorage.health_url or f"{config.datastorage.url}/readyz", _store(config).tls_verification()
+            )
+        )
         caches: list[Informer[Any]] = [signals, config_map]
         server = await enter(open_health_server(config.controller, registry, caches, probe))
         reader = await enter(open_cluster_reader(client, namespace, config.enrichment.cache_ttl))
@@ -174,11 +178,18 @@ def _namespace(config: SignalProcessingConfig, client: Client) -> str:
     return client.namespace
 
 
+def _store(config: SignalProcessingConfig) -> StoreConfig:
+    store = config.datastorage
+    return replace(
+        StoreConfig(), url=store.url, timeout=store.timeout, token_file=store.token_file, ca_file=store.ca_file
+    )
+
+
 def _audit(config: SignalProcessingConfig) -> AuditConfig:
     store = config.datastorage
     return AuditConfig(
         spool=SpoolConfig(directory=store.spool_dir),
-        client=replace(StoreConfig(), url=store.url, timeout=store.timeout, token_file=store.token_file),
+        client=_store(config),
         batch_size=store.buffer.batch_size,
         flush_interval=store.buffer.flush_interval,
         drain_timeout=store.drain_timeout,

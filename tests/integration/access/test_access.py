@@ -2,6 +2,7 @@
 
 import os
 import signal
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,7 +18,7 @@ import yaml
 from kubernaut.api.crds import all_crds
 from kubernaut.audit import ClientConfig as AuditClientConfig
 from kubernaut.audit import open_client as open_audit_client
-from kubernaut.audit.errors import StoreUnauthorized
+from kubernaut.audit.errors import StoreUnauthorized, StoreUnreachable
 from kubernaut.datastorage.config import ActorConfig
 from kubernaut.datastorage.service import open_service as open_datastorage
 from kubernaut.embedded.kubernetes import pocketkube
@@ -31,8 +32,10 @@ from kubernaut.kube.objects import Key, Kind, Unstructured
 from kubernaut.ops.http.auth_config import AuthConfig, AuthMode, ReviewConfig, TokenConfig
 from kubernaut.ops.http.authentication import Permission
 from kubernaut.ops.http.rate_limit import RateLimitConfig
+from kubernaut.ops.http.tls import TlsConfig
 from kubernaut.ops.settings import SettingsError
 from support.alerts import a_webhook, an_alert
+from support.certificates import write_certificate
 from support.datastorage import BATCH, EVENTS, JSON, VERIFY, config_for
 from support.eventually import eventually
 from support.kinds import NAMESPACE
@@ -122,8 +125,9 @@ async def accounts(client: Client) -> Accounts:
 
 
 @asynccontextmanager
-async def open_http(url: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=url, timeout=20, trust_env=False) as http:
+async def open_http(url: str, ca_file: Path | None = None) -> AsyncIterator[httpx2.AsyncClient]:
+    verify = ssl.create_default_context(cafile=ca_file) if ca_file else True
+    async with httpx2.AsyncClient(base_url=url, timeout=20, trust_env=False, verify=verify) as http:
         yield http
 
 
@@ -345,25 +349,50 @@ async def test_audit_client_sends_the_token_of_its_file(migrated_database, tmp_p
                 await stranger.query()
 
 
+async def test_audit_client_checks_the_certificate(migrated_database, tmp_path):
+    tls = TlsConfig(cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key")
+    write_certificate(tmp_path / "tls.crt", tmp_path / "tls.key", "datastorage")
+    plain = config_for(migrated_database)
+    async with open_datastorage(replace(plain, server=replace(plain.server, tls=tls))) as server:
+        async with open_audit_client(AuditClientConfig(url=server.url, ca_file=tls.cert_file)) as store:
+            assert (await store.query()).data == []
+        async with open_audit_client(AuditClientConfig(url=server.url)) as store:
+            with pytest.raises(StoreUnreachable, match="certificate verify failed"):
+                await store.query()
+    with pytest.raises(SettingsError, match=r"^caFile: .*No such file"):
+        async with open_audit_client(AuditClientConfig(ca_file=tmp_path / "nothing")):
+            raise AssertionError("opened")
+
+
 async def test_alert_reaches_the_ledger_in_the_gateways_own_name(
     kubernetes_with_crds, accounts, migrated_database, tmp_path
 ):
-    """Both services ask the API server; the gateway has its account's token for DataStorage."""
+    """Both services ask the API server; the gateway has its account's token for DataStorage, which speaks TLS."""
+    tls = TlsConfig(cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key")
+    write_certificate(tmp_path / "tls.crt", tmp_path / "tls.key", "datastorage")
     sender = await accounts.token("alertmanager", "gateway-service", "create")
     (tmp_path / "token").write_text(await accounts.token("gateway", "data-storage-service", "create"))
     auditor = await accounts.token("auditor", "data-storage-service", "get")
     auth = AuthConfig(mode=AuthMode.KUBERNETES, kubernetes=ReviewConfig(namespace=accounts.namespace))
+    plain = config_for(migrated_database)
     store_config = replace(
-        config_for(migrated_database),
+        plain,
+        server=replace(plain.server, tls=tls),
         kubeconfig=kubernetes_with_crds,
         auth=auth,
         actors={accounts.user("gateway"): ActorConfig(actor_ids=("gateway-service",), event_categories=("gateway",))},
     )
     async with (
         open_datastorage(store_config) as store,
-        open_http(store.url) as http,
+        open_http(store.url, tls.cert_file) as http,
         gateway_of(
-            kubernetes_with_crds, accounts.namespace, tmp_path, auth, url=store.url, token_file=tmp_path / "token"
+            kubernetes_with_crds,
+            accounts.namespace,
+            tmp_path,
+            auth,
+            url=store.url,
+            token_file=tmp_path / "token",
+            ca_file=tls.cert_file,
         ) as gateway,
     ):
         assert (await post_alert(gateway, sender)).status_code == 201
