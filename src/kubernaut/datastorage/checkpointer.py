@@ -104,21 +104,26 @@ class Checkpointer:
     async def run(self) -> None:
         """Sign for as long as the service runs."""
         while True:
-            for shard in range(self._settings.shards):
-                try:
-                    if await self._is_due(shard):
-                        await self.sign(shard)
-                    await self._ask_witnesses(shard)
-                except LedgerInconsistent as error:
-                    log.error("checkpoint not signed", shard=shard, error=str(error))
-                except DataStorageError as error:
-                    log.warning("checkpoint not signed, retrying", shard=shard, error=str(error))
+            try:
+                await self._sign_due()
+            except DataStorageError as error:
+                log.warning("checkpoint not signed, retrying", error=str(error))
             await asyncio.sleep(min(POLL_INTERVAL, self._config.checkpoint_interval))
 
-    async def _is_due(self, shard: int) -> bool:
-        head = await self._reader.head(shard)
+    async def _sign_due(self) -> None:
+        heads = await self._reader.heads()
+        for shard in range(self._settings.shards):
+            try:
+                if self._is_due(shard, heads.get(shard, TreeHead())):
+                    await self.sign(shard)
+            except LedgerInconsistent as error:
+                log.error("checkpoint not signed", shard=shard, error=str(error))
+            else:
+                await self._ask_witnesses(shard)
+
+    def _is_due(self, shard: int, head: TreeHead) -> bool:
         if shard not in self._signed:
-            return True
+            return shard not in self.inconsistent
         size, signed_at = self._signed[shard]
         if shard in self.inconsistent or head.size == size:
             return False

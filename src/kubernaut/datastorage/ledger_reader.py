@@ -35,6 +35,10 @@ class LedgerReader:
         found = await self._rows("tree_head", shard=shard)
         return TreeHead(size=found[0]["size"], root=found[0]["root"]) if found else TreeHead()
 
+    async def heads(self) -> dict[int, TreeHead]:
+        """Size and root of every tree now, by its ledger."""
+        return {row["shard"]: TreeHead(size=row["size"], root=row["root"]) for row in await self._rows("tree_heads")}
+
     async def tile(self, shard: int, tile: Tile) -> bytes | None:
         """The hashes of a tile, full or partial; None when the tree has not grown so far."""
         full = (await self.full_tiles(shard, tile.level, [tile.index])).get(tile.index)

@@ -90,13 +90,6 @@ class Tree:
             position += len(chunk)
         return full
 
-    def copy(self) -> "Tree":
-        """Another tree with the same leaves, to be kept when a transaction fails."""
-        copied = Tree()
-        copied.size = self.size
-        copied._levels = [_Level(frontier=level.frontier.copy(), hashes=level.hashes.copy()) for level in self._levels]
-        return copied
-
     def _level(self, number: int) -> _Level:
         if number == len(self._levels):
             self._levels.append(_Level())

@@ -83,10 +83,6 @@ class Frontier:
         """The root of the tree as it is now."""
         return fold(self.hashes) if self.hashes else EMPTY_ROOT
 
-    def copy(self) -> "Frontier":
-        """Another frontier with the same leaves."""
-        return Frontier(self.size, self.hashes)
-
 
 def fold(hashes: Sequence[bytes]) -> bytes:
     """The hash of a range from those of its perfect subtrees, left to right."""

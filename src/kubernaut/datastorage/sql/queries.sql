@@ -62,6 +62,10 @@ INSERT INTO audit_trees (shard, size, root, frontier) VALUES (:shard, :size, :ro
 -- Size and root of one ledger's tree.
 SELECT size, root FROM audit_trees WHERE shard = :shard;
 
+-- name: tree_heads
+-- Size and root of every ledger's tree.
+SELECT shard, size, root FROM audit_trees;
+
 -- name: tree_rows
 -- Rows of one ledger without their payloads.
 SELECT shard, sequence, event_id, correlation_id, event_timestamp, received_at, late,
