@@ -31,7 +31,8 @@ def main() -> int:
     began = time.monotonic()
     say(f"{count} endings, seeds {first} to {first + count - 1}, {arguments.jobs} at once")
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        results = [pool.submit(play, a_case(first + number), root, keep=arguments.keep) for number in range(count)]
+        cases = [a_case(first + number) for number in range(count)]
+        results = [pool.submit(check_case, case, root, keep=arguments.keep) for case in cases]
         wrong = [case for case in (result.result() for result in results) if case]
     say("")
     for way, number in Counter(a_case(first + number).way for number in range(count)).items():
@@ -44,8 +45,8 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def play(case: Case, root: Path, *, keep: bool) -> Case | None:
-    """Answers the case if it was wrong."""
+def check_case(case: Case, root: Path, *, keep: bool) -> Case | None:
+    """Run a case, report it, and return it if it was wrong."""
     directory = root / str(case.seed)
     seen = run_case(case, directory)
     problems = judge(case, seen)

@@ -37,7 +37,7 @@ _UNDISTURBED = {Way.NORMAL, Way.FAILURES, Way.EXIT_FIRST, Way.MAX_FAIL, Way.SET_
 def judge(case: Case, seen: Seen) -> list[str]:
     """What was wrong; nothing if all promises were kept."""
     judge = _Judge(case, seen)
-    said = [judge.exit_code(), judge.shared(), judge.own(), judge.order(), judge.leftovers(), judge.record()]
+    said = [judge.exit_code(), judge.shared(), judge.own(), judge.order(), judge.left_over(), judge.record()]
     return [*chain(*said), *judge.swept()]
 
 
@@ -155,7 +155,7 @@ class _Judge:
         if [name for name in torn if name in expected] != expected:
             yield f"torn down in the order {torn}, but ready in the order {self.ready}"
 
-    def leftovers(self) -> Iterator[str]:
+    def left_over(self) -> Iterator[str]:
         seen = self.seen
         if not self.sudden:
             yield from (f"still running: {process}" for process in seen.left)

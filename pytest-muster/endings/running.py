@@ -63,7 +63,7 @@ def run_case(case: Case, root: Path) -> Seen:
     suites.write(case.suite, directory)
     stage = _Stage(case, directory)
     try:
-        return stage.play()
+        return stage.run()
     finally:
         for pid in stage.tagged():
             with contextlib.suppress(OSError):
@@ -84,7 +84,7 @@ class _Stage:
         for name in [name for name in self.env if name.startswith(("PYTEST_", "MUSTER_", "COV_"))]:
             del self.env[name]
 
-    def play(self) -> Seen:
+    def run(self) -> Seen:
         case, seen = self.case, self.seen
         output = self.directory / "output.txt"
         with output.open("wb") as file:

@@ -140,9 +140,9 @@ class Watched:
         )
         os.close(theirs)
 
-    def until(self, seen: Callable[[str], object], within: float = 30.0) -> str:
+    def until(self, seen: Callable[[str], object], timeout: float = 30.0) -> str:
         """What is on the screen as soon as `seen` says so."""
-        end = time.monotonic() + within
+        end = time.monotonic() + timeout
         while not seen(self.terminal.text()):
             assert time.monotonic() < end, self.terminal.text()
             if not self._read():

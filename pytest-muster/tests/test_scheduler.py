@@ -167,10 +167,10 @@ def test_with_known_durations_the_makespan_is_that_of_list_scheduling(took, work
 
     suite = Suite(took, set(), workers=workers, timings=timings).run()
 
-    lanes = [0.0] * workers
+    queues = [0.0] * workers
     for seconds in sorted(took, reverse=True):
-        heapq.heapreplace(lanes, lanes[0] + seconds)
-    assert max(end for _, _, end in suite.spans) <= max(max(lanes), 1.03 * ideal(took, workers)) * 1.0001
+        heapq.heapreplace(queues, queues[0] + seconds)
+    assert max(end for _, _, end in suite.spans) <= max(max(queues), 1.03 * ideal(took, workers)) * 1.0001
 
 
 def test_a_worker_that_was_sent_home_is_not_counted_on():

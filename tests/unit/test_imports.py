@@ -107,10 +107,7 @@ def blocks_of(function: ast.AST) -> Iterator[list[ast.stmt]]:
                 yield block
 
 
-IN_PROGRESS = pytest.mark.xfail(reason="its packages are being rearranged", strict=False)
-
-
-@pytest.mark.parametrize("package", ["kubernaut", "pocketkube", pytest.param("pytest_muster", marks=IN_PROGRESS)])
+@pytest.mark.parametrize("package", ["kubernaut", "pocketkube", "pytest_muster"])
 def test_no_import_circle(package):
     known = modules(package)
     graph = {name: set(imports(ast.parse(path.read_text()), known)) for name, path in known.items()}
@@ -118,7 +115,7 @@ def test_no_import_circle(package):
     assert circles(graph) == []
 
 
-@pytest.mark.parametrize("package", ["kubernaut", "pocketkube", pytest.param("pytest_muster", marks=IN_PROGRESS)])
+@pytest.mark.parametrize("package", ["kubernaut", "pocketkube", "pytest_muster"])
 def test_imports_inside_functions_say_why(package):
     assert [place for path in modules(package).values() for place in unexplained(path)] == []
 

@@ -21,7 +21,6 @@ AREAS = [
     "scripts",
     "docs",
 ]
-IN_PROGRESS = {"pytest-muster"}
 PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 
 
@@ -81,15 +80,7 @@ def files(area: str) -> list[Path]:
     return [path for path in found + scripts if path != Path(__file__)]
 
 
-@pytest.mark.parametrize(
-    "area",
-    [
-        pytest.param(area, marks=pytest.mark.xfail(reason="is being renamed", strict=False))
-        if area in IN_PROGRESS
-        else area
-        for area in AREAS
-    ],
-)
+@pytest.mark.parametrize("area", AREAS)
 def test_the_words_of_the_field_are_used(area):
     assert [finding for path in files(area) for finding in findings(path)] == []
 

@@ -262,7 +262,7 @@ def _is_exiting(pid: int) -> bool:
 def _group_of(user: str | int | None) -> int | None:
     if user is None:
         return None
-    import pwd
+    import pwd  # the module is not there on systems without users
 
     return (pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)).pw_gid
 
