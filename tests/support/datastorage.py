@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +60,15 @@ asyncio.run(run(settings.load(DataStorageConfig, Path(sys.argv[1]))))
 
 
 @asynccontextmanager
-async def open_process(database_url: str, folder: Path, name: str = "ds", **server: object) -> AsyncIterator[Service]:
-    """The service on a database; killed at the end if it still runs."""
+async def open_process(
+    database_url: str,
+    folder: Path,
+    name: str = "ds",
+    *,
+    queue: Mapping[str, object] | None = None,
+    **server: object,
+) -> AsyncIterator[Service]:
+    """The service on a database, perhaps with a dead-letter queue; killed at the end if it still runs."""
     database = DatabaseConfig.from_url(database_url)
     port_file = folder / f"{name}.port"
     port_file.unlink(missing_ok=True)
@@ -78,6 +85,7 @@ async def open_process(database_url: str, folder: Path, name: str = "ds", **serv
                     "password": database.password.reveal() if database.password else None,
                     "connectInterval": "100ms",
                 },
+                "deadLetterQueue": dict(queue or {}),
             }
         )
     )

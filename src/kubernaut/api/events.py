@@ -105,18 +105,22 @@ class GatewayPayload(AuditWire, frozen=True):
 
 
 class EventCreated(AuditWire, frozen=True):
-    """The 201 answer to a single event."""
+    """The 201 or 202 answer to a single event."""
 
     event_id: UUID
     event_timestamp: Time
     message: str
+    queued: bool = False
+    """True in a 202: it is on disk in the dead-letter queue, and will be in the ledger when PostgreSQL answers."""
 
 
 class BatchCreated(AuditWire, frozen=True):
-    """The 201 answer to a batch: ids in the order of the request."""
+    """The 201 or 202 answer to a batch: ids in the order of the request."""
 
     event_ids: list[UUID]
     message: str
+    queued: bool = False
+    """True in a 202: all are on disk in the dead-letter queue."""
 
 
 class EventResult(AuditWire, frozen=True):
@@ -138,6 +142,8 @@ class BatchResults(AuditWire, frozen=True):
     results: list[EventResult]
     stored: int
     rejected: int
+    queued: int = 0
+    """Events with status 202: on disk in the dead-letter queue."""
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ tiles and head, stops the signing and is reported; appends go on.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -47,7 +47,7 @@ class Checkpointer:
     def __init__(
         self,
         config: LedgerConfig,
-        settings: DatabaseSettings,
+        settings: Callable[[], DatabaseSettings],
         reader: LedgerReader,
         metrics: Metrics,
         witnesses: Sequence[Witness] = (),
@@ -92,7 +92,7 @@ class Checkpointer:
             before = await self._store.newest(shard, quorum=0)
             if before is None or before.head != head:
                 await self._require_extension(shard, before.head if before else TreeHead(), head)
-                origin = self._settings.origin_of(shard)
+                origin = self._settings().origin_of(shard)
                 signers = self._keys.signers(origin)
                 if not signers:
                     return
@@ -112,7 +112,7 @@ class Checkpointer:
 
     async def _sign_due(self) -> None:
         heads = await self._reader.heads()
-        for shard in range(self._settings.shards):
+        for shard in range(self._settings().shards):
             try:
                 if self._is_due(shard, heads.get(shard, TreeHead())):
                     await self.sign(shard)
@@ -159,7 +159,7 @@ class Checkpointer:
 
 @asynccontextmanager
 async def open_checkpointer(
-    config: LedgerConfig, settings: DatabaseSettings, reader: LedgerReader, metrics: Metrics
+    config: LedgerConfig, settings: Callable[[], DatabaseSettings], reader: LedgerReader, metrics: Metrics
 ) -> AsyncIterator[Checkpointer]:
     """Sign while the block runs. Without a key nothing is signed, which the log says. Raises CannotStart."""
     async with httpx2.AsyncClient(timeout=WITNESS_TIMEOUT) as http:

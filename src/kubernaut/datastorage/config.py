@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import yaml
 
+from kubernaut.datastorage.dead_letter.config import DeadLetterConfig
 from kubernaut.ops.http.auth_config import AuthConfig, AuthMode
 from kubernaut.ops.http.limits import HttpLimits
 from kubernaut.ops.http.tls import TlsConfig
@@ -218,6 +219,7 @@ class DataStorageConfig:
     actors: dict[str, ActorConfig] = field(default_factory=dict)
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
+    dead_letter_queue: DeadLetterConfig = field(default_factory=DeadLetterConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
 
     def check_actors(self) -> None:

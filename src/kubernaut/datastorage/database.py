@@ -42,6 +42,8 @@ _UNAVAILABLE: Mapping[type[Exception], Reason] = {
     asyncpg.PostgresConnectionError: Reason.UNREACHABLE,
     asyncpg.OperatorInterventionError: Reason.UNREACHABLE,
     asyncpg.InterfaceError: Reason.UNREACHABLE,
+    # A connection that the server has just ended, before the driver has noticed.
+    asyncpg.InternalClientError: Reason.UNREACHABLE,
     asyncpg.InsufficientResourcesError: Reason.ERROR,
     asyncpg.PostgresSystemError: Reason.ERROR,
     asyncpg.InternalServerError: Reason.ERROR,

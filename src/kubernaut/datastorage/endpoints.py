@@ -19,6 +19,7 @@ from kubernaut.datastorage.append_plan import AppendResult
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.checkpointer import LedgerInconsistent
 from kubernaut.datastorage.config import ServerConfig
+from kubernaut.datastorage.dead_letter.writer import Acceptance, Writer
 from kubernaut.datastorage.errors import DataStorageError, EventConflict, ParentMissing
 from kubernaut.datastorage.intake import ClockAhead, EventRejected, Rejection
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
@@ -37,14 +38,17 @@ RETRY_AFTER = 2
 CLOCK_AHEAD = "clock_ahead"
 """Why an event is not stored whose time is too far in the future."""
 
+_QUEUED = "{} audit events queued for async processing via DLQ"
+
 _decode_verify = msgspec.json.Decoder(VerifyRequest).decode
 
 
 class Endpoints:
     """The routes over one store."""
 
-    def __init__(self, store: Store, config: ServerConfig, metrics: Metrics, actors: Actors) -> None:
+    def __init__(self, store: Store, writer: Writer, config: ServerConfig, metrics: Metrics, actors: Actors) -> None:
         self._store = store
+        self._writer = writer
         self._actors = actors
         self._config = config
         self._metrics = metrics
@@ -65,18 +69,19 @@ class Endpoints:
         return await (self.append_one(request) if request.method == "POST" else self.query(request))
 
     async def append_one(self, request: Request) -> Response:
-        """One event; 201 when it is on disk."""
+        """One event; 201 when it is in the ledger, 202 when it is in the dead-letter queue."""
         entry = intake.admit_one(await self._body.read(request), datetime.now(UTC))
         self._actors.check(_identity(request), [entry])
-        await self._append([entry])
+        acceptance = await self._append([entry])
         event = entry.event
         return json_response(
             EventCreated(
                 event_id=event.event_id,
                 event_timestamp=event.event_timestamp,
-                message="Audit event created successfully",
+                message=_QUEUED.format(1) if acceptance.is_queued else "Audit event created successfully",
+                queued=acceptance.is_queued,
             ),
-            201,
+            202 if acceptance.is_queued else 201,
         )
 
     async def append_batch(self, request: Request) -> Response:
@@ -87,20 +92,23 @@ class Endpoints:
             return await self._append_lenient(_identity(request), body, now)
         entries = intake.admit(body, now, self._config.max_batch_size)
         self._actors.check(_identity(request), entries)
-        await self._append(entries)
+        acceptance = await self._append(entries)
         ids = [entry.event.event_id for entry in entries]
+        if acceptance.is_queued:
+            return json_response(BatchCreated(event_ids=ids, message=_QUEUED.format(len(ids)), queued=True), 202)
         return json_response(BatchCreated(event_ids=ids, message=f"{len(ids)} audit events created successfully"), 201)
 
-    async def _append(self, entries: list[Entry]) -> None:
+    async def _append(self, entries: list[Entry]) -> Acceptance:
         self._metrics.arrived(entries)
         status = "failure"
         try:
-            append_results = await self._store.append(entries)
-            for append_result in append_results:
+            acceptance = await self._writer.append(entries)
+            for append_result in acceptance.results:
                 if append_result is not None:
                     status = "conflict" if isinstance(append_result, EventConflict) else "rejected"
                     raise append_result
-            status = "success"
+            status = "dlq_fallback" if acceptance.is_queued else "success"
+            return acceptance
         finally:
             self._metrics.answered(entries, status)
 
@@ -109,17 +117,21 @@ class Endpoints:
         admitted = self._actors.check_each(identity, admitted)
         entries = [entry for entry in admitted if isinstance(entry, Entry)]
         self._metrics.arrived(entries)
-        append_results = iter(await self._store.append(entries, strict=False) if entries else ())
+        acceptance = await self._writer.append(entries, strict=False) if entries else Acceptance(results=())
+        accepted_status, accepted = (202, "dlq_fallback") if acceptance.is_queued else (201, "success")
+        append_results = iter(acceptance.results)
         results = []
         for index, entry in enumerate(admitted):
             if not isinstance(entry, Entry):
                 results.append(_refused(index, entry))
                 continue
             append_result = next(append_results)
-            results.append(_result(index, entry.event.event_id, append_result))
-            self._metrics.answered([entry], "success" if append_result is None else "rejected")
+            results.append(_result(index, entry.event.event_id, append_result, accepted_status))
+            self._metrics.answered([entry], accepted if append_result is None else "rejected")
         stored = sum(result.status == 201 for result in results)
-        batch_results = BatchResults(results=results, stored=stored, rejected=len(results) - stored)
+        queued = sum(result.status == 202 for result in results)
+        rejected = len(results) - stored - queued
+        batch_results = BatchResults(results=results, stored=stored, rejected=rejected, queued=queued)
         return json_response(batch_results, 207, {"Preference-Applied": "handling=lenient"})
 
     async def query(self, request: Request) -> Response:
@@ -220,9 +232,9 @@ def _refused(index: int, rejection: Rejection) -> EventResult:
     )
 
 
-def _result(index: int, event_id: UUID, append_result: AppendResult) -> EventResult:
+def _result(index: int, event_id: UUID, append_result: AppendResult, accepted_status: int) -> EventResult:
     if append_result is None:
-        return EventResult(index=index, status=201, event_id=event_id)
+        return EventResult(index=index, status=accepted_status, event_id=event_id)
     described = _described(append_result, index)
     return EventResult(
         index=index,

@@ -19,6 +19,9 @@ class Reason(StrEnum):
     TIMEOUT = "database_timeout"
     ERROR = "database_error"
     QUEUE_FULL = "queue_full"
+    DEAD_LETTER_QUEUE_UNREACHABLE = "dead_letter_queue_unreachable"
+    DEAD_LETTER_QUEUE_NOT_DURABLE = "dead_letter_queue_not_durable"
+    DEAD_LETTER_QUEUE_FULL = "dead_letter_queue_full"
     STOPPING = "shutting_down"
 
 

@@ -1,6 +1,7 @@
 """The ledgers over HTTP as C2SP tlog-tiles has it, and receipts."""
 
 import gzip
+from collections.abc import Callable
 from uuid import UUID
 
 from starlette.requests import Request
@@ -28,7 +29,9 @@ _NOT_SIGNED = "the ledger is not signed: ledger.keyFile is not set"
 class LedgerEndpoints:
     """The routes over the ledgers of one database."""
 
-    def __init__(self, reader: LedgerReader, settings: DatabaseSettings, checkpointer: Checkpointer) -> None:
+    def __init__(
+        self, reader: LedgerReader, settings: Callable[[], DatabaseSettings], checkpointer: Checkpointer
+    ) -> None:
         self._reader = reader
         self._settings = settings
         self._checkpointer = checkpointer
@@ -89,8 +92,8 @@ class LedgerEndpoints:
 
     def _shard(self, request: Request) -> int:
         shard: int = request.path_params["shard"]
-        if shard >= self._settings.shards:
-            raise RequestRejected(Slug.NOT_FOUND, f"there are {self._settings.shards} ledgers, numbered from 0")
+        if shard >= self._settings().shards:
+            raise RequestRejected(Slug.NOT_FOUND, f"there are {self._settings().shards} ledgers, numbered from 0")
         return shard
 
 

@@ -11,6 +11,7 @@ from kubernaut.api.problems import Slug
 from kubernaut.datastorage.actors import Actors
 from kubernaut.datastorage.checkpointer import open_checkpointer
 from kubernaut.datastorage.config import DataStorageConfig
+from kubernaut.datastorage.dead_letter.writer import open_writer
 from kubernaut.datastorage.endpoints import Endpoints, application
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
 from kubernaut.datastorage.metrics import Metrics
@@ -51,19 +52,29 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
     async with (
         open_authenticator(config.auth, listen.host, SERVICE_NAME, config.kubeconfig) as authenticator,
         open_store(config, metrics) as store,
-        open_checkpointer(config.ledger, store.settings, store.read.ledger, metrics) as checkpointer,
+        open_writer(store, config.dead_letter_queue, registry) as writer,
+        open_checkpointer(config.ledger, lambda: store.settings, store.read.ledger, metrics) as checkpointer,
     ):
 
         async def database() -> str | None:
             return await store.obstacle()
 
+        async def storage() -> str | None:
+            return None if writer.has_queue else await database()
+
+        async def dead_letter_queue() -> str | None:
+            return writer.queue_problem
+
         async def ledger() -> str | None:
             return "ledger_inconsistent" if checkpointer.inconsistent else None
 
-        health = Health({"database": database, "ledger": ledger})
+        health = Health(
+            {"database": storage, "ledger": ledger},
+            degraded={"database": database, "dead_letter_queue": dead_letter_queue},
+        )
         app = application(
-            Endpoints(store, config.server, metrics, Actors(config.actors)),
-            LedgerEndpoints(store.read.ledger, store.settings, checkpointer),
+            Endpoints(store, writer, config.server, metrics, Actors(config.actors)),
+            LedgerEndpoints(store.read.ledger, lambda: store.settings, checkpointer),
             health,
             metrics,
             registry,

@@ -7,7 +7,7 @@ import asyncpg
 
 from kubernaut.datastorage import queries
 from kubernaut.datastorage.config import LedgerConfig
-from kubernaut.datastorage.errors import CannotStart
+from kubernaut.datastorage.errors import CannotStart, DatabaseUnavailable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,9 @@ class DatabaseSettings:
     origin: str
 
     def origin_of(self, shard: int) -> str:
-        """The origin in the checkpoints of one ledger."""
+        """The origin in the checkpoints of one ledger. Raises DatabaseUnavailable while the database is unknown."""
+        if not self.origin:
+            raise DatabaseUnavailable("PostgreSQL has not answered yet, so the origin of the ledger is unknown")
         return f"{self.origin}/{shard}"
 
 

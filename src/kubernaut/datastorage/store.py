@@ -15,13 +15,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID
 
 import asyncpg
+import structlog
 
 from kubernaut.datastorage import append_plan, chain, database, ledger_tree, queries, rows, settings
 from kubernaut.datastorage.append_plan import AppendPlan, AppendRequest, AppendResult
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.config import DataStorageConfig
 from kubernaut.datastorage.database import WRITERS, DatabaseProbe
-from kubernaut.datastorage.errors import DataStorageError, ParentMissing, Reason
+from kubernaut.datastorage.errors import DatabaseUnavailable, DataStorageError, ParentMissing, Reason
 from kubernaut.datastorage.group_commit import Group, GroupCommit
 from kubernaut.datastorage.head_cache import HeadCache, LedgerHead
 from kubernaut.datastorage.metrics import Metrics
@@ -30,6 +31,8 @@ from kubernaut.datastorage.partitions import PartitionMaintainer
 from kubernaut.datastorage.reader import Reader
 from kubernaut.datastorage.settings import DatabaseSettings
 from kubernaut.ops.tasks import background
+
+log = structlog.get_logger("datastorage")
 
 MAX_RETRIES = 3
 """Further attempts after a deadlock, a serialisation failure, or a failed optimistic write."""
@@ -66,7 +69,10 @@ class Store:
         self._heads = HeadCache()
         self._probe = DatabaseProbe(config.database)
         self._failure: tuple[Reason, float] | None = None
-        self.settings = DatabaseSettings(shards=config.ledger.shards, origin=config.ledger.origin)
+        self._preparing = asyncio.Lock()
+        self._is_prepared = False
+        self.settings = DatabaseSettings(shards=config.ledger.shards, origin="")
+        """Those of the configuration until PostgreSQL has answered."""
 
     async def append(self, entries: Sequence[Entry], *, strict: bool = True) -> list[AppendResult]:
         """Store the events. The result of each is None when it is on disk, or why it is not.
@@ -80,9 +86,11 @@ class Store:
     async def running(self, pool: asyncpg.Pool) -> AsyncIterator[None]:
         """Write what is appended; at the end everything that waits is still written, unless PostgreSQL is gone."""
         try:
-            await self._prepare()
+            await self._connect_at_start()
             async with AsyncExitStack() as tasks:
                 await tasks.enter_async_context(background(self._partitions.run(pool), "partition-maintainer"))
+                if not self._is_prepared:
+                    await tasks.enter_async_context(background(self._prepare_later(), "database-preparation"))
                 writers = [
                     await tasks.enter_async_context(background(self._queue.run(writer), f"ledger-writer-{writer}"))
                     for writer in range(WRITERS)
@@ -97,29 +105,65 @@ class Store:
             for writer in range(WRITERS):
                 self._disconnect(writer)
 
+    async def probe(self) -> Reason | None:
+        """What would keep an append from succeeding now; None when nothing is known."""
+        return await self._probe.obstacle()
+
     async def obstacle(self) -> Reason | None:
         """Why an append would fail now, or why the last one did just now; None when nothing is known."""
-        obstacle = await self._probe.obstacle()
+        obstacle = await self.probe()
         if obstacle is None and self._failure and time.monotonic() - self._failure[1] < FAILURE_MEMORY:
             return self._failure[0]
         return obstacle
 
-    async def _prepare(self) -> None:
-        """Connect, check schema and settings, create the next partitions, give old rows a leaf. Raises CannotStart."""
-        self._connections[0] = connection = await database.wait_for_database(self._config.database)
-        with database.translated():
-            await require_migrated(connection)
-            await self._partitions.load(connection)
-            await self._partitions.ensure_ahead(connection)
-            self.settings = await settings.bind(connection, self._config.ledger)
-            for shard in range(self.settings.shards):
-                await ledger_tree.build(connection, shard)
+    async def _connect_at_start(self) -> None:
+        """The first connection. Raises CannotStart; with a dead-letter queue PostgreSQL may come later."""
+        if not self._config.dead_letter_queue.is_enabled:
+            self._connections[0] = connection = await database.wait_for_database(self._config.database)
+            await self._prepare(connection)
+            return
+        try:
+            await self._connected(0)
+        except DatabaseUnavailable as error:
+            log.warning("PostgreSQL not reachable, starting without it", error=str(error))
+
+    async def _prepare_later(self) -> None:
+        """Prepare the database as soon as it answers, whether or not somebody writes."""
+        reported = ""
+        while not self._is_prepared:
+            await asyncio.sleep(self._config.database.connect_interval)
+            try:
+                connection = await database.connect_writer(self._config.database)
+                try:
+                    await self._prepare(connection)
+                finally:
+                    connection.terminate()
+            except DataStorageError as error:
+                if str(error) != reported:
+                    log.error("PostgreSQL not usable, retrying", error=str(error))
+                reported = str(error)
+
+    async def _prepare(self, connection: asyncpg.Connection) -> None:
+        """Check schema and settings, create the next partitions, give old rows a leaf. Raises CannotStart."""
+        async with self._preparing:
+            if self._is_prepared:
+                return
+            with database.translated():
+                await require_migrated(connection)
+                await self._partitions.load(connection)
+                await self._partitions.ensure_ahead(connection)
+                self.settings = await settings.bind(connection, self._config.ledger)
+                for shard in range(self.settings.shards):
+                    await ledger_tree.build(connection, shard)
+            self._is_prepared = True
 
     async def _connected(self, writer: int) -> asyncpg.Connection:
         connection = self._connections[writer]
         if connection is None or connection.is_closed():
             connection = await database.connect_writer(self._config.database)
             self._connections[writer] = connection
+        if not self._is_prepared:
+            await self._prepare(connection)
         return connection
 
     def _disconnect(self, writer: int) -> None:

@@ -24,8 +24,11 @@ PUBLIC_PATHS = frozenset((*LIVE, *READY, METRICS))
 class Health:
     """Liveness and readiness of a service; `is_stopping` turns readiness off and keeps liveness on."""
 
-    def __init__(self, checks: Mapping[str, Check], *, timeout: float = 2.0) -> None:
+    def __init__(
+        self, checks: Mapping[str, Check], *, degraded: Mapping[str, Check] | None = None, timeout: float = 2.0
+    ) -> None:
         self._checks = dict(checks)
+        self._degraded = dict(degraded or {})
         self._timeout = timeout
         self.is_stopping = False
 
@@ -33,8 +36,15 @@ class Health:
         """Every check that fails, with its reason; empty when ready."""
         if self.is_stopping:
             return {"shutdown": "shutting_down"}
-        reasons = await asyncio.gather(*(self._reason(check) for check in self._checks.values()))
-        return {name: reason for name, reason in zip(self._checks, reasons, strict=True) if reason}
+        return await self._failing(self._checks)
+
+    async def degraded(self) -> dict[str, str]:
+        """Every check that fails without a loss of service, with its reason."""
+        return await self._failing(self._degraded)
+
+    async def _failing(self, checks: Mapping[str, Check]) -> dict[str, str]:
+        reasons = await asyncio.gather(*(self._reason(check) for check in checks.values()))
+        return {name: reason for name, reason in zip(checks, reasons, strict=True) if reason}
 
     async def _reason(self, check: Check) -> str | None:
         try:
@@ -51,7 +61,8 @@ class Health:
         async def ready(request: Request) -> Response:
             failing = await self.not_ready()
             if not failing:
-                return JSONResponse({"status": "ready"})
+                degraded = await self.degraded()
+                return JSONResponse({"status": "ready"} | ({"degraded": degraded} if degraded else {}))
             request.state.rejected = "not-ready"
             request.state.cause = ", ".join(f"{name}: {reason}" for name, reason in failing.items())
             body = {"status": "not_ready", "reason": next(iter(failing.values())), "checks": failing}

@@ -36,7 +36,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 def test_every_route_is_in_the_contract_and_the_other_way_round():
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    endpoints = Endpoints(None, ServerConfig(), metrics, Actors())  # type: ignore[arg-type]
+    endpoints = Endpoints(None, None, ServerConfig(), metrics, Actors())  # type: ignore[arg-type]
     ledger = LedgerEndpoints(None, None, None)  # type: ignore[arg-type]
     app = application(endpoints, ledger, Health({}), metrics, registry)
 

@@ -1,0 +1,77 @@
+"""An admitted event as a message of the queue, and back; pure.
+
+The envelope has the names of the Go project. The payload is the canonical event, so that what is stored later is to the
+byte what was acknowledged; its content hash says so.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from kubernaut.datastorage import chain
+from kubernaut.datastorage.chain import Entry
+
+
+class InvalidMessage(ValueError):
+    """A message that holds no event as we write them; says why."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The value of the field `message` of a stream entry."""
+
+    type: Literal["audit_event"] = "audit_event"
+    payload: chain.Event
+    timestamp: datetime
+    """When it was put into the queue."""
+
+    retry_count: int = 0
+    last_error: str = ""
+    received_at: datetime
+    late: bool
+    content_hash: str
+
+    def entry(self) -> Entry:
+        """The event as it was admitted. Raises InvalidMessage when it was changed since."""
+        if chain.content_hash(self.payload).hex() != self.content_hash:
+            raise InvalidMessage("the content differs from its hash")
+        return Entry(
+            event=self.payload,
+            content_hash=bytes.fromhex(self.content_hash),
+            received_at=self.received_at,
+            late=self.late,
+        )
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Message).decode
+
+
+def encode(entries: Sequence[Entry], now: datetime) -> list[bytes]:
+    """One message for each event."""
+    return [
+        _encode(
+            Message(
+                payload=entry.event,
+                timestamp=now,
+                received_at=entry.received_at,
+                late=entry.late,
+                content_hash=entry.content_hash.hex(),
+            )
+        )
+        for entry in entries
+    ]
+
+
+def decode(message: bytes) -> Message:
+    """The message. Raises InvalidMessage."""
+    try:
+        return _decode(message)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidMessage(str(error)) from error
+
+
+def retried(message: Message, reason: str) -> bytes:
+    """The same message for one more attempt."""
+    return _encode(msgspec.structs.replace(message, retry_count=message.retry_count + 1, last_error=reason))
