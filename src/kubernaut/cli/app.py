@@ -50,6 +50,11 @@ keys = cyclopts.App(name="keys", help="Make and show the keys that sign the ledg
 keys.command("kubernaut.cli.ledger:new_key", name="new", help="Add a new private key to a file.")
 keys.command("kubernaut.cli.ledger:show_keys", name="show", help="Print the public keys of a file.")
 audit.command(keys)
+dlq = cyclopts.App(name="dlq", help="List, replay and drop acknowledged events that could not be stored.")
+dlq.command("kubernaut.cli.dead_letters:list_dead_letters", name="list", help="List them, each with the reason.")
+dlq.command("kubernaut.cli.dead_letters:replay", help="Put them back into the queue, to be stored once more.")
+dlq.command("kubernaut.cli.dead_letters:drop", help="Delete them for good.")
+audit.command(dlq)
 app.command(audit)
 
 
