@@ -20,6 +20,7 @@ from kubernaut.embedded.ports import HOST, is_in_use
 from kubernaut.embedded.postgres import Postgres
 from kubernaut.embedded.process import Process, ProcessSpec, open_process
 from kubernaut.embedded.secret_files import write_secret
+from kubernaut.embedded.valkey import Valkey
 from kubernaut.signalprocessing import signal_mode
 
 _PROBE_TIMEOUT = 2.0  # seconds
@@ -48,8 +49,18 @@ class RunningService:
     process: Process
 
 
-def datastorage(database: Postgres, password_file: Path, name: str, key_file: Path) -> Service:
-    """The audit service on one database of a server, with a key that signs its ledger."""
+@dataclass(frozen=True, kw_only=True)
+class DataStorageFiles:
+    """The files that DataStorage reads."""
+
+    database_password: Path
+    queue_password: Path
+    key: Path
+    """Signs the ledger."""
+
+
+def datastorage(database: Postgres, name: str, queue: Valkey, files: DataStorageFiles) -> Service:
+    """The audit service on one database of a server, with a dead-letter queue."""
 
     def settings(port: int, port_file: Path) -> Settings:
         return {
@@ -66,10 +77,17 @@ def datastorage(database: Postgres, password_file: Path, name: str, key_file: Pa
                 "port": database.port,
                 "name": name,
                 "user": database.user,
-                "passwordFile": str(password_file),
+                "passwordFile": str(files.database_password),
                 "sslMode": "disable",
             },
-            "ledger": {"keyFile": str(key_file)},
+            "ledger": {"keyFile": str(files.key)},
+            "deadLetterQueue": {
+                "host": queue.host,
+                "port": queue.port,
+                "passwordFile": str(files.queue_password),
+                # What is left waits on disk for the next start.
+                "drainTimeout": "3s",
+            },
             "logging": _LOGGING,
         }
 

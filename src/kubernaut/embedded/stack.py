@@ -34,7 +34,7 @@ from kubernaut.embedded.kubernetes import Kubernetes, KubernetesConfig, open_kub
 from kubernaut.embedded.postgres import Postgres, PostgresConfig, open_postgres
 from kubernaut.embedded.process import Process
 from kubernaut.embedded.secret_files import ensure_signing_key
-from kubernaut.embedded.services import CommonSettings, RunningService, Service, open_service
+from kubernaut.embedded.services import CommonSettings, DataStorageFiles, RunningService, Service, open_service
 from kubernaut.embedded.valkey import Valkey, ValkeyConfig, open_valkey
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
@@ -151,7 +151,7 @@ class _Startup:
             postgres = tasks.create_task(self._postgres())
             valkey = tasks.create_task(self._valkey())
             kubernetes = tasks.create_task(self._kubernetes())
-            datastorage = tasks.create_task(self._datastorage(postgres))
+            datastorage = tasks.create_task(self._datastorage(postgres, valkey))
             gateway = tasks.create_task(self._gateway(kubernetes, datastorage))
             tasks.create_task(self._controller(kubernetes, datastorage))
         return Stack(
@@ -211,10 +211,13 @@ class _Startup:
         self._progress(f"Kubernetes: {api.description}")
         return api
 
-    async def _datastorage(self, postgres: asyncio.Task[Postgres]) -> RunningService:
-        password = self._directory.subdirectory("postgres") / "password"
-        key = ensure_signing_key(self._directory.subdirectory("datastorage") / "ledger.key", _LEDGER_ORIGIN)
-        return await self._service(services.datastorage(await postgres, password, _DATABASE, key))
+    async def _datastorage(self, postgres: asyncio.Task[Postgres], valkey: asyncio.Task[Valkey]) -> RunningService:
+        files = DataStorageFiles(
+            database_password=self._directory.subdirectory("postgres") / "password",
+            queue_password=self._directory.subdirectory("valkey") / "password",
+            key=ensure_signing_key(self._directory.subdirectory("datastorage") / "ledger.key", _LEDGER_ORIGIN),
+        )
+        return await self._service(services.datastorage(await postgres, _DATABASE, await valkey, files))
 
     async def _gateway(
         self, kubernetes: asyncio.Task[Kubernetes], datastorage: asyncio.Task[RunningService]
