@@ -157,8 +157,8 @@ async def _create(server: Postgres, name: str) -> None:
 
 
 @asynccontextmanager
-async def service(server: Postgres, name: str, folder: Path) -> AsyncIterator[str]:
-    """The service as a process of its own."""
+async def service(server: Postgres, name: str, folder: Path, **sections: dict[str, object]) -> AsyncIterator[str]:
+    """The service as a process of its own, with further sections of its configuration."""
     database = DatabaseConfig.from_url(server.url(name))
     port_file = folder / "port"
     config = folder / "datastorage.yaml"
@@ -176,6 +176,7 @@ async def service(server: Postgres, name: str, folder: Path) -> AsyncIterator[st
                     "passwordFile": str(password),
                 },
                 "logging": {"level": "WARN"},
+                **sections,
             }
         )
     )

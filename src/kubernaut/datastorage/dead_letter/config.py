@@ -45,7 +45,7 @@ class DeadLetterConfig:
     write_timeout: Annotated[Seconds, Between(0.1, 60)] = 4.0
     """Seconds that a request waits for PostgreSQL, or for the queue to drain, before its events are queued."""
 
-    retry_interval: Annotated[Seconds, Between(0.01, 60)] = 1.0
+    retry_interval: Annotated[Seconds, Between(0.01, 60)] = 0.5
     """Seconds between attempts to reach PostgreSQL while the queue holds events."""
 
     drain_timeout: Annotated[Seconds, Between(0, 600)] = 10.0

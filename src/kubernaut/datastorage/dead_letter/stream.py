@@ -6,6 +6,7 @@ first did instead of passing it by. Scripts make each change whole: a batch is a
 """
 
 import functools
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ MAX_CONNECTIONS = 16
 MAX_READ_BYTES = 16 * 2**20
 """Bytes of messages that one read asks for, judged by their average size."""
 
+_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 _REQUIRED = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 
 
@@ -165,6 +167,9 @@ class DeadLetterStream:
         return [_dead_letter(id_.decode(), fields) for id_, fields in found]
 
     async def dead_letter(self, id_: str) -> DeadLetter | None:
+        """One of them, or None."""
+        if not _ID.fullmatch(id_):
+            return None
         with self._translated():
             found = await self._client.xrange(DEAD_LETTERS, min=id_, max=id_)
         return _dead_letter(id_, found[0][1]) if found else None
