@@ -243,6 +243,23 @@ class LedgerHead(msgspec.Struct, frozen=True, kw_only=True):
     head_hash: str
 
 
+class RemovedEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """Payloads that a ledger event says were removed; they are no finding."""
+
+    operation_id: UUID
+    """The ledger event."""
+
+    reason: str
+    """`retention` or `erasure`."""
+
+    removed_at: Time
+    count: int
+    """Of the rows that were verified."""
+
+    order: str | None = None
+    """Reference of the order to erase."""
+
+
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a verification; `findings` are in the order of the ledger, so the first is the first bad row."""
 
@@ -258,3 +275,5 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """One per ledger, when everything was verified."""
 
     findings: list[LedgerFinding] = []
+    removed: list[RemovedEvents] = []
+    """Payloads that are gone and whose removal the ledger has; the first 100 removals."""

@@ -201,6 +201,18 @@ class LedgerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RetentionConfig:
+    enabled: bool = True
+    """Whether payloads are removed when the `retention_days` of their event have passed since its arrival."""
+
+    interval: Annotated[Seconds, Between(1, 30 * 86400)] = 86400.0
+    """Seconds between two runs; the first one is at the start."""
+
+    batch_size: Annotated[int, Between(1, 10_000)] = 1000
+    """Events that one transaction removes. A month of more expired events is truncated, if no more must be kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoggingConfig:
     level: LogLevel = LogLevel.INFO
     format: LogFormat = LogFormat.AUTO
@@ -220,6 +232,7 @@ class DataStorageConfig:
     database: DatabaseConfig = field(default_factory=DatabaseConfig)
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
     dead_letter_queue: DeadLetterConfig = field(default_factory=DeadLetterConfig)
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
 
     def check_actors(self) -> None:

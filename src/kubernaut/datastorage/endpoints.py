@@ -23,6 +23,7 @@ from kubernaut.datastorage.dead_letter.writer import Acceptance, Writer
 from kubernaut.datastorage.errors import DataStorageError, EventConflict, ParentMissing
 from kubernaut.datastorage.intake import ClockAhead, EventRejected, Rejection
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
+from kubernaut.datastorage.lifecycle_endpoints import LifecycleEndpoints
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.reader import InvalidCursor
 from kubernaut.datastorage.store import Store
@@ -172,7 +173,12 @@ class Endpoints:
 
 
 def application(
-    endpoints: Endpoints, ledger: LedgerEndpoints, health: Health, metrics: Metrics, registry: CollectorRegistry
+    endpoints: Endpoints,
+    ledger: LedgerEndpoints,
+    lifecycle: LifecycleEndpoints,
+    health: Health,
+    metrics: Metrics,
+    registry: CollectorRegistry,
 ) -> Starlette:
     """The whole service as an ASGI application; every answer that is not 2xx is a problem document."""
     handlers: dict[type[Exception], problems.Handler] = {
@@ -182,7 +188,7 @@ def application(
         LedgerInconsistent: _inconsistent,
         DataStorageError: _unavailable,
     }
-    routes = [*endpoints.routes(), *ledger.routes(), *health.routes(registry)]
+    routes = [*endpoints.routes(), *ledger.routes(), *lifecycle.routes(), *health.routes(registry)]
     return problems.application(routes, handlers, hint="/openapi.yaml lists the paths")
 
 

@@ -24,6 +24,7 @@ from kubernaut.api.problems import Slug
 from kubernaut.api.vocabulary import EventOutcome
 from kubernaut.datastorage import addresses, canonical, chain
 from kubernaut.datastorage.chain import Entry
+from kubernaut.datastorage.operations import RESERVED_TYPES
 from kubernaut.ops.http.problems import RequestRejected
 
 MAX_CLOCK_AHEAD = timedelta(minutes=60)
@@ -239,6 +240,8 @@ def _entry(incoming: _Incoming, now: datetime, *, nul: bool) -> Entry:
     category = incoming.event_category or incoming.service or _missing("event_category", "service")
     action = incoming.event_action or incoming.operation or _missing("event_action", "operation")
     outcome = incoming.event_outcome or incoming.outcome or _missing("event_outcome", "outcome")
+    if incoming.event_type in RESERVED_TYPES:
+        raise _InvalidField("event_type", "only DataStorage itself writes events of this type")
     time = _utc(incoming.event_timestamp, now)
     try:
         data = canonical.admitted(incoming.event_data)

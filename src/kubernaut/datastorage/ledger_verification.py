@@ -7,13 +7,14 @@ from typing import Any
 import asyncpg
 import structlog
 
-from kubernaut.api.events import LedgerFinding, LedgerHead, Verification, VerifyRequest
+from kubernaut.api.events import LedgerFinding, LedgerHead, RemovedEvents, Verification, VerifyRequest
 from kubernaut.api.ledger import merkle
 from kubernaut.api.ledger.checkpoints import TreeHead
 from kubernaut.api.ledger.merkle import InvalidProof
 from kubernaut.api.ledger.tiles import WIDTH
 from kubernaut.datastorage import chain, database, partitions, queries, rows
 from kubernaut.datastorage.ledger_reader import LedgerReader, TileMissing
+from kubernaut.datastorage.removals import Removals
 from kubernaut.datastorage.verification import MAX_FINDINGS, CorrelationVerifier, LedgerVerifier, StoredRow
 
 log = structlog.get_logger("datastorage")
@@ -41,6 +42,7 @@ class LedgerVerification:
         self._pool = pool
         self._reader = reader
         self._months: set[date] = set()
+        self._removals = Removals(pool, reader)
 
     async def verify(self, request: VerifyRequest) -> Verification:
         """Verify one correlation, or every ledger, and name each bad row in order."""
@@ -54,7 +56,7 @@ class LedgerVerification:
         for shard in sorted({*await self._reader.shards(), request.shard}):
             heads = [TreeHead(size=trusted[0], root=trusted[1])] if trusted and shard == request.shard else []
             verifiers.append(await self._ledger(shard, heads))
-        return _of_ledgers(verifiers, await self._orphans())
+        return _of_ledgers(verifiers, await self._orphans(), self._removals.summary)
 
     async def _orphans(self) -> list[LedgerFinding]:
         """Rows of audit_events that no ledger knows."""
@@ -112,7 +114,7 @@ class LedgerVerification:
                     f"{head.size - count} rows are missing: the ledger has {count}, its tree {head.size} leaves",
                 )
         verifier.finish()
-        return _of_correlation(correlation_id, verifier)
+        return _of_correlation(correlation_id, verifier, self._removals.summary)
 
     async def _prove(self, verifier: CorrelationVerifier, stored: StoredRow, head: TreeHead) -> None:
         row = stored.row
@@ -133,7 +135,7 @@ class LedgerVerification:
         """The next rows. Where one of them cannot be read, each is read alone."""
         try:
             found = await self._rows(statements.rows, **which, after=after, limit=BATCH_ROWS)
-            return [self._stored(row) for row in found]
+            return list(await self._removals.explain([self._stored(row) for row in found]))
         except (ValueError, OverflowError) as error:
             log.warning("ledger rows cannot be read", after=after, error=str(error), **which)
         places = await self._rows(statements.sequences, **which, after=after, limit=BATCH_ROWS)
@@ -142,7 +144,7 @@ class LedgerVerification:
     async def _one(self, statement: str, which: dict[str, object], sequence: int) -> "StoredRow | _Unreadable":
         try:
             found = await self._rows(statement, **which, after=sequence - 1, limit=1)
-            return self._stored(found[0])
+            return (await self._removals.explain([self._stored(found[0])]))[0]
         except (ValueError, OverflowError) as error:
             return _Unreadable(sequence=sequence, reason=str(error))
 
@@ -187,7 +189,9 @@ class _PrefetchedTiles:
         return (await self._reader.full_tiles(self._shard, level, [index])).get(index)
 
 
-def _of_ledgers(verifiers: list[LedgerVerifier], orphans: list[LedgerFinding]) -> Verification:
+def _of_ledgers(
+    verifiers: list[LedgerVerifier], orphans: list[LedgerFinding], removed: list[RemovedEvents]
+) -> Verification:
     findings = [finding for verifier in verifiers for finding in verifier.findings.in_order()] + orphans
     total = sum(verifier.total_count for verifier in verifiers)
     bad = sum(verifier.findings.bad_count for verifier in verifiers)
@@ -205,10 +209,11 @@ def _of_ledgers(verifiers: list[LedgerVerifier], orphans: list[LedgerFinding]) -
         head_hash=heads[0].head_hash,
         heads=heads,
         findings=findings[:MAX_FINDINGS],
+        removed=removed,
     )
 
 
-def _of_correlation(correlation_id: str, verifier: CorrelationVerifier) -> Verification:
+def _of_correlation(correlation_id: str, verifier: CorrelationVerifier, removed: list[RemovedEvents]) -> Verification:
     findings = verifier.findings.in_order()
     if not findings and not verifier.total_count:
         message = f"No events found for correlation_id {correlation_id}"
@@ -224,6 +229,7 @@ def _of_correlation(correlation_id: str, verifier: CorrelationVerifier) -> Verif
         head_sequence=verifier.sequence,
         head_hash=verifier.event_hash.hex() if verifier.sequence else "",
         findings=findings,
+        removed=removed,
     )
 
 

@@ -14,8 +14,11 @@ from kubernaut.datastorage.config import DataStorageConfig
 from kubernaut.datastorage.dead_letter.writer import open_writer
 from kubernaut.datastorage.endpoints import Endpoints, application
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
+from kubernaut.datastorage.lifecycle_endpoints import LifecycleEndpoints
+from kubernaut.datastorage.lifecycle_metrics import LifecycleMetrics
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.permissions import permission_for
+from kubernaut.datastorage.retention import Retention, open_retention
 from kubernaut.datastorage.store import open_store
 from kubernaut.kube.authenticator import open_authenticator
 from kubernaut.ops.health import Health
@@ -49,11 +52,14 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
         host=config.server.host, port=config.server.port, port_file=config.server.port_file, tls=config.server.tls
     )
     config.check_actors()
+    lifecycle_metrics = LifecycleMetrics(registry)
+    lifecycle_metrics.enabled.set(config.retention.enabled)
     async with (
         open_authenticator(config.auth, listen.host, SERVICE_NAME, config.kubeconfig) as authenticator,
         open_store(config, metrics) as store,
         open_writer(store, config.dead_letter_queue, registry) as writer,
         open_checkpointer(config.ledger, lambda: store.settings, store.read.ledger, metrics) as checkpointer,
+        open_retention(Retention(config.database, config.retention, lifecycle_metrics), config.retention),
     ):
 
         async def database() -> str | None:
@@ -75,6 +81,7 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
         app = application(
             Endpoints(store, writer, config.server, metrics, Actors(config.actors)),
             LedgerEndpoints(store.read.ledger, lambda: store.settings, checkpointer),
+            LifecycleEndpoints(config.database, config.server, lifecycle_metrics),
             health,
             metrics,
             registry,

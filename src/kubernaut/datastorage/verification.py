@@ -31,6 +31,10 @@ class StoredRow:
     payload: chain.Event | None
     missing_reason: str = ""
     """Why there is no payload, where that is known."""
+    is_removed: bool = False
+    """A ledger event says that the payload was removed: no finding."""
+    is_marked_wrong: bool = False
+    """The row is marked as removed, but not by a ledger event that names it."""
 
 
 @dataclass(kw_only=True)
@@ -258,7 +262,11 @@ def check_row(findings: Findings, stored: StoredRow) -> bool:
     """Compare a row with its payload and its own hashes; whether all fit."""
     row, payload = stored.row, stored.payload
     before = findings.bad_count
-    if payload is None:
+    if stored.is_marked_wrong:
+        findings.add(row, stored.missing_reason, row.content_hash)
+    elif payload is None and stored.is_removed:
+        pass
+    elif payload is None:
         message = stored.missing_reason or "the event is missing: its row in audit_events was deleted or moved"
         findings.add(row, message, row.content_hash)
     elif not chain.has_content(payload, row.content_hash):

@@ -12,13 +12,15 @@ import yaml
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
-from kubernaut.api import events
+from kubernaut.api import events, lifecycle
 from kubernaut.api.problems import Problem
 from kubernaut.datastorage import parameters, permissions
 from kubernaut.datastorage.actors import Actors
-from kubernaut.datastorage.config import ServerConfig
+from kubernaut.datastorage.config import DatabaseConfig, ServerConfig
 from kubernaut.datastorage.endpoints import Endpoints, application
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
+from kubernaut.datastorage.lifecycle_endpoints import LifecycleEndpoints
+from kubernaut.datastorage.lifecycle_metrics import LifecycleMetrics
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.ops.health import Health
 from support.ledger_events import a_wire_event
@@ -38,7 +40,8 @@ def test_every_route_is_in_the_contract_and_the_other_way_round():
     metrics = Metrics(registry)
     endpoints = Endpoints(None, None, ServerConfig(), metrics, Actors())  # type: ignore[arg-type]
     ledger = LedgerEndpoints(None, None, None)  # type: ignore[arg-type]
-    app = application(endpoints, ledger, Health({}), metrics, registry)
+    holds = LifecycleEndpoints(DatabaseConfig(), ServerConfig(), LifecycleMetrics(registry))
+    app = application(endpoints, ledger, holds, Health({}), metrics, registry)
 
     served = {
         (method, re.sub(r":\w+}", "}", route.path))  # types of parameters stand elsewhere in the contract
@@ -93,6 +96,15 @@ EVENTS = "/api/v1/audit/events"
         ("Timeline", events.Timeline),
         ("VerifyRequest", events.VerifyRequest),
         ("Verification", events.Verification),
+        ("RemovedEvents", events.RemovedEvents),
+        ("PlaceHold", lifecycle.PlaceHold),
+        ("LegalHold", lifecycle.LegalHold),
+        ("HoldPlaced", lifecycle.HoldPlaced),
+        ("ReleaseHold", lifecycle.ReleaseHold),
+        ("HoldReleased", lifecycle.HoldReleased),
+        ("HoldList", lifecycle.HoldList),
+        ("EraseEvents", lifecycle.EraseEvents),
+        ("EventsErased", lifecycle.EventsErased),
         ("Problem", Problem),
     ],
 )

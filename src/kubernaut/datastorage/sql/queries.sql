@@ -267,3 +267,100 @@ SELECT row.sequence, row.shard, row.event_id AS row_event_id, row.correlation_id
   LEFT JOIN audit_events AS events
     ON events.event_timestamp = row.event_timestamp AND events.event_id = row.event_id
  WHERE row.event_id = :event_id;
+
+-- name: lock_lifecycle
+-- Serialises holds, retention and erasures until the transaction ends, so that nothing is removed while it is put on hold.
+SELECT pg_advisory_xact_lock(hashtext('kubernaut.lifecycle'));
+
+-- name: try_lock_retention
+-- One process applies retention at a time; held until the session ends.
+SELECT pg_try_advisory_lock(hashtext('kubernaut.retention')) AS locked;
+
+-- name: allow_change_of_events
+-- Declare this transaction as maintenance of audit_events.
+SET LOCAL kubernaut.allow_change = 'audit_events';
+
+-- name: allow_change_of_conflicts
+-- Declare this transaction as maintenance of audit_conflicts.
+SET LOCAL kubernaut.allow_change = 'audit_conflicts';
+
+-- name: removable
+-- Some events of a period whose retention has ended and that nothing holds.
+SELECT * FROM audit_removable(:since, :until, :now) LIMIT :limit;
+
+-- name: removable_in_order
+-- All of them in the order of the ledgers.
+SELECT * FROM audit_removable(:since, :until, :now) ORDER BY shard, sequence;
+
+-- name: count_period
+-- How many events of a period there are, and how many may be removed.
+SELECT (SELECT count(*) FROM audit_events WHERE event_timestamp >= :since AND event_timestamp < :until) AS total,
+       (SELECT count(*) FROM audit_removable(:since, :until, :now)) AS removable;
+
+-- name: kept_of_period
+-- The events of a period that may not be removed.
+SELECT event_id FROM audit_events WHERE event_timestamp >= :since AND event_timestamp < :until
+EXCEPT SELECT event_id FROM audit_removable(:since, :until, :now);
+
+-- name: truncate_month
+-- Remove the rows of a month but those that are kept, as many as are expected.
+SELECT audit_events_truncate_month(:month::date, :kept::uuid[], :removed::bigint);
+
+-- name: delete_payloads
+-- Remove payloads; the period spares a look into every partition.
+DELETE FROM audit_events AS events
+ USING unnest(:times::timestamptz[], :event_ids::uuid[]) AS removed (event_timestamp, event_id)
+ WHERE events.event_timestamp = removed.event_timestamp AND events.event_id = removed.event_id
+   AND events.event_timestamp BETWEEN :since::timestamptz AND :until::timestamptz
+RETURNING events.event_id;
+
+-- name: blank_conflicts
+-- Remove the refused content of erased events; that there was an attempt, and its hashes, stay.
+UPDATE audit_conflicts SET refused_event = 'null' WHERE event_id = ANY(:event_ids::uuid[]);
+
+-- name: marks
+-- Which payloads of these rows of one ledger were removed.
+SELECT sequence, event_id, operation_id, reason FROM audit_expired
+ WHERE shard = :shard AND sequence = ANY(:sequences::bigint[]);
+
+-- name: is_marked
+-- Does this ledger have any mark?
+SELECT EXISTS (SELECT FROM audit_expired WHERE shard = :shard) AS is_marked;
+
+-- name: rows_to_erase
+-- The rows of these events, or of one correlation, whose payload is there; with what stands against their erasure.
+SELECT ledger.shard, ledger.sequence, ledger.event_id, ledger.event_timestamp, ledger.correlation_id,
+       events.event_type, audit_is_held(ledger.correlation_id) AS is_held
+  FROM audit_ledger AS ledger
+  LEFT JOIN audit_events AS events
+    ON events.event_timestamp = ledger.event_timestamp AND events.event_id = ledger.event_id
+ WHERE ledger.event_id = ANY(:event_ids::uuid[]) OR ledger.correlation_id = :correlation_id::text
+ ORDER BY ledger.shard, ledger.sequence;
+
+-- name: count_correlation
+-- How many events a correlation has.
+SELECT count(*) AS total FROM audit_ledger WHERE correlation_id = :correlation_id;
+
+-- name: active_hold
+-- The hold on a correlation that was not released.
+SELECT hold_id, reason, placed_by, placed_at FROM audit_legal_holds AS holds
+ WHERE correlation_id = :correlation_id
+   AND NOT EXISTS (SELECT FROM audit_legal_hold_releases AS releases WHERE releases.hold_id = holds.hold_id);
+
+-- name: active_holds
+-- Every hold that was not released, oldest first, with the number of events that it covers.
+SELECT correlation_id, reason, placed_by, placed_at,
+       (SELECT count(*) FROM audit_ledger AS ledger WHERE ledger.correlation_id = holds.correlation_id) AS events_affected
+  FROM audit_legal_holds AS holds
+ WHERE NOT EXISTS (SELECT FROM audit_legal_hold_releases AS releases WHERE releases.hold_id = holds.hold_id)
+ ORDER BY placed_at, hold_id;
+
+-- name: add_hold
+-- A hold, once its ledger event is appended.
+INSERT INTO audit_legal_holds (hold_id, correlation_id, reason, placed_by, placed_at)
+VALUES (:hold_id, :correlation_id, :reason, :placed_by, :placed_at);
+
+-- name: add_release
+-- The end of a hold, once its ledger event is appended.
+INSERT INTO audit_legal_hold_releases (hold_id, release_id, reason, released_by, released_at)
+VALUES (:hold_id, :release_id, :reason, :released_by, :released_at);

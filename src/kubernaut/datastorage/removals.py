@@ -1,0 +1,140 @@
+"""Why a payload is not there: marks of removed rows, believed only as far as a ledger event names them."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from kubernaut.api.events import RemovedEvents
+from kubernaut.api.ledger import merkle
+from kubernaut.api.ledger.merkle import InvalidProof
+from kubernaut.datastorage import chain, database, operations, queries
+from kubernaut.datastorage.ledger_reader import LedgerReader, TileMissing
+from kubernaut.datastorage.operations import REMOVALS, OperationType, Removal
+from kubernaut.datastorage.verification import StoredRow
+
+MAX_OPERATIONS = 100
+"""Removals that one verification lists, and that it keeps in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Operation:
+    """A removal as the ledger has it."""
+
+    event_id: UUID
+    type: str
+    time: datetime
+    removal: Removal
+
+    def names(self, shard: int, sequence: int) -> bool:
+        """Whether this removal is of that row."""
+        removal = self.removal
+        return removal.shard == shard and any(first <= sequence <= last for first, last in removal.sequences)
+
+
+class Removals:
+    """The marks of one verification."""
+
+    def __init__(self, pool: asyncpg.Pool, reader: LedgerReader) -> None:
+        self._pool = pool
+        self._reader = reader
+        self._is_marked: dict[int, bool] = {}
+        self._operations: OrderedDict[UUID, _Operation | str] = OrderedDict()
+        self._summary: dict[UUID, RemovedEvents] = {}
+
+    @property
+    def summary(self) -> list[RemovedEvents]:
+        """What was removed by which ledger event, as far as the rows were seen."""
+        return list(self._summary.values())
+
+    async def explain(self, stored: Sequence[StoredRow]) -> list[StoredRow]:
+        """The rows with what their marks say: removed, or why the mark is not to be believed."""
+        marks: dict[tuple[int, int], asyncpg.Record] = {}
+        for shard in {each.row.shard for each in stored}:
+            marks |= await self._marks(shard, [each.row.sequence for each in stored if each.row.shard == shard])
+        if not marks:
+            return list(stored)
+        explained = []
+        for each in stored:
+            mark = marks.get((each.row.shard, each.row.sequence))
+            explained.append(each if mark is None else await self._explain(each, mark))
+        return explained
+
+    async def _marks(self, shard: int, sequences: list[int]) -> dict[tuple[int, int], asyncpg.Record]:
+        if not self._is_marked.get(shard):
+            # Asked again as long as there are none: retention may begin while we verify.
+            self._is_marked[shard] = (await self._rows("is_marked", shard=shard))[0]["is_marked"]
+            if not self._is_marked[shard]:
+                return {}
+        found = await self._rows("marks", shard=shard, sequences=sequences)
+        return {(shard, mark["sequence"]): mark for mark in found}
+
+    async def _explain(self, stored: StoredRow, mark: asyncpg.Record) -> StoredRow:
+        row = stored.row
+        operation = await self._operation(mark["operation_id"])
+        problem = ""
+        if isinstance(operation, str):
+            problem = operation
+        elif mark["event_id"] != row.event_id or not operation.names(row.shard, row.sequence):
+            problem = f"the ledger event {mark['operation_id']} does not name it"
+        elif mark["reason"] != REMOVALS[OperationType(operation.type)]:
+            problem = f"the ledger event {mark['operation_id']} has another reason"
+        if problem or isinstance(operation, str):
+            return replace(stored, missing_reason=f"the row is marked as removed, but {problem}", is_marked_wrong=True)
+        if stored.payload is None:
+            self._count(operation)
+            return replace(stored, is_removed=True)
+        return stored
+
+    def _count(self, operation: _Operation) -> None:
+        known = self._summary.get(operation.event_id)
+        if known is None and len(self._summary) == MAX_OPERATIONS:
+            return
+        self._summary[operation.event_id] = RemovedEvents(
+            operation_id=operation.event_id,
+            reason=REMOVALS[OperationType(operation.type)],
+            order=operation.removal.order or None,
+            removed_at=operation.time,
+            count=1 + (known.count if known else 0),
+        )
+
+    async def _operation(self, event_id: UUID) -> _Operation | str:
+        known = self._operations.get(event_id)
+        if known is None:
+            known = self._operations[event_id] = await self._read(event_id)
+            if len(self._operations) > MAX_OPERATIONS:
+                self._operations.popitem(last=False)
+        return known
+
+    async def _read(self, event_id: UUID) -> _Operation | str:
+        """The removal with this id, as far as the tree has it, or why there is none."""
+        try:
+            stored = await self._reader.event(event_id)
+        except (ValueError, OverflowError) as error:
+            return f"the ledger event {event_id} cannot be read: {error}"
+        if stored is None or stored.payload is None:
+            return f"there is no ledger event {event_id}"
+        row, event = stored.row, stored.payload
+        if chain.content_hash(event) != row.content_hash:
+            return f"the ledger event {event_id} was changed after it was stored"
+        try:
+            head = await self._reader.head(row.shard)
+            hashes = await self._reader.inclusion_proof(row.shard, row.sequence - 1, head.size)
+            merkle.verify_inclusion(chain.leaf_hash(row), row.sequence - 1, head.size, hashes, head.root)
+        except (InvalidProof, TileMissing, ValueError) as error:
+            return f"the ledger event {event_id} is not in the tree: {error}"
+        if event.event_type not in REMOVALS:
+            return f"the event {event_id} removes nothing"
+        try:
+            removal = operations.decode_removal(event.event_data)
+        except msgspec.MsgspecError as error:
+            return f"the ledger event {event_id} does not say what it removed: {error}"
+        return _Operation(event_id=event_id, type=event.event_type, time=event.event_timestamp, removal=removal)
+
+    async def _rows(self, name: str, **values: object) -> list[asyncpg.Record]:
+        with database.translated():
+            return await queries.fetch(self._pool, name, **values)
