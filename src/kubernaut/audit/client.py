@@ -28,6 +28,8 @@ from kubernaut.audit.errors import StoreError, StoreUnreachable, StoreUnrecogniz
 EVENTS = "/api/v1/audit/events"
 BATCH = "/api/v1/audit/events/batch"
 VERIFY = "/api/v1/audit/verify-chain"
+EXPORT = "/api/v1/audit/export"
+USER_HEADER = "X-Auth-Request-User"
 _JSON = {"content-type": "application/json", "accept": "application/json, application/problem+json"}
 _LENIENT = {"prefer": "handling=lenient"}
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -75,6 +77,32 @@ class DataStorageClient:
         body = msgspec.json.encode(VerifyRequest(correlation_id=correlation_id))
         return await self._read("POST", VERIFY, Verification, content=body, timeout=timeout)
 
+    async def call(
+        self, method: str, path: str, type: type[T], *, body: msgspec.Struct | None = None, user: str = ""
+    ) -> T:
+        """Ask for something that is done in the name of `user`, where the store does not authenticate by itself."""
+        content = msgspec.json.encode(body) if body is not None else None
+        return await self._read(method, path, type, content=content, headers={USER_HEADER: user} if user else {})
+
+    async def export(self, filters: Mapping[str, str], *, user: str) -> AsyncIterator[bytes]:
+        """An export in pieces, however long it is; `filters` are the query parameters of the store."""
+        headers = {USER_HEADER: user}
+        if self._token:
+            headers["authorization"] = f"Bearer {self._token.value()}"
+        try:
+            async with self._http.stream(
+                "GET", EXPORT, params=dict(filters), headers=headers, timeout=self._timeout
+            ) as response:
+                if response.is_error:
+                    await response.aread()
+                check(response)
+                async for chunk in response.aiter_bytes():
+                    yield chunk
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise StoreUnreachable(
+                f"network error: GET {self._url}{EXPORT}: {str(error) or type(error).__name__}"
+            ) from error
+
     async def _read(
         self,
         method: str,
@@ -84,8 +112,9 @@ class DataStorageClient:
         params: dict[str, str | int] | None = None,
         content: bytes | None = None,
         timeout: float | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> T:
-        response = await self._ask(method, path, params=params, content=content, timeout=timeout)
+        response = await self._ask(method, path, params=params, content=content, timeout=timeout, headers=headers)
         try:
             return msgspec.json.decode(response.content, type=type)
         except msgspec.DecodeError as error:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import cyclopts
 
-from kubernaut.api.ledger import checkpoints, notes, receipts
+from kubernaut.api.ledger import checkpoints, exports, notes, receipts
 from kubernaut.cli.audit import DEFAULT_URL, TokenOption, UrlOption
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import note, say
@@ -77,7 +77,7 @@ async def receipt(event_id: str, /, *, url: UrlOption = DEFAULT_URL, token_file:
 
 
 def verify_receipt(file: Path, keys: list[str]) -> int:
-    """Check a receipt against the log's public keys; 1 when it proves nothing."""
+    """Check a receipt or an export against the log's public keys; 1 when it proves nothing."""
     if not keys:
         raise CommandError(
             "a receipt is checked against the log's public key: --key VKEY", code=2, hint="kubernaut audit keys show"
@@ -86,6 +86,8 @@ def verify_receipt(file: Path, keys: list[str]) -> int:
         verifiers = [notes.parse_verifier(key) for key in keys]
     except notes.NoteError as error:
         raise CommandError(f"--key: {error}", code=2) from error
+    if _is_export(file):
+        return _verify_export(file, verifiers)
     try:
         verified = receipts.verify(receipts.parse(file.read_bytes()), verifiers)
     except receipts.InvalidReceipt as error:
@@ -94,6 +96,25 @@ def verify_receipt(file: Path, keys: list[str]) -> int:
     entry, head = verified.entry, verified.checkpoint.head
     say(f"verified: event {entry.event_id} is row {entry.sequence} of {verified.checkpoint.origin}")
     say(f"received {entry.received_at.isoformat()}, in a tree of {head.size} events with root {head.root.hex()}")
+    return 0
+
+
+def _is_export(file: Path) -> bool:
+    with file.open("rb") as content:
+        return content.read(len(exports.MARK)) == exports.MARK
+
+
+def _verify_export(file: Path, verifiers: list[notes.Verifier]) -> int:
+    try:
+        with file.open("rb") as lines:
+            verified = exports.verify(lines, verifiers)
+    except exports.InvalidExport as error:
+        note(f"{file}: NOT VERIFIED: {error}")
+        return 1
+    say(f"verified: {verified.events} events, and {verified.removed} entries whose payload was removed")
+    for shard, checkpoint in sorted(verified.checkpoints.items()):
+        head = checkpoint.head
+        say(f"ledger {shard}: in a tree of {head.size} events of {checkpoint.origin} with root {head.root.hex()}")
     return 0
 
 

@@ -9,15 +9,14 @@ from starlette.routing import Route
 
 from kubernaut.api.lifecycle import EraseEvents, PlaceHold, ReleaseHold
 from kubernaut.api.problems import Slug
+from kubernaut.datastorage.actor import actor_of
 from kubernaut.datastorage.config import DatabaseConfig, ServerConfig
 from kubernaut.datastorage.erasure import Erasure, ErasureRefused, UnknownEvents
+from kubernaut.datastorage.export_endpoint import ExportEndpoint
 from kubernaut.datastorage.legal_holds import AlreadyHeld, LegalHolds, UnknownCorrelation
 from kubernaut.datastorage.lifecycle_metrics import LifecycleMetrics
 from kubernaut.ops.http.body import JsonBodyReader
 from kubernaut.ops.http.problems import RequestRejected, json_response
-
-USER_HEADER = "X-Auth-Request-User"
-"""Who sends a request, where a proxy in front of a service without authentication says so."""
 
 HOLDS = "/api/v1/audit/legal-hold"
 ERASURES = "/api/v1/audit/erasures"
@@ -28,14 +27,18 @@ T = TypeVar("T")
 class LifecycleEndpoints:
     """The routes over one database."""
 
-    def __init__(self, database: DatabaseConfig, server: ServerConfig, metrics: LifecycleMetrics) -> None:
+    def __init__(
+        self, database: DatabaseConfig, server: ServerConfig, metrics: LifecycleMetrics, export: ExportEndpoint
+    ) -> None:
+        self._export = export
         self._holds = LegalHolds(database=database, metrics=metrics)
         self._erasure = Erasure(database=database, metrics=metrics)
         self._body = JsonBodyReader(server.max_body_size, default_type="application/json")
 
     def routes(self) -> list[Route]:
-        """Everything about holds and erasures."""
+        """Everything about holds and erasures, and the export."""
         return [
+            *self._export.routes(),
             Route(HOLDS, self.holds, methods=["GET", "POST"]),
             Route(HOLDS + "/{correlation_id:path}", self.release, methods=["DELETE"]),
             Route(ERASURES, self.erase, methods=["POST"]),
@@ -47,7 +50,7 @@ class LifecycleEndpoints:
 
     async def place(self, request: Request) -> Response:
         """Hold a correlation."""
-        actor = _actor(request)
+        actor = actor_of(request)
         wanted = _decoded(await self._body.read(request), PlaceHold)
         try:
             return json_response(await self._holds.place(wanted.correlation_id, wanted.reason, actor))
@@ -62,7 +65,7 @@ class LifecycleEndpoints:
 
     async def release(self, request: Request) -> Response:
         """End the hold on a correlation."""
-        actor = _actor(request)
+        actor = actor_of(request)
         correlation_id = _text("correlation_id", request.path_params["correlation_id"], 255)
         wanted = _decoded(await self._body.read(request), ReleaseHold)
         try:
@@ -72,7 +75,7 @@ class LifecycleEndpoints:
 
     async def erase(self, request: Request) -> Response:
         """Erase payloads by order."""
-        actor = _actor(request)
+        actor = actor_of(request)
         wanted = _decoded(await self._body.read(request), EraseEvents)
         if bool(wanted.event_ids) == (wanted.correlation_id is not None):
             detail = "give either event_ids or correlation_id"
@@ -83,15 +86,6 @@ class LifecycleEndpoints:
             raise RequestRejected(Slug.NOT_FOUND, str(error)) from error
         except ErasureRefused as error:
             raise RequestRejected(Slug.CONFLICT, str(error)) from error
-
-
-def _actor(request: Request) -> str:
-    """Who sends the request, as authentication found out. Raises RequestRejected when nobody knows."""
-    identity = getattr(request.state, "identity", None)
-    name = identity.name if identity is not None else request.headers.get(USER_HEADER, "")
-    if not name.strip():
-        raise RequestRejected(Slug.UNAUTHORIZED, f"the request does not say who sends it ({USER_HEADER})")
-    return _text(USER_HEADER, name, 255)
 
 
 def _decoded(body: bytes, type: type[T]) -> T:

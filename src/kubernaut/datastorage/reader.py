@@ -21,6 +21,7 @@ from kubernaut.api.events import (
     VerifyRequest,
 )
 from kubernaut.datastorage import database, queries, rows
+from kubernaut.datastorage.export import Exporter
 from kubernaut.datastorage.ledger_reader import LedgerReader
 from kubernaut.datastorage.ledger_verification import LedgerVerification
 from kubernaut.datastorage.metrics import Metrics
@@ -72,6 +73,7 @@ class Reader:
         self._pool = pool
         self._metrics = metrics
         self.ledger = LedgerReader(pool)
+        self.export = Exporter(pool, self.ledger)
 
     async def page(self, filters: Filters, page: PageRequest) -> EventPage:
         """Events newest first. Raises InvalidCursor."""

@@ -13,6 +13,7 @@ from kubernaut.datastorage.checkpointer import open_checkpointer
 from kubernaut.datastorage.config import DataStorageConfig
 from kubernaut.datastorage.dead_letter.writer import open_writer
 from kubernaut.datastorage.endpoints import Endpoints, application
+from kubernaut.datastorage.export_endpoint import ExportEndpoint
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
 from kubernaut.datastorage.lifecycle_endpoints import LifecycleEndpoints
 from kubernaut.datastorage.lifecycle_metrics import LifecycleMetrics
@@ -78,10 +79,11 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
             {"database": storage, "ledger": ledger},
             degraded={"database": database, "dead_letter_queue": dead_letter_queue},
         )
+        export = ExportEndpoint(store.read.export, store.read.ledger, checkpointer)
         app = application(
             Endpoints(store, writer, config.server, metrics, Actors(config.actors)),
             LedgerEndpoints(store.read.ledger, lambda: store.settings, checkpointer),
-            LifecycleEndpoints(config.database, config.server, lifecycle_metrics),
+            LifecycleEndpoints(config.database, config.server, lifecycle_metrics, export),
             health,
             metrics,
             registry,

@@ -268,6 +268,22 @@ SELECT row.sequence, row.shard, row.event_id AS row_event_id, row.correlation_id
     ON events.event_timestamp = row.event_timestamp AND events.event_id = row.event_id
  WHERE row.event_id = :event_id;
 
+-- name: export_rows
+-- The next rows of one ledger that match, with their payloads, which may be gone. A filter that is null does not filter.
+SELECT row.sequence, row.shard, row.event_id AS row_event_id, row.correlation_id AS row_correlation_id,
+       row.event_timestamp AS row_event_timestamp, row.received_at, row.late,
+       row.content_hash, row.previous_event_hash, row.event_hash, row.link_hash, row.format, row.leaf_hash,
+       events.*
+  FROM audit_ledger AS row
+  LEFT JOIN audit_events AS events
+    ON events.event_timestamp = row.event_timestamp AND events.event_id = row.event_id
+ WHERE row.shard = :shard AND row.sequence > :after AND row.sequence <= :until
+   AND (:correlation_id::text IS NULL OR row.correlation_id = :correlation_id::text)
+   AND (:event_category::text IS NULL OR events.event_category = :event_category::text)
+   AND (:start_time::timestamptz IS NULL OR row.event_timestamp >= :start_time::timestamptz)
+   AND (:end_time::timestamptz IS NULL OR row.event_timestamp <= :end_time::timestamptz)
+ ORDER BY row.sequence LIMIT :limit;
+
 -- name: lock_lifecycle
 -- Serialises holds, retention and erasures until the transaction ends, so that nothing is removed while it is put on hold.
 SELECT pg_advisory_xact_lock(hashtext('kubernaut.lifecycle'));

@@ -1,0 +1,23 @@
+"""Who sends a request that is recorded under the sender's name."""
+
+from starlette.requests import Request
+
+from kubernaut.api.problems import Slug
+from kubernaut.ops.http.problems import RequestRejected
+
+USER_HEADER = "X-Auth-Request-User"
+"""Who sends a request, where a proxy in front of a service without authentication says so."""
+
+MAX_LENGTH = 255
+
+
+def actor_of(request: Request) -> str:
+    """Who sends the request, as authentication found out. Raises RequestRejected when nobody knows."""
+    identity = getattr(request.state, "identity", None)
+    name: str = identity.name if identity is not None else request.headers.get(USER_HEADER, "").strip()
+    if not name:
+        raise RequestRejected(Slug.UNAUTHORIZED, f"the request does not say who sends it ({USER_HEADER})")
+    if len(name) > MAX_LENGTH or "\0" in name:
+        reason = f"must have at most {MAX_LENGTH} characters and no NUL"
+        raise RequestRejected(Slug.VALIDATION, f"{USER_HEADER}: {reason}", {USER_HEADER: reason})
+    return name
