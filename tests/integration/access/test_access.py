@@ -14,8 +14,11 @@ import httpx2
 import msgspec
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
 from kubernaut.api.crds import all_crds
+from kubernaut.api.events import AuditEvent
+from kubernaut.audit import AuditConfig, RetryConfig, SpoolConfig, open_audit
 from kubernaut.audit import ClientConfig as AuditClientConfig
 from kubernaut.audit import open_client as open_audit_client
 from kubernaut.audit.errors import StoreUnauthorized, StoreUnreachable
@@ -347,6 +350,52 @@ async def test_audit_client_sends_the_token_of_its_file(migrated_database, tmp_p
         async with open_audit_client(AuditClientConfig(url=url)) as stranger:
             with pytest.raises(StoreUnauthorized, match="401"):
                 await stranger.query()
+
+
+async def test_events_wait_while_the_token_is_wrong_or_that_of_another_actor(migrated_database, tmp_path):
+    token_file = tmp_path / "own-token"
+    token_file.write_text("expired-token-0123456789")
+    async with datastorage_with_tokens(migrated_database, tmp_path) as (http, tokens):
+        config = AuditConfig(
+            spool=SpoolConfig(directory=tmp_path / "spool"),
+            client=AuditClientConfig(url=str(http.base_url), token_file=token_file),
+            retry=RetryConfig(initial_delay=0.05, max_delay=0.1),
+            drain_timeout=0,
+        )
+        async with open_audit(config, "gateway", CollectorRegistry()) as audit:
+            audit.record([msgspec.json.decode(msgspec.json.encode(own_event()), type=AuditEvent)])
+            unauthorized = await audit.flush(0.5)
+            token_file.write_text(tokens["stranger"])
+            forbidden = await audit.flush(0.5)
+            token_file.write_text(tokens["gateway"])
+            delivered = await audit.flush(10)
+        stored = (await http.get(EVENTS, headers=bearer(tokens["auditor"]))).json()["data"]
+
+    assert (unauthorized.waiting, forbidden.waiting, delivered.waiting) == (1, 1, 0)
+    assert delivered.quarantined == 0
+    assert len(stored) == 1
+
+
+async def test_while_the_api_server_is_away_no_event_is_answered_with_401(migrated_database, tmp_path):
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        '{"apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],'
+        ' "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],'
+        ' "clusters": [{"name": "k", "cluster": {"server": "http://127.0.0.1:9"}}]}'
+    )
+    config = replace(
+        config_for(migrated_database),
+        kubeconfig=kubeconfig,
+        auth=AuthConfig(mode=AuthMode.KUBERNETES),
+        actors={"gateway": ActorConfig(actor_ids=("gateway-service",))},
+    )
+    async with open_datastorage(config) as server, open_http(server.url) as http:
+        written = await http.post(BATCH, content=a_body(own_event()), headers=JSON | bearer("a-token-0123456789"))
+        read = await http.get(EVENTS, headers=bearer("a-token-0123456789"))
+        ready = await http.get("/readyz")
+
+    assert (written.status_code, read.status_code, ready.status_code) == (503, 503, 200)
+    assert int(written.headers["retry-after"]) > 0
 
 
 async def test_audit_client_checks_the_certificate(migrated_database, tmp_path):
