@@ -60,12 +60,15 @@ class FakeDataStorage:
         self.respond: Respond = lambda events, body: None
         self.stored: dict[UUID, AuditEvent] = {}
         self.batches: list[int] = []
+        self.headers: dict[str, str] = {}
+        """Of the last request."""
 
     @property
     def numbers(self) -> list[int]:
         return [number_of(event) for event in self.stored.values()]
 
     async def batch(self, request: Request) -> Response:
+        self.headers = dict(request.headers)
         body = await request.body()
         events = msgspec.json.decode(body, type=list[AuditEvent])
         self.batches.append(len(events))
