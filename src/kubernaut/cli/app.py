@@ -62,6 +62,14 @@ dlq.command("kubernaut.cli.dead_letters:list_dead_letters", name="list", help="L
 dlq.command("kubernaut.cli.dead_letters:replay", help="Put them back into the queue, to be stored once more.")
 dlq.command("kubernaut.cli.dead_letters:drop", help="Delete them for good.")
 audit.command(dlq)
+
+spool = cyclopts.App(name="spool", help="Show and repair the events that wait on disk for DataStorage.")
+spool.command("kubernaut.cli.spool:status", help="Show how much waits, is in quarantine or is damaged.")
+spool.command("kubernaut.cli.spool:list_events", name="list", help="List the events in the spool.")
+spool.command("kubernaut.cli.spool:export", help="Print the events in the spool as JSON lines.")
+spool.command("kubernaut.cli.spool:replay", help="Send events of the quarantine again.")
+spool.command("kubernaut.cli.spool:repair", help="Move damaged files aside and keep what can be read.")
+audit.command(spool)
 app.command(audit)
 
 
