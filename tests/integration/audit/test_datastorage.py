@@ -1,6 +1,9 @@
 """The audit store against the real DataStorage: what is recorded stands in the ledger, once, in order, verified."""
 
 import asyncio
+import os
+import re
+import sys
 from pathlib import Path
 from uuid import uuid4
 
@@ -82,6 +85,24 @@ async def test_events_that_the_ledger_refuses_are_set_aside_with_its_words(tmp_p
     assert (flushed.delivered, flushed.quarantined, flushed.waiting) == (2, 2, 0)
     assert "409" in reasons[0]
     assert "event_data" in reasons[1]
+
+
+async def test_the_example_of_the_documentation_records_an_event(tmp_path, url):
+    page = (Path(__file__).parents[3] / "docs" / "howto-audit-client.md").read_text()
+    example = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    environment = {**os.environ, "SPOOL": str(tmp_path / "spool"), "DATASTORAGE_URL": url}
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", example, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, errors = await asyncio.wait_for(process.communicate(), 50)
+
+    assert process.returncode == 0, errors.decode()
+    assert "FlushResult(delivered=1, waiting=0, quarantined=0, reason='')" in out.decode()
+    async with open_client(ClientConfig(url=url)) as client:
+        assert [event.event_type for event in (await client.timeline("invoice-4711")).events] == [
+            "workflow.execution.started"
+        ]
 
 
 async def test_the_client_says_what_the_store_says(url):
