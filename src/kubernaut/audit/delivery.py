@@ -11,11 +11,14 @@ import itertools
 import random
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from kubernaut.api.events import EventResult
+from kubernaut.api.meta import Time
 from kubernaut.audit.client import DataStorageClient, is_stored
 from kubernaut.audit.config import AuditConfig
 from kubernaut.audit.errors import (
@@ -36,6 +39,12 @@ log = structlog.get_logger("audit-store")
 
 FINAL_REJECTIONS = frozenset({400, 409, 413, 422})
 """Status of an event in a 207 that says that it can never be stored."""
+
+MAX_CLOCK_AHEAD = timedelta(minutes=60)
+
+
+class _Stamped(msgspec.Struct):
+    event_timestamp: Time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +82,8 @@ class Delivery:
         self._split_sizes: list[int] = []  # sizes of the next batches, while a rejected one is split
         self._attempt = 0
         self._last_error = ""
+        self._is_postponing = False  # the wait is for events of the future alone, and others end it
+        self._postponed_from = 0  # number of the first event that was postponed in this round
         self._flushes = 0
         self._changed = asyncio.Event()  # something was committed
         self._wake = asyncio.Event()  # ends the wait for a full batch, or for the next attempt
@@ -131,7 +142,7 @@ class Delivery:
     def _committed(self) -> None:
         self._changed.set()
         self._progress.set()
-        if self._spool.waiting >= self._config.batch_size and not self._attempt:
+        if self._is_postponing or (self._spool.waiting >= self._config.batch_size and not self._attempt):
             self._wake.set()
 
     async def _wait_for_batch(self) -> None:
@@ -154,7 +165,14 @@ class Delivery:
             ids = [UUID(bytes=event.event_id) for event in batch]
             bodies = [event.body for event in batch]
             results = await self._client.send_encoded(bodies, ids, is_lenient=bool(self._split_sizes))
-            self._apply(batch, results)
+            done = self._apply(batch, results)
+            if done < len(batch):
+                left, batch = results[done], batch[done:]
+                text = f"Data Storage Service returned status {left.status} for one event: {left.detail}"
+                raise StoreBusy(text, status=left.status, index=0)
+            log.debug("Wrote audit batch", batch_size=len(batch), attempt=self._attempt)
+            self._attempt = 0
+            self._last_error = ""
         except StoreError as error:
             self.failures += 1
             self._last_error = str(error)
@@ -165,7 +183,7 @@ class Delivery:
             self._metrics.duration.observe(time.perf_counter() - started)
             self._progress.set()
 
-    def _apply(self, batch: list[SpooledEvent], results: list[EventResult]) -> None:
+    def _apply(self, batch: list[SpooledEvent], results: list[EventResult]) -> int:
         """Ack what is stored and quarantine what is rejected, up to the first event that must be sent again."""
         final = list(itertools.takewhile(lambda pair: is_final(pair[1]), zip(batch, results, strict=True)))
         for stored, pairs in itertools.groupby(final, lambda pair: is_stored(pair[1])):
@@ -175,12 +193,7 @@ class Delivery:
                 continue
             for event, result in events:
                 self._quarantine(event, f"Data Storage Service returned status {result.status}: {result.detail}")
-        if len(final) < len(batch):
-            left = results[len(final)]
-            raise StoreError(f"Data Storage Service returned status {left.status} for one event: {left.detail}")
-        log.debug("Wrote audit batch", batch_size=len(batch), attempt=self._attempt)
-        self._attempt = 0
-        self._last_error = ""
+        return len(final)
 
     def _delivered(self, events: list[SpooledEvent]) -> None:
         self._batch_done(len(events))
@@ -206,13 +219,39 @@ class Delivery:
             case StoreRejected():
                 self._split_sizes[:1] = _split(len(batch), error.index)
                 self._attempt = 0
-            case StoreBusy(retry_after=float(delay)):
+            case StoreBusy(index=int(index)) if await self._postpone(batch, index):
+                self._attempt = 0
+            case StoreBusy(retry_after=float(delay)) if not self._is_postponing:
                 # A flush does not shorten the delay that the store asked for; jitter keeps clients apart.
                 await asyncio.sleep(min(delay * random.uniform(1, 1.1), MAX_RETRY_AFTER))  # noqa: S311 - no secret
             case _:
                 if isinstance(error, StoreUnauthorized):
                     log.error("Auth error writing audit batch (token expired or insufficient permissions, will retry)")
                 await self._sleep(self._backoff.delay(self._attempt))
+
+    async def _postpone(self, batch: list[SpooledEvent], index: int) -> bool:
+        """Deal with an event that the store takes later; False when there is nothing to do but wait.
+
+        What stands before it is sent. An event that our clock, too, calls one of the future would hold up the others
+        for as long as its year is away, and goes behind them. Otherwise the store's clock is wrong, and order counts.
+        """
+        self._is_postponing = False
+        if 0 < index < len(batch):
+            self._split_sizes[:1] = _split(len(batch), index)
+            return True
+        if not is_from_future(batch[0].body, datetime.now(UTC)):
+            return False
+        self._is_postponing = True
+        if self._spool.waiting == 1 or batch[0].seq >= self._postponed_from > 0:  # no other event is left
+            self._postponed_from = 0
+            return False
+        try:
+            seq = await self._spool.postpone(batch[0])
+        except SpoolFull:
+            return False
+        self._postponed_from = self._postponed_from or seq
+        self._batch_done(1)
+        return True
 
     def _quarantine(self, event: SpooledEvent, reason: str) -> None:
         log.error("Audit event rejected by DataStorage, quarantined", error=reason)
@@ -229,7 +268,15 @@ class Delivery:
 
 def is_final(result: EventResult) -> bool:
     """Whether sending the event again would change nothing: it is stored, or can never be."""
-    return is_stored(result) or result.status in FINAL_REJECTIONS
+    return is_stored(result) or (result.status in FINAL_REJECTIONS and not result.retry)
+
+
+def is_from_future(body: bytes, now: datetime) -> bool:
+    """Whether an event is from so far ahead of that time that DataStorage makes it wait."""
+    try:
+        return msgspec.json.decode(body, type=_Stamped).event_timestamp > now + MAX_CLOCK_AHEAD
+    except msgspec.DecodeError:
+        return False
 
 
 def _split(size: int, index: int | None) -> list[int]:

@@ -57,6 +57,7 @@ class Spool:
         self._waiting_bytes = found.waiting_bytes
         self._quarantine_bytes = sum(entry.size for entry in quarantine.entries)
         self._counted_gaps_up_to = found.gaps[-1].last if found.gaps else 0
+        self._postponed: set[int] = set()  # numbers of events that were recorded before those with smaller ones
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._is_closed = False
         self.disk_error = ""
@@ -172,9 +173,26 @@ class Spool:
         self._done([event])
         self._quarantine(Quarantined(event.event_id, event.body, reason, _now()), self._acked)
 
+    async def postpone(self, event: SpooledEvent) -> int:
+        """Move the oldest event behind all others, and return its new number; SpoolFull when the disk is full."""
+        self._last += 1
+        seq = self._last
+        self._writer.append([Row(seq, event.event_id, event.body, zlib.crc32(event.body))])
+        self.waiting += 1
+        self._waiting_bytes += event.size
+        self._postponed.add(seq)
+        # Only then may the old one go: after a crash in between it is sent twice, and the store keeps one.
+        await self.committed(seq)
+        checksum = self._ids.get(event.event_id)
+        self.ack([event])
+        if checksum is not None:
+            self._ids[event.event_id] = checksum
+        return seq
+
     def _done(self, events: Sequence[SpooledEvent]) -> None:
         for event in events:
             self._ids.pop(event.event_id, None)
+            self._postponed.discard(event.seq)
             self._waiting_bytes -= event.size
         self.waiting -= len(events)
         self._acked, self._position = events[-1].seq, events[-1].end
@@ -193,8 +211,9 @@ class Spool:
         self._writer.quarantine(entry, ack)
 
     def undelivered(self, up_to: int) -> int:
-        """How many events up to that number wait."""
-        return max(0, self.waiting - (self._last - up_to))
+        """How many events up to that number wait, those that were postponed since included."""
+        postponed = sum(seq > up_to for seq in self._postponed)
+        return max(0, self.waiting - (self._last - up_to) + postponed)
 
     async def synced(self) -> None:
         """Wait until all of it is on disk, acks and quarantined events too."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import msgspec
@@ -154,6 +155,51 @@ async def test_a_clock_that_is_wrong_delays_and_quarantines_nothing(tmp_path):
 
         flushed = await store.flush(10)
         assert (flushed.delivered, flushed.quarantined) == (5, 0)
+
+
+async def test_an_event_of_a_far_future_holds_up_no_other(tmp_path):
+    async with opened(tmp_path) as (server, store):
+        is_accepting = False
+
+        def respond(events, body):
+            ahead = [index for index, event in enumerate(events) if event.event_timestamp.year == 9999]
+            return (
+                problem_response(503, Slug.UNAVAILABLE, "clock", index=ahead[0]) if ahead and not is_accepting else None
+            )
+
+        server.respond = respond
+        events = [an_event(number) for number in range(20)]
+        for number in (0, 7, 19):
+            stamp = datetime(9999, 1, 1, tzinfo=UTC)
+            events[number] = msgspec.structs.replace(events[number], event_timestamp=stamp)
+        store.record(events)
+        others = [number for number in range(20) if number not in (0, 7, 19)]
+        await eventually(lambda: server.numbers == others)
+        requests = len(server.batches)
+        store.record([an_event(20)])
+        await eventually(lambda: server.numbers == [*others, 20])
+
+        flushed = await store.flush(0.2)
+        assert (flushed.waiting, flushed.quarantined, store.quarantined) == (3, 0, 0)
+        assert len(server.batches) - requests < 100
+        is_accepting = True
+        assert (await store.flush(10)).is_complete
+        assert sorted(server.numbers) == list(range(21))
+
+
+async def test_an_event_that_only_the_store_calls_early_keeps_its_place(tmp_path):
+    async with opened(tmp_path) as (server, store):
+        asked = []
+
+        def respond(events, body):
+            asked.append(len(events))
+            return problem_response(503, Slug.UNAVAILABLE, "clock", index=0) if len(asked) < 5 else None
+
+        server.respond = respond
+        store.record([an_event(number) for number in range(10)])
+
+        assert (await store.flush(10)).delivered == 10
+        assert server.numbers == list(range(10))
 
 
 @pytest.mark.parametrize("header", ["0", "-5", "0.001", "1e-9"])
