@@ -137,8 +137,8 @@ class SpoolFile:
             if changes.quarantine:
                 self._append_quarantine(changes.quarantine)
                 changes.quarantine = []
-            if changes.ack > self.acked:
-                self.acked = changes.ack
+            if changes.ack > self.acked or self._is_failing:
+                self.acked = max(self.acked, changes.ack)
                 self._reclaim()
             if changes.rows:
                 self._append(changes.rows)

@@ -1,7 +1,7 @@
 """A disk that is really full: a small tmpfs under the spool. Needs the permission to mount one."""
 
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -90,6 +90,18 @@ async def test_a_full_disk_heals_after_a_restart(small_disk):
 
         assert set(acknowledged) <= set(server.numbers)
         assert server.numbers == sorted(set(server.numbers))
+
+
+async def test_what_is_delivered_gives_its_room_when_others_fill_the_disk(small_disk):
+    async with open_fake_datastorage() as server, open_audit(a_config(small_disk, server.url), "test") as store:
+        store.record([an_event(n, data={"number": n, "text": "x" * 2000}) for n in range(300)])
+        assert (await store.flush(10)).is_complete
+        with suppress(OSError), (small_disk / "theirs").open("wb", buffering=0) as theirs:
+            while True:
+                theirs.write(bytes(4096))
+
+        store.record([an_event(n, data={"number": n, "text": "x" * 2000}) for n in range(300, 320)])
+        await eventually(lambda: len(server.numbers) == 320)
 
 
 async def test_a_rejected_event_finds_room_in_the_quarantine_of_a_full_disk(small_disk):
