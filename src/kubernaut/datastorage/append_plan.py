@@ -5,13 +5,16 @@ lenient (the good ones). An event whose id is known counts as stored when the co
 otherwise. The order within the group is the order of arrival, and within a request the order of the sender.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from uuid import UUID
+from datetime import date
+from uuid import UUID, uuid5
 
-from kubernaut.datastorage import chain
+import msgspec
+
+from kubernaut.datastorage import canonical, chain, partitions
 from kubernaut.datastorage.chain import Entry
-from kubernaut.datastorage.errors import EventConflict, ParentMissing
+from kubernaut.datastorage.errors import EventConflict, ParentMissing, PartitionMissing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,8 +24,55 @@ class ContentConflict:
     entry: Entry
     stored_content_hash: bytes
 
+    @property
+    def event(self) -> Entry:
+        """The attempt as an event of the ledger. Its id says what was attempted, so that a repetition is no other."""
+        refused = self.entry.event
+        attempt = f"{refused.event_id}/{self.stored_content_hash.hex()}/{self.entry.content_hash.hex()}"
+        data = {
+            "event_id": str(refused.event_id),
+            "event_type": CONFLICT_EVENT,
+            "refused_content_hash": self.entry.content_hash.hex(),
+            "refused_event": msgspec.Raw(chain.canonical(refused)),
+            "stored_content_hash": self.stored_content_hash.hex(),
+        }
+        event = chain.Event(
+            actor_id="datastorage",
+            actor_ip=None,
+            actor_type="service",
+            cluster_id=refused.cluster_id,
+            correlation_id=refused.correlation_id,
+            duration_ms=None,
+            error_code=None,
+            error_message=None,
+            event_action="conflict",
+            event_category="security",
+            event_data=msgspec.Raw(canonical.data(msgspec.json.encode(data))),
+            event_id=uuid5(refused.event_id, attempt),
+            event_outcome="failure",
+            event_timestamp=self.entry.received_at,
+            event_type=CONFLICT_EVENT,
+            is_sensitive=refused.is_sensitive,
+            namespace=refused.namespace,
+            parent_event_id=None,
+            resource_id=str(refused.event_id),
+            resource_name=None,
+            resource_type="AuditEvent",
+            retention_days=refused.retention_days,
+            severity="warning",
+            span_id=None,
+            trace_id=None,
+            version="1.0",
+        )
+        return Entry(
+            event=event, content_hash=chain.content_hash(event), received_at=self.entry.received_at, late=False
+        )
 
-AppendResult = EventConflict | ParentMissing | None
+
+CONFLICT_EVENT = "datastorage.event.conflict"
+"""The type of the event that keeps an attempt to store other content under a taken id."""
+
+AppendResult = EventConflict | ParentMissing | PartitionMissing | None
 """The result of one event: None when it is stored."""
 
 
@@ -35,6 +85,13 @@ class AppendPlan:
     results: list[list[AppendResult]] = field(default_factory=list)
     """One list per request, one result per event. A strict request with any error stored nothing."""
 
+    def add_conflicts(self, recorded: Container[UUID], lost: frozenset[date]) -> None:
+        """Turn the conflicts that are not `recorded` yet into events of the ledger, and drop the others."""
+        attempts = {conflict.event.event.event_id: conflict for conflict in self.conflicts}
+        self.conflicts[:] = [attempt for event_id, attempt in attempts.items() if event_id not in recorded]
+        events = [conflict.event for conflict in self.conflicts]
+        self.new.extend(e for e in events if partitions.partition_of(e.event.event_timestamp) not in lost)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AppendRequest:
@@ -44,20 +101,28 @@ class AppendRequest:
     strict: bool = True
 
 
-def decide(requests: Sequence[AppendRequest], stored: Mapping[UUID, bytes]) -> AppendPlan:
-    """What these requests add, given the content hashes of the `stored` events that they name or refer to."""
+def decide(
+    requests: Sequence[AppendRequest], stored: Mapping[UUID, bytes], lost: frozenset[date] = frozenset()
+) -> AppendPlan:
+    """What these requests add, given the content hashes of the `stored` events that they name or refer to.
+
+    Events of the months in `lost` cannot be stored, and neither can their children in the same request.
+    """
     plan = AppendPlan()
     # By number: hashing a UUID costs several times as much.
     known = {event_id.int: content for event_id, content in stored.items()}
     for request in requests:
-        plan.results.append(_decide_one(request, known, plan))
+        plan.results.append(_decide_one(request, known, plan, lost))
     return plan
 
 
-def _decide_one(request: AppendRequest, known: dict[int, bytes], plan: AppendPlan) -> list[AppendResult]:
+def _decide_one(
+    request: AppendRequest, known: dict[int, bytes], plan: AppendPlan, lost: frozenset[date]
+) -> list[AppendResult]:
     own: dict[int, bytes] = {}
     new: list[Entry] = []
     results: list[AppendResult] = []
+    waiting: dict[int, str] = {}  # events that cannot be stored for the want of this partition
     failed = False
     for index, entry in enumerate(request.entries):
         event = entry.event
@@ -66,7 +131,10 @@ def _decide_one(request: AppendRequest, known: dict[int, bytes], plan: AppendPla
         result: AppendResult = None
         if seen is None:
             parent = event.parent_event_id
-            if parent is not None and parent.int not in known and parent.int not in own:
+            if lost and (partition := _missing_partition(event, lost, waiting)):
+                waiting[number] = partition
+                result = PartitionMissing(index, partition)
+            elif parent is not None and parent.int not in known and parent.int not in own:
                 result = ParentMissing(index, parent)
             else:
                 own[number] = entry.content_hash
@@ -80,3 +148,11 @@ def _decide_one(request: AppendRequest, known: dict[int, bytes], plan: AppendPla
         known.update(own)
         plan.new.extend(new)
     return results
+
+
+def _missing_partition(event: chain.Event, lost: frozenset[date], waiting: Mapping[int, str]) -> str | None:
+    """The partition that keeps an event from being stored: its own, or that of its parent in the same request."""
+    month = partitions.partition_of(event.event_timestamp)
+    if month in lost:
+        return partitions.name_of(month)
+    return waiting.get(event.parent_event_id.int) if event.parent_event_id else None

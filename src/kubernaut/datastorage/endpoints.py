@@ -20,7 +20,7 @@ from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.checkpointer import LedgerInconsistent
 from kubernaut.datastorage.config import ServerConfig
 from kubernaut.datastorage.dead_letter.writer import Acceptance, Writer
-from kubernaut.datastorage.errors import DataStorageError, EventConflict, ParentMissing
+from kubernaut.datastorage.errors import DataStorageError, EventConflict, ParentMissing, PartitionMissing
 from kubernaut.datastorage.intake import ClockAhead, EventRejected, Rejection
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
 from kubernaut.datastorage.lifecycle_endpoints import LifecycleEndpoints
@@ -35,6 +35,9 @@ from kubernaut.ops.http.problems import RequestRejected, json_response, problem_
 
 RETRY_AFTER = 2
 """Seconds after which a writer should try again."""
+
+MISSING_PARTITION_RETRY_AFTER = 30
+"""Seconds after which an event whose partition is missing should be tried again; somebody has to act meanwhile."""
 
 CLOCK_AHEAD = "clock_ahead"
 """Why an event is not stored whose time is too far in the future."""
@@ -104,10 +107,11 @@ class Endpoints:
         status = "failure"
         try:
             acceptance = await self._writer.append(entries)
-            for append_result in acceptance.results:
-                if append_result is not None:
-                    status = "conflict" if isinstance(append_result, EventConflict) else "rejected"
-                    raise append_result
+            failed = [append_result for append_result in acceptance.results if append_result is not None]
+            # What can never be stored decides before what only has to wait.
+            for append_result in sorted(failed, key=lambda result: isinstance(result, PartitionMissing)):
+                status = "conflict" if isinstance(append_result, EventConflict) else "rejected"
+                raise append_result
             status = "dlq_fallback" if acceptance.is_queued else "success"
             return acceptance
         finally:
@@ -185,6 +189,7 @@ def application(
         RequestRejected: _rejected(metrics),
         EventConflict: _not_appended,
         ParentMissing: _not_appended,
+        PartitionMissing: _not_appended,
         LedgerInconsistent: _inconsistent,
         DataStorageError: _unavailable,
     }
@@ -248,20 +253,28 @@ def _result(index: int, event_id: UUID, append_result: AppendResult, accepted_st
         event_id=event_id,
         detail=str(described),
         field_errors=described.field_errors,
+        reason=append_result.reason or "",
+        retry=described.slug.status >= 500,
     )
 
 
-def _described(error: EventConflict | ParentMissing, index: int) -> RequestRejected:
+def _described(error: EventConflict | ParentMissing | PartitionMissing, index: int) -> RequestRejected:
     """What the event at `index` of its batch is answered."""
     if isinstance(error, EventConflict):
         return RequestRejected(Slug.CONFLICT, str(error), {f"[{index}].event_id": "stored with other content"})
+    if isinstance(error, PartitionMissing):
+        errors = {f"[{index}].event_timestamp": f"the partition {error.partition} is missing"}
+        return RequestRejected(Slug.UNAVAILABLE, str(error), errors, retry_after=MISSING_PARTITION_RETRY_AFTER)
     return RequestRejected(
         Slug.VALIDATION, str(error), {f"[{index}].parent_event_id": f"parent event {error.parent} does not exist"}
     )
 
 
-async def _not_appended(request: Request, error: EventConflict | ParentMissing) -> Response:
-    return problem_response(request, _described(error, error.index), members={"index": error.index})
+async def _not_appended(request: Request, error: EventConflict | ParentMissing | PartitionMissing) -> Response:
+    members: dict[str, object] = {"index": error.index}
+    if error.reason:
+        members["reason"] = error.reason
+    return problem_response(request, _described(error, error.index), members=members)
 
 
 async def _inconsistent(request: Request, error: LedgerInconsistent) -> Response:

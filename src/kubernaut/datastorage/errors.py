@@ -18,6 +18,7 @@ class Reason(StrEnum):
     FULL = "database_full"
     TIMEOUT = "database_timeout"
     ERROR = "database_error"
+    PARTITION_MISSING = "partition_missing"
     QUEUE_FULL = "queue_full"
     DEAD_LETTER_QUEUE_UNREACHABLE = "dead_letter_queue_unreachable"
     DEAD_LETTER_QUEUE_NOT_DURABLE = "dead_letter_queue_not_durable"
@@ -71,6 +72,20 @@ class EventConflict(DataStorageError):
         super().__init__(f"event at index {index}: {event_id} is stored with other content")
         self.index = index
         self.event_id = event_id
+
+
+class PartitionMissing(DataStorageError):
+    """The month of an event has no partition although the ledger has events of it: it was dropped or detached."""
+
+    reason = Reason.PARTITION_MISSING
+
+    def __init__(self, index: int, partition: str) -> None:
+        super().__init__(
+            f"event at index {index}: the partition {partition} is missing; it was dropped or detached, "
+            "and events of its month are stored when it is attached again"
+        )
+        self.index = index
+        self.partition = partition
 
 
 class ParentMissing(DataStorageError):

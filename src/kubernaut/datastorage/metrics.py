@@ -67,6 +67,11 @@ class Metrics:
             buckets=(0, 1, 10, 50, 100, 200, 500, 1000, 2000),
             registry=registry,
         )
+        self.missing_partitions = Gauge(
+            "kubernaut_datastorage_missing_partitions",
+            "Months that have events in the ledger and no partition.",
+            registry=registry,
+        )
         self.waiting = Gauge(
             "kubernaut_datastorage_waiting_events", "Events admitted and not yet committed.", registry=registry
         )

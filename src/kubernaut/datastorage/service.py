@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import structlog
@@ -13,11 +14,13 @@ from kubernaut.datastorage.checkpointer import open_checkpointer
 from kubernaut.datastorage.config import DataStorageConfig
 from kubernaut.datastorage.dead_letter.writer import open_writer
 from kubernaut.datastorage.endpoints import Endpoints, application
+from kubernaut.datastorage.errors import Reason
 from kubernaut.datastorage.export_endpoint import ExportEndpoint
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
 from kubernaut.datastorage.lifecycle_endpoints import LifecycleEndpoints
 from kubernaut.datastorage.lifecycle_metrics import LifecycleMetrics
 from kubernaut.datastorage.metrics import Metrics
+from kubernaut.datastorage.partitions import month_of, name_of
 from kubernaut.datastorage.permissions import permission_for
 from kubernaut.datastorage.retention import Retention, open_retention
 from kubernaut.datastorage.store import open_store
@@ -75,9 +78,17 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
         async def ledger() -> str | None:
             return "ledger_inconsistent" if checkpointer.inconsistent else None
 
+        async def partitions() -> str | None:
+            return Reason.PARTITION_MISSING if store.lost_months[-1:] >= [month_of(datetime.now(UTC))] else None
+
+        async def old_partitions() -> str | None:
+            names = ", ".join(name_of(month) for month in store.lost_months)
+            return f"{Reason.PARTITION_MISSING}: {names}" if names else None
+
         health = Health(
-            {"database": storage, "ledger": ledger},
-            degraded={"database": database, "dead_letter_queue": dead_letter_queue},
+            {"database": storage, "ledger": ledger, "partitions": partitions},
+            # Events of all other months are stored, so that a missing one is no reason to send clients elsewhere.
+            degraded={"database": database, "dead_letter_queue": dead_letter_queue, "partitions": old_partitions},
         )
         export = ExportEndpoint(store.read.export, store.read.ledger, checkpointer)
         app = application(

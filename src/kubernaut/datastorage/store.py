@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import date
 from uuid import UUID
 
 import asyncpg
@@ -27,7 +28,7 @@ from kubernaut.datastorage.group_commit import Group, GroupCommit
 from kubernaut.datastorage.head_cache import HeadCache, LedgerHead
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.migrate import require_migrated
-from kubernaut.datastorage.partitions import PartitionMaintainer
+from kubernaut.datastorage.partitions import PartitionMaintainer, is_missing_partition
 from kubernaut.datastorage.reader import Reader
 from kubernaut.datastorage.settings import DatabaseSettings
 from kubernaut.ops.tasks import background
@@ -65,7 +66,7 @@ class Store:
         self._metrics = metrics
         self._queue = GroupCommit(self._commit, config.server.max_waiting_events, metrics)
         self._connections: list[asyncpg.Connection | None] = [None] * WRITERS
-        self._partitions = PartitionMaintainer()
+        self._partitions = PartitionMaintainer(metrics)
         self._heads = HeadCache()
         self._probe = DatabaseProbe(config.database)
         self._failure: tuple[Reason, float] | None = None
@@ -115,6 +116,11 @@ class Store:
         if obstacle is None and self._failure and time.monotonic() - self._failure[1] < FAILURE_MEMORY:
             return self._failure[0]
         return obstacle
+
+    @property
+    def lost_months(self) -> list[date]:
+        """The months that have events in the ledger and no partition."""
+        return self._partitions.lost
 
     async def _connect_at_start(self) -> None:
         """The first connection. Raises CannotStart; with a dead-letter queue PostgreSQL may come later."""
@@ -185,18 +191,22 @@ class Store:
         return results
 
     async def _commit_or_retry(self, writer: int, group: Group) -> list[list[AppendResult]]:
-        requests = group.requests
-        entries = [entry for request in requests for entry in request.entries]
+        entries = [entry for request in group.requests for entry in request.entries]
         for attempt in range(MAX_RETRIES + 1):
             try:
                 with database.translated():
                     connection = await self._connected(writer)
-                    await self._partitions.ensure(connection, [entry.event.event_timestamp for entry in entries])
+                    times = [entry.event.event_timestamp for entry in entries]
+                    lost = await self._partitions.ensure(connection, times)
                     with self._metrics.write_seconds.labels("audit_events_batch").time():
                         if group.is_optimistic and attempt == 0:
-                            return await self._write_then_lock(connection, group, requests, entries)
+                            return await self._write_then_lock(connection, group, entries, lost)
                         await group.predecessor_done.wait()
-                        return await self._lock_then_write(connection, requests, entries)
+                        return await self._lock_then_write(connection, group, entries, lost)
+            except asyncpg.CheckViolationError as error:
+                if attempt == MAX_RETRIES or not is_missing_partition(error):
+                    raise
+                self._partitions.forget()
             except _RETRYABLE:
                 if attempt == MAX_RETRIES:
                     raise
@@ -204,9 +214,9 @@ class Store:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _write_then_lock(
-        self, connection: asyncpg.Connection, group: Group, requests: list[AppendRequest], entries: list[Entry]
+        self, connection: asyncpg.Connection, group: Group, entries: list[Entry], lost: frozenset[date]
     ) -> list[list[AppendResult]]:
-        plan = append_plan.decide(requests, await _stored(connection, entries))
+        plan = await self._plan(connection, group, entries, lost)
         if any(isinstance(result, ParentMissing) for results in plan.results for result in results):
             # The parent may be in the group before this one.
             raise OptimisticWriteFailed
@@ -222,15 +232,26 @@ class Store:
         return self._committed(plan, heads)
 
     async def _lock_then_write(
-        self, connection: asyncpg.Connection, requests: list[AppendRequest], entries: list[Entry]
+        self, connection: asyncpg.Connection, group: Group, entries: list[Entry], lost: frozenset[date]
     ) -> list[list[AppendResult]]:
         async with connection.transaction():
             await self._lock(connection, entries)
-            plan = append_plan.decide(requests, await _stored(connection, entries))
+            plan = await self._plan(connection, group, entries, lost)
             heads = await self._link(connection, plan)
             await _write_payloads(connection, plan)
             await _write_conflicts(connection, plan)
         return self._committed(plan, heads)
+
+    async def _plan(
+        self, connection: asyncpg.Connection, group: Group, entries: list[Entry], lost: frozenset[date]
+    ) -> AppendPlan:
+        plan = append_plan.decide(group.requests, await _stored(connection, entries), lost)
+        if plan.conflicts:
+            events = [conflict.event for conflict in plan.conflicts]
+            recorded = await _stored(connection, events)
+            lost = await self._partitions.ensure(connection, [entry.event.event_timestamp for entry in events])
+            plan.add_conflicts(recorded, lost)
+        return plan
 
     async def _lock(self, connection: asyncpg.Connection, entries: Sequence[Entry]) -> None:
         # Sorted: two groups locking the same ledgers in different orders would deadlock.

@@ -1,6 +1,7 @@
 """The store against a model of it: what is acknowledged is there, once, in order, and verifies."""
 
 import asyncio
+import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from uuid import UUID, uuid4
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from kubernaut.api.events import VerifyRequest
 from kubernaut.datastorage import queries
-from kubernaut.datastorage.append_plan import AppendResult
+from kubernaut.datastorage.append_plan import CONFLICT_EVENT, AppendResult, ContentConflict
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.errors import EventConflict, ParentMissing
 from kubernaut.datastorage.partitions import PartitionMaintainer
@@ -46,7 +47,7 @@ class Model:
 
     def entry(self, kind: str, which: int, correlation: int) -> Entry:
         """An event that is new, or stands in this relation to a stored one."""
-        known = list(self.stored.values())
+        known = [entry for entry in self.stored.values() if entry.event.event_type != CONFLICT_EVENT]
         if not known or kind == "new":
             return an_entry(correlation_id=f"{self.run}-{correlation}")
         chosen = known[which % len(known)].event
@@ -64,12 +65,14 @@ class Model:
         """What the store must answer."""
         expected: list[type | None] = []
         mine: dict[UUID, Entry] = {}
+        attempts: list[ContentConflict] = []
         for entry in entries:
             seen = self.stored.get(entry.event.event_id) or mine.get(entry.event.event_id)
             parent = entry.event.parent_event_id
             if seen is not None:
                 same = seen.content_hash == entry.content_hash
-                self.conflicts += not same
+                if not same:
+                    attempts.append(ContentConflict(entry=entry, stored_content_hash=seen.content_hash))
                 expected.append(None if same else EventConflict)
             elif parent is not None and parent not in self.stored and parent not in mine:
                 expected.append(ParentMissing)
@@ -78,6 +81,10 @@ class Model:
                 expected.append(None)
         if not (strict and any(expected)):
             self.stored |= mine
+        for attempt in attempts:
+            if attempt.event.event.event_id not in self.stored:
+                self.conflicts += 1
+                self.stored[attempt.event.event.event_id] = attempt.event
         return expected
 
     def timelines(self) -> dict[str, list[UUID]]:
@@ -172,10 +179,19 @@ async def test_other_content_under_a_stored_id_is_kept_as_evidence(store: Store,
     await store.append([stored])
 
     outcomes = await store.append([an_entry(), edited])
+    again = await asyncio.gather(store.append([edited]), store.append([edited, an_entry()], strict=False))
 
     assert kinds(outcomes) == [None, EventConflict]
-    assert len(await ledger_of(sql)) == 1
+    assert [kinds(results) for results in again] == [[EventConflict], [EventConflict, None]]
+    first, second, _ = (await store.read.timeline("rr-1")).events
+    assert (first.event_id, second.event_type) == (stored.event.event_id, CONFLICT_EVENT)
+    assert (second.event_category, second.event_outcome) == ("security", "failure")
+    data = json.loads(bytes(second.event_data))
+    assert data["refused_event"]["event_outcome"] == "failure"
+    assert data["stored_content_hash"] == stored.content_hash.hex()
+    assert (await store.read.verify(VerifyRequest())).is_valid
     row = await sql.fetchrow("SELECT * FROM audit_conflicts")
+    assert await sql.fetchval("SELECT count(*) FROM audit_conflicts") == 1
     assert row["event_id"] == stored.event.event_id
     assert row["stored_content_hash"] == stored.content_hash
     assert row["refused_content_hash"] == edited.content_hash
@@ -266,7 +282,7 @@ async def test_group_that_needs_the_one_before_it_waits_for_it(store: Store, sql
     assert answers[0] == [None] * 700
     assert answers[1] == [None] * 400
     assert kinds(answers[2]) == [None, EventConflict]
-    assert len(await ledger_of(sql)) == 1001
+    assert len(await ledger_of(sql)) == 1002
     assert (await store.read.verify(VerifyRequest())).is_valid
 
 

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx2
 
+from kubernaut.datastorage.append_plan import CONFLICT_EVENT
 from support.datastorage import BATCH, EVENTS, JSON, VERIFY
 from support.ledger_events import a_body, a_wire_event
 
@@ -70,7 +71,9 @@ async def test_other_content_under_a_stored_id_is_a_conflict(http: httpx2.AsyncC
 
     document = assert_problem(answer, 409, "conflict")
     assert list(document["field_errors"]) == ["[1].event_id"]
-    assert (await http.get(EVENTS)).json()["pagination"]["total"] == 1
+    kept = (await http.get(EVENTS)).json()["data"]
+    assert {found["event_type"] for found in kept} == {event["event_type"], CONFLICT_EVENT}
+    assert len(kept) == 2
 
 
 async def test_bad_batch_stores_nothing_and_names_each_bad_event(http: httpx2.AsyncClient):
@@ -95,7 +98,8 @@ async def test_lenient_batch_stores_the_good_events(http: httpx2.AsyncClient):
     assert [result["status"] for result in body["results"]] == [201, 400, 409, 201, 400]
     assert [result["index"] for result in body["results"]] == [0, 1, 2, 3, 4]
     assert (body["stored"], body["rejected"]) == (2, 3)
-    assert (await http.get(EVENTS)).json()["pagination"]["total"] == 2
+    kept = (await http.get(EVENTS)).json()["data"]
+    assert sorted(found["event_type"] == CONFLICT_EVENT for found in kept) == [False, False, True]
 
 
 async def test_rejected_batch_names_the_index_of_its_first_bad_event(http: httpx2.AsyncClient):

@@ -1,13 +1,14 @@
 """What a group adds to the ledger."""
 
+from datetime import date
 from uuid import UUID, uuid4
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.datastorage import append_plan, chain
+from kubernaut.datastorage import append_plan, canonical, chain
 from kubernaut.datastorage.append_plan import AppendRequest
-from kubernaut.datastorage.errors import EventConflict, ParentMissing
+from kubernaut.datastorage.errors import EventConflict, ParentMissing, PartitionMissing
 from support.ledger_events import an_entry
 
 
@@ -40,6 +41,36 @@ def test_conflict_refuses_the_whole_strict_request_and_no_other():
     assert [item.entry for item in plan.conflicts] == [edited]
     assert isinstance(plan.results[0][1], EventConflict)
     assert plan.results[1] == [None]
+
+
+def test_conflict_is_an_event_once():
+    stored = an_entry()
+    edited = an_entry(event_id=str(stored.event.event_id), event_action="edited", correlation_id="rr-7")
+    otherwise = an_entry(event_id=str(stored.event.event_id), event_action="edited otherwise")
+    known = {stored.event.event_id: stored.content_hash}
+    requests = [AppendRequest(entries=[edited]), AppendRequest(entries=[edited, otherwise], strict=False)]
+    plan = append_plan.decide(requests, known)
+    recorded = plan.conflicts[-1].event
+
+    plan.add_conflicts({recorded.event.event_id}, frozenset())
+
+    assert [item.entry for item in plan.conflicts] == [edited]
+    (event,) = (entry.event for entry in plan.new)
+    assert (event.correlation_id, event.resource_id) == ("rr-7", str(stored.event.event_id))
+    assert event.event_id != recorded.event.event_id
+    assert canonical.data(event.event_data) == bytes(event.event_data)
+
+
+def test_event_of_a_lost_month_waits_and_so_does_its_child():
+    parent = an_entry(event_timestamp="2023-05-17T00:00:00Z")
+    child = an_entry(parent_event_id=str(parent.event.event_id))
+    good = an_entry()
+    lost = frozenset({date(2023, 5, 1)})
+
+    plan = append_plan.decide([AppendRequest(entries=[parent, child, good], strict=False)], {}, lost)
+
+    assert [type(result) for result in plan.results[0]] == [PartitionMissing, PartitionMissing, type(None)]
+    assert plan.new == [good]
 
 
 def test_event_of_a_refused_request_is_not_known_to_the_next():

@@ -17,4 +17,5 @@ def test_no_short_month_is_skipped_at_the_end_of_a_long_one(day: int):
 def test_only_absent_months_are_missing_and_ancient_ones_share_a_partition():
     times = [datetime(year, 5, 31, 23, tzinfo=UTC) for year in (1, 2019, 2020, 2026, 2026, 2025)]
 
-    assert partitions.missing(times, {date(2026, 5, 1)}) == [date(2020, 5, 1), date(2025, 5, 1)]
+    assert partitions.missing(times, {date(2026, 5, 1)}) == [partitions.SHARED, date(2020, 5, 1), date(2025, 5, 1)]
+    assert partitions.name_of(partitions.SHARED) == "audit_events_before_2020"

@@ -22,7 +22,7 @@ from kubernaut.datastorage.dead_letter.messages import InvalidMessage, Message
 from kubernaut.datastorage.dead_letter.metrics import DeadLetterMetrics
 from kubernaut.datastorage.dead_letter.queue import DeadLetterQueue
 from kubernaut.datastorage.dead_letter.stream import QueuedMessage
-from kubernaut.datastorage.errors import DatabaseUnavailable, EventConflict, ParentMissing
+from kubernaut.datastorage.errors import DatabaseUnavailable, EventConflict, ParentMissing, PartitionMissing
 from kubernaut.datastorage.group_commit import MAX_GROUP_EVENTS
 from kubernaut.datastorage.store import Store
 
@@ -37,7 +37,7 @@ MAX_ATTEMPTS_AT_SHUTDOWN = 2
 _REJECTED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 """What PostgreSQL says of one event that it can never store."""
 
-Rejection = asyncpg.PostgresError | EventConflict | ParentMissing
+Rejection = asyncpg.PostgresError | EventConflict | ParentMissing | PartitionMissing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,6 +154,7 @@ class Drain:
             return
         kind = "conflict" if isinstance(result, EventConflict) else "rejected"
         kind = "parent_missing" if isinstance(result, ParentMissing) else kind
+        kind = "partition_missing" if isinstance(result, PartitionMissing) else kind
         await self._give_up(item.queued, _reason(result), item.message.retry_count, kind)
 
     async def _give_up(self, queued: QueuedMessage, reason: str, retry_count: int, kind: str) -> None:
@@ -172,4 +173,6 @@ def _reason(result: Rejection) -> str:
         return f"event {result.event_id} is stored with other content"
     if isinstance(result, ParentMissing):
         return f"parent event {result.parent} does not exist"
+    if isinstance(result, PartitionMissing):
+        return f"the partition {result.partition} is missing; attach it, and replay the event"
     return f"PostgreSQL rejected the event: {result}"

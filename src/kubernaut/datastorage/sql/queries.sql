@@ -37,6 +37,24 @@ SELECT to_date(substr(inhrelid::regclass::text, length('audit_events_') + 1), 'Y
   FROM pg_inherits
  WHERE inhparent = 'audit_events'::regclass AND inhrelid::regclass::text ~ '^audit_events_\d{4}_\d{2}$';
 
+-- name: partitions
+-- The first day of every month that has a partition attached; year 1 stands for the one that old events share.
+SELECT CASE WHEN name = 'audit_events_before_2020' THEN '0001-01-01'::date
+            ELSE to_date(substr(name, length('audit_events_') + 1), 'YYYY_MM') END AS month
+  FROM (SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'audit_events'::regclass) AS attached
+ WHERE name ~ '^audit_events_(\d{4}_\d{2}|before_2020)$';
+
+-- name: spans_with_events
+-- Which of these spans of time the ledger has events of, without those whose payloads were removed, by number. Counted, because a search for the first one would
+-- make the planner read the whole ledger for a span that has none.
+SELECT span.number
+  FROM unnest(:since::timestamptz[], :until::timestamptz[]) WITH ORDINALITY AS span (since, until, number)
+ WHERE (SELECT count(*) FROM audit_ledger
+         WHERE event_timestamp >= span.since AND event_timestamp < span.until
+           AND NOT EXISTS (SELECT FROM audit_expired AS expired
+                            WHERE expired.shard = audit_ledger.shard
+                              AND expired.sequence = audit_ledger.sequence)) > 0;
+
 -- name: ensure_month
 -- Make the partition of a month unless it is there; true when it was made now.
 SELECT audit_events_ensure_month(:month::date);

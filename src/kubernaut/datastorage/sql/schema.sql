@@ -110,6 +110,8 @@ CREATE TABLE audit_ledger (
     CONSTRAINT audit_ledger_event_id_key UNIQUE (event_id)
 );
 CREATE INDEX idx_audit_ledger_correlation_id ON audit_ledger (correlation_id, sequence);
+-- Whether the ledger has events of a month, which decides whether a partition that is not there was lost or never made.
+CREATE INDEX idx_audit_ledger_event_timestamp ON audit_ledger USING brin (event_timestamp) WITH (autosummarize = on);
 
 CREATE TRIGGER audit_ledger_append_only BEFORE UPDATE OR DELETE ON audit_ledger
     FOR EACH ROW EXECUTE FUNCTION audit_refuse_change('audit_ledger');
