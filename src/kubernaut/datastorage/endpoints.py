@@ -36,6 +36,9 @@ from kubernaut.ops.http.problems import RequestRejected, json_response, problem_
 RETRY_AFTER = 2
 """Seconds after which a writer should try again."""
 
+BATCH_TABLE = "audit_events_batch"
+"""The word of the Go project's metrics for writes of many events; those of one are `audit_events`."""
+
 MISSING_PARTITION_RETRY_AFTER = 30
 """Seconds after which an event whose partition is missing should be tried again; somebody has to act meanwhile."""
 
@@ -76,7 +79,7 @@ class Endpoints:
         """One event; 201 when it is in the ledger, 202 when it is in the dead-letter queue."""
         entry = intake.admit_one(await self._body.read(request), datetime.now(UTC))
         self._actors.check(_identity(request), [entry])
-        acceptance = await self._append([entry])
+        acceptance = await self._append([entry], "audit_events")
         event = entry.event
         return json_response(
             EventCreated(
@@ -96,17 +99,18 @@ class Endpoints:
             return await self._append_lenient(_identity(request), body, now)
         entries = intake.admit(body, now, self._config.max_batch_size)
         self._actors.check(_identity(request), entries)
-        acceptance = await self._append(entries)
+        acceptance = await self._append(entries, BATCH_TABLE)
         ids = [entry.event.event_id for entry in entries]
         if acceptance.is_queued:
             return json_response(BatchCreated(event_ids=ids, message=_QUEUED.format(len(ids)), queued=True), 202)
         return json_response(BatchCreated(event_ids=ids, message=f"{len(ids)} audit events created successfully"), 201)
 
-    async def _append(self, entries: list[Entry]) -> Acceptance:
+    async def _append(self, entries: list[Entry], table: str) -> Acceptance:
         self._metrics.arrived(entries)
         status = "failure"
         try:
-            acceptance = await self._writer.append(entries)
+            with self._metrics.write_seconds.labels(table).time():
+                acceptance = await self._writer.append(entries)
             failed = [append_result for append_result in acceptance.results if append_result is not None]
             # What can never be stored decides before what only has to wait.
             for append_result in sorted(failed, key=lambda result: isinstance(result, PartitionMissing)):
@@ -122,16 +126,26 @@ class Endpoints:
         admitted = self._actors.check_each(identity, admitted)
         entries = [entry for entry in admitted if isinstance(entry, Entry)]
         self._metrics.arrived(entries)
-        acceptance = await self._writer.append(entries, strict=False) if entries else Acceptance(results=())
+        with self._metrics.write_seconds.labels(BATCH_TABLE).time():
+            acceptance = await self._writer.append(entries, strict=False) if entries else Acceptance(results=())
         accepted_status, accepted = (202, "dlq_fallback") if acceptance.is_queued else (201, "success")
         append_results = iter(acceptance.results)
         results = []
+        ahead: dict[UUID, ClockAhead] = {}
         for index, entry in enumerate(admitted):
             if not isinstance(entry, Entry):
                 results.append(_refused(index, entry))
+                if isinstance(entry, ClockAhead) and entry.event_id:
+                    ahead[entry.event_id] = entry
                 continue
             append_result = next(append_results)
-            results.append(_result(index, entry.event.event_id, append_result, accepted_status))
+            if isinstance(append_result, ParentMissing) and (cause := ahead.get(append_result.parent)):
+                # The parent has to wait for the clock, and so has its child.
+                ahead[entry.event.event_id] = cause
+                results.append(_refused(index, cause))
+            else:
+                results.append(_result(index, entry.event.event_id, append_result, accepted_status))
+            self._metrics.answered([entry], "success" if append_result is None else "rejected")
             self._metrics.answered([entry], accepted if append_result is None else "rejected")
         stored = sum(result.status == 201 for result in results)
         queued = sum(result.status == 202 for result in results)

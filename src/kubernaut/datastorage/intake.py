@@ -69,10 +69,12 @@ class ClockAhead(RequestRejected):
         retry_after: int,
         server_time: datetime,
         index: int | None = None,
+        event_id: UUID | None = None,
     ) -> None:
         super().__init__(Slug.UNAVAILABLE, detail, field_errors, retry_after=retry_after)
         self.server_time = server_time
         self.index = index
+        self.event_id = event_id
 
 
 Rejection = EventRejected | ClockAhead
@@ -197,7 +199,9 @@ def _entry_or_rejection(index: int | None, raw: bytes | msgspec.Raw, now: dateti
         detail = f"{field}: {reason}" if field and index is None else reason
         if isinstance(error, _TimeAhead):
             wait = min(max(1, math.ceil(error.excess.total_seconds())), MAX_RETRY_AFTER)
-            return ClockAhead(detail, {key: reason}, retry_after=wait, server_time=now, index=index)
+            return ClockAhead(
+                detail, {key: reason}, retry_after=wait, server_time=now, index=index, event_id=error.event_id
+            )
         return EventRejected(_slug({key: reason}), detail, {key: reason}, index=index)
 
 
@@ -225,12 +229,13 @@ class _InvalidField(Exception):
 class _TimeAhead(_InvalidField):
     """A time that is later by `excess` than it may be."""
 
-    def __init__(self, time: datetime, now: datetime) -> None:
+    def __init__(self, time: datetime, now: datetime, event_id: UUID | None) -> None:
         super().__init__(
             "event_timestamp",
             f"{time.isoformat()} is more than 60 minutes in the future; the server's time is {now.isoformat()}",
         )
         self.excess = time - now - MAX_CLOCK_AHEAD
+        self.event_id = event_id
 
 
 _NOT_DECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -242,7 +247,9 @@ def _entry(incoming: _Incoming, now: datetime, *, nul: bool) -> Entry:
     outcome = incoming.event_outcome or incoming.outcome or _missing("event_outcome", "outcome")
     if incoming.event_type in RESERVED_TYPES:
         raise _InvalidField("event_type", "only DataStorage itself writes events of this type")
-    time = _utc(incoming.event_timestamp, now)
+    time = _utc(incoming.event_timestamp)
+    if time - now > MAX_CLOCK_AHEAD:
+        raise _TimeAhead(time, now, incoming.event_id)
     try:
         data = canonical.admitted(incoming.event_data)
     except canonical.NotCanonical as error:
@@ -287,15 +294,13 @@ def _missing(field: str, legacy: str) -> NoReturn:
     raise _InvalidField(field, f"required field missing: {field} (accepted: {field}, {legacy})")
 
 
-def _utc(time: datetime, now: datetime) -> datetime:
+def _utc(time: datetime) -> datetime:
     try:
         utc = time.astimezone(UTC)
     except OverflowError:
         utc = None
     if utc is None or not FIRST_TIME <= utc < END_TIME:
         raise _InvalidField("event_timestamp", f"{time.isoformat()} is out of range: {_TIME_RANGE}")
-    if utc - now > MAX_CLOCK_AHEAD:
-        raise _TimeAhead(utc, now)
     return utc
 
 

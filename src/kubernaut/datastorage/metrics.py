@@ -47,8 +47,13 @@ class Metrics:
         )
         self.write_seconds = Histogram(
             "datastorage_write_duration_seconds",
-            "One transaction, from the lock to the commit.",
+            "One write request from admission to commit; `audit_events` are single events.",
             ["table"],
+            registry=registry,
+        )
+        self.commit_seconds = Histogram(
+            "kubernaut_datastorage_commit_duration_seconds",
+            "One transaction, which may serve many requests.",
             registry=registry,
         )
         self.query_seconds = Histogram(

@@ -198,7 +198,7 @@ class Store:
                     connection = await self._connected(writer)
                     times = [entry.event.event_timestamp for entry in entries]
                     lost = await self._partitions.ensure(connection, times)
-                    with self._metrics.write_seconds.labels("audit_events_batch").time():
+                    with self._metrics.commit_seconds.time():
                         if group.is_optimistic and attempt == 0:
                             return await self._write_then_lock(connection, group, entries, lost)
                         await group.predecessor_done.wait()

@@ -45,8 +45,8 @@ SELECT CASE WHEN name = 'audit_events_before_2020' THEN '0001-01-01'::date
  WHERE name ~ '^audit_events_(\d{4}_\d{2}|before_2020)$';
 
 -- name: spans_with_events
--- Which of these spans of time the ledger has events of, without those whose payloads were removed, by number. Counted, because a search for the first one would
--- make the planner read the whole ledger for a span that has none.
+-- Which of these spans of time the ledger has events of, by number; those whose payloads were removed do not count.
+-- Counted, because a search for the first one would make the planner read the whole ledger for a span that has none.
 SELECT span.number
   FROM unnest(:since::timestamptz[], :until::timestamptz[]) WITH ORDINALITY AS span (since, until, number)
  WHERE (SELECT count(*) FROM audit_ledger
