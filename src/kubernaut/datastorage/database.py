@@ -147,6 +147,13 @@ async def wait_for_database(config: DatabaseConfig) -> asyncpg.Connection:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
+async def require_utf8(connection: asyncpg.Connection) -> None:
+    """Raise CannotStart unless the database holds every text; another encoding fails on the first that it lacks."""
+    encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != "UTF8":
+        raise CannotStart(f"the database has the encoding {encoding}; create one with ENCODING 'UTF8'", Reason.ERROR)
+
+
 def open_readers(config: DatabaseConfig) -> Any:
     """A pool for reading, to be entered with `async with`; it connects when first used and again after a loss."""
 

@@ -145,7 +145,6 @@ class Endpoints:
                 results.append(_refused(index, cause))
             else:
                 results.append(_result(index, entry.event.event_id, append_result, accepted_status))
-            self._metrics.answered([entry], "success" if append_result is None else "rejected")
             self._metrics.answered([entry], accepted if append_result is None else "rejected")
         stored = sum(result.status == 201 for result in results)
         queued = sum(result.status == 202 for result in results)

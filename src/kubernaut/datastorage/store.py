@@ -155,6 +155,7 @@ class Store:
             if self._is_prepared:
                 return
             with database.translated():
+                await database.require_utf8(connection)
                 await require_migrated(connection)
                 await self._partitions.load(connection)
                 await self._partitions.ensure_ahead(connection)

@@ -2,8 +2,10 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -12,7 +14,7 @@ import pytest
 
 from kubernaut.datastorage.config import DatabaseConfig, DataStorageConfig
 from kubernaut.datastorage.service import open_service
-from support.datastorage import BATCH, EVENTS, JSON, config_for
+from support.datastorage import BATCH, EVENTS, JSON, VERIFY, config_for
 from support.eventually import eventually
 from support.ledger_events import a_body, a_wire_event
 
@@ -195,6 +197,63 @@ async def test_statement_that_takes_too_long(client: httpx2.AsyncClient, sql: as
 
     await sql.execute("DROP TRIGGER slow ON audit_ledger")
     await assert_recovers(client)
+
+
+@pytest.fixture
+async def small_disk(
+    sql: asyncpg.Connection, postgres_server: dict[str, Any], own_directory: Path
+) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
+    """The ledger on a file system of 1 MiB; the value makes it larger."""
+    place, name = own_directory / "disk", f"disk_{uuid4().hex}"
+    await asyncio.to_thread(place.mkdir)
+    if await run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)):
+        pytest.skip("file systems can be mounted by root only")
+    try:
+        owner = (await asyncio.to_thread(Path(f"/proc/{postgres_server['pid']}").stat)).st_uid
+        await asyncio.to_thread(os.chown, place, owner, owner)
+        await sql.execute(f"CREATE TABLESPACE {name} LOCATION '{place}'")
+        await sql.execute(f"ALTER TABLE audit_ledger SET TABLESPACE {name}")
+
+        async def enlarge(megabytes: int) -> None:
+            assert await run("mount", "-o", f"remount,size={megabytes}m", str(place)) == 0
+
+        yield enlarge
+        await enlarge(64)
+        await sql.execute("ALTER TABLE audit_ledger SET TABLESPACE pg_default")
+        await sql.execute(f"DROP TABLESPACE {name}")
+    finally:
+        assert await run("umount", str(place)) == 0
+
+
+async def run(*command: str) -> int:
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    return await asyncio.wait_for(process.wait(), 20)
+
+
+async def test_file_system_that_is_full(
+    small_disk: Callable[[int], Awaitable[None]], client: httpx2.AsyncClient, sql: asyncpg.Connection
+):
+    acknowledged = 0
+    for _ in range(20):
+        answer = await client.post(BATCH, content=a_body(*(a_wire_event() for _ in range(500))), headers=JSON)
+        if answer.status_code != 201:
+            break
+        acknowledged += 500
+
+    await assert_unavailable_in_large(client, "database_full")
+
+    await small_disk(64)
+    await assert_recovers(client)
+    assert 0 < acknowledged < await sql.fetchval("SELECT count(*) FROM audit_ledger")
+    assert (await client.post(VERIFY)).json()["is_valid"]
+
+
+async def assert_unavailable_in_large(client: httpx2.AsyncClient, reason: str) -> None:
+    """As above, with as many events as no page of the table has room for."""
+    answer = await client.post(BATCH, content=a_body(*(a_wire_event() for _ in range(500))), headers=JSON)
+    assert (answer.status_code, answer.json()["reason"]) == (503, reason)
+    ready = await client.get("/readyz")
+    assert (ready.status_code, ready.json()["reason"]) == (503, reason)
 
 
 async def test_disk_that_is_full(client: httpx2.AsyncClient, sql: asyncpg.Connection):

@@ -9,7 +9,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from kubernaut.datastorage import partitions
+from kubernaut.datastorage import partitions, queries
 from kubernaut.datastorage.partitions import PartitionMaintainer
 from kubernaut.datastorage.service import open_service
 from support.datastorage import BATCH, EVENTS, JSON, config_for
@@ -183,3 +183,20 @@ async def test_check_survives_any_error(monkeypatch: pytest.MonkeyPatch):
 
     assert not task.done()
     task.cancel()
+
+
+async def test_search_for_events_of_a_month_uses_the_small_index(sql: asyncpg.Connection):
+    await sql.execute(
+        "INSERT INTO audit_ledger (sequence, event_timestamp, received_at, event_id, late, content_hash, "
+        "previous_event_hash, event_hash, correlation_id, format, leaf_hash) "
+        "SELECT n, timestamptz '2026-01-01' + n * interval '1 minute', now(), gen_random_uuid(), false, h, h, h, "
+        "'rr-' || n, 2, h FROM generate_series(1, 100000) AS n, decode(repeat('ab', 32), 'hex') AS h"
+    )
+    await sql.execute("ANALYZE audit_ledger")
+    statement = queries.QUERIES["spans_with_events"]
+    spans = [datetime(2023, month, 1, tzinfo=UTC) for month in range(1, 11)]
+
+    rows = await sql.fetch(f"EXPLAIN {statement.sql}", spans, [time + timedelta(days=28) for time in spans])
+
+    plan = "\n".join(row[0] for row in rows)
+    assert "Bitmap Index Scan on idx_audit_ledger_event_timestamp" in plan, plan

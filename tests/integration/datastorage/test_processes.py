@@ -5,8 +5,10 @@ import dataclasses
 import json
 import os
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import httpx2
@@ -21,6 +23,8 @@ from kubernaut.ops.settings import Secret
 from support.datastorage import BATCH, EVENTS, JSON, VERIFY, Service, config_for, ledger_of, open_process
 from support.eventually import eventually
 from support.ledger_events import a_body, a_wire_event
+
+SqlOf = Callable[[str], Awaitable[asyncpg.Connection]]
 
 
 class Writer:
@@ -194,6 +198,19 @@ async def test_database_that_is_not_migrated_is_named_with_the_command(postgres_
 def replaced(url: str, **database: Any) -> Any:
     config = config_for(url)
     return dataclasses.replace(config, database=dataclasses.replace(config.database, **database))
+
+
+async def test_database_of_another_encoding_stops_at_once(postgres_database: str, sql_of: SqlOf):
+    name = f"latin_{uuid4().hex}"
+    sql = await sql_of(postgres_database)
+    await sql.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'")
+
+    try:
+        with pytest.raises(CannotStart, match="encoding LATIN1"):
+            async with open_service(replaced(postgres_database, name=name)):
+                pass
+    finally:
+        await sql.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def test_refused_password_stops_at_once(postgres_database: str):

@@ -4,7 +4,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubernaut.datastorage import canonical
@@ -38,6 +38,7 @@ def test_equal_values_have_one_form(sent: str, form: bytes):
     assert canonical.data(sent) == form
 
 
+@settings(deadline=None)
 @given(st.dictionaries(TEXT, JSON, max_size=4))
 def test_form_is_a_fixed_point_and_keeps_the_value(value: dict[str, object]):
     sent = json.dumps(value)
