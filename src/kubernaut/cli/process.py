@@ -48,7 +48,7 @@ async def process(
     async with open_policy(_sources(policy)) as rules:
         modes = signal_mode.builtin()
         decided = [await offline.process(each, manifests, rules, modes=modes) for each in signals]
-    if not emit(decided, output):
+    if not emit(decided, output, [each.metadata.name for each in decided]):
         _show(decided)
     return 0 if all(each.status.phase == "Completed" for each in decided) else 1
 

@@ -28,7 +28,7 @@ async def list_signals(
     """List signals, oldest first."""
     found = await _read_all(kubeconfig, namespace)
     found.sort(key=lambda signal: signal.metadata.creation_timestamp or datetime.min.replace(tzinfo=UTC))
-    if emit(found, output):
+    if emit(found, output, [signal.metadata.name for signal in found]):
         return 0
     table(["namespace", "name", "alert", "target", "phase", "environment", "severity", "priority"], _rows(found))
     if not found:
@@ -74,7 +74,7 @@ async def show(
     if not found:
         raise CommandError(f"signal {name!r} not found", hint="kubernaut signals list")
     signal = found[0]
-    if not emit(signal, output):
+    if not emit(signal, output, [signal.metadata.name]):
         _describe(signal)
     return 0
 
