@@ -3,6 +3,7 @@
 Names follow the Go project's OpenAPI document. A client may derive and send `event_id`; the store keeps one row per id.
 """
 
+from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
@@ -146,7 +147,7 @@ class BatchResults(AuditWire, frozen=True):
     """Events with status 202: on disk in the dead-letter queue."""
 
 
-class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+class StoredEvent(AuditWire, frozen=True):
     """One event as the store returns it, with its place in the ledger."""
 
     event_id: UUID
@@ -163,7 +164,9 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     event_hash: str
     previous_event_hash: str
     received_at: Time
-    late: bool = False
+    late: bool
+    retention_days: int
+    is_sensitive: bool
     actor_type: str | None = None
     actor_id: str | None = None
     actor_ip: str | None = None
@@ -179,11 +182,9 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: int | None = None
     error_code: str | None = None
     error_message: str | None = None
-    retention_days: int = 2555
-    is_sensitive: bool = False
 
 
-class Pagination(msgspec.Struct, frozen=True, kw_only=True):
+class Pagination(AuditWire, frozen=True):
     """Where a page stands; `cursor` asks for the next one and is stable under inserts."""
 
     limit: int
@@ -192,51 +193,58 @@ class Pagination(msgspec.Struct, frozen=True, kw_only=True):
     """Matching events, counted no further than 10,000."""
 
     has_more: bool
-    total_is_exact: bool = True
+    total_is_exact: bool
     """False when the counting stopped, so that there are at least `total`."""
 
     cursor: str | None = None
 
 
-class EventPage(msgspec.Struct, frozen=True, kw_only=True):
+class EventPage(AuditWire, frozen=True):
     """The answer to a query, newest first."""
 
     data: list[StoredEvent]
     pagination: Pagination
 
 
-class Timeline(msgspec.Struct, frozen=True, kw_only=True):
-    """Every event of one correlation in the order of the ledger."""
+class TimelineOrder(StrEnum):
+    """The order of a timeline."""
+
+    CAUSAL = "causal"
+    LEDGER = "ledger"
+
+
+class Timeline(AuditWire, frozen=True):
+    """The events of one correlation."""
 
     correlation_id: str
     events: list[StoredEvent]
-    has_more: bool = False
+    has_more: bool
     """There are further events behind the last one; ask with `after=<its sequence>`."""
 
 
-class LedgerFinding(msgspec.Struct, frozen=True, kw_only=True):
+class LedgerFinding(AuditWire, frozen=True):
     """One row that does not verify, and why."""
 
     sequence: int
-    event_id: UUID | None
-    correlation_id: str | None
     message: str
+    event_id: UUID | None = None
+    correlation_id: str | None = None
     expected_hash: str = ""
     actual_hash: str = ""
 
 
 class VerifyRequest(AuditWire, frozen=True):
-    """What to verify: one correlation, or everything when it is absent; a head kept from before shows a cut tail."""
+    """What to verify: one correlation, one ledger, or everything; a head kept from before shows a cut tail."""
 
     correlation_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     head_sequence: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
     head_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
-    shard: Annotated[int, Meta(ge=0, le=1023)] = 0
-    """The ledger that the head belongs to."""
+    shard: Annotated[int, Meta(ge=0, le=1023)] | None = None
+    """Only this ledger, to which the head belongs; absent: every ledger, and the head belongs to ledger 0."""
 
 
-class LedgerHead(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest row of one ledger, to be kept somewhere else and compared later."""
+class LedgerHead(AuditWire, frozen=True):
+    """Size and root of one ledger's tree, to be kept somewhere else and compared later."""
 
     shard: int
     head_sequence: int
@@ -260,7 +268,7 @@ class RemovedEvents(msgspec.Struct, frozen=True, kw_only=True):
     """Reference of the order to erase."""
 
 
-class Verification(msgspec.Struct, frozen=True, kw_only=True):
+class Verification(AuditWire, frozen=True):
     """The answer to a verification; `findings` are in the order of the ledger, so the first is the first bad row."""
 
     is_valid: bool
@@ -268,12 +276,16 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     verified_events: int
     verification_time: Time
     message: str
-    correlation_id: str | None = None
-    head_sequence: int = 0
-    head_hash: str = ""
-    heads: list[LedgerHead] = []
-    """One per ledger, when everything was verified."""
+    head_sequence: int
+    """Size of the tree of the first ledger; of one correlation, the sequence of its newest event."""
 
-    findings: list[LedgerFinding] = []
+    head_hash: str
+    """Root of that tree; of one correlation, the hash of its newest event."""
+
+    heads: list[LedgerHead]
+    """Every ledger that was verified; of one correlation, the ledgers in which it was looked for."""
+
+    findings: list[LedgerFinding]
+    correlation_id: str | None = None
     removed: list[RemovedEvents] = []
     """Payloads that are gone and whose removal the ledger has; the first 100 removals."""

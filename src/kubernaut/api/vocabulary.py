@@ -103,6 +103,50 @@ class EventOutcome(StrEnum):
     PENDING = "pending"
 
 
+class EventCategory(StrEnum):
+    """`event_category` of an audit event: the domains that all services of Kubernaut share."""
+
+    GATEWAY = "gateway"
+    NOTIFICATION = "notification"
+    ANALYSIS = "analysis"
+    AI_AGENT = "aiagent"
+    SIGNAL_PROCESSING = "signalprocessing"
+    WORKFLOW = "workflow"
+    EXECUTION = "execution"
+    WORKFLOW_EXECUTION = "workflowexecution"
+    ORCHESTRATION = "orchestration"
+    APPROVAL = "approval"
+    EFFECTIVENESS = "effectiveness"
+    ACTION_TYPE = "actiontype"
+    API_FRONTEND = "apifrontend"
+    SECURITY = "security"
+    AGENT_SESSION = "agentsession"
+
+
+EVENT_CATEGORIES = frozenset(EventCategory)
+
+EMITTERS = (
+    "actiontype",
+    "agentsession",
+    "aianalysis",
+    "aiagent",
+    "apifrontend",
+    "authwebhook",
+    "datastorage",
+    "effectiveness",
+    "gateway",
+    "notification",
+    "orchestrator",
+    "remediation",
+    "remediationworkflow",
+    "signalprocessing",
+    "webhook",
+    "workflow",
+    "workflowexecution",
+)
+"""The first part of every shared `event_type`: who writes it."""
+
+
 class ConditionType(StrEnum):
     ENRICHMENT = "EnrichmentComplete"
     CLASSIFICATION = "ClassificationComplete"

@@ -68,14 +68,21 @@ class DataStorageClient:
         return await self._read("GET", EVENTS, EventPage, params=dict(filters or {}))
 
     async def timeline(self, correlation_id: str) -> Timeline:
-        """Every event of one correlation in the order of the ledger; empty when there is none."""
-        path = f"/api/v1/audit/timeline/{quote(correlation_id, safe='')}"
-        return await self._read("GET", path, Timeline)
+        """Every event of one correlation in causal order; empty when there is none."""
+        # A client resolves the segments `.` and `..` before it sends a path, unless they are escaped.
+        path = f"/api/v1/audit/timeline/{quote(correlation_id, safe='').replace('.', '%2E')}"
+        found = await self._read("GET", path, Timeline)
+        events = found.events
+        while found.has_more and found.events:
+            found = await self._read("GET", path, Timeline, params={"after": found.events[-1].sequence})
+            events += found.events
+        return Timeline(correlation_id=correlation_id, events=events, has_more=False)
 
-    async def verify(self, correlation_id: str | None = None, *, timeout: float = 600.0) -> Verification:
-        """Check the hashes of one correlation, or of the whole ledger, which may take its time."""
-        body = msgspec.json.encode(VerifyRequest(correlation_id=correlation_id))
-        return await self._read("POST", VERIFY, Verification, content=body, timeout=timeout)
+    async def verify(self, request: VerifyRequest | str | None = None, *, timeout: float = 600.0) -> Verification:
+        """Verify one correlation id, what a request names, or everything, which may take its time."""
+        if not isinstance(request, VerifyRequest):
+            request = VerifyRequest(correlation_id=request)
+        return await self._read("POST", VERIFY, Verification, content=msgspec.json.encode(request), timeout=timeout)
 
     async def call(
         self, method: str, path: str, type: type[T], *, body: msgspec.Struct | None = None, user: str = ""

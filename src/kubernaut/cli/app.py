@@ -43,7 +43,7 @@ app.command(signals)
 
 audit = cyclopts.App(name="audit", help="Query and verify the audit log.")
 audit.command("kubernaut.cli.audit:query", help="Find audit events, newest first.")
-audit.command("kubernaut.cli.audit:timeline", help="Show all events of one correlation id, in ledger order.")
+audit.command("kubernaut.cli.audit:timeline", help="Show all events of one correlation id, in causal order.")
 audit.command("kubernaut.cli.audit:verify", help="Verify that no event was edited, removed or reordered.")
 audit.command("kubernaut.cli.ledger:receipt", help="Print the proof that the signed ledger holds an event.")
 keys = cyclopts.App(name="keys", help="Make and show the keys that sign the ledger.")

@@ -1,12 +1,18 @@
 """`kubernaut audit …`: query and verify the audit log over DataStorage's HTTP API."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
+import msgspec
 
-from kubernaut.api.events import StoredEvent, Verification
-from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
+from kubernaut.api.events import EventPage, StoredEvent, Verification, VerifyRequest
+from kubernaut.cli.errors import CommandError
+from kubernaut.cli.output import Output, OutputOption, emit, note, say, table, terminal_safe
+
+if TYPE_CHECKING:
+    from kubernaut.audit import DataStorageClient
 
 UrlOption = Annotated[
     str,
@@ -17,58 +23,112 @@ UrlOption = Annotated[
 TokenOption = Annotated[Path | None, cyclopts.Parameter(name="--token-file", help="File with a bearer token")]
 
 DEFAULT_URL = "http://127.0.0.1:8080"
+MAX_PAGE = 1000
+"""Events that DataStorage returns in one page."""
+
+
+@cyclopts.Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EventFilters:
+    """Which events; the field names are the parameters of DataStorage."""
+
+    namespace: Annotated[str | None, cyclopts.Parameter(name=["--namespace", "-n"])] = None
+    """Namespace of the object that the event is about."""
+
+    resource_type: Annotated[str | None, cyclopts.Parameter(name=["--resource-type", "--resource-kind"])] = None
+    """Kind of that object, such as Deployment; only with its name."""
+
+    resource_id: Annotated[str | None, cyclopts.Parameter(name=["--resource-id", "--resource-name"])] = None
+    """Name of that object."""
+
+    correlation_id: str | None = None
+    """Name of the RemediationRequest."""
+
+    event_type: str | None = None
+    """Such as signalprocessing.classification.decision."""
+
+    event_category: str | None = None
+    """Such as signalprocessing or gateway."""
+
+    event_outcome: str | None = None
+    """success, failure or pending."""
+
+    severity: str | None = None
+    """Such as critical."""
+
+    actor_type: str | None = None
+    """service, user or external; only with the actor's id."""
+
+    actor_id: str | None = None
+    """Who did it, such as signalprocessing-controller."""
+
+    parent_event_id: str | None = None
+    """Id of the event that led to it."""
+
+    detail_key: str | None = None
+    """A key of the event's data, such as environment; only with a value."""
+
+    detail_value: str | None = None
+    """The value under that key."""
+
+    since: str | None = None
+    """A time such as 2026-08-01T10:00:00Z, or how long ago: 30m, 24h, 7d."""
+
+    until: str | None = None
+    """As `since`."""
 
 
 async def query(
+    filters: EventFilters | None = None,
     *,
-    correlation_id: str | None = None,
-    event_type: str | None = None,
-    event_category: str | None = None,
-    event_outcome: str | None = None,
-    severity: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
     limit: int = 50,
+    offset: int = 0,
     cursor: str | None = None,
     output: OutputOption = Output.TABLE,
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
 ) -> int:
-    """Find audit events, newest first.
+    """Find audit events, newest first. Several filters are combined by AND.
 
     Parameters
     ----------
-    since
-        A time such as 2026-08-01T10:00:00Z, or how long ago: 30m, 24h, 7d.
-    until
-        As `since`.
     limit
-        Events per page, 1 to 1000.
+        How many events.
+    offset
+        How many of the newest events to leave out.
     cursor
         The cursor that the previous page printed.
     """
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.audit import ClientConfig, open_client
 
-    given = {
-        "correlation_id": correlation_id,
-        "event_type": event_type,
-        "event_category": event_category,
-        "event_outcome": event_outcome,
-        "severity": severity,
-        "since": since,
-        "until": until,
-        "cursor": cursor,
-    }
-    filters: dict[str, str | int] = {name: value for name, value in given.items() if value is not None}
+    if limit < 1:
+        raise CommandError(f"--limit {limit}: at least 1 is expected", code=2)
+    given: dict[str, str | int] = {name: value for name, value in asdict(filters or EventFilters()).items() if value}
+    given |= {"cursor": cursor} if cursor else {}
+    given |= {"offset": offset} if offset else {}
     async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
-        page = await store.query(filters | {"limit": limit})
-    if emit(page, output):
+        page = await _pages(store, given, limit)
+    if emit(page, output, [str(event.event_id) for event in page.data]):
         return 0
     show_events(page.data)
     if page.pagination.has_more:
-        note(f"{page.pagination.total} events in total; next page: --cursor {page.pagination.cursor}")
+        total, more = page.pagination.total, "" if page.pagination.total_is_exact else "more than "
+        note(f"{len(page.data)} of {more}{total} events; next page: --cursor {page.pagination.cursor}")
     return 0
+
+
+async def _pages(store: "DataStorageClient", given: dict[str, str | int], limit: int) -> EventPage:
+    """As many pages as `limit` needs, as one."""
+    events: list[StoredEvent] = []
+    while True:
+        page = await store.query(given | {"limit": min(limit - len(events), MAX_PAGE)})
+        events += page.data
+        if len(events) >= limit or not page.pagination.has_more or not page.pagination.cursor:
+            break
+        given = {name: value for name, value in given.items() if name != "offset"}
+        given["cursor"] = page.pagination.cursor
+    return EventPage(data=events, pagination=msgspec.structs.replace(page.pagination, limit=limit))
 
 
 async def timeline(
@@ -79,7 +139,7 @@ async def timeline(
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
 ) -> int:
-    """Show all events of one correlation id, in ledger order.
+    """Show all events of one correlation id, in causal order.
 
     Parameters
     ----------
@@ -91,17 +151,33 @@ async def timeline(
 
     async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
         found = await store.timeline(correlation_id)
-    if not emit(found, output):
+    if not emit(found, output, [str(event.event_id) for event in found.events]) and found.events:
         show_events(found.events)
     if not found.events:
-        note(f"no events with correlation id {correlation_id!r}; try: kubernaut audit query")
+        note(f"No events found for correlation_id {terminal_safe(correlation_id)}; try: kubernaut audit query")
         return 1
     return 0
 
 
+@cyclopts.Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrustedHead:
+    """A checkpoint that was kept elsewhere."""
+
+    shard: int | None = None
+    """Verify only this ledger; default: all of them."""
+
+    checkpoint: Path | None = None
+    """File with a checkpoint kept from before: the ledger must still begin with what it signs."""
+
+    key: list[str] | None = None
+    """Public key (vkey) of the log, by which the checkpoint or receipt must be signed; more than one may be given."""
+
+
 async def verify(
-    correlation_id: str | None = None,
+    subject: str | None = None,
     /,
+    trusted: TrustedHead | None = None,
     *,
     output: OutputOption = Output.TABLE,
     url: UrlOption = DEFAULT_URL,
@@ -109,16 +185,56 @@ async def verify(
 ) -> int:
     """Verify that no event was edited, removed or reordered: of one correlation id, or in the whole ledger.
 
-    Exit code 1 when verification fails; the first bad row is named.
+    Exit code 1 when verification fails, each bad row is named, or when there is no such correlation id.
+    The size and root of the ledger are printed; keep them somewhere else.
+
+    Parameters
+    ----------
+    subject
+        A correlation id; with --key and without --checkpoint, the file of a receipt, for which no DataStorage is asked.
     """
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.audit import ClientConfig, open_client
+    from kubernaut.cli import ledger
 
+    trusted = trusted or TrustedHead()
+    if trusted.key and trusted.checkpoint is None:
+        if subject is None:
+            raise CommandError("--key needs what it signs: --checkpoint FILE, or the file of a receipt", code=2)
+        return ledger.verify_receipt(Path(subject), trusted.key)
     async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
-        result = await store.verify(correlation_id)
-    if not emit(result, output):
+        result = await store.verify(_verify_request(subject, trusted))
+    if not emit(result, output, [str(found.event_id or found.sequence) for found in result.findings]):
         show_verification(result)
-    return 0 if result.is_valid else 1
+    is_missing = subject is not None and not result.total_events and not result.findings
+    if is_missing:
+        note(f"No events found for correlation_id {terminal_safe(subject or '')}; try: kubernaut audit query")
+    return 0 if result.is_valid and not is_missing else 1
+
+
+def _verify_request(correlation_id: str | None, trusted: TrustedHead) -> VerifyRequest:
+    if correlation_id is not None and (trusted.checkpoint or trusted.shard is not None):
+        option = "--checkpoint" if trusted.checkpoint else "--shard"
+        raise CommandError(f"{option} verifies a whole ledger; leave out the correlation id", code=2)
+    if trusted.checkpoint is None:
+        return VerifyRequest(correlation_id=correlation_id, shard=trusted.shard)
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.cli import ledger
+
+    checkpoint = ledger.read_checkpoint(trusted.checkpoint, trusted.key or [])
+    shard = _shard(checkpoint.origin, trusted)
+    if not checkpoint.head.size:
+        return VerifyRequest(shard=shard)  # every ledger begins with the empty one
+    return VerifyRequest(head_sequence=checkpoint.head.size, head_hash=checkpoint.head.root.hex(), shard=shard)
+
+
+def _shard(origin: str, trusted: TrustedHead) -> int:
+    """The ledger of a checkpoint, which its origin ends with. Raises CommandError when another one is asked for."""
+    last = origin.rpartition("/")[2]
+    named = int(last) if last.isascii() and last.isdecimal() and len(last) < 5 else None
+    if named is not None and trusted.shard is not None and named != trusted.shard:
+        raise CommandError(f"--shard {trusted.shard}: the checkpoint is of ledger {named} ({origin})", code=2)
+    return trusted.shard if trusted.shard is not None else named or 0
 
 
 def show_events(events: list[StoredEvent]) -> None:
@@ -129,19 +245,26 @@ def show_events(events: list[StoredEvent]) -> None:
             event.event_timestamp.strftime("%Y-%m-%d %H:%M:%S.%f"),
             event.event_type,
             event.event_outcome,
-            event.resource_id,
+            event.namespace,
+            "/".join(part for part in (event.resource_type, event.resource_id) if part),
             event.event_hash[:12],
         )
         for event in events
     ]
-    table(["seq", "time (UTC)", "event", "outcome", "resource", "hash"], rows)
+    table(["seq", "time (UTC)", "event", "outcome", "namespace", "resource", "hash"], rows)
 
 
 def show_verification(result: Verification) -> None:
-    """The result, and every bad row."""
-    scope = result.correlation_id or "whole ledger"
+    """The result, every bad row, and the heads to keep."""
+    scope = "whole ledger" if result.correlation_id is None else terminal_safe(result.correlation_id)
     state = "verified" if result.is_valid else "NOT VERIFIED"
-    say(f"{scope}: {state}, {result.verified_events} of {result.total_events} events. {result.message}")
+    if result.total_events or not result.is_valid:
+        counts = f"{result.verified_events} of {result.total_events} events"
+        say(f"{scope}: {state}, {counts}. {terminal_safe(result.message)}")
+    elif result.correlation_id is None:
+        say(f"{scope}: {state}, no events yet.")
     if result.findings:
         rows = [(found.sequence, found.event_id, found.correlation_id, found.message) for found in result.findings]
         table(["seq", "event", "correlation", "finding"], rows)
+    for head in result.heads:
+        say(f"ledger {head.shard}: size {head.head_sequence}, root {head.head_hash}")

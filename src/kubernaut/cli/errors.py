@@ -23,6 +23,7 @@ _KNOWN: tuple[tuple[str, str, int, str], ...] = (
     ("kubernaut.embedded.errors", "EmbeddedError", 3, ""),
     ("kubernaut.audit", "SpoolLocked", 3, "stop the service that uses the spool"),
     ("kubernaut.audit", "SpoolError", 3, "--spool with the `spoolDir` of a service"),
+    ("kubernaut.audit", "StoreRejected", 2, "kubernaut audit query --help"),
     ("kubernaut.audit", "AuditError", 3, "kubernaut up, or --url for another DataStorage"),
     ("kubernaut.kube.errors", "KubeError", 3, "kubectl cluster-info, with the same KUBECONFIG"),
 )

@@ -7,12 +7,14 @@ from uuid import UUID
 import msgspec
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from kubernaut.api.events import BatchCreated, BatchResults, EventCreated, EventResult, VerifyRequest
 from kubernaut.api.problems import Slug
+from kubernaut.api.vocabulary import EMITTERS
 from kubernaut.datastorage import intake, parameters
 from kubernaut.datastorage.actors import Actors
 from kubernaut.datastorage.append_plan import AppendResult
@@ -25,7 +27,7 @@ from kubernaut.datastorage.intake import ClockAhead, EventRejected, Rejection
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
 from kubernaut.datastorage.lifecycle_endpoints import LifecycleEndpoints
 from kubernaut.datastorage.metrics import Metrics
-from kubernaut.datastorage.reader import InvalidCursor
+from kubernaut.datastorage.reader import InvalidCursor, InvalidPosition, TimelineTooLong
 from kubernaut.datastorage.store import Store
 from kubernaut.ops.health import Health
 from kubernaut.ops.http import problems
@@ -47,6 +49,15 @@ CLOCK_AHEAD = "clock_ahead"
 
 _QUEUED = "{} audit events queued for async processing via DLQ"
 
+
+class _Text(StringConvertor):
+    """A path's last part whatever it contains, slashes and line breaks included."""
+
+    regex = r"[\s\S]+"
+
+
+register_url_convertor("text", _Text())
+
 _decode_verify = msgspec.json.Decoder(VerifyRequest).decode
 
 
@@ -66,7 +77,7 @@ class Endpoints:
         return [
             Route("/api/v1/audit/events", self.events, methods=["GET", "POST"]),
             Route("/api/v1/audit/events/batch", self.append_batch, methods=["POST"]),
-            Route("/api/v1/audit/timeline/{correlation_id:path}", self.timeline, methods=["GET"]),
+            Route("/api/v1/audit/timeline/{correlation_id:text}", self.timeline, methods=["GET"]),
             Route("/api/v1/audit/verify-chain", self.verify, methods=["POST"]),
             Route("/openapi.yaml", openapi, methods=["GET"]),
         ]
@@ -156,23 +167,33 @@ class Endpoints:
         """One page of events, newest first."""
         filters, page = parameters.query(request.query_params, datetime.now(UTC))
         try:
-            return json_response(await self._store.read.page(filters, page))
+            found = await self._store.read.page(filters, page)
         except InvalidCursor as error:
             raise RequestRejected(Slug.VALIDATION, str(error), {"cursor": str(error)}) from error
+        if filters.event_type and not found.data:
+            await self._check_event_type(filters.event_type)
+        return json_response(found)
+
+    async def _check_event_type(self, event_type: str) -> None:
+        """Refuse a type that nobody writes and no event has; a service that is not ours may have types of its own."""
+        if event_type.partition(".")[0] in EMITTERS or await self._store.read.has_event_type(event_type):
+            return
+        reason = f"no event has the type {event_type!r}; the types of our services begin with {', '.join(EMITTERS)}"
+        raise RequestRejected(Slug.VALIDATION, f"invalid query parameters: {reason}", {"event_type": reason})
 
     async def timeline(self, request: Request) -> Response:
-        """One correlation in the order of the ledger."""
-        correlation_id: str = request.path_params["correlation_id"]
-        if len(correlation_id) > 255 or "\0" in correlation_id:
-            raise RequestRejected(
-                Slug.VALIDATION, "correlation_id has 1 to 255 characters", {"correlation_id": "too long"}
-            )
-        limit = parameters.integer("limit", request.query_params.get("limit", ""), default=1000, low=1, high=1000)
-        after = parameters.integer("after", request.query_params.get("after", ""), default=0, low=0, high=2**63 - 1)
-        return json_response(await self._store.read.timeline(correlation_id, after=after, limit=limit))
+        """The events of one correlation."""
+        correlation_id = parameters.correlation(request.path_params["correlation_id"])
+        wanted = parameters.timeline(request.query_params)
+        try:
+            return json_response(await self._store.read.timeline(correlation_id, wanted))
+        except (InvalidPosition, TimelineTooLong) as error:
+            field = "after" if isinstance(error, InvalidPosition) else "order"
+            raise RequestRejected(Slug.VALIDATION, str(error), {field: str(error)}) from error
 
     async def verify(self, request: Request) -> Response:
-        """Walk one correlation or everything; 200 also when something is wrong, which the answer says."""
+        """Verify one correlation, one ledger or everything; 200 also when verification fails, which the answer says."""
+        parameters.single(request.query_params, ())
         body = await self._body.read(request)
         try:
             verify_request = _decode_verify(body or b"{}")
@@ -184,8 +205,7 @@ class Endpoints:
             raise RequestRejected(
                 Slug.VALIDATION, "head_sequence and head_hash belong together", {"head_hash": "give both or none"}
             )
-        if "\0" in (verify_request.correlation_id or ""):
-            raise RequestRejected(Slug.VALIDATION, "correlation_id contains NUL", {"correlation_id": "contains NUL"})
+        parameters.correlation(verify_request.correlation_id or "")
         return json_response(await self._store.read.verify(verify_request))
 
 

@@ -21,7 +21,7 @@ from msgspec import Meta
 from kubernaut.api.events import AuditEvent, Name
 from kubernaut.api.meta import Time
 from kubernaut.api.problems import Slug
-from kubernaut.api.vocabulary import EventOutcome
+from kubernaut.api.vocabulary import EVENT_CATEGORIES, EventCategory, EventOutcome
 from kubernaut.datastorage import addresses, canonical, chain
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.operations import RESERVED_TYPES
@@ -243,6 +243,8 @@ _NOT_DECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 def _entry(incoming: _Incoming, now: datetime, *, nul: bool) -> Entry:
     category = incoming.event_category or incoming.service or _missing("event_category", "service")
+    if category not in EVENT_CATEGORIES:
+        raise _InvalidField("event_category", f"must be one of {', '.join(EventCategory)}")
     action = incoming.event_action or incoming.operation or _missing("event_action", "operation")
     outcome = incoming.event_outcome or incoming.outcome or _missing("event_outcome", "outcome")
     if incoming.event_type in RESERVED_TYPES:

@@ -53,10 +53,13 @@ class LedgerVerification:
         if request.correlation_id is not None:
             return await self._correlation(request.correlation_id, trusted)
         verifiers = []
-        for shard in sorted({*await self._reader.shards(), request.shard}):
-            heads = [TreeHead(size=trusted[0], root=trusted[1])] if trusted and shard == request.shard else []
+        trusted_shard = request.shard or 0
+        everything = request.shard is None
+        for shard in sorted({*await self._reader.shards(), 0}) if everything else [trusted_shard]:
+            heads = [TreeHead(size=trusted[0], root=trusted[1])] if trusted and shard == trusted_shard else []
             verifiers.append(await self._ledger(shard, heads))
-        return _of_ledgers(verifiers, await self._orphans(), self._removals.summary)
+        orphans = await self._orphans() if everything else []
+        return _of_ledgers(verifiers, orphans, self._removals.summary)
 
     async def _orphans(self) -> list[LedgerFinding]:
         """Rows of audit_events that no ledger knows."""
@@ -114,7 +117,9 @@ class LedgerVerification:
                     f"{head.size - count} rows are missing: the ledger has {count}, its tree {head.size} leaves",
                 )
         verifier.finish()
-        return _of_correlation(correlation_id, verifier, self._removals.summary)
+        for shard in await self._reader.shards() if not heads else []:
+            heads[shard] = await self._reader.head(shard)
+        return _of_correlation(correlation_id, verifier, heads, self._removals.summary)
 
     async def _prove(self, verifier: CorrelationVerifier, stored: StoredRow, head: TreeHead) -> None:
         row = stored.row
@@ -195,10 +200,7 @@ def _of_ledgers(
     findings = [finding for verifier in verifiers for finding in verifier.findings.in_order()] + orphans
     total = sum(verifier.total_count for verifier in verifiers)
     bad = sum(verifier.findings.bad_count for verifier in verifiers)
-    heads = [
-        LedgerHead(shard=verifier.shard, head_sequence=verifier.tree.size, head_hash=verifier.tree.root.hex())
-        for verifier in verifiers
-    ]
+    heads = [_head(verifier.shard, verifier.tree.size, verifier.tree.root) for verifier in verifiers]
     return Verification(
         is_valid=not findings,
         total_events=total,
@@ -213,7 +215,13 @@ def _of_ledgers(
     )
 
 
-def _of_correlation(correlation_id: str, verifier: CorrelationVerifier, removed: list[RemovedEvents]) -> Verification:
+def _head(shard: int, size: int, root: bytes) -> LedgerHead:
+    return LedgerHead(shard=shard, head_sequence=size, head_hash=root.hex())
+
+
+def _of_correlation(
+    correlation_id: str, verifier: CorrelationVerifier, heads: dict[int, TreeHead], removed: list[RemovedEvents]
+) -> Verification:
     findings = verifier.findings.in_order()
     if not findings and not verifier.total_count:
         message = f"No events found for correlation_id {correlation_id}"
@@ -228,6 +236,7 @@ def _of_correlation(correlation_id: str, verifier: CorrelationVerifier, removed:
         correlation_id=correlation_id,
         head_sequence=verifier.sequence,
         head_hash=verifier.event_hash.hex() if verifier.sequence else "",
+        heads=[_head(shard, head.size, head.root) for shard, head in sorted(heads.items())],
         findings=findings,
         removed=removed,
     )

@@ -7,26 +7,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from kubernaut.datastorage.chain import Entry
 
-CATEGORIES = frozenset(
-    {
-        "gateway",
-        "notification",
-        "analysis",
-        "aiagent",
-        "signalprocessing",
-        "workflow",
-        "workflowexecution",
-        "orchestration",
-        "approval",
-        "effectiveness",
-        "actiontype",
-        "apifrontend",
-        "security",
-        "agentsession",
-    }
-)
-"""Values of the label `service`; anything else counts as `other`, because clients choose the category."""
-
 
 class Metrics:
     """Every collector, on one registry."""
@@ -86,17 +66,12 @@ class Metrics:
         oldest: dict[str, float] = {}
         for entry in entries:
             age = (entry.received_at - entry.event.event_timestamp).total_seconds()
-            category = known(entry.event.event_category)
+            category = entry.event.event_category
             oldest[category] = max(age, oldest.get(category, 0.0))
         for category, age in oldest.items():
             self.lag.labels(category).observe(age)
 
     def answered(self, entries: Sequence[Entry], status: str) -> None:
         """Count the events of one request as success, conflict or failure."""
-        for category, count in Tally(known(entry.event.event_category) for entry in entries).items():
+        for category, count in Tally(entry.event.event_category for entry in entries).items():
             self.traces.labels(category, status).inc(count)
-
-
-def known(category: str) -> str:
-    """The category as a label value."""
-    return category if category in CATEGORIES else "other"

@@ -1,4 +1,4 @@
-"""Reading the ledger back: pages, timelines, verification. Opens no transaction; a row once written never changes."""
+"""Reading the audit log: pages, timelines, verification. Opens no transaction; a row once written never changes."""
 
 import base64
 import binascii
@@ -17,10 +17,12 @@ from kubernaut.api.events import (
     Pagination,
     StoredEvent,
     Timeline,
+    TimelineOrder,
     Verification,
     VerifyRequest,
 )
-from kubernaut.datastorage import database, queries, rows
+from kubernaut.datastorage import causality, database, queries, rows
+from kubernaut.datastorage.causality import EventKey
 from kubernaut.datastorage.export import Exporter
 from kubernaut.datastorage.ledger_reader import LedgerReader
 from kubernaut.datastorage.ledger_verification import LedgerVerification
@@ -29,12 +31,23 @@ from kubernaut.datastorage.metrics import Metrics
 MAX_COUNT = 10_000
 """Counting of matching events stops here."""
 
+MAX_CAUSAL_EVENTS = 50_000
+"""Events of a correlation that are put into causal order."""
+
 _CURSOR = struct.Struct(">q16s")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class InvalidCursor(ValueError):
     """The cursor was not issued by this service."""
+
+
+class InvalidPosition(ValueError):
+    """No event of the correlation has the sequence after which the timeline should continue."""
+
+
+class TimelineTooLong(ValueError):
+    """The correlation has too many events to put them into causal order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +64,7 @@ class Filters:
     actor_type: str | None = None
     actor_id: str | None = None
     namespace: str | None = None
+    parent_event_id: UUID | None = None
     detail_key: str | None = None
     detail_value: str | None = None
     since: datetime | None = None
@@ -64,6 +78,17 @@ class PageRequest:
     limit: int = 50
     offset: int = 0
     cursor: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineRequest:
+    """Which piece of a timeline, and its order."""
+
+    order: TimelineOrder = TimelineOrder.CAUSAL
+    after: int = 0
+    """Sequence of the last event of the piece before."""
+
+    limit: int = 1000
 
 
 class Reader:
@@ -91,9 +116,12 @@ class Reader:
             limit=page.limit + 1,
             offset=page.offset,
         )
-        count = (await self._rows("events_count", **wanted, max_count=MAX_COUNT + 1))[0][0]
         events = [rows.stored_event(row) for row in found[: page.limit]]
         has_more = len(found) > page.limit
+        if page.cursor or has_more or (page.offset and not events):
+            count = (await self._rows("events_count", **wanted, max_count=MAX_COUNT + 1))[0][0]
+        else:
+            count = page.offset + len(events)
         pagination = Pagination(
             limit=page.limit,
             offset=page.offset,
@@ -104,12 +132,40 @@ class Reader:
         )
         return EventPage(data=events, pagination=pagination)
 
-    async def timeline(self, correlation_id: str, *, after: int = 0, limit: int = 1000) -> Timeline:
-        """The events of one correlation in the order of the ledger; none when there are none."""
+    async def has_event_type(self, event_type: str) -> bool:
+        """Whether any event has this type."""
+        return bool((await self._rows("event_type_exists", event_type=event_type))[0][0])
+
+    async def timeline(self, correlation_id: str, request: TimelineRequest | None = None) -> Timeline:
+        """Events of one correlation; none when there are none. Raises InvalidPosition, TimelineTooLong."""
+        request = request or TimelineRequest()
         async with self._measured("timeline"):
-            found = await self._rows("timeline", correlation_id=correlation_id, after=after, limit=limit + 1)
-            events = [rows.stored_event(row) for row in found[:limit]]
-            return Timeline(correlation_id=correlation_id, events=events, has_more=len(found) > limit)
+            if request.order is TimelineOrder.LEDGER:
+                found = await self._rows(
+                    "timeline", correlation_id=correlation_id, after=request.after, limit=request.limit + 1
+                )
+                more = len(found) > request.limit
+            else:
+                sequences, more = await self._causal(correlation_id, request)
+                rows_of = await self._rows("timeline_events", correlation_id=correlation_id, sequences=sequences)
+                by_sequence = {row["sequence"]: row for row in rows_of}
+                found = [by_sequence[sequence] for sequence in sequences if sequence in by_sequence]
+            events = [rows.stored_event(row) for row in found[: request.limit]]
+            return Timeline(correlation_id=correlation_id, events=events, has_more=more)
+
+    async def _causal(self, correlation_id: str, request: TimelineRequest) -> tuple[list[int], bool]:
+        """The sequences of one piece of a timeline in causal order, and whether more follow."""
+        keys = await self._rows("timeline_keys", correlation_id=correlation_id, limit=MAX_CAUSAL_EVENTS + 1)
+        if len(keys) > MAX_CAUSAL_EVENTS:
+            raise TimelineTooLong(
+                f"the correlation has more than {MAX_CAUSAL_EVENTS} events, too many to put them into causal order; "
+                "use order=ledger"
+            )
+        sequences = causality.ordered(EventKey(row[0], row[1], rows.utc(row[2]), row[3], row[4]) for row in keys)
+        if request.after and request.after not in sequences:
+            raise InvalidPosition(f"no event of this correlation has the sequence {request.after}")
+        start = sequences.index(request.after) + 1 if request.after else 0
+        return sequences[start : start + request.limit], len(sequences) > start + request.limit
 
     async def verify(self, request: VerifyRequest) -> Verification:
         """Verify one correlation, or every ledger, and name each bad row in order."""

@@ -4,13 +4,13 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import asyncpg
 import httpx2
 
 from kubernaut.datastorage.append_plan import CONFLICT_EVENT
+from kubernaut.audit import ClientConfig, DataStorageClient
 from support.datastorage import BATCH, EVENTS, JSON, VERIFY
 from support.ledger_events import a_body, a_wire_event
 
@@ -183,6 +183,7 @@ FILTERS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"actor_id": "mary"}, {"actor_id": "mary"}),
     ({"actor_type": "user", "actor_id": "m"}, {"actor_type": "user", "actor_id": "m"}),
     ({"namespace": "shop"}, {"namespace": "shop"}),
+    ({"resource_namespace": "billing"}, {"namespace": "billing"}),
     ({"detail_key": "colour", "detail_value": "red"}, {"event_data": {"colour": "red"}}),
     ({"since": "2026-11-22T20:00:01Z", "until": "2026-11-22T20:00:01Z"}, {"event_timestamp": "2026-11-22T20:00:01Z"}),
 ]
@@ -204,6 +205,16 @@ async def test_filter_finds_exactly_the_matching_event(http: httpx2.AsyncClient)
             == page["pagination"]["total"]
             == sum(fields == other for _, other in FILTERS[: 1 + FILTERS.index((query, fields))])
         )
+
+
+async def test_events_of_a_parent_are_found(http: httpx2.AsyncClient):
+    parent = a_wire_event()
+    child = a_wire_event(parent_event_id=parent["event_id"])
+    await store(http, parent, child)
+
+    page = (await http.get(EVENTS, params={"parent_event_id": parent["event_id"]})).json()
+
+    assert [event["event_id"] for event in page["data"]] == [child["event_id"]]
 
 
 async def test_every_field_is_returned(http: httpx2.AsyncClient):
@@ -248,7 +259,7 @@ async def test_pages_by_cursor_are_stable_under_inserts(http: httpx2.AsyncClient
         page = (await http.get(EVENTS, params={"limit": "3"} | ({"cursor": cursor} if cursor else {}))).json()
         seen += [event["event_id"] for event in page["data"]]
         await store(http, a_wire_event(event_timestamp=(start + timedelta(hours=1)).isoformat()))
-        cursor = page["pagination"]["cursor"]
+        cursor = page["pagination"].get("cursor")
         if not page["pagination"]["has_more"]:
             break
 
@@ -267,25 +278,77 @@ async def test_pages_by_offset_cover_everything_once(http: httpx2.AsyncClient):
     assert {page["pagination"]["total"] for page in pages} == {7}
 
 
-async def test_timeline_follows_arrival_and_not_the_clock(http: httpx2.AsyncClient):
+async def test_timeline_in_ledger_order_follows_arrival_and_not_the_clock(http: httpx2.AsyncClient):
     times = ["2026-11-22T20:00:03Z", "2026-11-22T20:00:01Z", "2026-11-22T20:00:02Z"]
     for time in times:
         await store(http, a_wire_event(event_timestamp=time), a_wire_event(correlation_id="other"))
 
-    timeline = (await http.get("/api/v1/audit/timeline/rr-1")).json()
+    timeline = (await http.get("/api/v1/audit/timeline/rr-1", params={"order": "ledger"})).json()
 
     assert [event["event_timestamp"] for event in timeline["events"]] == times
     assert timeline["events"][1]["previous_event_hash"] == timeline["events"][0]["event_hash"]
     assert (await http.post(VERIFY, json={"correlation_id": "rr-1"})).json()["is_valid"]
 
 
-async def test_timeline_of_a_correlation_with_a_slash_is_found(http: httpx2.AsyncClient):
-    wanted = a_wire_event(correlation_id="team/rr-1?x")
-    await store(http, wanted)
+async def test_timeline_begins_with_what_opened_it_however_it_arrived(http: httpx2.AsyncClient):
+    await store(http, a_wire_event(event_timestamp="2026-11-22T20:00:02Z"))
+    await store(http, a_wire_event(event_timestamp="2026-11-22T20:00:01Z"))
+    await store(http, a_wire_event(event_timestamp="2026-11-22T20:00:03Z", event_type="gateway.signal.received"))
 
-    answer = (await http.get(f"/api/v1/audit/timeline/{quote('team/rr-1?x', safe='')}")).json()
+    pieces = []
+    after = 0
+    while True:
+        path = "/api/v1/audit/timeline/rr-1"
+        piece = (await http.get(path, params={"limit": "1", "after": str(after)})).json()
+        pieces += piece["events"]
+        after = pieces[-1]["sequence"]
+        if not piece["has_more"]:
+            break
 
-    assert [event["event_id"] for event in answer["events"]] == [wanted["event_id"]]
+    assert [event["sequence"] for event in pieces] == [3, 2, 1]
+    answer = await http.get(path, params={"after": "99"})
+    assert_problem(answer, 400, "validation-error")
+
+
+ODD_IDS = [
+    "team/rr-1?x",
+    "a\nb",
+    "\n",
+    ".",
+    "..",
+    "../..",
+    "a/../b",
+    "%2F",
+    "#",
+    " ",
+    "über rr?#%",
+    "%",
+    "&=+",
+    "'\"\\",
+]
+
+
+async def test_any_correlation_id_is_found_by_timeline_query_and_verification(http: httpx2.AsyncClient):
+    events = {id: a_wire_event(correlation_id=id) for id in ODD_IDS}
+    await store(http, *events.values())
+    client = DataStorageClient(http, ClientConfig(url=str(http.base_url)))
+    for id, event in events.items():
+        wanted = [event["event_id"]]
+
+        assert [str(found.event_id) for found in (await client.timeline(id)).events] == wanted, id
+        assert [str(found.event_id) for found in (await client.query({"correlation_id": id})).data] == wanted, id
+        assert (await client.verify(id)).verified_events == 1, id
+
+
+async def test_timeline_of_more_events_than_a_page_is_complete(http: httpx2.AsyncClient):
+    for start in (0, 700):
+        await store(http, *[a_wire_event() for _ in range(700 + start // 7)])
+    client = DataStorageClient(http, ClientConfig(url=str(http.base_url)))
+
+    timeline = await client.timeline("rr-1")
+
+    assert [event.sequence for event in timeline.events] == list(range(1, 1501))
+    assert not timeline.has_more
 
 
 async def test_long_timeline_comes_in_pieces(http: httpx2.AsyncClient):
@@ -299,12 +362,63 @@ async def test_long_timeline_comes_in_pieces(http: httpx2.AsyncClient):
     assert [event["sequence"] for event in first["events"] + second["events"]] == [1, 2, 3, 4, 5]
 
 
-async def test_correlation_may_contain_anything_that_a_path_can_carry(http: httpx2.AsyncClient):
-    await store(http, a_wire_event(correlation_id="über rr?#%"))
+async def test_field_without_a_value_is_absent(http: httpx2.AsyncClient):
+    await store(http, a_wire_event(event_timestamp=datetime.now(UTC).isoformat()))
+    page = await http.get(EVENTS)
+    answers = [page, await http.get("/api/v1/audit/timeline/rr-1"), await http.post(VERIFY)]
+    answers += [await http.post(VERIFY, json={"correlation_id": "none"}), await store(http, Prefer="handling=lenient")]
 
-    timeline = (await http.get("/api/v1/audit/timeline/%C3%BCber%20rr%3F%23%25")).json()
+    assert [answer.text for answer in answers if "null" in answer.text] == []
+    (event,) = page.json()["data"]
+    assert not {"actor_ip", "namespace", "parent_event_id", "duration_ms"} & event.keys()
+    assert (event["late"], event["is_sensitive"], event["retention_days"]) == (False, False, 2555)
 
-    assert len(timeline["events"]) == 1
+
+async def test_value_that_no_event_can_have_is_refused_and_one_that_an_event_has_is_not(http: httpx2.AsyncClient):
+    await store(http, a_wire_event(event_type="billing.invoice.sent"))
+    refused = {
+        "event_type": "signalprocesing.signal.processed",
+        "event_category": "signal",
+        "event_outcome": "ok",
+        "namspace": "shop",
+    }
+
+    for name, value in refused.items():
+        document = assert_problem(await http.get(EVENTS, params={name: value}), 400, "validation-error")
+        assert list(document["field_errors"]) == [name]
+    found = {
+        type: (await http.get(EVENTS, params={"event_type": type, "severity": "low"})).json()["data"]
+        for type in ("billing.invoice.sent", "signalprocessing.signal.processed")
+    }
+    assert found == {"billing.invoice.sent": [], "signalprocessing.signal.processed": []}
+
+
+async def test_category_that_is_none_is_refused(http: httpx2.AsyncClient):
+    document = assert_problem(await store(http, a_wire_event(event_category="signal")), 400, "validation-error")
+
+    assert "gateway, notification" in document["field_errors"]["[0].event_category"]
+
+
+async def test_rows_without_a_ledger_row_neither_show_nor_shorten_a_page(
+    http: httpx2.AsyncClient, sql: asyncpg.Connection
+):
+    await store(http, *[a_wire_event() for _ in range(4)])
+    await sql.execute(
+        """
+        INSERT INTO audit_events (event_id, event_timestamp, event_type, event_category, event_action, event_outcome,
+               actor_type, actor_id, resource_type, resource_id, correlation_id, event_data, severity)
+        SELECT gen_random_uuid(), event_timestamp + interval '1 minute', event_type, event_category, event_action,
+               event_outcome, actor_type, actor_id, resource_type, resource_id, correlation_id, event_data, severity
+          FROM audit_events
+        """
+    )
+
+    first = (await http.get(EVENTS, params={"limit": "3"})).json()
+    second = (await http.get(EVENTS, params={"limit": "3", "cursor": first["pagination"]["cursor"]})).json()
+
+    assert [len(page["data"]) for page in (first, second)] == [3, 1]
+    assert [page["pagination"]["total"] for page in (first, second)] == [4, 4]
+    assert [page["pagination"]["has_more"] for page in (first, second)] == [True, False]
 
 
 async def test_unknown_correlation_has_an_empty_timeline_and_verifies(http: httpx2.AsyncClient):
@@ -324,20 +438,33 @@ async def test_verification_of_everything_tells_the_head(http: httpx2.AsyncClien
     assert verification["heads"] == [{"shard": 0, "head_sequence": 2, "head_hash": verification["head_hash"]}]
 
 
+async def test_one_ledger_is_verified_alone_and_a_correlation_tells_the_head_too(http: httpx2.AsyncClient):
+    await store(http, a_wire_event())
+    everything = (await http.post(VERIFY)).json()
+
+    alone = (await http.post(VERIFY, json={"shard": 0})).json()
+    other = (await http.post(VERIFY, json={"shard": 7})).json()
+    correlation = (await http.post(VERIFY, json={"correlation_id": "rr-1"})).json()
+    unknown = (await http.post(VERIFY, json={"correlation_id": "none"})).json()
+
+    assert everything["heads"] == alone["heads"] == correlation["heads"] == unknown["heads"]
+    assert (other["total_events"], other["heads"][0]["shard"], other["is_valid"]) == (0, 7, True)
+
+
 async def test_health_is_answered_under_every_name(http: httpx2.AsyncClient):
     for path in ("/livez", "/healthz", "/health/live", "/readyz", "/health", "/health/ready"):
         assert (await http.get(path)).status_code == 200, path
 
 
 async def test_metrics_count_what_was_answered(http: httpx2.AsyncClient):
-    await store(http, a_wire_event(), a_wire_event(event_category="whatever"))
+    await store(http, a_wire_event(), a_wire_event(event_category="approval"))
     await store(http, a_wire_event(event_type=""))
     await http.get(EVENTS)
 
     text = (await http.get("/metrics")).text
 
     assert 'datastorage_audit_traces_total{service="signalprocessing",status="success"} 1.0' in text
-    assert 'datastorage_audit_traces_total{service="other",status="success"} 1.0' in text
+    assert 'datastorage_audit_traces_total{service="approval",status="success"} 1.0' in text
     assert f'datastorage_validation_failures_total{{reason="validation-error",source="{BATCH}"}} 1.0' in text
     assert 'datastorage_query_total{operation="query",status="success"} 1.0' in text
     assert "kubernaut_datastorage_group_commit_events_sum 2.0" in text

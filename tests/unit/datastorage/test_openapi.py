@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
 from kubernaut.api import events, lifecycle
-from kubernaut.api.problems import Problem
+from kubernaut.api.problems import Problem, Slug
+from kubernaut.api.vocabulary import EventCategory, EventOutcome
 from kubernaut.datastorage import parameters, permissions
 from kubernaut.datastorage.actors import Actors
 from kubernaut.datastorage.config import DatabaseConfig, ServerConfig
@@ -81,10 +82,57 @@ def test_query_parameters_are_those_the_code_reads():
     (query,) = (operation for method, path, operation in operations() if (method, path) == ("GET", EVENTS))
     named = {p.get("name") or p["$ref"].rpartition("/")[2] for p in query["parameters"]}
 
-    assert named == {*parameters.Filters.__dataclass_fields__, *parameters.PageRequest.__dataclass_fields__}
+    assert named == set(parameters.QUERY_NAMES)
 
 
 EVENTS = "/api/v1/audit/events"
+
+
+def test_timeline_parameters_are_those_the_code_reads():
+    timeline = CONTRACT["paths"]["/api/v1/audit/timeline/{correlation_id}"]["get"]
+
+    assert {p["name"] for p in timeline["parameters"] if p["in"] == "query"} == set(parameters.TIMELINE_NAMES)
+
+
+def test_every_problem_is_declared_where_it_can_happen():
+    of_paths = {404, 405}  # these answer paths and methods that have no operation
+    of_writes = {408, 409, 413, 415}
+    for method, path, operation in operations():
+        if not path.startswith("/api/"):
+            continue
+        expected = {slug.status for slug in Slug} - of_paths
+        if method == "GET":
+            expected -= of_writes
+        elif path.endswith("verify-chain"):
+            expected -= {409}
+        if "requestBody" not in operation and not any(p.get("in") != "path" for p in operation["parameters"]):
+            expected -= {400}  # a path that does not fit is not served
+        declared = {int(status) for status in operation["responses"] if status != "default"}
+
+        assert expected <= declared, (method, path, expected - declared)
+
+
+def test_closed_vocabularies_are_those_of_the_code():
+    assert SCHEMAS["Category"]["enum"] == list(EventCategory)
+    assert SCHEMAS["Outcome"]["enum"] == list(EventOutcome)
+
+
+def nullable(schema: object) -> bool:
+    if isinstance(schema, dict):
+        return "null" in schema.get("type", ()) or any(map(nullable, schema.values()))
+    return isinstance(schema, list) and any(map(nullable, schema))
+
+
+ANSWERS = ("EventCreated", "BatchCreated", "BatchResults", "StoredEvent", "EventPage", "Timeline", "Verification")
+
+
+@pytest.mark.parametrize("schema", [*ANSWERS, "Problem"])
+def test_answers_leave_out_what_has_no_value(schema: str):
+    assert not nullable(SCHEMAS[schema])
+    type_ = getattr(events, schema, Problem)
+    assert type_.__struct_config__.omit_defaults
+    required = {field.encode_name for field in msgspec.structs.fields(type_) if field.required}
+    assert set(SCHEMAS[schema]["required"]) == required
 
 
 @pytest.mark.parametrize(
@@ -115,7 +163,9 @@ def test_schema_has_the_fields_of_the_type(schema: str, type_: type[msgspec.Stru
     assert set(SCHEMAS[schema]["properties"]) == set(type_.__struct_fields__)
 
 
-@pytest.mark.parametrize("field", [f for f in events.AuditEvent.__struct_fields__ if f != "event_data"])
+@pytest.mark.parametrize(
+    "field", [f for f in events.AuditEvent.__struct_fields__ if f not in ("event_data", "event_category")]
+)
 def test_limits_of_the_request_are_those_of_the_type(field: str):
     described = msgspec.json.schema(events.AuditEvent)["$defs"]["AuditEvent"]["properties"][field]
     variants = [described, *described.get("anyOf", [])]

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from starlette.datastructures import QueryParams
 
 from kubernaut.datastorage import parameters
 from kubernaut.datastorage.reader import Filters, PageRequest
@@ -11,13 +12,13 @@ from support.ledger_events import NOW
 
 
 def test_nothing_given_asks_for_the_newest_fifty():
-    assert parameters.query({}, NOW) == (Filters(), PageRequest(limit=50, offset=0))
+    assert parameters.query(QueryParams(), NOW) == (Filters(), PageRequest(limit=50, offset=0))
 
 
 def test_names_of_december_2025_are_understood_and_canonical_ones_win():
-    given = {"service": "gateway", "outcome": "failure", "event_outcome": "success", "colour": "red", "severity": ""}
+    given = {"service": "gateway", "outcome": "failure", "event_outcome": "success", "severity": ""}
 
-    assert parameters.query(given, NOW)[0] == Filters(event_category="gateway", event_outcome="success")
+    assert parameters.query(QueryParams(given), NOW)[0] == Filters(event_category="gateway", event_outcome="success")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_names_of_december_2025_are_understood_and_canonical_ones_win():
     ],
 )
 def test_times_are_read_in_every_form(text: str, time: datetime):
-    assert parameters.query({"since": text, "until": text}, NOW)[0] == Filters(since=time, until=time)
+    assert parameters.query(QueryParams({"since": text, "until": text}), NOW)[0] == Filters(since=time, until=time)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,11 @@ def test_times_are_read_in_every_form(text: str, time: datetime):
         ({"offset": "-1"}, "offset"),
         ({"offset": "1", "cursor": "x"}, "offset"),
         ({"event_outcome": "maybe"}, "event_outcome"),
+        ({"event_category": "gatway"}, "event_category"),
+        ({"service": "gatway"}, "event_category"),
+        ({"parent_event_id": "rr-1"}, "parent_event_id"),
+        ({"colour": "red"}, "colour"),
+        ({"detail_value": "c"}, "detail_value"),
         ({"resource_type": "Pod"}, "resource_type"),
         ({"actor_type": "user"}, "actor_type"),
         ({"detail_key": "a"}, "detail_key"),
@@ -63,6 +69,26 @@ def test_times_are_read_in_every_form(text: str, time: datetime):
 )
 def test_bad_parameter_is_named(given: dict[str, str], name: str):
     with pytest.raises(RequestRejected) as caught:
-        parameters.query(given, NOW)
+        parameters.query(QueryParams(given), NOW)
+
+    assert list(caught.value.field_errors) == [name]
+
+
+def test_repeated_parameter_is_refused():
+    with pytest.raises(RequestRejected, match="severity: is given more than once"):
+        parameters.query(QueryParams("severity=high&severity=low"), NOW)
+
+
+def test_misspelt_parameter_is_refused_with_the_allowed_ones():
+    with pytest.raises(RequestRejected) as caught:
+        parameters.query(QueryParams("namspace=shop"), NOW)
+
+    assert {"namespace", "resource_namespace", "cursor"} <= set(str(caught.value).partition("allowed: ")[2].split(", "))
+
+
+@pytest.mark.parametrize(("given", "name"), [("order=time", "order"), ("after=-1", "after"), ("limt=3", "limt")])
+def test_bad_parameter_of_a_timeline_is_named(given: str, name: str):
+    with pytest.raises(RequestRejected) as caught:
+        parameters.timeline(QueryParams(given))
 
     assert list(caught.value.field_errors) == [name]

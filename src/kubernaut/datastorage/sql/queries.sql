@@ -129,36 +129,43 @@ INSERT INTO audit_conflicts
 VALUES (:received_at, :event_id, :correlation_id, :stored_content_hash, :refused_content_hash, :refused_event::jsonb);
 
 -- name: events_page
--- One page, newest first. A filter that is null does not filter; the planner sees the values and drops it.
-WITH page AS (
-    SELECT * FROM audit_events
-     WHERE (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
-       AND (:event_type::text IS NULL OR event_type = :event_type::text)
-       AND (:event_category::text IS NULL OR event_category = :event_category::text)
-       AND (:event_outcome::text IS NULL OR event_outcome = :event_outcome::text)
-       AND (:severity::text IS NULL OR severity = :severity::text)
-       AND (:resource_type::text IS NULL OR resource_type = :resource_type::text)
-       AND (:resource_id::text IS NULL OR resource_id = :resource_id::text)
-       AND (:actor_type::text IS NULL OR actor_type = :actor_type::text)
-       AND (:actor_id::text IS NULL OR actor_id = :actor_id::text)
-       AND (:namespace::text IS NULL OR namespace = :namespace::text)
-       AND (:detail_key::text IS NULL OR event_data ->> :detail_key::text = :detail_value::text)
-       AND (:since::timestamptz IS NULL OR event_timestamp >= :since::timestamptz)
-       AND (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
-       AND (:before_time::timestamptz IS NULL
-            OR (event_timestamp, event_id) < (:before_time::timestamptz, :before_id::uuid))
-     ORDER BY event_timestamp DESC, event_id DESC
-     LIMIT :limit::bigint OFFSET :offset::bigint
-)
-SELECT page.*, ledger.shard, ledger.sequence, ledger.received_at, ledger.late, ledger.content_hash,
-       ledger.previous_event_hash, ledger.event_hash, ledger.link_hash
-  FROM page JOIN audit_ledger AS ledger USING (event_id, event_timestamp)
- ORDER BY event_timestamp DESC, event_id DESC;
+-- One page, newest first. A filter that is null does not filter; the planner sees the values and drops it. The row of
+-- the ledger is looked up for each event before the limit counts it, so that a row which no ledger has is never shown
+-- and leaves no gap; LIMIT 1 keeps the planner from joining the whole ledger.
+SELECT event.*, ledger.*
+  FROM audit_events AS event
+ CROSS JOIN LATERAL (
+       SELECT shard, sequence, received_at, late, content_hash, previous_event_hash, event_hash, link_hash
+         FROM audit_ledger AS row
+        WHERE row.event_id = event.event_id AND row.event_timestamp = event.event_timestamp
+        LIMIT 1) AS ledger
+ WHERE (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
+   AND (:event_type::text IS NULL OR event_type = :event_type::text)
+   AND (:event_category::text IS NULL OR event_category = :event_category::text)
+   AND (:event_outcome::text IS NULL OR event_outcome = :event_outcome::text)
+   AND (:severity::text IS NULL OR severity = :severity::text)
+   AND (:resource_type::text IS NULL OR resource_type = :resource_type::text)
+   AND (:resource_id::text IS NULL OR resource_id = :resource_id::text)
+   AND (:actor_type::text IS NULL OR actor_type = :actor_type::text)
+   AND (:actor_id::text IS NULL OR actor_id = :actor_id::text)
+   AND (:namespace::text IS NULL OR namespace = :namespace::text)
+   AND (:parent_event_id::uuid IS NULL OR parent_event_id = :parent_event_id::uuid)
+   AND (:detail_key::text IS NULL OR event_data ->> :detail_key::text = :detail_value::text)
+   AND (:since::timestamptz IS NULL OR event_timestamp >= :since::timestamptz)
+   AND (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
+   AND (:before_time::timestamptz IS NULL
+        OR (event_timestamp, event_id) < (:before_time::timestamptz, :before_id::uuid))
+ ORDER BY event_timestamp DESC, event_id DESC
+ LIMIT :limit::bigint OFFSET :offset::bigint;
 
 -- name: events_count
 -- How many events match, counting no further than :max_count.
 SELECT count(*) FROM (
-    SELECT FROM audit_events
+    SELECT FROM audit_events AS event
+     CROSS JOIN LATERAL (
+           SELECT FROM audit_ledger AS row
+            WHERE row.event_id = event.event_id AND row.event_timestamp = event.event_timestamp
+            LIMIT 1) AS ledger
      WHERE (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
        AND (:event_type::text IS NULL OR event_type = :event_type::text)
        AND (:event_category::text IS NULL OR event_category = :event_category::text)
@@ -169,10 +176,15 @@ SELECT count(*) FROM (
        AND (:actor_type::text IS NULL OR actor_type = :actor_type::text)
        AND (:actor_id::text IS NULL OR actor_id = :actor_id::text)
        AND (:namespace::text IS NULL OR namespace = :namespace::text)
+       AND (:parent_event_id::uuid IS NULL OR parent_event_id = :parent_event_id::uuid)
        AND (:detail_key::text IS NULL OR event_data ->> :detail_key::text = :detail_value::text)
        AND (:since::timestamptz IS NULL OR event_timestamp >= :since::timestamptz)
        AND (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
      LIMIT :max_count::bigint) AS matching;
+
+-- name: event_type_exists
+-- Whether any event has this type.
+SELECT EXISTS (SELECT FROM audit_events WHERE event_type = :event_type::text);
 
 -- name: timeline
 -- The events of one correlation in the order of the ledger.
@@ -182,6 +194,21 @@ SELECT events.*, ledger.shard, ledger.sequence, ledger.received_at, ledger.late,
  WHERE ledger.correlation_id = :correlation_id AND ledger.sequence > :after
  ORDER BY ledger.sequence
  LIMIT :limit;
+
+-- name: timeline_keys
+-- What the causal order of one correlation is decided by, in the order of the ledger.
+SELECT ledger.sequence, events.event_id, events.event_timestamp, events.event_type, events.parent_event_id
+  FROM audit_ledger AS ledger JOIN audit_events AS events USING (event_id, event_timestamp)
+ WHERE ledger.correlation_id = :correlation_id
+ ORDER BY ledger.sequence
+ LIMIT :limit;
+
+-- name: timeline_events
+-- These events of one correlation.
+SELECT events.*, ledger.shard, ledger.sequence, ledger.received_at, ledger.late, ledger.content_hash,
+       ledger.previous_event_hash, ledger.event_hash, ledger.link_hash
+  FROM audit_ledger AS ledger JOIN audit_events AS events USING (event_id, event_timestamp)
+ WHERE ledger.correlation_id = :correlation_id AND ledger.sequence = ANY(:sequences::bigint[]);
 
 -- name: ledger_shards
 -- Every ledger that has rows.

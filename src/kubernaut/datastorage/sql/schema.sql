@@ -45,6 +45,7 @@ CREATE INDEX idx_audit_events_severity ON audit_events (severity, event_timestam
 CREATE INDEX idx_audit_events_resource ON audit_events (resource_id, event_timestamp);
 CREATE INDEX idx_audit_events_actor ON audit_events (actor_id, event_timestamp);
 CREATE INDEX idx_audit_events_namespace ON audit_events (namespace, event_timestamp) WHERE namespace IS NOT NULL;
+CREATE INDEX idx_audit_events_parent ON audit_events (parent_event_id, event_timestamp) WHERE parent_event_id IS NOT NULL;
 
 -- Everything older than the system itself shares one partition, so that nobody can make thousands of them.
 CREATE TABLE audit_events_before_2020 PARTITION OF audit_events FOR VALUES FROM (MINVALUE) TO ('2020-01-01 00:00:00+00');
