@@ -55,7 +55,11 @@ class AuditEvent(AuditWire, frozen=True):
 
 
 class SignalPayload(AuditWire, frozen=True):
-    """`event_data` of every `signalprocessing.*` event."""
+    """`event_data` of every `signalprocessing.*` event.
+
+    Keys and values that other services read are inside the shared vocabularies. What those cannot say is under keys of
+    our own: `decided_*` is the decision in the words of the status, in lower case.
+    """
 
     event_type: EventType
     phase: Phase
@@ -86,6 +90,14 @@ class SignalPayload(AuditWire, frozen=True):
     to_phase: str | None = None
     attempt: int | None = None
     error: str | None = None
+    signalprocessing_name: str | None = None
+    signalprocessing_namespace: str | None = None
+    decided_environment: str | None = None
+    decided_environment_source: str | None = None
+    decided_priority: str | None = None
+    decided_priority_source: str | None = None
+    decided_criticality: str | None = None
+    decided_severity_source: str | None = None
 
 
 class GatewayPayload(AuditWire, frozen=True):
@@ -102,6 +114,10 @@ class GatewayPayload(AuditWire, frozen=True):
     remediation_request: str | None = None
     deduplication_status: str | None = None
     occurrence_count: int | None = None
+    remediation_request_namespace: str | None = None
+    alert_status: str | None = None
+    """`resolved` where an alert has ended, which the shared vocabulary has no event type for."""
+
     resolved_at: str | None = None
 
 

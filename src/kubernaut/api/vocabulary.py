@@ -199,7 +199,6 @@ class EventType(StrEnum):
     ERROR_OCCURRED = "signalprocessing.error.occurred"
     SIGNAL_RECEIVED = "gateway.signal.received"
     SIGNAL_DEDUPLICATED = "gateway.signal.deduplicated"
-    SIGNAL_RESOLVED = "gateway.signal.resolved"
 
 
 class Label(StrEnum):
@@ -225,3 +224,16 @@ AUDIT_ENVIRONMENT_SOURCES: dict[str, str] = {
 
 AUDIT_PRIORITY_SOURCES: dict[str, str] = {PrioritySource.REGO: "rego", PrioritySource.SEVERITY: "severity"}
 """The source in the status to the source in audit events."""
+
+AUDIT_VALUES: dict[str, frozenset[str]] = {
+    "severity": frozenset(Severity),
+    "normalized_severity": frozenset(Severity),
+    "determination_source": frozenset({"rego-policy", "fallback", "default"}),
+    "environment": frozenset({"production", "staging", "development"}),
+    "environment_source": frozenset({"rego", "labels", "default"}),
+    "priority": frozenset({"P0", "P1", "P2", "P3", "P4"}),
+    "priority_source": frozenset({"rego", "severity", "default"}),
+    "criticality": frozenset({"critical", "high", "warning", "low"}),
+    "signal_mode": frozenset(SignalMode),
+}
+"""The values that every service of Kubernaut reads under these keys of `event_data`; others are left out there."""

@@ -40,9 +40,11 @@ def events_of(request: RemediationRequest, recorded_count: int = 0) -> list[Audi
 
 
 def resolved_event(request: RemediationRequest, alert: Alert, at: datetime) -> AuditEvent:
-    """That one of the request's alerts is resolved."""
-    payload = _payload(request, EventType.SIGNAL_RESOLVED)
-    payload = msgspec.structs.replace(payload, signal_name=alert.name, resolved_at=at.isoformat())
+    """That one of the request's alerts is resolved: one more notification of a known signal, with `alert_status`."""
+    payload = _payload(request, EventType.SIGNAL_DEDUPLICATED)
+    payload = msgspec.structs.replace(
+        payload, signal_name=alert.name, alert_status="resolved", resolved_at=at.isoformat()
+    )
     return _event(request, payload, f"resolved/{alert.id}/{at.isoformat()}", at)
 
 
@@ -59,25 +61,34 @@ def _payload(request: RemediationRequest, type: EventType) -> GatewayPayload:
         resource_kind=target.kind,
         resource_name=target.name,
         remediation_request=request.metadata.name,
+        remediation_request_namespace=request.metadata.namespace or None,
     )
 
 
 def _event(request: RemediationRequest, payload: GatewayPayload, identity: str, at: datetime) -> AuditEvent:
     """`identity` tells the events of one request apart."""
-    metadata = request.metadata
+    metadata, target = request.metadata, request.spec.target_resource
+    # Without a target the event is about the request itself.
+    kind, name = (target.kind, target.name) if target and target.name else (REMEDIATION_KIND, metadata.name)
+    namespace = target.namespace if target and target.name else metadata.namespace
     return AuditEvent(
         event_id=uuid5(UUID(metadata.uid), identity),
         event_type=payload.event_type,
         event_timestamp=at,
         event_category=CATEGORY,
-        event_action=payload.event_type.rpartition(".")[2],
+        event_action=payload.alert_status or payload.event_type.rpartition(".")[2],
         event_outcome=EventOutcome.SUCCESS,
         correlation_id=metadata.name,
         actor_type="service",
         actor_id=ACTOR,
-        resource_type=REMEDIATION_KIND,
-        resource_id=metadata.name,
-        resource_name=metadata.name,
-        namespace=metadata.namespace,
+        resource_type=_text(kind, 100),
+        resource_id=_text(name, 255),
+        resource_name=_text(name, 255),
+        namespace=_text(namespace, 253) or None,
         event_data=msgspec.Raw(msgspec.json.encode(payload)),
     )
+
+
+def _text(text: str, max_length: int) -> str:
+    """A text of a sender's as a column holds it."""
+    return text.replace("\0", "\ufffd")[:max_length]

@@ -20,6 +20,7 @@ from kubernaut.api.signals import KIND, SignalProcessing, SignalStatus
 from kubernaut.api.vocabulary import (
     AUDIT_ENVIRONMENT_SOURCES,
     AUDIT_PRIORITY_SOURCES,
+    AUDIT_VALUES,
     ConditionType,
     EventOutcome,
     EventType,
@@ -149,12 +150,14 @@ class _SignalEvents:
 
     def _decided(self) -> AuditEvent:
         classification = self._status.signal_classification
+        source = (classification and classification.severity_source) or SeveritySource.REGO
         payload = self._payload(
             EventType.CLASSIFICATION_DECISION,
             Phase.CLASSIFYING,
             external_severity=self._spec.severity,
             normalized_severity=classification and classification.severity,
-            determination_source=(classification and classification.severity_source) or SeveritySource.REGO,
+            determination_source=source,
+            decided_severity_source=source,
             policy_hash=(classification and classification.policy_hash) or None,
             duration_ms=_milliseconds(self._entered_at(Phase.CATEGORIZING) - self._entered_at(Phase.CLASSIFYING)),
             **self._classification(),
@@ -200,18 +203,20 @@ class _SignalEvents:
         return self._event(payload, f"error/{which}", at, EventOutcome.FAILURE)
 
     def _classification(self) -> dict[str, str | None]:
-        """Severity, mode, environment and priority as the audit trail spells them."""
+        """Severity, mode, environment and priority as the audit log spells them."""
         fields: dict[str, str | None] = {}
         if classification := self._status.signal_classification:
             fields["severity"] = classification.severity
             fields["signal_mode"] = classification.signal_mode
             fields["source_signal_name"] = classification.source_signal_name or None
         if environment := self._status.environment_classification:
-            fields["environment"] = environment.environment.lower()
+            fields["environment"] = fields["decided_environment"] = environment.environment.lower()
             fields["environment_source"] = AUDIT_ENVIRONMENT_SOURCES.get(environment.source, "rego")
+            fields["decided_environment_source"] = environment.source or None
         if priority := self._status.priority_assignment:
-            fields["priority"] = priority.priority
+            fields["priority"] = fields["decided_priority"] = priority.priority
             fields["priority_source"] = AUDIT_PRIORITY_SOURCES.get(priority.source, "rego")
+            fields["decided_priority_source"] = priority.source or None
             fields["policy_name"] = priority.policy_name or None
         return fields
 
@@ -219,15 +224,28 @@ class _SignalEvents:
         business = self._status.business_classification
         if business is None:
             return {}
+        criticality = business.criticality and business.criticality.lower()
         return {
             "business_unit": business.business_unit or None,
-            "criticality": business.criticality and business.criticality.lower(),
+            "criticality": criticality,
+            "decided_criticality": criticality,
             "sla_requirement": business.sla_requirement and business.sla_requirement.lower(),
         }
 
     def _payload(self, event_type: EventType, phase: Phase, **more: object) -> SignalPayload:
-        present = {key: value for key, value in more.items() if value is not None}
-        content = {"event_type": event_type, "phase": phase, "signal": self._spec.name, **present}
+        present = {
+            key: value
+            for key, value in more.items()
+            if value is not None and (key not in AUDIT_VALUES or value in AUDIT_VALUES[key])
+        }
+        content = {
+            "event_type": event_type,
+            "phase": phase,
+            "signal": self._spec.name,
+            "signalprocessing_name": self._signal.metadata.name,
+            "signalprocessing_namespace": self._signal.metadata.namespace,
+            **present,
+        }
         # A sender may use NUL, which PostgreSQL text cannot hold; the rest of the event is kept.
         kept = {
             key: value.replace("\0", "\ufffd") if isinstance(value, str) else value for key, value in content.items()
@@ -238,6 +256,10 @@ class _SignalEvents:
         self, payload: SignalPayload, transition: str, at: datetime, outcome: EventOutcome = EventOutcome.SUCCESS
     ) -> AuditEvent:
         metadata = self._signal.metadata
+        target = self._spec.target_resource
+        # Without a target the event is about the signal itself.
+        kind, name = (target.kind, target.name) if target.name else (KIND, metadata.name)
+        namespace = target.namespace if target.name else metadata.namespace
         return AuditEvent(
             event_id=uuid5(_IDS, f"{metadata.uid}/{payload.event_type}/{transition}"),
             event_type=payload.event_type,
@@ -247,11 +269,11 @@ class _SignalEvents:
             event_outcome=outcome,
             actor_type="service",
             actor_id=ACTOR,
-            resource_type=KIND,
-            resource_id=metadata.name,
-            resource_name=metadata.name,
+            resource_type=_text(kind, 100),
+            resource_id=_text(name, 255),
+            resource_name=_text(name, 255),
             correlation_id=self._signal.spec.remediation_request_ref.name,
-            namespace=metadata.namespace or None,
+            namespace=_text(namespace, 253) or None,
             cluster_id=self._spec.cluster_id.replace("\0", "\ufffd") or None,
             severity=payload.severity,
             duration_ms=payload.duration_ms,
@@ -263,6 +285,11 @@ class _SignalEvents:
 def _transition_time(status: SignalStatus, type: ConditionType) -> datetime | None:
     condition = status.condition(type)
     return condition.last_transition_time if condition is not None and is_true(condition) else None
+
+
+def _text(text: str, max_length: int) -> str:
+    """A text of somebody else's as a column holds it."""
+    return text.replace("\0", "\ufffd")[:max_length]
 
 
 def _milliseconds(span: timedelta) -> int:

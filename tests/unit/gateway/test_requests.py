@@ -104,4 +104,28 @@ def test_a_resolved_alert_leaves_the_same_event_however_often_it_is_delivered():
     assert one == audit_events.resolved_event(a_request(), an_alert(pod="a"), NOW)
     assert one.event_id != audit_events.resolved_event(a_request(), an_alert(pod="b"), NOW).event_id
     payload = msgspec.json.decode(one.event_data)
-    assert (payload["event_type"], payload["resolved_at"]) == ("gateway.signal.resolved", NOW.isoformat())
+    assert (payload["alert_status"], payload["resolved_at"]) == ("resolved", NOW.isoformat())
+    # The shared vocabulary has no type of its own for it, and the Go client reads no page with another one.
+    assert one.event_type == payload["event_type"] == "gateway.signal.deduplicated"
+    assert one.event_action == "resolved"
+
+
+def test_an_event_is_about_the_target_and_names_its_request():
+    event = audit_events.resolved_event(a_request(), an_alert(pod="a"), NOW)
+
+    assert (event.namespace, event.resource_type, event.resource_id, event.resource_name) == (
+        "shop",
+        "Deployment",
+        "cart",
+        "cart",
+    )
+    payload = msgspec.json.decode(event.event_data)
+    assert (payload["remediation_request"], payload["remediation_request_namespace"]) == ("rr-1", "home")
+
+
+def test_an_event_without_a_target_is_about_its_request():
+    request = a_request()
+    spec = msgspec.structs.replace(request.spec, target_resource=None)
+    event = audit_events.resolved_event(msgspec.structs.replace(request, spec=spec), an_alert(pod="a"), NOW)
+
+    assert (event.namespace, event.resource_type, event.resource_id) == ("home", "RemediationRequest", "rr-1")

@@ -21,6 +21,7 @@ from kubernaut.api.signals import (
     SignalStatus,
 )
 from kubernaut.api.vocabulary import (
+    AUDIT_VALUES,
     ConditionType,
     Criticality,
     Environment,
@@ -123,15 +124,25 @@ def test_payloads_hold_the_status_in_the_spelling_of_the_audit_trail():
     assert (enriched.owner_chain_length, enriched.has_pod, enriched.has_deployment) == (2, True, True)
     assert (enriched.has_namespace, enriched.degraded_mode, enriched.duration_ms) == (True, False, 8)
     assert (decided.external_severity, decided.severity, decided.normalized_severity) == ("Sev2", "high", "high")
-    assert (decided.environment, decided.environment_source) == ("test", "labels")
+    assert (decided.decided_environment, decided.environment_source) == ("test", "labels")
     assert (decided.priority, decided.priority_source, decided.policy_name) == ("P1", "rego", "mine")
     assert (decided.signal_mode, decided.source_signal_name) == ("proactive", "PredictedOOMKill")
     assert (decided.determination_source, decided.policy_hash) == ("rego-policy", "ab" * 32)
-    assert (business.business_unit, business.criticality, business.sla_requirement) == ("payments", "medium", "gold")
-    assert (processed.environment, processed.criticality, processed.error) == ("test", "medium", None)
+    assert (business.business_unit, business.decided_criticality, business.sla_requirement) == (
+        "payments",
+        "medium",
+        "gold",
+    )
+    assert (processed.decided_environment, processed.decided_criticality, processed.error) == ("test", "medium", None)
+    # The shared vocabulary has neither `test` nor `medium`.
+    assert (decided.environment, business.criticality, processed.environment) == (None, None, None)
+    assert (decided.signalprocessing_name, decided.signalprocessing_namespace) == (
+        signal.metadata.name,
+        "kubernaut-system",
+    )
     envelope = events[4]
     assert envelope.correlation_id == signal.spec.remediation_request_ref.name
-    assert (envelope.resource_type, envelope.resource_id) == ("SignalProcessing", signal.metadata.name)
+    assert (envelope.namespace, envelope.resource_type, envelope.resource_id) == ("shop", "Pod", "api-7d-x")
     assert (envelope.cluster_id, envelope.duration_ms, envelope.actor_id) == ("edge-1", 8, audit_events.ACTOR)
 
 
@@ -140,14 +151,27 @@ SOURCES = [*EnvironmentSource, "my-own-rule"]
 
 @pytest.mark.parametrize("environment", Environment)
 @pytest.mark.parametrize("source", SOURCES)
-def test_no_value_of_the_status_is_dropped(environment: Environment, source: str):
+def test_no_word_of_the_status_is_dropped(environment: Environment, source: str):
     classification = EnvironmentClassification(environment=environment, source=source, classified_at=EARLY)
     signal = a_signal(status=a_status(Phase.COMPLETED, environment_classification=classification))
 
     decided = payload_of(audit_events.events_of(signal)[4])
 
-    assert decided.environment == environment.lower()
-    assert decided.environment_source in {"labels", "rego", "configmap", "default"}
+    assert decided.decided_environment == environment.lower()
+    assert decided.decided_environment_source == source
+    assert decided.environment in {None, environment.lower()}
+    assert decided.environment_source in {"labels", "rego", "default", None}
+
+
+@pytest.mark.parametrize(("target", "kind", "name"), [("api-7d-x", "Pod", "api-7d-x"), ("", "SignalProcessing", "sp-")])
+def test_an_event_is_about_the_target_where_there_is_one(target: str, kind: str, name: str):
+    signal = a_signal(target=target, at="shop" if target else "", status=a_status(Phase.COMPLETED))
+
+    events = audit_events.events_of(signal)
+
+    assert {event.resource_type for event in events} == {kind}
+    assert all(event.resource_id.startswith(name) and event.resource_name == event.resource_id for event in events)
+    assert {event.namespace for event in events} == {"shop" if target else "kubernaut-system"}
 
 
 @pytest.mark.parametrize(("source", "word"), [*zip(PrioritySource, ("rego", "severity"), strict=True), ("x", "rego")])
@@ -259,6 +283,9 @@ def test_same_object_gives_the_same_bytes(status: SignalStatus):
     assert msgspec.json.encode(first) == msgspec.json.encode(second)
     assert len({event.event_id for event in first}) == len(first)
     assert msgspec.json.decode(msgspec.json.encode(first), type=list[AuditEvent]) == first
+    for event in first:
+        payload = msgspec.json.decode(event.event_data)
+        assert [key for key, values in AUDIT_VALUES.items() if payload.get(key) not in {None, *values}] == []
 
 
 def test_a_null_character_of_a_sender_does_not_keep_its_events_out_of_the_ledger():
