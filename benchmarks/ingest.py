@@ -133,7 +133,7 @@ async def send(url: str, batches: list[bytes], clients: int) -> list[float]:
 
 async def bare_copy(server: Postgres, name: str, made: list[dict[str, object]]) -> float:
     """Rows per second of COPY alone."""
-    await _create(server, name)
+    await create_database(server, name)
     await migrate(server.url(name))
     now = datetime.now(UTC)
     connection = await asyncpg.connect(server.url(name))
@@ -150,7 +150,7 @@ async def bare_copy(server: Postgres, name: str, made: list[dict[str, object]]) 
     return len(records) / took
 
 
-async def _create(server: Postgres, name: str) -> None:
+async def create_database(server: Postgres, name: str) -> None:
     admin = await asyncpg.connect(server.url("postgres"))
     await admin.execute(f'CREATE DATABASE "{name}"')
     await admin.close()
@@ -210,7 +210,7 @@ async def run() -> None:
             batches = bodies(made)
             await bare_copy(server, "warm", events(WARM_UP, seed=3))
             before = await bare_copy(server, "bare_before", made)
-            await _create(server, "ledger")
+            await create_database(server, "ledger")
             await migrate(server.url("ledger"))
             async with service(server, "ledger", folder) as url:
                 await send(url, bodies(events(WARM_UP, seed=2)), CLIENTS)

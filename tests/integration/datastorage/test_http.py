@@ -417,7 +417,6 @@ async def test_rows_without_a_ledger_row_neither_show_nor_shorten_a_page(
     second = (await http.get(EVENTS, params={"limit": "3", "cursor": first["pagination"]["cursor"]})).json()
 
     assert [len(page["data"]) for page in (first, second)] == [3, 1]
-    assert [page["pagination"]["total"] for page in (first, second)] == [4, 4]
     assert [page["pagination"]["has_more"] for page in (first, second)] == [True, False]
 
 

@@ -159,13 +159,10 @@ SELECT event.*, ledger.*
  LIMIT :limit::bigint OFFSET :offset::bigint;
 
 -- name: events_count
--- How many events match, counting no further than :max_count.
+-- How many rows match, counting no further than :max_count. The ledger is not asked: 10,000 look-ups would take longer
+-- than everything else of a query.
 SELECT count(*) FROM (
-    SELECT FROM audit_events AS event
-     CROSS JOIN LATERAL (
-           SELECT FROM audit_ledger AS row
-            WHERE row.event_id = event.event_id AND row.event_timestamp = event.event_timestamp
-            LIMIT 1) AS ledger
+    SELECT FROM audit_events
      WHERE (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
        AND (:event_type::text IS NULL OR event_type = :event_type::text)
        AND (:event_category::text IS NULL OR event_category = :event_category::text)
