@@ -8,21 +8,13 @@ import cyclopts
 import msgspec
 
 from kubernaut.api.events import EventPage, StoredEvent, Verification, VerifyRequest
+from kubernaut.cli.connection import DEFAULT_URL, TokenOption, UrlOption
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table, terminal_safe
 
 if TYPE_CHECKING:
     from kubernaut.audit import DataStorageClient
 
-UrlOption = Annotated[
-    str,
-    cyclopts.Parameter(
-        name="--url", env_var="KUBERNAUT_DATASTORAGE_URL", help="URL of DataStorage; `kubernaut up` prints it"
-    ),
-]
-TokenOption = Annotated[Path | None, cyclopts.Parameter(name="--token-file", help="File with a bearer token")]
-
-DEFAULT_URL = "http://127.0.0.1:8080"
 MAX_PAGE = 1000
 """Events that DataStorage returns in one page."""
 

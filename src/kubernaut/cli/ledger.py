@@ -7,7 +7,7 @@ from typing import Annotated
 import cyclopts
 
 from kubernaut.api.ledger import checkpoints, exports, notes, receipts
-from kubernaut.cli.audit import DEFAULT_URL, TokenOption, UrlOption
+from kubernaut.cli.connection import DEFAULT_URL, TokenOption, UrlOption
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import note, say
 
