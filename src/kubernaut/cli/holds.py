@@ -18,7 +18,7 @@ from kubernaut.api.lifecycle import (
     PlaceHold,
     ReleaseHold,
 )
-from kubernaut.cli.audit import DEFAULT_URL, TokenOption, UrlOption
+from kubernaut.cli.connection import DEFAULT_URL, TokenOption, UrlOption
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
+from kubernaut.api.vocabulary import EVENT_CATEGORIES
 from kubernaut.datastorage import canonical, operations
-from kubernaut.datastorage.metrics import CATEGORIES
 from kubernaut.datastorage.operations import MAX_ROWS, Operation, OperationType, RemovedRow
 from support.ledger_events import NOW
 
@@ -35,7 +35,7 @@ def test_removal_names_its_rows_and_its_id_follows_from_them():
     assert removal.sequences == [(4, 5), (9, 9)]
     assert entry.event.event_id == later.event.event_id
     assert entry.event.event_id != operations.removal(OPERATION, rows(4, 5)).event.event_id
-    assert entry.event.event_category in CATEGORIES
+    assert entry.event.event_category in EVENT_CATEGORIES
 
 
 def _fields() -> dict[str, object]:
