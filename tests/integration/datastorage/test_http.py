@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx2
 
-from kubernaut.datastorage.append_plan import CONFLICT_EVENT
 from kubernaut.audit import ClientConfig, DataStorageClient
+from kubernaut.datastorage.append_plan import CONFLICT_EVENT
 from support.datastorage import BATCH, EVENTS, JSON, VERIFY
 from support.ledger_events import a_body, a_wire_event
 

@@ -17,7 +17,7 @@ from support.ledger_events import NOW, a_body, a_wire_event
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 NUMBERS = (
-    st.integers()
+    st.integers(-(2**70), 2**70)
     | st.integers(-(10**308), 10**308)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.sampled_from([0.0, -0.0, 1e22, 1e23, 5e-324, 1.7976931348623157e308, 2**53 + 1])

@@ -54,6 +54,12 @@ async def test_schema_and_migrations_build_the_same_database(new_database: NewDa
     assert await catalogue(migrated) == await catalogue(created)
 
 
+def test_every_migration_has_a_number_of_its_own():
+    versions = [migration.version for migration in migrations.known()]
+
+    assert versions == list(range(1, len(versions) + 1))
+
+
 async def test_down_removes_everything_that_up_made(postgres_database: str):
     await migrate(postgres_database)
     connection = await asyncpg.connect(postgres_database)
