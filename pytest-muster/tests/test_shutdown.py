@@ -127,10 +127,10 @@ def test_all_passed(suite, workers):
         (["-n", "0", "-x"], 1, "stopped"),
     ],
 )
-def test_a_test_failed(suite, arguments, code, ending):
+def test_a_test_failed(suite, arguments, code, stop_reason):
     done = suite.run(*arguments, WHAT="fail")
 
-    assert in_order(done) == ending
+    assert in_order(done) == stop_reason
     assert done.code == code
 
 

@@ -273,7 +273,7 @@ def test_old_records_go_but_not_those_that_are_needed(project):
     living = Leases.of(runs / "20260101T000000Z-abc123", worker="main", slot=1)
     living.own()
     unswept = a_dead_owner(project, "20260102T000000Z-abc123")
-    unswept.take(Kind.COMMAND, argv=["false"])
+    unswept.acquire(Kind.COMMAND, argv=["false"])
     forget_me(unswept)
     for run in runs.iterdir():
         os.utime(run, (time.time() - 3600, time.time() - 3600))

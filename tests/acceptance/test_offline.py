@@ -127,9 +127,11 @@ def test_output_is_plain_off_a_terminal(tmp_path):
 
 @pytest.mark.parametrize(("redirect", "code"), [(">&-", 0), (">/dev/full", 3)])
 def test_an_output_that_cannot_be_written_needs_no_traceback(redirect, code):
-    command = f"{Path(sys.executable).with_name('kubernaut')} crd {redirect}"
+    program = Path(sys.executable).with_name("kubernaut")
 
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["bash", "-c", f'"$0" crd {redirect}', program], capture_output=True, text=True, timeout=60, check=False
+    )
 
     assert done.returncode == code
     assert "Traceback" not in done.stderr

@@ -47,6 +47,7 @@ REPRESENTATIVE = [
     "healthy_own_child",
     "healthy_retries",
     "index_still_filling",
+    "level_named_by_another_test",
     "listens_on_six_only",
     "one_topic_for_all",
     "report_of_all",
