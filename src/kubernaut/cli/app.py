@@ -78,6 +78,8 @@ def main() -> NoReturn:
     _open_closed_streams()
     if os.environ.get("NO_COLOR") is None and not sys.stdout.isatty():
         os.environ["NO_COLOR"] = "1"
+    # A service configures its logs again from its settings; other commands log warnings only, to standard error.
+    logs.configure(logs.LogLevel.WARN, stream=sys.stderr)
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -100,8 +102,6 @@ def _discard_output() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors go to standard error."""
-    # A service configures its logs again from its settings; other commands log warnings only, to standard error.
-    logs.configure(logs.LogLevel.WARN, stream=sys.stderr)
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=True)
         result = command(*bound.args, **bound.kwargs)

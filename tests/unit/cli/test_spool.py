@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 import yaml
+from structlog.testing import capture_logs
 
 from kubernaut.audit.config import SpoolConfig
 from kubernaut.audit.spool import open_spool
@@ -33,7 +34,8 @@ async def directory(tmp_path):
 
 
 def spool_command(capsys, *arguments):
-    code = run(["audit", "spool", *map(str, arguments)])
+    with capture_logs():  # the program sends them to standard error
+        code = run(["audit", "spool", *map(str, arguments)])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
