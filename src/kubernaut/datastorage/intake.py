@@ -23,6 +23,7 @@ from kubernaut.api.meta import Time
 from kubernaut.api.problems import Slug
 from kubernaut.api.vocabulary import EVENT_CATEGORIES, EventCategory, EventOutcome
 from kubernaut.datastorage import addresses, canonical, chain
+from kubernaut.datastorage.append_plan import CONFLICT_EVENT
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.operations import RESERVED_TYPES
 from kubernaut.ops.http.problems import RequestRejected
@@ -247,7 +248,7 @@ def _entry(incoming: _Incoming, now: datetime, *, nul: bool) -> Entry:
         raise _InvalidField("event_category", f"must be one of {', '.join(EventCategory)}")
     action = incoming.event_action or incoming.operation or _missing("event_action", "operation")
     outcome = incoming.event_outcome or incoming.outcome or _missing("event_outcome", "outcome")
-    if incoming.event_type in RESERVED_TYPES:
+    if incoming.event_type in RESERVED_TYPES or incoming.event_type == CONFLICT_EVENT:
         raise _InvalidField("event_type", "only DataStorage itself writes events of this type")
     time = _utc(incoming.event_timestamp)
     if time - now > MAX_CLOCK_AHEAD:

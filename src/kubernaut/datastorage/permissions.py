@@ -1,5 +1,6 @@
 """Which requests need which permission."""
 
+from kubernaut.datastorage.lifecycle_endpoints import ERASURES, HOLDS
 from kubernaut.ops.health import PUBLIC_PATHS
 from kubernaut.ops.http.authentication import Permission
 
@@ -13,4 +14,6 @@ def permission_for(method: str, path: str) -> Permission | None:
         return None
     if method in ("GET", "HEAD", "OPTIONS") or path == VERIFY:
         return Permission.READ
+    if path in (ERASURES, HOLDS) or path.startswith(f"{HOLDS}/"):
+        return Permission.OPERATE
     return Permission.WRITE

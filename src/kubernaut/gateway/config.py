@@ -17,8 +17,8 @@ from kubernaut.ops.settings import Between, Bytes, Seconds
 class ServerConfig:
     """The webhook's server."""
 
-    host: str = "0.0.0.0"  # noqa: S104 - a pod listens on its address
-    """Address to listen on."""
+    host: str = "127.0.0.1"
+    """Address to bind; a pod sets 0.0.0.0."""
 
     port: Annotated[int, Between(0, 65535)] = 8080
     """TCP port of the webhook, of health and of metrics; 0 takes a free one."""

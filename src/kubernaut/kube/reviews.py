@@ -105,7 +105,7 @@ class Reviews:
         config = self._config
         attributes = {
             "namespace": self._namespace,
-            "verb": config.read_verb if permission is Permission.READ else config.write_verb,
+            "verb": _verb(config, permission),
             "group": config.group,
             "resource": config.resource,
             "name": config.name,
@@ -194,3 +194,13 @@ async def open_reviews(config: ReviewConfig, kubeconfig: Path | None, field_mana
     )
     async with open_client(client_config) as client:
         yield Reviews(client, config)
+
+
+def _verb(config: ReviewConfig, permission: Permission) -> str:
+    match permission:
+        case Permission.READ:
+            return config.read_verb
+        case Permission.WRITE:
+            return config.write_verb
+        case Permission.OPERATE:
+            return config.operate_verb

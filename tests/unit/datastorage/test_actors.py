@@ -86,7 +86,10 @@ def test_without_authentication_everybody_writes_everything():
         ("POST", "/api/v1/audit/events/batch", Permission.WRITE),
         ("POST", "/api/v1/audit/verify-chain", Permission.READ),
         ("GET", "/ledger/0/checkpoint", Permission.READ),
-        ("DELETE", "/api/v1/audit/legal-hold/x", Permission.WRITE),
+        ("GET", "/api/v1/audit/legal-hold", Permission.READ),
+        ("POST", "/api/v1/audit/legal-hold", Permission.OPERATE),
+        ("DELETE", "/api/v1/audit/legal-hold/x", Permission.OPERATE),
+        ("POST", "/api/v1/audit/erasures", Permission.OPERATE),
         ("POST", "/unknown", Permission.WRITE),
     ],
 )

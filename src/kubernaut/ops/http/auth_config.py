@@ -44,6 +44,9 @@ class ReviewConfig:
     write_verb: str = "create"
     """Verb that a writer needs."""
 
+    operate_verb: str = "update"
+    """Verb that somebody needs who places or releases legal holds, or erases."""
+
     timeout: Annotated[Seconds, Between(0.1, 60)] = 3.0
     """Seconds for one review; after it the answer is 503."""
 
@@ -69,7 +72,7 @@ class TokenConfig:
     Read again when it changes."""
 
     permissions: tuple[Permission, ...] = (Permission.WRITE,)
-    """`read`, `write` or both."""
+    """Any of `read`, `write` and `operate`."""
 
 
 @dataclass(frozen=True, kw_only=True)

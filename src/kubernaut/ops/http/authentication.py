@@ -27,10 +27,12 @@ CHALLENGE = 'Bearer realm="kubernaut"'
 
 
 class Permission(StrEnum):
-    """What a request needs; readers and writers are permitted separately."""
+    """What a request needs; readers, writers and operators are permitted separately."""
 
     READ = "read"
     WRITE = "write"
+    OPERATE = "operate"
+    """Place and release legal holds, and erase."""
 
 
 @dataclass(frozen=True, kw_only=True)
