@@ -457,7 +457,7 @@ async def test_a_full_disk_under_the_spool_is_loud_and_loses_nothing(own_directo
         async with stack["datastorage"].down():
             pid = stack["controller"].pid
             _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (1_000_000, hard))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (200_000, hard))
             await load.raise_signals(120)
             await all_final(stack, 120)
             await eventually(lambda: "Audit spool write failed" in stack.log_of("controller"), timeout=20)

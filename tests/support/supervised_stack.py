@@ -25,7 +25,7 @@ from kubernaut.embedded.kubernetes import KubernetesConfig, open_kubernetes
 from kubernaut.embedded.postgres import PostgresConfig, open_postgres
 from kubernaut.embedded.process import Process
 from kubernaut.embedded.secret_files import ensure_signing_key
-from kubernaut.embedded.services import CommonSettings, Service, open_service
+from kubernaut.embedded.services import CommonSettings, DataStorageFiles, Service, open_service
 from kubernaut.kube.client import Client, ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
 from kubernaut.kube.objects import Kind
@@ -153,7 +153,9 @@ async def open_supervised_stack(
                     stack = SupervisedStack(directory, directory.subdirectory("policy"), client, components)
                     password = directory.subdirectory("postgres") / "password"
                     key = ensure_signing_key(directory.subdirectory("datastorage") / "ledger.key", "test.local/ledger")
-                    store = services.datastorage(postgres.running, password, _DATABASE, key)
+                    files = DataStorageFiles(database_password=password, key=key)
+                    # Without a queue: what these tests are about is the spools, which wait when PostgreSQL is gone.
+                    store = services.datastorage(postgres.running, _DATABASE, None, files)
                     await add("datastorage", _service(store, directory))
                     common = CommonSettings(
                         kubeconfig=kubeconfig,

@@ -54,16 +54,16 @@ class DataStorageFiles:
     """The files that DataStorage reads."""
 
     database_password: Path
-    queue_password: Path
     key: Path
     """Signs the ledger."""
+    queue_password: Path | None = None
 
 
-def datastorage(database: Postgres, name: str, queue: Valkey, files: DataStorageFiles) -> Service:
-    """The audit service on one database of a server, with a dead-letter queue."""
+def datastorage(database: Postgres, name: str, queue: Valkey | None, files: DataStorageFiles) -> Service:
+    """The audit service on one database of a server; with a queue it takes events while PostgreSQL does not."""
 
     def settings(port: int, port_file: Path) -> Settings:
-        return {
+        always = {
             "server": {
                 "host": HOST,
                 "port": port,
@@ -81,15 +81,18 @@ def datastorage(database: Postgres, name: str, queue: Valkey, files: DataStorage
                 "sslMode": "disable",
             },
             "ledger": {"keyFile": str(files.key)},
-            "deadLetterQueue": {
-                "host": queue.host,
-                "port": queue.port,
-                "passwordFile": str(files.queue_password),
-                # What is left waits on disk for the next start.
-                "drainTimeout": "3s",
-            },
             "logging": _LOGGING,
         }
+        if queue is None:
+            return always
+        dead_letters = {
+            "host": queue.host,
+            "port": queue.port,
+            "passwordFile": str(files.queue_password),
+            # What is left waits on disk for the next start.
+            "drainTimeout": "3s",
+        }
+        return {**always, "deadLetterQueue": dead_letters}
 
     return Service(name="DataStorage", command="datastorage", settings=settings)
 
