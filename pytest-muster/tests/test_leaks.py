@@ -324,7 +324,7 @@ def test_mark_of_the_package():
     assert (mark.name, mark.args, mark.kwargs) == ("muster_leaks", ("threads",), {"why": "they end with the process"})
 
 
-def test_moments_are_compared(tmp_path):
+def test_moments_are_compared(tmp_path, eventually):
     before = take_snapshot()
     end = threading.Event()
     thread = threading.Thread(target=end.wait)
@@ -337,7 +337,7 @@ def test_moments_are_compared(tmp_path):
 
         assert new.threads == {thread}
         assert new.processes == {child.pid}
-        assert "sys.stdin" in command_of(child.pid)
+        eventually(lambda: "sys.stdin" in command_of(child.pid))  # the kernel has no command line for a moment
         words = {one.kind: one.description for one in map(descriptors.describe, new.descriptors)}
         assert words == {
             "sockets": f"TCP 127.0.0.1:{listener.getsockname()[1]}, listening",

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kubernaut.api.events import VerifyRequest
+from kubernaut.api.events import TimelineOrder, VerifyRequest
 from kubernaut.datastorage import queries
 from kubernaut.datastorage.append_plan import CONFLICT_EVENT, AppendResult, ContentConflict
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.errors import EventConflict, ParentMissing
 from kubernaut.datastorage.partitions import PartitionMaintainer
+from kubernaut.datastorage.reader import TimelineRequest
 from kubernaut.datastorage.store import Store
 from support.datastorage import OpenStore, ledger_of
 from support.ledger_events import an_entry
@@ -35,6 +36,8 @@ STEPS = st.lists(
     ),
     max_size=8,
 )
+
+BY_LEDGER = TimelineRequest(order=TimelineOrder.LEDGER)
 
 
 class Model:
@@ -114,7 +117,7 @@ async def test_store_behaves_like_its_model(
 
             assert kinds(outcomes) == model.append(entries, strict=strict)
         for correlation, ids in model.timelines().items():
-            assert [event.event_id for event in (await first.read.timeline(correlation)).events] == ids
+            assert [event.event_id for event in (await first.read.timeline(correlation, BY_LEDGER)).events] == ids
             assert (await second.read.verify(VerifyRequest(correlation_id=correlation))).is_valid
         verification = await first.read.verify(VerifyRequest())
 
@@ -183,7 +186,7 @@ async def test_other_content_under_a_stored_id_is_kept_as_evidence(store: Store,
 
     assert kinds(outcomes) == [None, EventConflict]
     assert [kinds(results) for results in again] == [[EventConflict], [EventConflict, None]]
-    first, second, _ = (await store.read.timeline("rr-1")).events
+    first, second, _ = (await store.read.timeline("rr-1", BY_LEDGER)).events
     assert (first.event_id, second.event_type) == (stored.event.event_id, CONFLICT_EVENT)
     assert (second.event_category, second.event_outcome) == ("security", "failure")
     data = json.loads(bytes(second.event_data))
