@@ -266,7 +266,9 @@ async def test_static_token_of_a_sender_outside_the_cluster(kubernetes_with_crds
 
 
 async def test_gateway_on_all_addresses_does_not_start_without_authentication(kubernetes, tmp_path):
-    config = GatewayConfig(kubeconfig=kubernetes, datastorage=DataStorageConfig(spool_dir=tmp_path / "spool"))
+    everywhere = ServerConfig(host="0.0.0.0")  # noqa: S104 - what is to be refused
+    spool = DataStorageConfig(spool_dir=tmp_path / "spool")
+    config = GatewayConfig(kubeconfig=kubernetes, server=everywhere, datastorage=spool)
 
     with pytest.raises(SettingsError, match=r"^auth\.mode: .*server\.host '0\.0\.0\.0'.*kubernetes.*tokens"):
         async with open_gateway(config):
