@@ -107,6 +107,16 @@ async def client(kubernetes_with_crds: Path) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
+async def token_reviews(client: Client) -> None:
+    """Skips on a server that cannot be asked whose a token is."""
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": "of-nobody"}}
+    try:
+        await client.post_raw("/apis/authentication.k8s.io/v1/tokenreviews", body)
+    except KubeError as error:
+        pytest.skip(f"this API server has no TokenReview: {error}")
+
+
+@pytest.fixture
 async def accounts(client: Client) -> Accounts:
     """Skips on a server that makes no tokens or lets everybody do everything, as the embedded one does."""
     accounts = Accounts(client, f"access-{uuid4().hex[:8]}")
@@ -163,6 +173,7 @@ async def post_alert(http: httpx2.AsyncClient, token: str, name: str = "KubePodC
     )
 
 
+@pytest.mark.usefixtures("token_reviews")
 async def test_gateway_takes_alerts_of_whom_the_api_server_knows(kubernetes_with_crds, client, tmp_path):
     namespace = f"gw-{uuid4().hex[:8]}"
     await client.create(NAMESPACE, {"metadata": {"name": namespace}})
