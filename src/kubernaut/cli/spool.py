@@ -9,7 +9,7 @@ import cyclopts
 import msgspec
 
 from kubernaut.cli.errors import CommandError
-from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
+from kubernaut.cli.output import Output, OutputOption, emit, note, say, table, terminal_safe
 
 SpoolOption = Annotated[
     Path, cyclopts.Parameter(name="--spool", help="Directory of the spool: `spoolDir` of a service")
@@ -40,7 +40,7 @@ def status(*, spool: SpoolOption, output: OutputOption = Output.TABLE) -> int:
             ],
         )
         for name in found.damaged_files:
-            note(f"damaged file, moved aside: {printable(str(spool / name))}")
+            note(f"damaged file, moved aside: {terminal_safe(str(spool / name))}")
     return 0 if found.is_sound else 1
 
 
@@ -66,9 +66,9 @@ def list_events(*, spool: SpoolOption, quarantined: bool = False, output: Output
                 entry.state,
                 entry.event_id,
                 event.event_timestamp.strftime("%Y-%m-%d %H:%M:%S.%f") if event else None,
-                printable(event.event_type) if event else "not an audit event",
-                printable(event.correlation_id) if event else None,
-                printable(entry.reason or ""),
+                event.event_type if event else "not an audit event",
+                event.correlation_id if event else None,
+                entry.reason,
             )
         )
     table(["state", "event id", "time (UTC)", "event", "correlation", "reason"], rows)
@@ -145,13 +145,8 @@ def repair(*, spool: SpoolOption, output: OutputOption = Output.TABLE) -> int:
     if not emit(result, output):
         say(f"{result.waiting} events wait, {result.quarantined} are in quarantine, {result.unreadable} cannot be read")
         for name in result.moved:
-            note(f"damaged file, moved aside: {printable(str(spool / name))}")
+            note(f"damaged file, moved aside: {terminal_safe(str(spool / name))}")
     return 1 if result.unreadable else 0
-
-
-def printable(text: str) -> str:
-    """The text with everything escaped that could move a cursor, break a line or turn the direction of writing."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _uuids(texts: Iterable[str]) -> Iterable[UUID]:
