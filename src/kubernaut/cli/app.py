@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import cyclopts
 
 from kubernaut.cli.errors import CommandError, command_error
+from kubernaut.cli.output import terminal_safe
 from kubernaut.ops import logs
 
 SUCCESS, FINDING, USAGE, UNREACHABLE = 0, 1, 2, 3
@@ -163,7 +164,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def report(error: CommandError) -> int:
     """Print the error and the command that helps; returns the exit code."""
-    print(f"kubernaut: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
+    # A message may quote what a service or a file said; only its line breaks are ours.
+    text = "\n".join(map(terminal_safe, str(error).splitlines()))
+    print(f"kubernaut: {text}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
     if error.hint:
         print(f"try: {error.hint}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
     return error.code

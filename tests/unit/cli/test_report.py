@@ -1,0 +1,13 @@
+"""An error that quotes text from outside cannot move the cursor."""
+
+from kubernaut.cli.app import report
+from kubernaut.cli.errors import CommandError
+
+
+def test_control_characters_of_a_message_are_escaped_and_its_lines_stay(capsys):
+    code = report(CommandError("first \x1b]0;title\x07 line\nsecond\u202e line", code=3, hint="kubernaut up"))
+
+    assert code == 3
+    assert capsys.readouterr().err == (
+        "kubernaut: first \\x1b]0;title\\x07 line\nsecond\\u202e line\ntry: kubernaut up\n"
+    )
