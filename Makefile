@@ -2,7 +2,8 @@
 # Each target prepares the environment by itself; it needs Python 3.11, make and PyPI.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PYTHON ?= python3.11
+# The one that CI runs, else the newest.
+PYTHON ?= $(or $(firstword $(foreach name,python3.11 python3.14 python3.13 python3.12,$(shell command -v $(name)))),python3)
 VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
