@@ -56,8 +56,12 @@ def run_cancelled(
                 asyncio.get_running_loop().call_soon(main.cancel)
 
     def new_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **more: Any) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.Task(_observed(work, lambda each: on_await(task.get_name(), each)), loop=loop)
+        task: asyncio.Task[Any] = asyncio.Task(observed(work, lambda each: on_await(task.get_name(), each)), loop=loop)
         return task
+
+    async def observed(work: Coroutine[Any, Any, Any], on_await: Callable[[Any], None]) -> Any:
+        # A task of Python 3.12 and newer takes no coroutine that is a generator.
+        return await _observed(work, on_await)
 
     async def run() -> None:
         nonlocal main
