@@ -107,14 +107,43 @@ def test_what_cannot_be_reached_exits_3_and_names_a_command_that_helps(arguments
     assert "Traceback" not in done.stderr
 
 
-def test_a_payload_with_a_wrong_version_is_refused_with_its_path(tmp_path):
-    payload = json.loads((DEMO / "alerts.json").read_text()) | {"version": "3"}
+def test_a_payload_whose_alerts_are_no_list_is_refused_with_its_path(tmp_path):
+    payload = json.loads((DEMO / "alerts.json").read_text()) | {"alerts": {}}
     (tmp_path / "alerts.json").write_text(json.dumps(payload))
 
     done = kubernaut("process", tmp_path / "alerts.json", "--cluster", DEMO / "cluster")
 
     assert done.returncode == 2
-    assert "$.version" in done.stderr
+    assert "$.alerts" in done.stderr
+
+
+def test_a_payload_is_read_as_the_gateway_reads_it(tmp_path):
+    payload = json.loads((DEMO / "alerts.json").read_text()) | {"version": "1"}
+    (good, *_) = (alert for alert in payload["alerts"] if alert["status"] == "firing")
+    good["labels"]["alertname"] = "ApiDown"
+    good["annotations"]["summary"] = "cut \ud83d http:// \U0001f6a8 nul \0"
+    payload["alerts"] = [good, {"labels": {"alertname": "Watchdog"}}, {"labels": {"alertname": "Bad"}, "startsAt": 1}]
+    text = "\ufeff" + json.dumps(payload, indent="\t").replace("http://", r"http:\/\/")
+    (tmp_path / "alerts.json").write_text(text)
+
+    done = kubernaut("process", tmp_path / "alerts.json", "--cluster", DEMO / "cluster", "-o", "json")
+
+    assert done.returncode == 0, done.stderr
+    (signal,) = json.loads(done.stdout)
+    assert signal["spec"]["signal"]["annotations"]["summary"] == "cut \ufffd http:// \U0001f6a8 nul \ufffd"
+    assert "Watchdog: ignored" in done.stderr
+    assert "Bad: rejected: startsAt is not a text with a time" in done.stderr
+
+
+def test_a_payload_may_be_yaml(tmp_path):
+    (tmp_path / "alerts.yaml").write_text(
+        "alerts:\n- startsAt: 2026-11-22T20:00:00Z\n  labels: {alertname: Down, namespace: shop, deployment: cart}\n"
+    )
+
+    done = kubernaut("process", tmp_path / "alerts.yaml", "--cluster", DEMO / "cluster", "-o", "json")
+
+    (signal,) = json.loads(done.stdout)
+    assert signal["spec"]["signal"]["firingTime"] == "2026-11-22T20:00:00Z"
 
 
 def test_output_is_plain_off_a_terminal(tmp_path):

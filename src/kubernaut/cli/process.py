@@ -1,7 +1,8 @@
 """`kubernaut process`: the gateway's mapping and the controller's decision, on files instead of a cluster."""
 
+import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, table
 
 if TYPE_CHECKING:
+    from kubernaut.gateway.alertmanager import Webhook
     from kubernaut.signalprocessing.policy.sources import Sources
 
 
@@ -34,7 +36,7 @@ async def process(
     Parameters
     ----------
     signal
-        An Alertmanager payload (version 4) or a SignalProcessing object, as JSON or YAML.
+        An Alertmanager payload or a SignalProcessing object, as JSON or YAML.
     """
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.signalprocessing import offline, signal_mode
@@ -62,28 +64,53 @@ def _sources(policy: Path | None) -> "Sources":
     return sources.read(policy.parent, policy.name) if policy and policy.is_file() else sources.read(policy)
 
 
-def _content(path: Path) -> Any:
+def _content(path: Path) -> "Webhook | dict[str, Any]":
+    """The notification in a file, or whatever other object it holds.
+
+    JSON is read as the gateway reads it, because YAML forbids some of what JSON allows: tabs, and escaped slashes.
+    """
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.gateway.alertmanager import InvalidWebhook
+    from kubernaut.gateway.decoder import decode
+
     try:
-        return yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
+        content = path.read_bytes()
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}", code=2) from error
+    try:
+        return decode(content)
+    except InvalidWebhook as error:
+        not_json = error
+    try:
+        loaded = yaml.load(content, Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CommandError(f"{path}: not valid JSON or YAML: {error}", code=2) from error
+    if not isinstance(loaded, dict) or "alerts" not in loaded:
+        return loaded if isinstance(loaded, dict) else {}
+    try:
+        return decode(json.dumps(loaded, default=_timestamp).encode())
+    except InvalidWebhook as error:
+        raise CommandError(f"{path}: {error.path}: {error}", code=2) from not_json
+
+
+def _timestamp(value: object) -> str:
+    """What YAML reads as a time or a date, as JSON has it."""
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 async def _signals(path: Path, cluster: Path) -> list[SignalProcessing]:
     content = _content(path)
-    if isinstance(content, dict) and content.get("kind") == KIND:
+    if not isinstance(content, dict):
+        return await _from_alertmanager(path, content, cluster)
+    if content.get("kind") == KIND:
         try:
             return [msgspec.convert(content, SignalProcessing)]
         except msgspec.ValidationError as error:
             raise CommandError(f"{path}: {error}", code=2) from error
-    if isinstance(content, dict) and "alerts" in content:
-        return await _from_alertmanager(path, content, cluster)
     raise CommandError(f"{path}: not an Alertmanager payload (no 'alerts') and not a {KIND} object", code=2)
 
 
-async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path) -> list[SignalProcessing]:
+async def _from_alertmanager(path: Path, webhook: "Webhook", cluster: Path) -> list[SignalProcessing]:
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.gateway import alertmanager, targets
     from kubernaut.gateway.cluster import ManifestReader
@@ -92,22 +119,20 @@ async def _from_alertmanager(path: Path, content: dict[str, Any], cluster: Path)
     from kubernaut.signalprocessing.offline import read_manifests
 
     now = datetime.now(UTC)
-    try:
-        webhook = alertmanager.decode(msgspec.json.encode(content))
-    except alertmanager.InvalidWebhook as error:
-        raise CommandError(f"{path}: {error.path}: {error}", code=2) from error
     known = [kind.with_type(PartialObjectMetadata) for kind in CACHED]
     reader = ManifestReader(known, (manifest for _, manifest in read_manifests(cluster)))
     made = []
     for alert in webhook.alerts:
+        if isinstance(alert, alertmanager.InvalidAlert):
+            note(f"{alert.name}: rejected: {alert.reason}")
+            continue
         if not alert.is_firing:
             note(f"{alert.name}: resolved, creates no signal")
             continue
         named = alertmanager.candidates(alert, webhook, {kind.kind.lower(): kind for kind in known})
         if not named:
-            raise CommandError(
-                f"{path}: alert {alert.name!r} has no label that names an object of a known kind", code=2
-            )
+            note(f"{alert.name}: ignored: no label names an object of a known kind")
+            continue
         resolved = await targets.resolve(named, reader)
         spec = SignalSpec(
             remediation_request_ref=ParentReference(name=f"offline-{alert.id}"),

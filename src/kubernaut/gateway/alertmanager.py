@@ -1,4 +1,4 @@
-"""Alertmanager's webhook, version 4, and the signals of its alerts. Pure: the cluster's kinds are parameters.
+"""Alerts of an Alertmanager-compatible sender, and the signals of its alerts. Pure: the cluster's kinds are parameters.
 
 The labels of an alert name its target: `deployment="cart"` names a Deployment because discovery knows a kind whose
 singular name is `deployment`. Several labels may do so (an alert about a pod often names its node as well), hence
@@ -7,21 +7,17 @@ candidates in an order, of which the first that exists wins.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta, field
 
-from kubernaut.api.meta import Time
 from kubernaut.api.signals import Signal, Target
 from kubernaut.api.vocabulary import TargetType
 from kubernaut.gateway.targets import Candidate, ResolvedObject
 from kubernaut.kube.objects import Kind, PartialObjectMetadata
 
-VERSION = "4"
 SOURCE = "prometheus"
 TYPE = "alert"
 UNNAMED = "unknown"
@@ -39,7 +35,7 @@ Kinds = Mapping[str, Kind[PartialObjectMetadata]]
 
 
 class InvalidWebhook(ValueError):
-    """The body is no webhook of version 4; `path` is the JSON path of the fault."""
+    """The body is no notification; `path` is the JSON path of the fault."""
 
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(message)
@@ -51,16 +47,50 @@ class AlertStatus(StrEnum):
     RESOLVED = "resolved"
 
 
-class Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One alert of a notification."""
+class AdjustmentReason(StrEnum):
+    """Why an alert is not stored exactly as it came."""
+
+    INVALID_TIME = "invalid-time"
+    NO_ZONE = "no-zone"
+    CLAMPED = "clamped"
+
+    @property
+    def description(self) -> str:
+        return _ADJUSTMENTS[self]
+
+
+_ADJUSTMENTS = {
+    AdjustmentReason.INVALID_TIME: "is no RFC 3339 time and counts as unknown",
+    AdjustmentReason.NO_ZONE: "has no time zone and counts as UTC",
+    AdjustmentReason.CLAMPED: "is out of range and was clamped",
+}
+
+
+class Adjustment(msgspec.Struct, frozen=True, kw_only=True):
+    """A field of an alert that is stored in another form than it came in."""
+
+    field: str
+    reason: AdjustmentReason
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.reason.description}"
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert of a notification, with the labels and annotations that all alerts of the notification have."""
 
     status: AlertStatus
     labels: dict[str, str]
-    starts_at: Time
-    ends_at: Time | None = None
+    starts_at: datetime | None = None
+    """None where the sender does not know it; in UTC."""
+
+    ends_at: datetime | None = None
+    """None where it fires, or the sender does not know it; in UTC."""
+
     annotations: dict[str, str] = {}
-    generator_url: str = field(default="", name="generatorURL")
+    generator_url: str = ""
     fingerprint: str = ""
+    adjustments: tuple[Adjustment, ...] = ()
 
     @property
     def id(self) -> str:
@@ -68,50 +98,45 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return hashlib.sha256(msgspec.json.encode(sorted(self.labels.items()))).hexdigest()[:16]
 
     @property
+    def ended_at(self) -> datetime | None:
+        """When it ended; its start where the sender says no later time, because each delivery has the same start."""
+        if self.ends_at is None or self.starts_at is None:
+            return self.ends_at or self.starts_at
+        return max(self.ends_at, self.starts_at)
+
+    @property
     def name(self) -> str:
-        return self.labels.get("alertname", "")[:_MAX_NAME_LENGTH] or UNNAMED
+        return alert_name(self.labels)
 
     @property
     def is_firing(self) -> bool:
         return self.status is AlertStatus.FIRING
 
 
-class Webhook(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class InvalidAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert that cannot be stored, and why."""
+
+    name: str
+    reason: str
+
+
+class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     """One notification: the firing and the resolved alerts of a group."""
 
-    version: Annotated[str, Meta(min_length=1)]
-    alerts: list[Alert]
+    alerts: Sequence[Alert | InvalidAlert]
     group_key: str = ""
     truncated_alerts: int = 0
+    """Alerts of the group that the sender has left out."""
+
     status: str = ""
     receiver: str = ""
-    group_labels: dict[str, str] = {}
     common_labels: dict[str, str] = {}
     common_annotations: dict[str, str] = {}
-    external_url: str = field(default="", name="externalURL")
+    external_url: str = ""
 
 
-_decoder = msgspec.json.Decoder(Webhook)
-# msgspec has the path of a fault in its message only; tests pin the format.
-_AT_PATH = re.compile(r" - at `(\$[^`]*)`$")
-
-
-def decode(body: bytes) -> Webhook:
-    """The notification in a request's body. Raises InvalidWebhook."""
-    # PostgreSQL cannot store this character, and an alert must reach the audit trail all the same.
-    body = body.replace(rb"\u0000", rb"\ufffd")
-    try:
-        webhook = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        at = _AT_PATH.search(str(error))
-        raise InvalidWebhook(_AT_PATH.sub("", str(error)), at[1] if at else "$") from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidWebhook(f"the body is not JSON: {error}") from error
-    if webhook.version != VERSION:
-        raise InvalidWebhook(f"version {webhook.version!r} is not supported; send version {VERSION!r}", "$.version")
-    if not webhook.alerts:
-        raise InvalidWebhook("alerts is empty", "$.alerts")
-    return webhook
+def alert_name(labels: Mapping[str, str]) -> str:
+    return labels.get("alertname", "")[:_MAX_NAME_LENGTH] or UNNAMED
 
 
 def candidates(alert: Alert, webhook: Webhook, kinds: Kinds) -> list[Candidate]:
@@ -162,7 +187,7 @@ def signal_of(alert: Alert, webhook: Webhook, resolved: ResolvedObject, received
         cluster_id=cluster,
         labels=_without_empty_names(alert.labels | webhook.common_labels),
         annotations=_without_empty_names(alert.annotations | webhook.common_annotations),
-        firing_time=alert.starts_at,
+        firing_time=min(alert.starts_at, received_at) if alert.starts_at else None,
         received_time=received_at,
         provider_data=_provider_data(alert, webhook),
     )

@@ -35,7 +35,7 @@ class ServerConfig:
     """Seconds for one notification; keep below Alertmanager's own timeout of 10 s, so that it gets a response."""
 
     clock_skew: Annotated[Seconds, Between(0, 86400)] = 300.0
-    """Seconds that `startsAt` may lie in the future, or the X-Timestamp header differ from the gateway's clock."""
+    """Seconds that the X-Timestamp header may differ from the gateway's clock."""
 
     http_limits: HttpLimits = field(default_factory=HttpLimits)
     """What clients may take."""

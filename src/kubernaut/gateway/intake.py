@@ -1,12 +1,13 @@
 """From notifications to objects: at least once to the API server, and one open request per workload."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
 import structlog
 
-from kubernaut.gateway.alertmanager import Alert, Webhook
+from kubernaut.gateway.alertmanager import Alert, InvalidAlert, Webhook
 from kubernaut.gateway.audit_recorder import AuditRecorder
 from kubernaut.gateway.deduplication import Deduplicator
 from kubernaut.gateway.request_store import RequestStore
@@ -18,6 +19,9 @@ from kubernaut.kube.errors import KubeError, TooManyRequests
 log = structlog.get_logger("gateway")
 
 NO_TARGET = "no label names a namespace or a kind of object that this cluster has"
+MAX_PART = 500
+"""Alerts of one notification that are decoded and processed at the same time."""
+
 MAX_CONCURRENCY = 16
 """Alerts, and then workloads, of one notification that are processed at the same time."""
 
@@ -33,12 +37,24 @@ class Intake:
         self._resolver = AlertResolver(store, audit)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def process(self, webhook: Webhook) -> list[Result]:
+    async def process(self, webhook: Webhook, timeout: float) -> list[Result]:
         """Store every alert, and return one result for each, in their order.
 
-        When it returns, the audit events of what was stored are on disk.
+        What is not stored within `timeout` seconds has failed; what was stored stays stored. Alerts are decoded and
+        processed in parts, so that a notification of any size takes little memory. When it returns, the audit events
+        of what was stored are on disk.
         """
-        results: list[Result | None] = [None] * len(webhook.alerts)
+        deadline = asyncio.get_running_loop().time() + timeout
+        results: list[Result] = []
+        for start in range(0, len(webhook.alerts), MAX_PART):
+            results += await self._process_part(webhook.alerts[start : start + MAX_PART], webhook, deadline)
+        await self._audit.synced()
+        return results
+
+    async def _process_part(
+        self, alerts: Sequence[Alert | InvalidAlert], webhook: Webhook, deadline: float
+    ) -> list[Result]:
+        results: dict[int, Result] = {}
         groups: dict[str, list[ReceivedAlert]] = {}
         limit = asyncio.Semaphore(MAX_CONCURRENCY)
 
@@ -50,8 +66,7 @@ class Intake:
                     results[index] = _failed(alert, error)
                     return
             if signal is None:
-                log.warning("alert rejected", alert=alert.name, reason=NO_TARGET)
-                results[index] = Result(status=ResultStatus.REJECTED, name=alert.name, message=NO_TARGET)
+                results[index] = _rejected(alert.name, NO_TARGET)
             else:
                 received = ReceivedAlert(index=index, alert=alert, signal=signal)
                 groups.setdefault(signal.fingerprint, []).append(received)
@@ -59,17 +74,20 @@ class Intake:
         async def process_group(group: list[ReceivedAlert]) -> None:
             async with limit:
                 group.sort(key=lambda received: received.index)
-                for index, result in (await self._process_workload(group)).items():
-                    results[index] = result
+                results.update(await self._process_workload(group))
 
-        async with asyncio.TaskGroup() as tasks:
-            for index, alert in enumerate(webhook.alerts):
-                tasks.create_task(map_alert(index, alert))
-        async with asyncio.TaskGroup() as tasks:
-            for group in groups.values():
-                tasks.create_task(process_group(group))
-        await self._audit.synced()
-        return [result for result in results if result is not None]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                async with asyncio.TaskGroup() as tasks:
+                    for index, alert in enumerate(alerts):
+                        if isinstance(alert, InvalidAlert):
+                            results[index] = _rejected(alert.name, alert.reason)
+                        else:
+                            tasks.create_task(map_alert(index, alert))
+                async with asyncio.TaskGroup() as tasks:
+                    for group in groups.values():
+                        tasks.create_task(process_group(group))
+        return [results.get(index) or _not_reached(alert) for index, alert in enumerate(alerts)]
 
     def record_cached(self) -> None:
         """Record what the cached requests say has happened, in case an earlier process crashed before it could."""
@@ -91,6 +109,16 @@ class Intake:
                     processed = [_failed(received.alert, error) for received in part]
                 results |= {received.index: result for received, result in zip(part, processed, strict=True)}
         return results
+
+
+def _rejected(name: str, reason: str) -> Result:
+    log.warning("alert rejected", alert=name, reason=reason)
+    return Result(status=ResultStatus.REJECTED, name=name, message=reason)
+
+
+def _not_reached(alert: Alert | InvalidAlert) -> Result:
+    message = "the Kubernetes API did not store it in time"
+    return Result(status=ResultStatus.FAILED, name=alert.name, message=message)
 
 
 def _failed(alert: Alert, error: KubeError) -> Result:

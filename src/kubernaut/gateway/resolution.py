@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from kubernaut.api.remediation import RemediationRequest
 from kubernaut.gateway import requests
@@ -60,8 +60,9 @@ class AlertResolver:
 
 
 def _ended_at(alert: Alert) -> datetime:
-    """When the alert ended; its start, where `endsAt` is not set, because that is the same in each delivery."""
-    return alert.ends_at if alert.ends_at and alert.ends_at > alert.starts_at else alert.starts_at
+    """When the alert ended, and no later than now."""
+    now = datetime.now(UTC)
+    return min(alert.ended_at or now, now)
 
 
 def _result(received: ReceivedAlert, request: RemediationRequest | None) -> Result:

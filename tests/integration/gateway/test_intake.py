@@ -11,10 +11,10 @@ from kubernaut.api.vocabulary import Label
 from kubernaut.audit import AuditConfig, SpoolConfig, open_audit
 from kubernaut.audit import ClientConfig as StoreConfig
 from kubernaut.gateway import request_store
-from kubernaut.gateway.alertmanager import decode
 from kubernaut.gateway.audit_recorder import AuditRecorder
 from kubernaut.gateway.cluster import ClusterReader
 from kubernaut.gateway.config import IntakeConfig
+from kubernaut.gateway.decoder import decode
 from kubernaut.gateway.intake import Intake
 from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.requests import REQUESTS, SIGNALS, new_request, signal_name_of
@@ -223,7 +223,7 @@ async def test_a_gateway_with_an_empty_cache_finds_the_open_request(cluster, gat
     mapper = SignalMapper(discovery, ClusterReader(cluster.client, discovery, []), requests)
     async with open_audit(config, "blind") as audit:
         intake = Intake(mapper, requests, AuditRecorder(audit, max_remembered=10))
-        (result,) = await intake.process(decode(json.dumps(a_webhook(alert)).encode()))
+        (result,) = await intake.process(decode(json.dumps(a_webhook(alert)).encode()), 8.0)
 
     if datetime.now(UTC).hour != hour:
         pytest.skip("the hour, which the first name follows from, has changed")

@@ -1,0 +1,260 @@
+"""What real senders write is read; each alert is judged by itself, and only what is no notification is rejected."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubernaut.gateway.alertmanager import AdjustmentReason, Alert, AlertStatus, InvalidAlert, InvalidWebhook, Webhook
+from kubernaut.gateway.decoder import decode
+from support.alerts import LONG_AGO, a_webhook, an_alert
+
+
+def decoded(*alerts: Any, **changes: Any) -> Webhook:
+    return decode(json.dumps(a_webhook(*alerts, **changes)).encode())
+
+
+def alert_of(*alerts: Any, **changes: Any) -> Alert:
+    alert = decoded(*alerts, **changes).alerts[0]
+    assert isinstance(alert, Alert), alert
+    return alert
+
+
+GRAFANA = {"version": "1", "orgId": 1, "title": "[FIRING:1]", "state": "alerting", "message": "**Firing**"}
+
+
+@pytest.mark.parametrize("changes", [GRAFANA, {"version": None}, {"version": 4}, {"version": "5", "new": [{}]}, {}])
+def test_any_version_and_unknown_fields_are_read(changes):
+    alert = an_alert(namespace="shop") | {"values": {"B": 912.4}, "panelURL": None, "orgId": 1}
+
+    assert alert_of(alert, **changes).name == "KubePodCrashLooping"
+
+
+def test_an_alert_is_enough():
+    webhook = decode(b'{"alerts": [{"labels": {"alertname": "Down"}}]}')
+
+    assert webhook.alerts[0] == Alert(status=AlertStatus.FIRING, labels={"alertname": "Down"})
+    assert (webhook.group_key, webhook.receiver, webhook.truncated_alerts) == ("", "", 0)
+
+
+def test_null_is_as_good_as_absent():
+    nulls = dict.fromkeys(a_webhook())
+    alert = dict.fromkeys(an_alert()) | {"labels": {"alertname": "Down", "pod": None}}
+
+    webhook = decode(json.dumps(nulls | {"alerts": [alert]}).encode())
+
+    assert webhook.alerts[0] == Alert(status=AlertStatus.FIRING, labels={"alertname": "Down"})
+
+
+@pytest.mark.parametrize("alerts", [None, []])
+def test_a_notification_may_be_empty(alerts):
+    assert list(decoded(alerts=alerts).alerts) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "group", "status"),
+    [
+        ("firing", "resolved", AlertStatus.FIRING),
+        ("resolved", "firing", AlertStatus.RESOLVED),
+        (" Resolved ", None, AlertStatus.RESOLVED),
+        ("", "resolved", AlertStatus.RESOLVED),
+        (None, "resolved", AlertStatus.RESOLVED),
+        (None, None, AlertStatus.FIRING),
+        (None, 7, AlertStatus.FIRING),
+    ],
+)
+def test_an_alert_without_a_status_has_that_of_the_notification(own, group, status):
+    assert alert_of(an_alert() | {"status": own}, status=group).status is status
+
+
+def test_common_labels_count_where_the_alert_has_none():
+    alert = an_alert() | {"labels": {"instance": "x:9100"}, "annotations": None}
+
+    read = alert_of(alert, commonLabels={"alertname": "HighMemory"}, commonAnnotations={"summary": "s"})
+
+    assert read.name == "HighMemory"
+    assert read.labels == {"instance": "x:9100", "alertname": "HighMemory"}
+    assert read.annotations == {"summary": "s"}
+
+
+@pytest.mark.parametrize(
+    ("alert", "reason"),
+    [
+        (None, "alert is not a JSON object"),
+        (7, "alert is not a JSON object"),
+        (an_alert() | {"status": "pending"}, "status 'pending' is neither 'firing' nor 'resolved'"),
+        (an_alert() | {"status": 1}, "status is not a text"),
+        (an_alert() | {"labels": {"alertname": "KubePodCrashLooping", "code": 1}}, "labels is not a map of texts"),
+        (an_alert() | {"labels": ["alertname"]}, "labels is not a map of texts"),
+        (an_alert() | {"annotations": {"summary": {}}}, "annotations is not a map of texts"),
+        (an_alert() | {"startsAt": 1764432000}, "startsAt is not a text with a time"),
+        (an_alert(resolved=True) | {"endsAt": {}}, "endsAt is not a text with a time"),
+    ],
+)
+def test_an_alert_of_a_wrong_shape_is_rejected_alone(alert, reason):
+    before, bad, after = decoded(an_alert("Before"), alert, an_alert("After")).alerts
+
+    assert isinstance(bad, InvalidAlert)
+    assert bad.reason == reason
+    assert (before.name, after.name) == ("Before", "After")
+
+
+def test_a_rejected_alert_has_its_name():
+    (bad,) = decoded(an_alert("Odd") | {"startsAt": 1}).alerts
+
+    assert bad.name == "Odd"
+
+
+@pytest.mark.parametrize("field", ["generatorURL", "fingerprint"])
+def test_a_field_that_only_informs_may_hold_anything(field):
+    assert alert_of(an_alert() | {field: {"a": [1]}}).name == "KubePodCrashLooping"
+
+
+@pytest.mark.parametrize("time", [LONG_AGO, None, "", "0001-01-01T00:00:00+01:00", "0001-01-01T00:00:00-08:00"])
+def test_a_zero_time_is_unknown(time):
+    alert = alert_of(an_alert(resolved=True) | {"startsAt": time, "endsAt": time})
+
+    assert (alert.starts_at, alert.ends_at, alert.adjustments) == (None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "time", "reason"),
+    [
+        ("yesterday", None, AdjustmentReason.INVALID_TIME),
+        ("10000-01-01T00:00:00Z", None, AdjustmentReason.INVALID_TIME),
+        ("9999-12-31T23:59:59-12:00", None, AdjustmentReason.INVALID_TIME),
+        ("1492-10-12T00:00:00Z", datetime(1970, 1, 1, tzinfo=UTC), AdjustmentReason.CLAMPED),
+        ("2026-11-22T20:00:00", datetime(2026, 11, 22, 20, tzinfo=UTC), AdjustmentReason.NO_ZONE),
+    ],
+)
+def test_an_odd_time_is_marked_and_never_a_reason_to_reject(text, time, reason):
+    alert = alert_of(an_alert() | {"startsAt": text})
+
+    assert alert.starts_at == time
+    assert [(one.field, one.reason) for one in alert.adjustments] == [("startsAt", reason)]
+
+
+def test_a_time_is_read_to_the_microsecond_in_utc():
+    alert = alert_of(an_alert(starts_at="2026-11-29T17:26:07.123456789+01:00"))
+
+    assert alert.starts_at == datetime(2026, 11, 29, 16, 26, 7, 123457, UTC)
+    assert alert.starts_at.tzinfo is UTC
+
+
+def test_the_end_of_a_firing_alert_is_only_expected():
+    assert alert_of(an_alert(ends_at="2099-01-01T00:00:00Z")).ends_at is None
+
+
+def a_body(summary: bytes) -> bytes:
+    return json.dumps(a_webhook(an_alert() | {"annotations": {"summary": "HERE"}})).encode().replace(b"HERE", summary)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (rb"a\u0000b", "a\ufffdb"),
+        (rb"a\\u0000b", r"a\u0000b"),
+        (rb"a\\\u0000b", "a\\\ufffdb"),
+        (rb"cut \ud83d", "cut \ufffd"),
+        (rb"\udea8 cut", "\ufffd cut"),
+        (rb"\ud83d\ud83d\udea8", "\ufffd🚨"),
+        (rb"\uD83D\uDEA8", "🚨"),
+        (rb"\\ud83d", r"\ud83d"),
+        (b"caf\xe9", "caf\ufffd"),
+        (b"\xed\xa0\xbd", "\ufffd\ufffd\ufffd"),
+        ("Spaß 🚨".encode(), "Spaß 🚨"),
+        (rb"http:\/\/x", "http://x"),
+        (b"two\nlines\tand \x1b[31m", "two\nlines\tand \x1b[31m"),
+        (b"a\x00b", "a\ufffdb"),
+        (rb"NaN", "NaN"),
+        (rb"say \"NaN\"" + b"\n", 'say "NaN"\n'),
+    ],
+)
+def test_a_text_is_read_as_far_as_postgresql_can_store_it(written, read):
+    assert decode(a_body(written)).alerts[0].annotations["summary"] == read
+
+
+def test_a_byte_order_mark_and_indentation_by_tabs_are_read():
+    body = json.dumps(a_webhook(an_alert()), indent="\t").encode()
+
+    assert len(decode(b"\xef\xbb\xbf" + body + b"\n").alerts) == 1
+
+
+def test_numbers_that_json_has_not_are_read_where_nobody_needs_them():
+    alert = an_alert() | {"values": {"B": float("nan"), "C": float("-inf"), "D": 10**400}, "big": 1e300}
+
+    assert alert_of(alert, orgId=float("inf")).name == "KubePodCrashLooping"
+
+
+@pytest.mark.parametrize(
+    ("given", "read"), [(3, 3), (-1, 0), (None, 0), ("3", 0), (1.5, 0), (True, 0), (10**30, 2**31 - 1)]
+)
+def test_the_number_of_alerts_left_out_is_read_or_zero(given, read):
+    assert decoded(an_alert(), truncatedAlerts=given).truncated_alerts == read
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b"", "$"),
+        (b"no", "$"),
+        (b"[]", "$"),
+        (b"null", "$"),
+        (b"{}", "$"),
+        (b"\xff\xfe", "$"),
+        (b'{"alerts": [', "$"),
+        (b"[" * 100_000, "$"),
+        (b'{"alerts": ' + b"[" * 100_000, "$"),
+        (b'{"alerts": {}}', "$.alerts"),
+        (b'{"alerts": 7}', "$.alerts"),
+    ],
+)
+def test_a_body_that_is_no_notification_is_rejected(body, path):
+    with pytest.raises(InvalidWebhook) as caught:
+        decode(body)
+
+    assert caught.value.path == path
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("2026-11-22T20:00:00Z"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+notifications = st.dictionaries(st.sampled_from([*a_webhook()]) | st.text(max_size=5), json_values)
+odd_alerts = json_values | st.dictionaries(st.sampled_from([*an_alert()]), json_values)
+
+
+@given(changes=notifications)
+def test_any_json_object_is_a_notification_or_is_rejected_with_a_path(changes):
+    try:
+        alerts = list(decode(json.dumps(changes).encode()).alerts)
+    except InvalidWebhook as error:
+        assert error.path.startswith("$")
+        assert not isinstance(changes.get("alerts", ""), list)
+    else:
+        assert len(alerts) == len(changes["alerts"] or [])
+
+
+@given(changes=notifications, odd=st.lists(odd_alerts, max_size=3), place=st.integers(0, 3))
+def test_a_good_alert_is_read_whatever_surrounds_it(changes, odd, place):
+    alerts = [*odd[:place], an_alert("Good", pod="cart-1"), *odd[place:]]
+    changes.pop("commonLabels", None)
+
+    webhook = decode(json.dumps(changes | {"alerts": alerts}).encode())
+
+    assert len(list(webhook.alerts)) == len(alerts)
+    good = webhook.alerts[min(place, len(odd))]
+    assert (good.name, good.labels["pod"]) == ("Good", "cart-1")
+
+
+@given(body=st.binary(max_size=200))
+def test_any_bytes_are_read_or_rejected(body):
+    for each in (body, a_body(body)):
+        try:
+            list(decode(each).alerts)
+        except InvalidWebhook as error:
+            assert error.path.startswith("$")
