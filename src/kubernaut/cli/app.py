@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 import cyclopts
 
 from kubernaut.cli.errors import CommandError, command_error
-from kubernaut.cli.output import terminal_safe
 from kubernaut.ops import logs
+from kubernaut.ops.visible_text import visible
 
 SUCCESS, FINDING, USAGE, UNREACHABLE = 0, 1, 2, 3
 
@@ -165,7 +165,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def report(error: CommandError) -> int:
     """Print the error and the command that helps; returns the exit code."""
     # A message may quote what a service or a file said; only its line breaks are ours.
-    text = "\n".join(map(terminal_safe, str(error).splitlines()))
+    text = "\n".join(map(visible, str(error).splitlines()))
     print(f"kubernaut: {text}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
     if error.hint:
         print(f"try: {error.hint}", file=sys.stderr)  # noqa: T201 - the command line speaks to people

@@ -10,7 +10,8 @@ import msgspec
 from kubernaut.api.events import EventPage, StoredEvent, Verification, VerifyRequest
 from kubernaut.cli.connection import DEFAULT_URL, TokenOption, UrlOption
 from kubernaut.cli.errors import CommandError
-from kubernaut.cli.output import Output, OutputOption, emit, note, say, table, terminal_safe
+from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
+from kubernaut.ops.visible_text import visible
 
 if TYPE_CHECKING:
     from kubernaut.audit import DataStorageClient
@@ -146,7 +147,7 @@ async def timeline(
     if not emit(found, output, [str(event.event_id) for event in found.events]) and found.events:
         show_events(found.events)
     if not found.events:
-        note(f"No events found for correlation_id {terminal_safe(correlation_id)}; try: kubernaut audit query")
+        note(f"No events found for correlation_id {visible(correlation_id)}; try: kubernaut audit query")
         return 1
     return 0
 
@@ -200,7 +201,7 @@ async def verify(
         show_verification(result)
     is_missing = subject is not None and not result.total_events and not result.findings
     if is_missing:
-        note(f"No events found for correlation_id {terminal_safe(subject or '')}; try: kubernaut audit query")
+        note(f"No events found for correlation_id {visible(subject or '')}; try: kubernaut audit query")
     return 0 if result.is_valid and not is_missing else 1
 
 
@@ -248,11 +249,11 @@ def show_events(events: list[StoredEvent]) -> None:
 
 def show_verification(result: Verification) -> None:
     """The result, every bad row, and the heads to keep."""
-    scope = "whole ledger" if result.correlation_id is None else terminal_safe(result.correlation_id)
+    scope = "whole ledger" if result.correlation_id is None else visible(result.correlation_id)
     state = "verified" if result.is_valid else "NOT VERIFIED"
     if result.total_events or not result.is_valid:
         counts = f"{result.verified_events} of {result.total_events} events"
-        say(f"{scope}: {state}, {counts}. {terminal_safe(result.message)}")
+        say(f"{scope}: {state}, {counts}. {visible(result.message)}")
     elif result.correlation_id is None:
         say(f"{scope}: {state}, no events yet.")
     if result.findings:

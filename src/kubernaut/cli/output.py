@@ -1,6 +1,5 @@
 """The output of a command: a table for people, JSON or YAML for programs."""
 
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -9,6 +8,8 @@ from typing import Annotated, Any
 import cyclopts
 import msgspec
 import yaml
+
+from kubernaut.ops.visible_text import UNSAFE_BEYOND_ASCII, visible, visible_json
 
 
 class Output(StrEnum):
@@ -22,21 +23,6 @@ class Output(StrEnum):
 
 OutputOption = Annotated[Output, cyclopts.Parameter(name=["--output", "-o"], help="table, json, yaml or name")]
 
-# Control characters, which move the cursor or recolour a terminal, and those that reorder or hide text.
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-_UNSAFE_BEYOND_ASCII = re.compile(r"[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-
-
-def terminal_safe(text: str) -> str:
-    """The text in one line, with escapes such as `\\x1b` for what a terminal would obey instead of showing it."""
-    return _UNSAFE.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    short = {9: "\\t", 10: "\\n", 13: "\\r"}
-    return short.get(code) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
-
 
 def emit(value: Any, output: Output, names: Iterable[str] = ()) -> bool:
     """Print `value` as JSON or YAML, or only the `names`; returns False for a table, which the command lays out."""
@@ -44,15 +30,14 @@ def emit(value: Any, output: Output, names: Iterable[str] = ()) -> bool:
         return False
     if output is Output.NAME:
         for name in names:
-            say(terminal_safe(name))
+            say(visible(name))
         return True
     plain = msgspec.to_builtins(value, enc_hook=_builtin)
     if output is Output.JSON:
-        text = msgspec.json.format(msgspec.json.encode(plain), indent=2).decode()
-        text = _UNSAFE_BEYOND_ASCII.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+        text = visible_json(msgspec.json.encode(plain))
     else:
         text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip()
-        if _UNSAFE_BEYOND_ASCII.search(text):
+        if UNSAFE_BEYOND_ASCII.search(text):
             text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=False).rstrip()
     say(text)
     return True
@@ -71,7 +56,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def _cell(value: object) -> str:
-    return "-" if value is None or value == "" else terminal_safe(str(value))
+    return "-" if value is None or value == "" else visible(str(value))
 
 
 def say(text: str) -> None:

@@ -9,7 +9,8 @@ import cyclopts
 import msgspec
 
 from kubernaut.cli.errors import CommandError
-from kubernaut.cli.output import Output, OutputOption, emit, note, say, table, terminal_safe
+from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
+from kubernaut.ops.visible_text import visible
 
 SpoolOption = Annotated[
     Path, cyclopts.Parameter(name="--spool", help="Directory of the spool: `spoolDir` of a service")
@@ -40,7 +41,7 @@ def status(*, spool: SpoolOption, output: OutputOption = Output.TABLE) -> int:
             ],
         )
         for name in found.damaged_files:
-            note(f"damaged file, moved aside: {terminal_safe(str(spool / name))}")
+            note(f"damaged file, moved aside: {visible(str(spool / name))}")
     return 0 if found.is_sound else 1
 
 
@@ -145,7 +146,7 @@ def repair(*, spool: SpoolOption, output: OutputOption = Output.TABLE) -> int:
     if not emit(result, output):
         say(f"{result.waiting} events wait, {result.quarantined} are in quarantine, {result.unreadable} cannot be read")
         for name in result.moved:
-            note(f"damaged file, moved aside: {terminal_safe(str(spool / name))}")
+            note(f"damaged file, moved aside: {visible(str(spool / name))}")
     return 1 if result.unreadable else 0
 
 

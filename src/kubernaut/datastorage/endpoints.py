@@ -1,21 +1,20 @@
 """The HTTP contract; `openapi.yaml` beside this module is what it promises."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from uuid import UUID
 
 import msgspec
-from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from kubernaut.api.events import BatchCreated, BatchResults, EventCreated, EventResult, VerifyRequest
 from kubernaut.api.problems import Slug
-from kubernaut.api.vocabulary import EMITTERS
-from kubernaut.datastorage import intake, parameters
+from kubernaut.datastorage import intake, parameters, search
 from kubernaut.datastorage.actors import Actors
 from kubernaut.datastorage.append_plan import AppendResult
 from kubernaut.datastorage.chain import Entry
@@ -24,12 +23,9 @@ from kubernaut.datastorage.config import ServerConfig
 from kubernaut.datastorage.dead_letter.writer import Acceptance, Writer
 from kubernaut.datastorage.errors import DataStorageError, EventConflict, ParentMissing, PartitionMissing
 from kubernaut.datastorage.intake import ClockAhead, EventRejected, Rejection
-from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
-from kubernaut.datastorage.lifecycle_endpoints import LifecycleEndpoints
 from kubernaut.datastorage.metrics import Metrics
-from kubernaut.datastorage.reader import InvalidCursor, InvalidPosition, TimelineTooLong
+from kubernaut.datastorage.reader import InvalidPosition, TimelineTooLong
 from kubernaut.datastorage.store import Store
-from kubernaut.ops.health import Health
 from kubernaut.ops.http import problems
 from kubernaut.ops.http.authentication import Identity
 from kubernaut.ops.http.body import JsonBodyReader
@@ -165,21 +161,7 @@ class Endpoints:
 
     async def query(self, request: Request) -> Response:
         """One page of events, newest first."""
-        filters, page = parameters.query(request.query_params, datetime.now(UTC))
-        try:
-            found = await self._store.read.page(filters, page)
-        except InvalidCursor as error:
-            raise RequestRejected(Slug.VALIDATION, str(error), {"cursor": str(error)}) from error
-        if filters.event_type and not found.data:
-            await self._check_event_type(filters.event_type)
-        return json_response(found)
-
-    async def _check_event_type(self, event_type: str) -> None:
-        """Refuse a type that nobody writes and no event has; a service that is not ours may have types of its own."""
-        if event_type.partition(".")[0] in EMITTERS or await self._store.read.has_event_type(event_type):
-            return
-        reason = f"no event has the type {event_type!r}; the types of our services begin with {', '.join(EMITTERS)}"
-        raise RequestRejected(Slug.VALIDATION, f"invalid query parameters: {reason}", {"event_type": reason})
+        return json_response(await search.find_events(self._store.read, request.query_params, datetime.now(UTC)))
 
     async def timeline(self, request: Request) -> Response:
         """The events of one correlation."""
@@ -209,15 +191,8 @@ class Endpoints:
         return json_response(await self._store.read.verify(verify_request))
 
 
-def application(
-    endpoints: Endpoints,
-    ledger: LedgerEndpoints,
-    lifecycle: LifecycleEndpoints,
-    health: Health,
-    metrics: Metrics,
-    registry: CollectorRegistry,
-) -> Starlette:
-    """The whole service as an ASGI application; every answer that is not 2xx is a problem document."""
+def application(routes: Sequence[BaseRoute], metrics: Metrics) -> Starlette:
+    """The whole service as an ASGI application; every answer that is not 2xx is a problem document, or a page."""
     handlers: dict[type[Exception], problems.Handler] = {
         RequestRejected: _rejected(metrics),
         EventConflict: _not_appended,
@@ -226,7 +201,6 @@ def application(
         LedgerInconsistent: _inconsistent,
         DataStorageError: _unavailable,
     }
-    routes = [*endpoints.routes(), *ledger.routes(), *lifecycle.routes(), *health.routes(registry)]
     return problems.application(routes, handlers, hint="/openapi.yaml lists the paths")
 
 

@@ -1,6 +1,8 @@
 """Which requests need which permission."""
 
 from kubernaut.datastorage.lifecycle_endpoints import ERASURES, HOLDS
+from kubernaut.datastorage.web.pages import ROOT
+from kubernaut.datastorage.web.rendering import STATIC
 from kubernaut.ops.health import PUBLIC_PATHS
 from kubernaut.ops.http.authentication import Permission
 
@@ -9,8 +11,8 @@ OPENAPI = "/openapi.yaml"
 
 
 def permission_for(method: str, path: str) -> Permission | None:
-    """The permission for a request; None where health, metrics and the contract are asked for."""
-    if path in PUBLIC_PATHS or path == OPENAPI:
+    """The permission for a request; None for health, metrics, the contract, the way to the pages and their style."""
+    if path in PUBLIC_PATHS or path in (OPENAPI, ROOT) or path.startswith(f"{STATIC}/"):
         return None
     if method in ("GET", "HEAD", "OPTIONS") or path == VERIFY:
         return Permission.READ

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 import structlog
+from starlette.routing import BaseRoute
 
 from kubernaut.api.problems import Slug
 from kubernaut.datastorage.actors import Actors
@@ -24,6 +25,7 @@ from kubernaut.datastorage.partitions import month_of, name_of
 from kubernaut.datastorage.permissions import permission_for
 from kubernaut.datastorage.retention import Retention, open_retention
 from kubernaut.datastorage.store import open_store
+from kubernaut.datastorage.web.pages import Pages
 from kubernaut.kube.authenticator import open_authenticator
 from kubernaut.ops.health import Health
 from kubernaut.ops.http.authentication import AccessRules, AuthenticationMiddleware
@@ -91,14 +93,14 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
             degraded={"database": database, "dead_letter_queue": dead_letter_queue, "partitions": old_partitions},
         )
         export = ExportEndpoint(store.read.export, store.read.ledger, checkpointer)
-        app = application(
+        endpoints = (
             Endpoints(store, writer, config.server, metrics, Actors(config.actors)),
             LedgerEndpoints(store.read.ledger, lambda: store.settings, checkpointer),
             LifecycleEndpoints(config.database, config.server, lifecycle_metrics, export),
-            health,
-            metrics,
-            registry,
+            Pages(store.read),
         )
+        routes: list[BaseRoute] = [route for each in endpoints for route in each.routes()]
+        app = application([*routes, *health.routes(registry)], metrics)
         rules = AccessRules(
             permission_for=permission_for,
             rate_limiter=RateLimiter(config.auth.rate_limit),

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 import yaml
 
-from kubernaut.cli.output import Output, emit, table, terminal_safe
+from kubernaut.cli.output import Output, emit, table
+from kubernaut.ops.visible_text import visible
 
 HOSTILE = {
     "colour": ("\x1b[31mred", r"\x1b[31mred"),
@@ -25,7 +26,7 @@ HOSTILE = {
 def test_text_is_shown_and_never_obeyed(text, shown, capsys):
     table(["name"], [(text,)])
 
-    assert terminal_safe(text) == shown
+    assert visible(text) == shown
     assert capsys.readouterr().out == f"NAME\n{shown}\n"
 
 
@@ -41,7 +42,7 @@ def test_raw_json_is_shown_as_data_and_reads_back(output, parse, capsys):
 
     text = capsys.readouterr().out
     assert parse(text) == [{"event_data": data}]
-    assert terminal_safe(text.replace("\n", "")) == text.replace("\n", "")
+    assert visible(text.replace("\n", "")) == text.replace("\n", "")
 
 
 def test_names_are_printed_one_a_line(capsys):

@@ -1,0 +1,99 @@
+"""The routes of the pages; each reads, has a view made, and renders it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, Router
+
+from kubernaut.api.problems import Slug
+from kubernaut.datastorage import search
+from kubernaut.datastorage.errors import DataStorageError
+from kubernaut.datastorage.reader import Reader
+from kubernaut.datastorage.web.rendering import PREFIX, STATIC_ROUTE, page, problem_page
+from kubernaut.datastorage.web.search_view import rejected_view, search_view
+from kubernaut.ops.http.problems import Handler, RequestRejected
+
+ROOT = "/"
+"""Where a browser is sent to the pages."""
+
+RETRY_AFTER = 5
+"""Seconds after which a page that could not be read should be loaded again."""
+
+log = structlog.get_logger("http")
+
+
+class Pages:
+    """The pages over one audit log."""
+
+    def __init__(self, read: Reader) -> None:
+        self._read = read
+
+    def routes(self) -> list[BaseRoute]:
+        """Everything below /ui, and the way there."""
+        pages = Router([Route("/", self.search, methods=["GET"]), STATIC_ROUTE], redirect_slashes=False)
+        return [
+            Route(ROOT, root, methods=["GET"]),
+            Route(PREFIX, root, methods=["GET"]),
+            Mount(PREFIX, ExceptionMiddleware(pages, _HANDLERS)),
+        ]
+
+    async def search(self, request: Request) -> Response:
+        """Events by filters, newest first; filters that can match nothing are explained where they stand."""
+        given = request.query_params
+        try:
+            found = await search.find_events(self._read, given, datetime.now(UTC))
+        except RequestRejected as rejected:
+            request.state.rejected = rejected.slug
+            view = rejected_view(given, rejected.field_errors)
+            return page(request, "search.html", status=rejected.slug.status, view=view)
+        return page(request, "search.html", view=search_view(given, found))
+
+
+async def root(request: Request) -> Response:
+    """To the pages, for whoever reads HTML."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse(f"{PREFIX}/", 303)
+    raise HTTPException(404)
+
+
+async def _rejected(request: Request, rejected: RequestRejected) -> Response:
+    return problem_page(request, rejected)
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    slugs = {404: Slug.NOT_FOUND, 405: Slug.METHOD_NOT_ALLOWED}
+    details = {404: "There is no such page.", 405: "This page is only read."}
+    detail = details.get(error.status_code, error.detail)
+    rejected = RequestRejected(slugs.get(error.status_code, Slug.INVALID_REQUEST), detail)
+    return problem_page(request, rejected, headers=error.headers)
+
+
+async def _disconnected(request: Request, _: ClientDisconnect) -> Response:
+    response = problem_page(request, RequestRejected(Slug.INVALID_REQUEST, "The connection ended before the form did."))
+    request.state.rejected = "client-disconnected"
+    return response
+
+
+async def _unavailable(request: Request, error: DataStorageError) -> Response:
+    reason = f" ({error.reason})" if error.reason else ""
+    detail = f"The audit log cannot be read at the moment{reason}. Nothing is lost; load the page again later."
+    return problem_page(request, RequestRejected(Slug.UNAVAILABLE, detail, retry_after=RETRY_AFTER), cause=error)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("request failed", path=request.url.path, error=repr(error), exc_info=error)
+    return problem_page(request, RequestRejected(Slug.INTERNAL, "An internal error occurred; see the server's log."))
+
+
+_HANDLERS: dict[Any, Handler] = {
+    RequestRejected: _rejected,
+    HTTPException: _http_error,
+    ClientDisconnect: _disconnected,
+    DataStorageError: _unavailable,
+    Exception: _unexpected,
+}
