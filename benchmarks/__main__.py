@@ -4,10 +4,15 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BENCHMARK_TIMEOUT = 300  # seconds for one benchmark
+BENCHMARK_TIMEOUT = 600  # seconds for one benchmark
+
+FOLDER_VARIABLE = "KUBERNAUT_BENCHMARK_FOLDER"
+"""Environment variable with a folder that the benchmarks of one run share; removed at the end unless it was given."""
 
 
 def names() -> list[str]:
@@ -32,18 +37,22 @@ def main() -> int:
         print(f"unknown benchmark {unknown}; known: {', '.join(known)}", file=sys.stderr)
         return 2
     print(f"# {machine()}", file=sys.stderr)
-    failed = 0
-    for name in wanted:
-        print(f"# {name}", file=sys.stderr)
-        module = f"benchmarks.{name.replace('-', '_')}"
-        try:
-            failed += (
-                subprocess.run([sys.executable, "-m", module], timeout=BENCHMARK_TIMEOUT, check=False).returncode != 0
-            )
-        except subprocess.TimeoutExpired:
-            print(f"{name}: timed out after {BENCHMARK_TIMEOUT} s", file=sys.stderr)
-            failed += 1
+    with tempfile.TemporaryDirectory(prefix="kn-bench-") as folder:
+        Path(folder).chmod(0o711)
+        env = {FOLDER_VARIABLE: folder, **os.environ}
+        failed = [name for name in wanted if not succeeds(name, env)]
     return 1 if failed else 0
+
+
+def succeeds(name: str, env: Mapping[str, str]) -> bool:
+    """Run one benchmark; whether it ended by itself and well."""
+    print(f"# {name}", file=sys.stderr)
+    command = [sys.executable, "-m", f"benchmarks.{name.replace('-', '_')}"]
+    try:
+        return subprocess.run(command, env=env, timeout=BENCHMARK_TIMEOUT, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        print(f"{name}: timed out after {BENCHMARK_TIMEOUT} s", file=sys.stderr)
+        return False
 
 
 if __name__ == "__main__":

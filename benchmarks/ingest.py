@@ -1,8 +1,9 @@
 """Batches of 100 events of 1 KB over HTTP into DataStorage, against a bare COPY of the same rows into the same table.
 
 PostgreSQL, the service and the client are three processes on this machine. fsync and synchronous_commit are on, every
-event is deduplicated, linked and indexed. The baseline writes the rows of the same events with one connection and
-one COPY per 2,000 rows, each committed durably, into the same partitioned table with the same indexes, in the same run.
+event is deduplicated, linked, indexed, and in a tree whose checkpoints are signed. The baseline writes the rows of the
+same events with one connection and one COPY per 2,000 rows, each committed durably, into the same partitioned table
+with the same indexes, in the same run.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from kubernaut.datastorage import intake, rows
 from kubernaut.datastorage.config import DatabaseConfig
 from kubernaut.datastorage.migrate import migrate
 from kubernaut.embedded.postgres import Postgres, PostgresConfig, open_postgres
+from kubernaut.embedded.secret_files import ensure_signing_key
 from kubernaut.ops import logs
 from kubernaut.ops.logs import LogLevel
 
@@ -161,6 +163,7 @@ async def service(server: Postgres, name: str, folder: Path, **sections: dict[st
     """The service as a process of its own, with further sections of its configuration."""
     database = DatabaseConfig.from_url(server.url(name))
     port_file = folder / "port"
+    port_file.unlink(missing_ok=True)
     config = folder / "datastorage.yaml"
     password = folder / "database-password"
     password.write_text(database.password.reveal() if database.password else "")
@@ -175,6 +178,7 @@ async def service(server: Postgres, name: str, folder: Path, **sections: dict[st
                     "user": database.user,
                     "passwordFile": str(password),
                 },
+                "ledger": {"keyFile": str(ensure_signing_key(folder / "ledger.key", "benchmark/ledger"))},
                 "logging": {"level": "WARN"},
                 **sections,
             }
@@ -200,6 +204,15 @@ def folder_for_all() -> Iterator[Path]:
         yield Path(name)
 
 
+async def measure_rate(url: str, seed: int, count: int) -> tuple[float, list[float]]:
+    """Events per second of `count` new events, after some to warm up, and the seconds that each request took."""
+    batches = bodies(events(count, seed=seed))
+    await send(url, bodies(events(WARM_UP, seed=seed + 1)), CLIENTS)
+    started = time.perf_counter()
+    took = await send(url, batches, CLIENTS)
+    return count / (time.perf_counter() - started), took
+
+
 async def run() -> None:
     """Measure once and print the result."""
     logs.configure(LogLevel.WARN)
@@ -207,22 +220,19 @@ async def run() -> None:
         config = PostgresConfig(directory=folder / "postgres", env=os.environ)
         async with open_postgres(config) as server:
             made = events(EVENTS, seed=1)
-            batches = bodies(made)
             await bare_copy(server, "warm", events(WARM_UP, seed=3))
             before = await bare_copy(server, "bare_before", made)
             await create_database(server, "ledger")
             await migrate(server.url("ledger"))
             async with service(server, "ledger", folder) as url:
-                await send(url, bodies(events(WARM_UP, seed=2)), CLIENTS)
-                started = time.perf_counter()
-                took = await send(url, batches, CLIENTS)
-                rate = EVENTS / (time.perf_counter() - started)
+                rate, took = await measure_rate(url, seed=1, count=EVENTS)
                 await _verify(url)
             after = await bare_copy(server, "bare_after", made)
     baseline = (before + after) / 2
     quantiles = statistics.quantiles(took, n=100)
     print(
-        f"{machine()}; {EVENTS} events of {len(batches[0]) // BATCH} bytes, {BATCH} per request, {CLIENTS} clients;"
+        f"{machine()}; {EVENTS} events of {len(bodies(made[:BATCH])[0]) // BATCH} bytes,"
+        f" {BATCH} per request, {CLIENTS} clients;"
         f" bare COPY {before:.0f} and {after:.0f} rows/s;"
         f" request p50 {quantiles[49]:.3f} s, p95 {quantiles[94]:.3f} s, p99 {quantiles[98]:.3f} s",
         file=sys.stderr,

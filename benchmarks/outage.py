@@ -21,7 +21,7 @@ import asyncpg
 import msgspec
 
 from benchmarks.__main__ import machine
-from benchmarks.ingest import _create, service
+from benchmarks.ingest import create_database, service
 from kubernaut.api.events import AuditEvent
 from kubernaut.api.vocabulary import EventOutcome
 from kubernaut.audit import AuditConfig, AuditStore, ClientConfig, RetryConfig, SpoolConfig, open_audit
@@ -81,7 +81,7 @@ async def compare(dsn: str, count: int) -> tuple[int, int, int]:
 async def run(folder: Path, count: int, seconds: float) -> None:
     """Measure once and print the result."""
     async with open_postgres(PostgresConfig(directory=folder / "postgres", env=os.environ)) as server:
-        await _create(server, "ledger")
+        await create_database(server, "ledger")
         await migrate(server.url("ledger"))
         (folder / "down").mkdir()
         async with service(server, "ledger", folder / "down") as url:
