@@ -28,8 +28,9 @@ class ServerConfig:
 
     tls: TlsConfig = field(default_factory=TlsConfig)
 
-    max_body_size: Annotated[Bytes, Between(1024, 2**26)] = 2**20
-    """Largest body of a notification in bytes; a larger one is answered with 413."""
+    max_body_size: Annotated[Bytes, Between(1024, 2**28)] = 2**25
+    """Largest body of a notification in bytes, after decompression; a larger one is answered with 413, and an
+    Alertmanager drops its alerts."""
 
     timeout: Annotated[Seconds, Between(0.1, 600)] = 8.0
     """Seconds for one notification; keep below Alertmanager's own timeout of 10 s, so that it gets a response."""

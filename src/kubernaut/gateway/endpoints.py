@@ -1,5 +1,6 @@
 """The webhook. 2xx means that every firing alert is stored or folded; anything less is a 503 that is sent again."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from kubernaut.api.problems import Slug
+from kubernaut.gateway.admission import AdmissionQueue, Busy
 from kubernaut.gateway.alertmanager import SOURCE, InvalidWebhook
 from kubernaut.gateway.config import ServerConfig
 from kubernaut.gateway.decoder import decode
@@ -20,6 +22,7 @@ from kubernaut.gateway.intake import Intake
 from kubernaut.gateway.metrics import GatewayMetrics
 from kubernaut.gateway.responses import Result, ResultStatus, batch_response, signal_response
 from kubernaut.ops.http import problems
+from kubernaut.ops.http.authentication import Identity
 from kubernaut.ops.http.body import JsonBodyReader
 from kubernaut.ops.http.problems import RequestRejected, json_response, problem_response
 
@@ -47,7 +50,8 @@ class Endpoints:
         self._config = config
         self._metrics = metrics
         self._pending_caches = pending_caches
-        self._body = JsonBodyReader(config.max_body_size)
+        self._admission = AdmissionQueue()
+        self._body = JsonBodyReader(config.max_body_size, accepts_gzip=True)
 
     async def prometheus(self, request: Request) -> Response:
         """One notification of an Alertmanager."""
@@ -71,9 +75,17 @@ class Endpoints:
         pending = self._pending_caches()
         if pending is not None:
             raise _unavailable(f"the gateway is starting and waits for {pending}; send it again")
-        results = await self._intake.process(webhook, self._config.timeout)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._config.timeout
+        sender = _sender(request)
+        try:
+            group = f"{sender} {webhook.group_key}"
+            async with self._admission.admitted(group, len(body), self._config.timeout / 2):
+                results = await self._intake.process(webhook, deadline - loop.time())
+        except Busy as error:
+            raise _unavailable(f"{error}; send it again") from None
         self._metrics.count_results(SOURCE, results)
-        return _response(request, results)
+        return _response(request, results, webhook.truncated_alerts)
 
     def _check_timestamp(self, header: str | None) -> None:
         """Reject a replay, where the sender says when it sent."""
@@ -89,17 +101,25 @@ def application(endpoints: Endpoints, more: Sequence[BaseRoute]) -> Starlette:
     return problems.application(routes, hint=f"alerts go to POST {PROMETHEUS}")
 
 
-def _response(request: Request, results: Sequence[Result]) -> Response:
+def _sender(request: Request) -> str:
+    """Who sends it: an identity, or an address where nobody is authenticated."""
+    identity: Identity | None = getattr(request.state, "identity", None)
+    return identity.name if identity else request.client.host if request.client else ""
+
+
+def _response(request: Request, results: Sequence[Result], truncated_alerts: int) -> Response:
     failed = [result for result in results if result.status is ResultStatus.FAILED]
     if failed:
         retry_after = ceil(max(result.retry_after for result in failed))
         detail = f"{len(failed)} of {len(results)} alerts are not stored: {failed[0].message}; send all again"
         rejected = _unavailable(detail, retry_after)
-        return problem_response(request, rejected, members=msgspec.to_builtins(batch_response(results)))
+        return problem_response(
+            request, rejected, members=msgspec.to_builtins(batch_response(results, truncated_alerts))
+        )
     if len(results) != 1:
-        return json_response(batch_response(results), 207 if results else 200)
+        return json_response(batch_response(results, truncated_alerts), 207 if results else 200)
     status = {ResultStatus.CREATED: 201, ResultStatus.DUPLICATE: 202}.get(results[0].status, 200)
-    return json_response(signal_response(results[0]), status)
+    return json_response(signal_response(results[0], truncated_alerts), status)
 
 
 def _unavailable(detail: str, retry_after: int = 0) -> RequestRejected:

@@ -55,6 +55,8 @@ class SignalResponse(Wire, frozen=True):
     remediation_request_name: str = ""
     remediation_request_namespace: str = ""
     metadata: Metadata | None = None
+    truncated_alerts: int = 0
+    """Alerts of the group that the sender has left out."""
 
 
 class AlertResult(Wire, frozen=True):
@@ -82,9 +84,11 @@ class BatchResponse(Wire, frozen=True):
 
     results: list[AlertResult]
     summary: Summary
+    truncated_alerts: int = 0
+    """Alerts of the group that the sender has left out."""
 
 
-def signal_response(result: Result) -> SignalResponse:
+def signal_response(result: Result, truncated_alerts: int) -> SignalResponse:
     request = result.request
     deduplication = request.status.deduplication if request else None
     reference = RequestReference(name=request.metadata.name, namespace=request.metadata.namespace) if request else None
@@ -103,10 +107,11 @@ def signal_response(result: Result) -> SignalResponse:
         )
         if reference
         else None,
+        truncated_alerts=truncated_alerts,
     )
 
 
-def batch_response(results: Sequence[Result]) -> BatchResponse:
+def batch_response(results: Sequence[Result], truncated_alerts: int) -> BatchResponse:
     count = Counter(result.status for result in results)
     summary = Summary(
         total=len(results),
@@ -116,7 +121,9 @@ def batch_response(results: Sequence[Result]) -> BatchResponse:
         rejected=count[ResultStatus.REJECTED],
         failed=count[ResultStatus.FAILED],
     )
-    return BatchResponse(results=[_alert_result(result) for result in results], summary=summary)
+    return BatchResponse(
+        results=[_alert_result(result) for result in results], summary=summary, truncated_alerts=truncated_alerts
+    )
 
 
 def _alert_result(result: Result) -> AlertResult:

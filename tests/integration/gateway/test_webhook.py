@@ -1,6 +1,8 @@
 """What the webhook accepts, and its responses to everything else."""
 
 import asyncio
+import gzip
+import json
 from datetime import UTC, datetime, timedelta
 
 import httpx2
@@ -36,13 +38,26 @@ async def test_only_json_is_accepted(gateway):
 
 async def test_a_body_that_is_too_large_is_rejected_with_or_without_a_length(gateway):
     async def chunks():
-        for _ in range(20):
-            yield b" " * 65536 * 2
+        for _ in range(33):
+            yield b" " * 2**20
 
     headers = {"content-type": "application/json"}
-    for content in (b" " * (2**20 + 1), chunks()):
+    for content in (b" " * (2**25 + 1), chunks()):
         response = await gateway.http.post(WEBHOOK, content=content, headers=headers)
         assert is_problem(response, 413)["type"].endswith("/request-too-large")
+
+
+async def test_a_notification_of_32_mib_is_stored(gateway, cluster):
+    alert = an_alert(namespace=cluster.shop, pod="cart-1")
+    body = json.dumps(a_webhook(alert | {"values": "HERE"}, alert, truncatedAlerts=7)).encode()
+    body = body.replace(b"HERE", b"x" * (2**25 - len(body)))
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+
+    answer = await gateway.http.post(WEBHOOK, content=gzip.compress(body), headers=headers)
+
+    assert answer.status_code == 207
+    assert answer.json()["truncatedAlerts"] == 7
+    assert len(await cluster.signals()) == 1
 
 
 async def test_only_a_body_that_is_no_notification_is_a_400(gateway):

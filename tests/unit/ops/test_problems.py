@@ -1,6 +1,7 @@
 """Whatever is not served is answered with a problem document, whoever rejects it."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -102,6 +103,48 @@ async def test_a_body_above_the_limit_is_rejected(client, chunked):
     response = await client.post("/size", content=chunks() if chunked else b" " * (LIMIT + 1), headers=JSON)
 
     problem_in(response, Slug.TOO_LARGE)
+
+
+async def read(content: bytes, *, part_size: int = 100, encoding: str = "gzip", max_size: int = LIMIT) -> bytes:
+    parts = [content[start : start + part_size] for start in range(0, len(content), part_size)]
+
+    async def receive() -> dict[str, object]:
+        body = parts.pop(0) if parts else b""
+        return {"type": "http.request", "body": body, "more_body": bool(parts)}
+
+    headers = [(b"content-type", b"application/json"), (b"content-encoding", encoding.encode())]
+    reader = JsonBodyReader(max_size, accepts_gzip=True)
+    return await reader.read(Request({"type": "http", "headers": headers}, receive))
+
+
+@pytest.mark.parametrize("part_size", [1, 7, 1000])
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", " GZIP "])
+async def test_a_gzip_body_is_decompressed_where_it_is_accepted(part_size, encoding):
+    text = bytes(range(100)) * 5
+    members = gzip.compress(text[:300]) + gzip.compress(b"") + gzip.compress(text[300:])
+
+    assert await read(members, part_size=part_size, encoding=encoding, max_size=500) == text
+
+
+@pytest.mark.parametrize("size", [LIMIT + 1, 2**26])
+async def test_a_gzip_body_is_bounded_by_its_size_after_decompression(size):
+    bomb = gzip.compress(b" " * size)
+
+    with pytest.raises(RequestRejected, match="exceeds") as rejected:
+        await read(bomb, part_size=2**16, max_size=max(LIMIT, size // 2))
+    assert rejected.value.slug is Slug.TOO_LARGE
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"{}"])
+async def test_a_body_that_is_not_gzip_is_rejected(content):
+    with pytest.raises(RequestRejected, match="not gzip") as rejected:
+        await read(content)
+    assert rejected.value.slug is Slug.INVALID_REQUEST
+
+
+async def test_another_encoding_is_rejected_with_those_that_are_accepted():
+    with pytest.raises(RequestRejected, match="without encoding or gzip"):
+        await read(b"{}", encoding="br")
 
 
 async def test_the_body_that_arrives_slowest_is_given_up_when_all_together_are_too_large(monkeypatch):
