@@ -63,44 +63,7 @@ WARNING = {"severity": "warning", "priority": "P1"}
 INFO = {"severity": "info", "priority": "P2"}
 
 
-NOT_YET = {
-    **dict.fromkeys(
-        ["p05", "w07", "w07b", "w14", "w15", "w18", "w18b", "w33", "w33b", "z01+z02+z03"],
-        "decoding",
-    ),
-    **dict.fromkeys(
-        [
-            "w01+w01b",
-            "w01+w02",
-            "w23a+w23b+w23c",
-            "w24",
-            "w24b",
-            "w25",
-            "w27b",
-            "w29",
-            "w29b",
-            "w31",
-            "w47",
-            "w32",
-            "w43",
-            "w44",
-            "w46",
-            "w48",
-            "w49",
-            "w50",
-            "w51+w51b",
-        ],
-        "target",
-    ),
-    **dict.fromkeys(
-        ["w04"],
-        "own cluster",
-    ),
-    **dict.fromkeys(
-        ["w06+w06b+z01", "w10", "w19", "w28a+w28b", "w30"],
-        "folding",
-    ),
-}
+NOT_YET = dict.fromkeys(["w06+w06b+z01", "w10", "w19", "w28a+w28b", "w30"], "folding")
 """Rows that fail today, and what is missing."""
 
 

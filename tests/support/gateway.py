@@ -10,7 +10,12 @@ NAMESPACE = Kind(version="v1", kind="Namespace", plural="namespaces", namespaced
 CLAIM = Kind(version="v1", kind="PersistentVolumeClaim", plural="persistentvolumeclaims", type=PartialObjectMetadata)
 SERVICE = Kind(version="v1", kind="Service", plural="services", type=PartialObjectMetadata)
 CRON_JOB = Kind(group="batch", version="v1", kind="CronJob", plural="cronjobs", type=PartialObjectMetadata)
-KINDS = {kind.kind.lower(): kind for kind in (*CACHED, CRON_JOB, NODE, NAMESPACE, CLAIM, SERVICE)}
+INGRESS = Kind(group="networking.k8s.io", version="v1", kind="Ingress", plural="ingresses", type=PartialObjectMetadata)
+ROLE = Kind(group="rbac.authorization.k8s.io", version="v1", kind="Role", plural="roles", type=PartialObjectMetadata)
+CLUSTER = Kind(group="postgresql.cnpg.io", version="v1", kind="Cluster", plural="clusters", type=PartialObjectMetadata)
+KINDS = {
+    kind.kind.lower(): kind for kind in (*CACHED, CRON_JOB, NODE, NAMESPACE, CLAIM, SERVICE, INGRESS, ROLE, CLUSTER)
+}
 
 
 def an_object(kind: str, name: str, namespace: str = "shop", owner: tuple[str, str] | None = None) -> dict[str, Any]:

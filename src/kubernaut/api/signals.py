@@ -53,6 +53,7 @@ class Target(Wire, frozen=True):
     kind: str
     name: str
     namespace: Annotated[str, Meta(description="Empty for a cluster-scoped object.")] = ""
+    api_version: Annotated[str, Meta(description="Tells kinds of the same name apart; empty where nobody said.")] = ""
 
 
 class Signal(Wire, frozen=True):

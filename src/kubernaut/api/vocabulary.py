@@ -212,6 +212,8 @@ class Label(StrEnum):
     COST_CENTER = "kubernaut.ai/cost-center"
     REGION = "kubernaut.ai/region"
     RESOLVED_AT = "kubernaut.ai/resolved-at"
+    TARGET_NOTE = "kubernaut.ai/target-note"
+    """Why the target may not be what the alert means; makes the signal degraded."""
 
 
 AUDIT_ENVIRONMENT_SOURCES: dict[str, str] = {

@@ -114,6 +114,8 @@ async def _from_alertmanager(path: Path, webhook: "Webhook", cluster: Path) -> l
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.gateway import alertmanager, targets
     from kubernaut.gateway.cluster import ManifestReader
+    from kubernaut.gateway.config import CLUSTER_LABEL
+    from kubernaut.gateway.labels import DEFAULT_LABELS, subject_of
     from kubernaut.kube.objects import PartialObjectMetadata
     from kubernaut.signalprocessing.kinds import CACHED
     from kubernaut.signalprocessing.offline import read_manifests
@@ -129,11 +131,10 @@ async def _from_alertmanager(path: Path, webhook: "Webhook", cluster: Path) -> l
         if not alert.is_firing:
             note(f"{alert.name}: resolved, creates no signal")
             continue
-        named = alertmanager.candidates(alert, webhook, {kind.kind.lower(): kind for kind in known})
-        if not named:
+        resolved = await targets.resolve(subject_of(alert.labels, DEFAULT_LABELS, CLUSTER_LABEL), reader)
+        if resolved is None:
             note(f"{alert.name}: ignored: no label names an object of a known kind")
             continue
-        resolved = await targets.resolve(named, reader)
         spec = SignalSpec(
             remediation_request_ref=ParentReference(name=f"offline-{alert.id}"),
             signal=alertmanager.signal_of(alert, webhook, resolved, now),

@@ -1,12 +1,6 @@
-"""Alerts of an Alertmanager-compatible sender, and the signals of its alerts. Pure: the cluster's kinds are parameters.
-
-The labels of an alert name its target: `deployment="cart"` names a Deployment because discovery knows a kind whose
-singular name is `deployment`. Several labels may do so (an alert about a pod often names its node as well), hence
-candidates in an order, of which the first that exists wins.
-"""
+"""Alerts of an Alertmanager-compatible sender, and the signals of its alerts. Pure."""
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -15,23 +9,15 @@ import msgspec
 
 from kubernaut.api.signals import Signal, Target
 from kubernaut.api.vocabulary import TargetType
-from kubernaut.gateway.targets import Candidate, ResolvedObject
-from kubernaut.kube.objects import Kind, PartialObjectMetadata
+from kubernaut.gateway.targets import ResolvedObject
 
 SOURCE = "prometheus"
 TYPE = "alert"
 UNNAMED = "unknown"
 UNKNOWN_SEVERITY = "unknown"
 
-_RESERVED_LABELS = {"job", "service", "instance", "endpoint", "container", "namespace"}
-_CONTROLLER_LABELS = {"deployment", "statefulset", "daemonset", "cronjob", "deploymentconfig"}
-_INFRASTRUCTURE_LABELS = {"pod", "node"}
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-_MAX_NAME_LENGTH = 253
+MAX_NAME_LENGTH = 253
 _MAX_PROVIDER_DATA = 4096  # bytes
-
-Kinds = Mapping[str, Kind[PartialObjectMetadata]]
-"""Kinds of the cluster by their singular lower-case names."""
 
 
 class InvalidWebhook(ValueError):
@@ -136,31 +122,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def alert_name(labels: Mapping[str, str]) -> str:
-    return labels.get("alertname", "")[:_MAX_NAME_LENGTH] or UNNAMED
-
-
-def candidates(alert: Alert, webhook: Webhook, kinds: Kinds) -> list[Candidate]:
-    """The objects that the alert may be about: controllers first, then anything else, then pods and nodes.
-
-    An alert that names nothing but a namespace is about that namespace. Empty when it names nothing at all.
-    """
-    labels = {**alert.labels, **webhook.common_labels}
-    namespace = labels.get("exported_namespace") or labels.get("namespace", "")
-    if not _NAME.fullmatch(namespace):
-        namespace = ""
-    named = [
-        Candidate(kind=kind, name=labels[label], namespace=namespace if kind.namespaced else "")
-        for label in sorted(labels.keys() & kinds.keys(), key=lambda label: (_tier(label), label))
-        if label not in _RESERVED_LABELS and _NAME.fullmatch(labels[label])
-        for kind in [kinds[label]]
-    ]
-    if not named and namespace and "namespace" in kinds:
-        return [Candidate(kind=kinds["namespace"], name=namespace)]
-    return named
-
-
-def _tier(label: str) -> int:
-    return 0 if label in _CONTROLLER_LABELS else 2 if label in _INFRASTRUCTURE_LABELS else 1
+    return labels.get("alertname", "")[:MAX_NAME_LENGTH] or UNNAMED
 
 
 def fingerprint_of(owner: Target, cluster: str = "") -> str:
@@ -169,13 +131,10 @@ def fingerprint_of(owner: Target, cluster: str = "") -> str:
     return hashlib.sha256((f"{cluster}:{text}" if cluster else text).encode()).hexdigest()
 
 
-def cluster_of(webhook: Webhook) -> str:
-    return webhook.common_labels.get("cluster", "")[:_MAX_NAME_LENGTH]
-
-
-def signal_of(alert: Alert, webhook: Webhook, resolved: ResolvedObject, received_at: datetime) -> Signal:
-    """The alert as the `SignalProcessing` object carries it."""
-    cluster = cluster_of(webhook)
+def signal_of(
+    alert: Alert, webhook: Webhook, resolved: ResolvedObject, received_at: datetime, cluster: str = ""
+) -> Signal:
+    """The alert as the `SignalProcessing` object carries it; `cluster` is the id of the cluster that it is from."""
     return Signal(
         fingerprint=fingerprint_of(resolved.owner, cluster),
         name=alert.name,

@@ -1,17 +1,60 @@
 """Where the gateway reads objects: a live cluster, or manifests."""
 
+import asyncio
+import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
+import structlog
 
+from kubernaut.api.meta import Wire
+from kubernaut.gateway import targets
+from kubernaut.gateway.targets import ObjectKind, Unreadable
 from kubernaut.kube.client import Client
 from kubernaut.kube.discovery import Discovery
-from kubernaut.kube.errors import Forbidden, NotFound
-from kubernaut.kube.informer import Informer
+from kubernaut.kube.errors import ApiServerUnreachable, KubeError, NotFound, TimedOut
+from kubernaut.kube.informer import Informer, may_list
 from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata, Unstructured, key_of
 
-CACHED: tuple[Kind[PartialObjectMetadata], ...] = (
-    Kind(version="v1", kind="Pod", plural="pods", type=PartialObjectMetadata),
+log = structlog.get_logger("gateway")
+
+READ_TIMEOUT = 2.0  # seconds
+"""For one object or one group's kinds; an alert must not wait longer for a conversion webhook that hangs."""
+
+RETRY_INTERVAL = 10.0  # seconds
+"""How long a kind that could not be read is not read again."""
+
+
+class _PodSpec(Wire, frozen=True, gc=False):
+    node_name: str = ""
+
+
+class Pod(PartialObjectMetadata, frozen=True, gc=False):
+    """A pod, and where it runs."""
+
+    spec: _PodSpec = _PodSpec()
+
+
+class _Address(Wire, frozen=True, gc=False):
+    address: str = ""
+
+
+class _NodeStatus(Wire, frozen=True, gc=False):
+    addresses: tuple[_Address, ...] = ()
+
+
+class Node(PartialObjectMetadata, frozen=True, gc=False):
+    """A node, and its addresses."""
+
+    status: _NodeStatus = _NodeStatus()
+
+
+POD: Kind[Pod] = Kind(version="v1", kind="Pod", plural="pods", type=Pod)
+NODE: Kind[Node] = Kind(version="v1", kind="Node", plural="nodes", namespaced=False, type=Node)
+CACHED: tuple[Kind[Any], ...] = (
+    POD,
+    NODE,
     Kind(group="apps", version="v1", kind="ReplicaSet", plural="replicasets", type=PartialObjectMetadata),
     Kind(group="apps", version="v1", kind="Deployment", plural="deployments", type=PartialObjectMetadata),
     Kind(group="apps", version="v1", kind="StatefulSet", plural="statefulsets", type=PartialObjectMetadata),
@@ -24,67 +67,154 @@ A CronJob is fetched when a Job names it as its owner, in the version that the J
 """
 
 BY_NAME = "name"
+BY_ADDRESS = "address"
 
 
-def new_cache(client: Client, kind: Kind[PartialObjectMetadata]) -> Informer[PartialObjectMetadata]:
-    """The cache of one kind, with the index that `ClusterReader` needs."""
-    return Informer(client, kind, indexes={BY_NAME: lambda obj: [obj.metadata.name]})
+async def new_caches(client: Client) -> list[Informer[Any]]:
+    """The caches of all kinds that the gateway may list; other kinds are read one object at a time."""
+    async with asyncio.TaskGroup() as tasks:
+        probes = [(kind, tasks.create_task(may_list(client, kind))) for kind in CACHED]
+    denied = [str(kind) for kind, probe in probes if not probe.result()]
+    if denied:
+        log.warning("list access denied for some kinds", kinds=denied)
+    return [new_cache(client, kind) for kind, probe in probes if probe.result()]
+
+
+def new_cache(client: Client, kind: Kind[Any]) -> Informer[Any]:
+    """The cache of one kind, with the indexes that `ClusterReader` needs."""
+    return Informer(client, kind, indexes={BY_NAME: lambda obj: [obj.metadata.name], BY_ADDRESS: _addresses})
+
+
+def _addresses(obj: PartialObjectMetadata) -> list[str]:
+    return [address.address for address in obj.status.addresses] if isinstance(obj, Node) else []
 
 
 class ClusterReader:
-    """An `ObjectReader` of a live cluster: caches first, then the API server."""
+    """An `ObjectReader` of a live cluster: caches first, then the API server.
 
-    def __init__(self, client: Client, discovery: Discovery, caches: Sequence[Informer[PartialObjectMetadata]]) -> None:
+    Raises a `KubeError` only when the API server does not accept connections.
+    """
+
+    def __init__(self, client: Client, discovery: Discovery, caches: Sequence[Informer[Any]]) -> None:
         self._client = client
         self._discovery = discovery
         # Compare them with None: an empty cache is as false as an empty list.
         self._caches = {(cache.kind.group, cache.kind.kind): cache for cache in caches}
+        self._failures: dict[tuple[str, str], tuple[float, str]] = {}
+        """By group and kind: when it may be read again, and why it could not be."""
 
-    async def get(self, kind: Kind[PartialObjectMetadata], key: Key) -> PartialObjectMetadata | None:
+    async def get(self, kind: ObjectKind, key: Key) -> PartialObjectMetadata | None:
         cache = self._caches.get((kind.group, kind.kind))
-        cached = cache.get(key) if cache is not None else None
+        cached: PartialObjectMetadata | None = cache.get(key) if cache is not None else None
         if cached is not None:
             return cached
-        try:
-            obj = await self._client.get(kind, key)  # a cache may lag behind
-        except (NotFound, Forbidden, ValueError):
-            # Deleted, not permitted, or no valid name. The alert is stored all the same.
-            return None
-        if cache is not None:
+        obj = await self._fetch(cache.kind if cache is not None else kind, key)  # a cache may lag behind
+        if obj is not None and cache is not None:
             cache.observe(obj)  # so that it leaves a tombstone, should it be deleted before its event arrives
         return obj
 
-    def tombstone(self, kind: Kind[PartialObjectMetadata], key: Key) -> PartialObjectMetadata | None:
+    async def _fetch(self, kind: ObjectKind, key: Key) -> PartialObjectMetadata | None:
+        retry_at, failure = self._failures.get((kind.group, kind.kind), (0.0, ""))
+        if time.monotonic() < retry_at:
+            raise Unreadable(failure)
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                return await self._client.get(kind, key)
+        except (NotFound, ValueError):
+            return None  # deleted, or no valid name
+        except (KubeError, TimeoutError) as error:
+            if isinstance(error, ApiServerUnreachable) and not isinstance(error, TimedOut):
+                raise
+            reason = str(error) or f"no answer within {READ_TIMEOUT:g} s"
+            failure = f"{kind.kind} could not be read: {reason}"
+            self._failures[kind.group, kind.kind] = (time.monotonic() + RETRY_INTERVAL, failure)
+            raise Unreadable(failure) from error
+
+    def tombstone(self, kind: ObjectKind, key: Key) -> PartialObjectMetadata | None:
         cache = self._caches.get((kind.group, kind.kind))
         return cache.tombstone(key) if cache is not None else None
 
-    def list_by_name(self, kind: Kind[PartialObjectMetadata], name: str) -> list[PartialObjectMetadata]:
+    def list_by_name(self, kind: ObjectKind, name: str) -> list[PartialObjectMetadata]:
         cache = self._caches.get((kind.group, kind.kind))
         return cache.by_index(BY_NAME, name) if cache is not None else []
 
-    async def kind(self, api_version: str, kind: str) -> Kind[PartialObjectMetadata] | None:
-        return await self._discovery.kind(api_version, kind)
+    async def kind(self, api_version: str, kind: str) -> ObjectKind | None:
+        cached = next((cache.kind for cache in self._caches.values() if cache.kind.kind == kind), None)
+        if cached is not None and cached.api_version == api_version:
+            return cached
+        try:
+            return await self._discovery.kind(api_version, kind)
+        except KubeError as error:
+            if isinstance(error, ApiServerUnreachable) and not isinstance(error, TimedOut):
+                raise
+            raise Unreadable(f"{kind} could not be discovered: {error}") from error
+
+    async def kinds_called(self, name: str) -> Sequence[ObjectKind]:
+        return await self._discovery.kinds_called(name)
+
+    async def node_at(self, address: str) -> str:
+        nodes = self._caches.get(("", NODE.kind))
+        if nodes is None:
+            return ""
+        node = nodes.get(Key("", address))
+        found = [node] if node is not None else nodes.by_index(BY_ADDRESS, address)
+        return found[0].metadata.name if len(found) == 1 else ""
+
+    async def node_of(self, pod: Key) -> str:
+        obj = await self.get(targets.POD, pod) or self.tombstone(targets.POD, pod)
+        return obj.spec.node_name if isinstance(obj, Pod) else ""
 
 
 class ManifestReader:
     """An `ObjectReader` of a list of manifests, for work without a cluster."""
 
-    def __init__(self, kinds: Iterable[Kind[PartialObjectMetadata]], manifests: Iterable[Unstructured]) -> None:
+    def __init__(self, kinds: Iterable[ObjectKind], manifests: Iterable[Unstructured]) -> None:
         self._kinds = {(kind.api_version, kind.kind): kind for kind in kinds}
         self._objects: dict[tuple[str, str], dict[Key, PartialObjectMetadata]] = {}
         for manifest in manifests:
-            kind = (manifest.get("apiVersion", ""), manifest.get("kind", ""))
-            self._objects.setdefault(kind, {})[key_of(manifest)] = msgspec.convert(manifest, PartialObjectMetadata)
+            kind = _kind_of(manifest)
+            self._kinds.setdefault((kind.api_version, kind.kind), kind)
+            types: dict[str, type[PartialObjectMetadata]] = {POD.kind: Pod, NODE.kind: Node}
+            obj = msgspec.convert(manifest, types.get(kind.kind, PartialObjectMetadata), strict=False)
+            self._objects.setdefault((kind.api_version, kind.kind), {})[key_of(manifest)] = obj
 
-    async def get(self, kind: Kind[PartialObjectMetadata], key: Key) -> PartialObjectMetadata | None:
+    async def get(self, kind: ObjectKind, key: Key) -> PartialObjectMetadata | None:
         return self._objects.get((kind.api_version, kind.kind), {}).get(key)
 
-    def tombstone(self, kind: Kind[PartialObjectMetadata], key: Key) -> PartialObjectMetadata | None:
+    def tombstone(self, kind: ObjectKind, key: Key) -> PartialObjectMetadata | None:
         return None
 
-    def list_by_name(self, kind: Kind[PartialObjectMetadata], name: str) -> list[PartialObjectMetadata]:
+    def list_by_name(self, kind: ObjectKind, name: str) -> list[PartialObjectMetadata]:
         objects = self._objects.get((kind.api_version, kind.kind), {})
         return [obj for key, obj in objects.items() if key.name == name]
 
-    async def kind(self, api_version: str, kind: str) -> Kind[PartialObjectMetadata] | None:
+    async def kind(self, api_version: str, kind: str) -> ObjectKind | None:
         return self._kinds.get((api_version, kind))
+
+    async def kinds_called(self, name: str) -> Sequence[ObjectKind]:
+        called = [kind for (_, kind_name), kind in self._kinds.items() if kind_name.lower() == name]
+        return sorted(called, key=lambda kind: kind.group)
+
+    async def node_at(self, address: str) -> str:
+        nodes = self._objects.get((NODE.api_version, NODE.kind), {})
+        at = [key.name for key, node in nodes.items() if address in (key.name, *_addresses(node))]
+        return at[0] if len(at) == 1 else ""
+
+    async def node_of(self, pod: Key) -> str:
+        obj = await self.get(targets.POD, pod)
+        return obj.spec.node_name if isinstance(obj, Pod) else ""
+
+
+def _kind_of(manifest: Unstructured) -> ObjectKind:
+    """The kind of a manifest; whether it is namespaced can be told only by the manifest's own namespace."""
+    group, _, version = str(manifest.get("apiVersion", "")).rpartition("/")
+    kind = str(manifest.get("kind", ""))
+    namespaced = bool((manifest.get("metadata") or {}).get("namespace"))
+    return Kind(
+        group=group,
+        version=version,
+        kind=kind,
+        plural=f"{kind.lower()}s",
+        namespaced=namespaced,
+        type=PartialObjectMetadata,
+    )

@@ -12,6 +12,8 @@ from kubernaut.ops.http.tls import TlsConfig
 from kubernaut.ops.logs import LogFormat, LogLevel
 from kubernaut.ops.settings import Between, Bytes, Seconds
 
+CLUSTER_LABEL = "cluster"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
@@ -49,8 +51,28 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Which cluster this is."""
+
+    label: str = CLUSTER_LABEL
+    """Label that says which cluster an alert is from; it is recorded, and alerts of two clusters never fold. Empty: no
+    label does."""
+
+    name: str = ""
+    """What that label says for this cluster; empty takes every alert to be from this cluster."""
+
+    def is_local(self, cluster: str) -> bool:
+        """Whether an alert from that cluster is about objects of this one."""
+        return not self.name or cluster in ("", self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
 class IntakeConfig:
     """How alerts become objects."""
+
+    labels: dict[str, str] = field(default_factory=dict)
+    """Labels that name a target, as `label: Kind.version.group`, before the built-in ones; an empty kind takes one out.
+    """
 
     namespace: str = ""
     """Namespace of the objects, the controller's; empty takes the pod's own, or that of the kubeconfig."""
@@ -114,6 +136,7 @@ class GatewayConfig:
 
     server: ServerConfig = field(default_factory=ServerConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     intake: IntakeConfig = field(default_factory=IntakeConfig)
     datastorage: DataStorageConfig = field(default_factory=DataStorageConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)

@@ -13,9 +13,9 @@ from kubernaut.api.remediation import RemediationRequest
 from kubernaut.api.vocabulary import Label
 from kubernaut.gateway import requests
 from kubernaut.gateway.audit_recorder import AuditRecorder
+from kubernaut.gateway.mapped_alert import ReceivedAlert
 from kubernaut.gateway.request_store import MAX_ATTEMPTS, RETRY_DELAY, RequestStore
 from kubernaut.gateway.responses import Result, ResultStatus
-from kubernaut.gateway.signals import ReceivedAlert
 from kubernaut.kube.errors import Conflict, NotFound
 
 
@@ -28,15 +28,15 @@ class Deduplicator:
 
     async def process(self, firing: Sequence[ReceivedAlert]) -> list[Result]:
         """Store the alerts of one workload; returns one result for each. Raises a `KubeError`."""
-        signal = firing[0].signal
-        known = self._store.cached_by_fingerprint(signal.fingerprint)
+        mapped = firing[0].mapped
+        known = self._store.cached_by_fingerprint(mapped.signal.fingerprint)
         request = self._store.newest_open(known)
         previous = requests.newest(known)
         attempt = 0
         while True:
             try:
-                request = request or await self._store.get_or_create_open(signal, previous)
-                await self._store.ensure_signal(request, signal)
+                request = request or await self._store.get_or_create_open(mapped, previous)
+                await self._store.ensure_signal(request, mapped)
                 return await self._count(request, firing)
             except (Conflict, NotFound):
                 # Another replica was faster, or the request was finished or deleted.

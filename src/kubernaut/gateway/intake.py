@@ -10,10 +10,11 @@ import structlog
 from kubernaut.gateway.alertmanager import Alert, InvalidAlert, Webhook
 from kubernaut.gateway.audit_recorder import AuditRecorder
 from kubernaut.gateway.deduplication import Deduplicator
+from kubernaut.gateway.mapped_alert import ReceivedAlert
 from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.resolution import AlertResolver
 from kubernaut.gateway.responses import Result, ResultStatus
-from kubernaut.gateway.signals import ReceivedAlert, SignalMapper
+from kubernaut.gateway.signals import SignalMapper
 from kubernaut.kube.errors import KubeError, TooManyRequests
 
 log = structlog.get_logger("gateway")
@@ -61,15 +62,15 @@ class Intake:
         async def map_alert(index: int, alert: Alert) -> None:
             async with limit:
                 try:
-                    signal = await self._mapper.map(alert, webhook)
+                    mapped = await self._mapper.map(alert, webhook)
                 except KubeError as error:
                     results[index] = _failed(alert, error)
                     return
-            if signal is None:
+            if mapped is None:
                 results[index] = _rejected(alert.name, NO_TARGET)
             else:
-                received = ReceivedAlert(index=index, alert=alert, signal=signal)
-                groups.setdefault(signal.fingerprint, []).append(received)
+                received = ReceivedAlert(index=index, alert=alert, mapped=mapped)
+                groups.setdefault(mapped.signal.fingerprint, []).append(received)
 
         async def process_group(group: list[ReceivedAlert]) -> None:
             async with limit:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kubernaut.api.remediation import RemediationRequest
-from kubernaut.api.signals import Signal
 from kubernaut.api.vocabulary import Label
 from kubernaut.gateway import requests
 from kubernaut.gateway.config import IntakeConfig
+from kubernaut.gateway.mapped_alert import MappedAlert
 from kubernaut.gateway.requests import REQUESTS, SIGNALS
 from kubernaut.kube.client import Client, ListOptions
 from kubernaut.kube.errors import AlreadyExists, NotFound
@@ -62,7 +62,7 @@ class RequestStore:
         now, timeout = datetime.now(UTC), self._config.resolve_timeout
         return requests.newest(request for request in candidates if requests.is_open(request, now, timeout))
 
-    async def get_or_create_open(self, signal: Signal, previous: RemediationRequest | None) -> RemediationRequest:
+    async def get_or_create_open(self, mapped: MappedAlert, previous: RemediationRequest | None) -> RemediationRequest:
         """The open request about a workload, created when there is none.
 
         Names follow from each other, so a cache that lags behind only makes the walk longer: a name that exists leads
@@ -70,14 +70,16 @@ class RequestStore:
         make the server look at every request there is, for each new one.
         """
         while True:
-            name = requests.name_of(signal.fingerprint, previous, datetime.now(UTC))
+            name = requests.name_of(mapped.signal.fingerprint, previous, datetime.now(UTC))
             key = Key(self._config.namespace, name)
             tombstone = self._cache.tombstone(key)
             if tombstone is not None:
                 previous = tombstone
                 continue
             try:
-                request = await self._client.create(REQUESTS, requests.new_request(name, key.namespace, signal))
+                request = await self._client.create(
+                    REQUESTS, requests.new_request(name, key.namespace, mapped.signal, mapped.owner)
+                )
             except AlreadyExists:
                 request = await self._client.get(REQUESTS, key)
             self._cache.observe(request)
@@ -102,12 +104,12 @@ class RequestStore:
             self._cache.observe(request)
         return [request for request in listed.items if request.spec.signal_fingerprint == fingerprint]
 
-    async def ensure_signal(self, request: RemediationRequest, signal: Signal) -> None:
+    async def ensure_signal(self, request: RemediationRequest, mapped: MappedAlert) -> None:
         """Create the signal of a request unless it exists, or an orchestrator creates it."""
         if not self._config.create_parents or request.metadata.uid in self._with_signal:
             return
         with contextlib.suppress(AlreadyExists):
-            await self._client.create(SIGNALS, requests.new_signal(request, signal))
+            await self._client.create(SIGNALS, requests.new_signal(request, mapped.signal, mapped.notes))
         self._with_signal[request.metadata.uid] = None
         while len(self._with_signal) > self._config.max_remembered:
             self._with_signal.popitem(last=False)

@@ -27,6 +27,7 @@ from kubernaut.api.signals import (
     Signal,
     SignalProcessing,
     SignalSpec,
+    Target,
 )
 from kubernaut.api.vocabulary import Label
 from kubernaut.gateway.alertmanager import Alert
@@ -41,6 +42,7 @@ LABELS = {"app.kubernetes.io/managed-by": "gateway-service", "app.kubernetes.io/
 _FINAL_PHASES = {"Completed", "Failed", "TimedOut", "Skipped", "Cancelled"}
 _MAX_SIGNAL_NAMES = 50
 _MAX_FIRING = 1000
+_MAX_NOTE_LENGTH = 1000
 
 
 def fingerprint_label(fingerprint: str) -> str:
@@ -84,7 +86,8 @@ def name_of(fingerprint: str, previous: RemediationRequest | None, now: datetime
     return f"rr-{fingerprint[:12]}-{suffix}"
 
 
-def new_request(name: str, namespace: str, signal: Signal) -> RemediationRequest:
+def new_request(name: str, namespace: str, signal: Signal, owner: Target) -> RemediationRequest:
+    """The request about a signal; what is to be remedied is the owner of its target."""
     return RemediationRequest(
         metadata=ObjectMeta(
             name=name,
@@ -95,7 +98,7 @@ def new_request(name: str, namespace: str, signal: Signal) -> RemediationRequest
             signal_name=signal.name,
             signal_fingerprint=signal.fingerprint,
             severity=signal.severity,
-            target_resource=signal.target_resource,
+            target_resource=owner,
         ),
     )
 
@@ -104,7 +107,7 @@ def signal_name_of(request: RemediationRequest) -> str:
     return f"sp-{request.metadata.name}"
 
 
-def new_signal(request: RemediationRequest, signal: Signal) -> SignalProcessing:
+def new_signal(request: RemediationRequest, signal: Signal, notes: Sequence[str] = ()) -> SignalProcessing:
     """The signal of a request, owned by it: deleting the request deletes it."""
     parent = request.metadata
     owner = OwnerReference(
@@ -123,6 +126,7 @@ def new_signal(request: RemediationRequest, signal: Signal) -> SignalProcessing:
             name=signal_name_of(request),
             namespace=parent.namespace,
             labels={**LABELS, FINGERPRINT_LABEL: fingerprint_label(signal.fingerprint)},
+            annotations={Label.TARGET_NOTE.value: "; ".join(notes)[:_MAX_NOTE_LENGTH]} if notes else {},
             owner_references=(owner,),
         ),
         spec=SignalSpec(remediation_request_ref=reference, signal=signal),

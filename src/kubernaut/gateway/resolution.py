@@ -8,9 +8,9 @@ from kubernaut.api.remediation import RemediationRequest
 from kubernaut.gateway import requests
 from kubernaut.gateway.alertmanager import Alert
 from kubernaut.gateway.audit_recorder import AuditRecorder
+from kubernaut.gateway.mapped_alert import ReceivedAlert
 from kubernaut.gateway.request_store import MAX_ATTEMPTS, RETRY_DELAY, RequestStore
 from kubernaut.gateway.responses import Result, ResultStatus
-from kubernaut.gateway.signals import ReceivedAlert
 from kubernaut.kube.errors import Conflict, NotFound
 
 

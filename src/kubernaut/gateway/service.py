@@ -14,10 +14,11 @@ from kubernaut.api.remediation import RemediationRequest
 from kubernaut.audit import open_audit
 from kubernaut.gateway import cluster, request_store
 from kubernaut.gateway.audit_recorder import AuditRecorder
-from kubernaut.gateway.cluster import CACHED, ClusterReader
+from kubernaut.gateway.cluster import ClusterReader
 from kubernaut.gateway.config import GatewayConfig
 from kubernaut.gateway.endpoints import PROMETHEUS, Endpoints, application
 from kubernaut.gateway.intake import Intake
+from kubernaut.gateway.labels import with_defaults
 from kubernaut.gateway.metrics import GatewayMetrics
 from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.signals import SignalMapper
@@ -68,10 +69,11 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
     ):
         settings = replace(config.intake, namespace=config.intake.namespace or client.namespace)
         discovery = Discovery(client)
-        object_caches = [cluster.new_cache(client, kind) for kind in CACHED]
+        object_caches = await cluster.new_caches(client)
         request_cache = request_store.new_cache(client, settings.namespace)
         requests = RequestStore(client, request_cache, settings)
-        mapper = SignalMapper(discovery, ClusterReader(client, discovery, object_caches), requests)
+        reader = ClusterReader(client, discovery, object_caches)
+        mapper = SignalMapper(reader, requests, config.cluster, with_defaults(settings.labels))
         intake = Intake(mapper, requests, AuditRecorder(audit, settings.max_remembered))
         caches: list[Informer[Any]] = [*object_caches, request_cache]
         discovered = asyncio.Event()
@@ -110,7 +112,7 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
 async def _warm_up(
     request_cache: Informer[RemediationRequest], intake: Intake, discovery: Discovery, discovered: asyncio.Event
 ) -> None:
-    """Record what an earlier process may have crashed before recording, and discover the server's kinds.
+    """Record what an earlier process may have crashed before recording, and keep the server's kinds discovered.
 
     Discovery takes seconds on a large cluster; no alert shall wait for that.
     """
@@ -120,10 +122,11 @@ async def _warm_up(
     attempt = 0
     while not discovered.is_set():
         try:
-            await discovery.kinds_by_singular_name()
+            await discovery.kinds_called("pod")
         except KubeError as error:
             attempt += 1
             log.warning("API discovery failed", error=str(error))
             await asyncio.sleep(backoff.delay(attempt))
         else:
             discovered.set()
+    await discovery.keep_fresh()

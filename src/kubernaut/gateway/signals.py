@@ -1,54 +1,57 @@
 """Maps alerts to signals, with the help of the cluster."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
 
-from kubernaut.api.signals import Signal
 from kubernaut.gateway import targets
-from kubernaut.gateway.alertmanager import Alert, Webhook, candidates, signal_of
+from kubernaut.gateway.alertmanager import MAX_NAME_LENGTH, Alert, Webhook, signal_of
+from kubernaut.gateway.config import ClusterConfig
+from kubernaut.gateway.labels import Subject, subject_of
+from kubernaut.gateway.mapped_alert import MappedAlert
 from kubernaut.gateway.request_store import RequestStore
-from kubernaut.gateway.targets import Candidate, ObjectReader, ResolvedObject
-from kubernaut.kube.discovery import Discovery
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReceivedAlert:
-    """An alert, its index in the notification, and its signal."""
-
-    index: int
-    alert: Alert
-    signal: Signal
+from kubernaut.gateway.targets import ObjectReader, ResolvedObject
+from kubernaut.kube.objects import Key
 
 
 class SignalMapper:
     """Maps alerts to signals. Raises a `KubeError` when the API server is unreachable."""
 
-    def __init__(self, discovery: Discovery, reader: ObjectReader, requests: RequestStore) -> None:
-        self._discovery = discovery
+    def __init__(
+        self, reader: ObjectReader, requests: RequestStore, cluster: ClusterConfig, labels: Mapping[str, str]
+    ) -> None:
         self._reader = reader
         self._requests = requests
+        self._cluster = cluster
+        self._labels = labels
 
-    async def map(self, alert: Alert, webhook: Webhook) -> Signal | None:
+    async def map(self, alert: Alert, webhook: Webhook) -> MappedAlert | None:
         """The signal of an alert; None when no label names a target."""
-        named = await self._candidates(alert, webhook)
-        if not named:
-            return None
         now = datetime.now(UTC)
-        # The target may be deleted by the time the alert repeats or is resolved; the request has kept it.
+        subject, cluster = await self._subject(alert.labels)
+        if self._cluster.is_local(cluster):
+            resolved = await targets.resolve(subject, self._reader)
+        else:
+            resolved = targets.resolve_elsewhere(subject)
+        if resolved is None:
+            return None
+        # The target may be deleted by the time the alert repeats or is resolved; the request has kept its owner.
         known = self._requests.newest_open(self._requests.cached_by_alert(alert.id))
         if known is not None and known.spec.signal_fingerprint and known.spec.target_resource:
-            target = known.spec.target_resource
-            signal = signal_of(alert, webhook, ResolvedObject(target=target, owner=target), now)
-            return msgspec.structs.replace(signal, fingerprint=known.spec.signal_fingerprint)
-        return signal_of(alert, webhook, await targets.resolve(named, self._reader), now)
+            resolved = ResolvedObject(target=resolved.target, owner=known.spec.target_resource, notes=resolved.notes)
+            signal = signal_of(alert, webhook, resolved, now, cluster)
+            signal = msgspec.structs.replace(signal, fingerprint=known.spec.signal_fingerprint)
+        else:
+            signal = signal_of(alert, webhook, resolved, now, cluster)
+        return MappedAlert(signal=signal, owner=resolved.owner, notes=resolved.notes)
 
-    async def _candidates(self, alert: Alert, webhook: Webhook) -> list[Candidate]:
-        named = candidates(alert, webhook, await self._discovery.kinds_by_singular_name())
-        if named and named[0].kind.kind != "Namespace":
-            return named
-        # A label may name a kind that was installed lately. Looking up a kind that does not exist makes discovery
-        # fetch again, but not more often than its refresh interval.
-        await self._discovery.kind_by_singular_name("alertname")
-        return candidates(alert, webhook, await self._discovery.kinds_by_singular_name())
+    async def _subject(self, labels: Mapping[str, str]) -> tuple[Subject, str]:
+        """What the labels name, and the cluster that the alert is from."""
+        label = self._cluster.label
+        subject = subject_of(labels, self._labels, label)
+        cluster = labels.get(label, "").strip()[:MAX_NAME_LENGTH] if label else ""
+        if cluster and await targets.exists(label, Key(subject.namespace, cluster), self._reader):
+            # It names an object, such as a database cluster.
+            return subject_of(labels, self._labels), ""
+        return subject, cluster

@@ -3,6 +3,7 @@
 It fetches one group version at a time, in the form that every server since 1.7 understands. A kind that was found is
 cached for good; one that was not is looked up again, because a CRD may have been installed meanwhile, but not more
 often than once per `refresh_interval`, because any owner reference can name a kind that never existed.
+A group whose server is down or hangs costs `GROUP_TIMEOUT` once per interval, and hides no other group.
 """
 
 import asyncio
@@ -16,10 +17,13 @@ import msgspec
 import structlog
 
 from kubernaut.kube.client import Client
-from kubernaut.kube.errors import KubeError, NotFound
+from kubernaut.kube.errors import KubeError, NotFound, TimedOut
 from kubernaut.kube.objects import Kind, PartialObjectMetadata
 
 T = TypeVar("T")
+GROUP_TIMEOUT = 2.0  # seconds
+"""For the kinds of one group version."""
+
 log = structlog.get_logger("kube")
 
 
@@ -58,9 +62,15 @@ class _GroupVersion:
 
 
 @dataclass(frozen=True)
+class _Failure:
+    failed_at: float
+    message: str
+
+
+@dataclass(frozen=True)
 class _SingularNames:
     fetched_at: float
-    kinds: Mapping[str, Kind[PartialObjectMetadata]]
+    kinds: Mapping[str, tuple[Kind[PartialObjectMetadata], ...]]
 
 
 class Discovery:
@@ -70,6 +80,7 @@ class Discovery:
         self._client = client
         self._refresh_interval = refresh_interval
         self._versions: dict[str, _GroupVersion] = {}
+        self._failures: dict[str, _Failure] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._singular_names: _SingularNames | None = None
         self._singular_names_lock = asyncio.Lock()
@@ -79,26 +90,38 @@ class Discovery:
         async with self._locks.setdefault(api_version, asyncio.Lock()):
             known = self._versions.get(api_version)
             if known is None or (kind not in known.kinds and self._is_stale(known.fetched_at)):
-                known = self._versions[api_version] = await self._fetch(api_version)
+                failure = self._failures.get(api_version)
+                if failure is not None and not self._is_stale(failure.failed_at):
+                    raise KubeError(failure.message)
+                known = self._versions[api_version] = await self._fetch_in_time(api_version)
             return known.kinds.get(kind)
 
-    async def kinds_by_singular_name(self) -> Mapping[str, Kind[PartialObjectMetadata]]:
-        """Every kind that can be read, by its singular lower-case name such as `deployment`.
+    async def kinds_called(self, name: str) -> tuple[Kind[PartialObjectMetadata], ...]:
+        """The kinds that can be read, by their singular lower-case name such as `deployment`.
 
-        Where two groups use one name, the core group wins, then the group that the server lists first.
+        The core group's comes first, then the groups as the server lists them. Fetches once; `keep_fresh` does later.
         """
         async with self._singular_names_lock:
             if self._singular_names is None:
                 self._singular_names = await self._fetch_all()
-            return self._singular_names.kinds
+            return self._singular_names.kinds.get(name, ())
 
     async def kind_by_singular_name(self, name: str) -> Kind[PartialObjectMetadata] | None:
-        """The kind of that singular name; fetches again when it was unknown so far."""
+        """The first kind of that singular name; fetches again when it was unknown so far."""
         async with self._singular_names_lock:
             known = self._singular_names
             if known is None or (name not in known.kinds and self._is_stale(known.fetched_at)):
                 known = self._singular_names = await self._fetch_all()
-            return known.kinds.get(name)
+            return next(iter(known.kinds.get(name, ())), None)
+
+    async def keep_fresh(self) -> None:
+        """Fetch the kinds of all groups once per `refresh_interval`, for ever, so that no caller has to wait for it."""
+        while True:
+            await asyncio.sleep(self._refresh_interval)
+            try:
+                self._singular_names = await self._fetch_all()
+            except KubeError as error:
+                log.warning("API discovery failed", error=str(error))
 
     def _is_stale(self, fetched_at: float) -> bool:
         return time.monotonic() - fetched_at >= self._refresh_interval
@@ -138,22 +161,43 @@ class Discovery:
         versions = list(dict.fromkeys(preferred + rest))
         async with asyncio.TaskGroup() as tasks:
             fetches = [tasks.create_task(self._fetch_if_available(version)) for version in versions]
-        kinds: dict[str, Kind[PartialObjectMetadata]] = {}
+        kinds: dict[str, dict[str, Kind[PartialObjectMetadata]]] = {}
         for version, fetched in zip(versions, (task.result() for task in fetches), strict=True):
             if fetched is not None:
                 self._versions[version] = fetched
-                kinds = dict(fetched.by_singular_name) | kinds
-        return _SingularNames(time.monotonic(), MappingProxyType(kinds))
+                for name, kind in fetched.by_singular_name.items():
+                    kinds.setdefault(name, {}).setdefault(kind.group, kind)
+        # An old copy of a kind is no other kind.
+        singular = {
+            name: tuple(each for each in by_group.values() if len(by_group) == 1 or each.group != "extensions")
+            for name, by_group in kinds.items()
+        }
+        return _SingularNames(time.monotonic(), MappingProxyType(singular))
 
     async def _fetch_if_available(self, api_version: str) -> _GroupVersion | None:
         try:
-            return await self._fetch(api_version)
+            return await self._fetch_in_time(api_version)
         except KubeError as error:
             if api_version == "v1":
                 raise
             # An aggregated API server is down; that must not hide all other kinds.
             log.warning("API group discovery failed", api_version=api_version, error=str(error))
-            return None
+            return self._versions.get(api_version)
+
+    async def _fetch_in_time(self, api_version: str) -> _GroupVersion:
+        """Raises a `KubeError`, which is remembered."""
+        try:
+            async with asyncio.timeout(GROUP_TIMEOUT):
+                fetched = await self._fetch(api_version)
+        except TimeoutError:
+            error: KubeError = TimedOut(f"discovery of {api_version}: no answer within {GROUP_TIMEOUT:g} s")
+            self._failures[api_version] = _Failure(time.monotonic(), str(error))
+            raise error from None
+        except KubeError as error:
+            self._failures[api_version] = _Failure(time.monotonic(), str(error))
+            raise
+        self._failures.pop(api_version, None)
+        return fetched
 
 
 def _decode(data: bytes, to: type[T], path: str) -> T:

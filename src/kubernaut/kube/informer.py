@@ -15,7 +15,8 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
-from kubernaut.kube.client import Client, ListOptions
+from kubernaut.kube.client import EVERYTHING, Client, ListOptions
+from kubernaut.kube.errors import Forbidden, KubeError, NotFound
 from kubernaut.kube.objects import Key, Kind, KubeObject, is_older, key_of
 from kubernaut.kube.watch import Delta, DeltaType, WatchConfig, list_and_watch
 from kubernaut.ops.tasks import background
@@ -177,6 +178,17 @@ class Informer(Generic[O]):
             handler(old, new)
         except Exception:  # one handler's mistake must not stop the cache for all others
             log.exception("event handler failed", kind=self.name)
+
+
+async def may_list(client: Client, kind: Kind[Any], options: ListOptions = EVERYTHING) -> bool:
+    """Whether an informer of that kind could ever sync: the cluster has the kind, and we may list it."""
+    try:
+        await client.get_raw(kind.collection(options.namespace), {"limit": "1"})
+    except (Forbidden, NotFound):
+        return False
+    except KubeError:
+        return True  # the API server does not answer; the informer waits for it
+    return True
 
 
 @asynccontextmanager

@@ -12,8 +12,8 @@ import structlog
 
 from kubernaut.kube.client import Client, ListOptions
 from kubernaut.kube.discovery import Discovery
-from kubernaut.kube.errors import Forbidden, KubeError, NotFound
-from kubernaut.kube.informer import Informer, InformerConfig, open_informers
+from kubernaut.kube.errors import Forbidden, NotFound
+from kubernaut.kube.informer import Informer, InformerConfig, may_list, open_informers
 from kubernaut.kube.objects import Key, Kind
 from kubernaut.signalprocessing.kinds import CACHED, NAMESPACE_INDEXED, REMEDIATION
 from kubernaut.signalprocessing.reader import ObjectReference, ResolvedObject, resolved
@@ -117,7 +117,7 @@ async def open_cluster_reader(client: Client, namespace: str, cache_ttl: float) 
     wanted: list[tuple[Kind[Any], ListOptions]] = [(kind, ListOptions()) for kind in CACHED]
     wanted.append((REMEDIATION, ListOptions(namespace=namespace)))
     async with asyncio.TaskGroup() as tasks:
-        probes = [(kind, where, tasks.create_task(_may_list(client, kind, where))) for kind, where in wanted]
+        probes = [(kind, where, tasks.create_task(may_list(client, kind, where))) for kind, where in wanted]
     informers = {kind: _informer(client, kind, where) for kind, where, probe in probes if probe.result()}
     denied = {kind for kind, _, probe in probes if not probe.result()}
     if denied:
@@ -129,13 +129,3 @@ async def open_cluster_reader(client: Client, namespace: str, cache_ttl: float) 
 def _informer(client: Client, kind: Kind[Any], selection: ListOptions) -> Informer[Any]:
     indexes = {BY_NAMESPACE: lambda obj: [obj.metadata.namespace]} if kind in NAMESPACE_INDEXED else {}
     return Informer(client, kind, InformerConfig(options=selection), indexes=indexes)
-
-
-async def _may_list(client: Client, kind: Kind[Any], selection: ListOptions) -> bool:
-    try:
-        await client.get_raw(kind.collection(selection.namespace), {"limit": "1"})
-    except (Forbidden, NotFound):
-        return False
-    except KubeError:
-        return True  # the API server does not answer; the informer waits for it
-    return True

@@ -64,6 +64,15 @@ class ControllerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Which cluster this is."""
+
+    name: str = ""
+    """The `clusterID` of this cluster's signals; those of another cluster are not enriched. Empty: every signal is
+    from this cluster."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EnrichmentConfig:
     """How facts about targets are read."""
 
@@ -172,6 +181,7 @@ class SignalProcessingConfig:
     """File that names the cluster; without it the pod's service account does."""
 
     controller: ControllerConfig = ControllerConfig()
+    cluster: ClusterConfig = ClusterConfig()
     enrichment: EnrichmentConfig = EnrichmentConfig()
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     datastorage: DataStorageConfig = DataStorageConfig()

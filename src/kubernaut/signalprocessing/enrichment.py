@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+import msgspec
+
 from kubernaut.api.meta import ObjectMeta, OwnerReference
 from kubernaut.api.signals import (
     KubernetesContext,
@@ -16,18 +18,17 @@ from kubernaut.api.signals import (
     ParentReference,
     RecoveryContext,
     Signal,
+    SignalProcessing,
     WorkloadContext,
 )
-from kubernaut.api.vocabulary import TargetType
+from kubernaut.api.vocabulary import Label, TargetType
 from kubernaut.kube.errors import Forbidden, Unauthorized
-from kubernaut.kube.objects import Key, controller_of
+from kubernaut.kube.objects import Key
+from kubernaut.kube.owners import ObservedOwner, owner_chain
 from kubernaut.signalprocessing import redaction
 from kubernaut.signalprocessing.detection import DetectionInput, detect_labels
 from kubernaut.signalprocessing.kinds import NAMESPACE, REMEDIATION
 from kubernaut.signalprocessing.reader import ObjectReference, Reader, ResolvedObject
-
-MAX_OWNERS = 5
-"""Entries of an owner chain."""
 
 
 class EnrichmentError(StrEnum):
@@ -56,29 +57,38 @@ class EnrichmentResult:
     """Empty when the context is complete."""
 
 
-async def enrich(reader: Reader, signal: Signal, parent: ParentReference, namespace: str) -> EnrichmentResult:
-    """Everything about the signal's target and its remediation; `namespace` is that of the signal."""
-    context, reasons = await context_of(reader, signal)
-    recovery = await recovery_of(reader, parent, namespace)
+async def enrich(reader: Reader, signal: SignalProcessing, cluster: str = "") -> EnrichmentResult:
+    """Everything about the signal's target and its remediation; `cluster` is the name of the cluster that is read."""
+    spec = signal.spec
+    context, reasons = await context_of(reader, spec.signal, cluster)
+    note = signal.metadata.annotations.get(Label.TARGET_NOTE, "")
+    if note:
+        reasons = [*reasons, _incomplete(redaction.redact(note))]
+        context = msgspec.structs.replace(context, degraded_mode=True)
+    recovery = await recovery_of(reader, spec.remediation_request_ref, signal.metadata.namespace)
     return EnrichmentResult(context=context, recovery=recovery, degraded_reasons=tuple(reasons))
 
 
-async def context_of(reader: Reader, signal: Signal) -> tuple[KubernetesContext, list[DegradedReason]]:
+async def context_of(
+    reader: Reader, signal: Signal, cluster: str = ""
+) -> tuple[KubernetesContext, list[DegradedReason]]:
     """The context of a target, and why it is degraded."""
-    if signal.cluster_id:
+    if cluster and signal.cluster_id not in ("", cluster):
         # Objects of the same name here are other objects.
-        reason = _incomplete(f"no reader for cluster {signal.cluster_id}")
+        reason = _incomplete(f"the alert is from cluster {signal.cluster_id}, and this is cluster {cluster}")
         return KubernetesContext(cluster_id=signal.cluster_id, degraded_mode=True), [reason]
     if signal.target_type is not TargetType.KUBERNETES:
         reason = _incomplete(f"target type {signal.target_type} is not supported")
         return KubernetesContext(degraded_mode=True), [reason]
     wanted = signal.target_resource
     reasons: list[DegradedReason] = []
-    reference = ObjectReference(kind=wanted.kind, name=wanted.name, namespace=wanted.namespace)
+    reference = ObjectReference(
+        kind=wanted.kind, name=wanted.name, namespace=wanted.namespace, api_version=wanted.api_version
+    )
     target = await _resolve(reader, reference, reasons)
     namespace_name = _namespace_of(reference, target)
     namespace = await _resolve_namespace(reader, namespace_name, reasons) if namespace_name else None
-    owner_chain, owners = await _owner_chain(reader, target, namespace_name) if target else ([], [])
+    owner_chain, owners = await _owner_chain(reader, target) if target else ([], [])
     labels = None
     if namespace_name:
         inputs = DetectionInput(namespace=namespace, target=target, owner_chain=owner_chain, owners=owners)
@@ -166,47 +176,37 @@ def _workload_context(obj: ResolvedObject) -> WorkloadContext:
     )
 
 
-async def _owner_chain(
-    reader: Reader, target: ResolvedObject, namespace: str
-) -> tuple[list[OwnerChainEntry], list[ResolvedObject]]:
+async def _owner_chain(reader: Reader, target: ResolvedObject) -> tuple[list[OwnerChainEntry], list[ResolvedObject]]:
     """The owners, nearest first, as entries and as objects; an owner that cannot be read ends the chain."""
-    entries: list[OwnerChainEntry] = []
-    owners: list[ResolvedObject] = []
-    current: ResolvedObject | None = target
-    visited = {(target.kind, target.metadata.name)}
-    while current is not None and len(entries) < MAX_OWNERS:
-        owner = controller_of(current)
-        if owner is None or (owner.kind, owner.name) in visited:
-            break
-        visited.add((owner.kind, owner.name))
-        current, note = await _resolve_owner(reader, owner, namespace)
-        is_namespaced = current.is_namespaced if current else owner.kind not in _CLUSTER_SCOPED
-        entries.append(
-            OwnerChainEntry(
-                kind=owner.kind,
-                name=owner.name,
-                namespace=namespace if is_namespaced else "",
-                api_version=owner.api_version,
-                note=note,
-            )
+
+    async def read(reference: OwnerReference, namespace: str) -> ObservedOwner[ResolvedObject]:
+        return await _read_owner(reader, reference, namespace)
+
+    chain = await owner_chain(target.api_version, target.kind, target, read)
+    entries = [
+        OwnerChainEntry(
+            kind=owner.reference.kind,
+            name=owner.reference.name,
+            namespace=owner.namespace,
+            api_version=owner.reference.api_version,
+            note=owner.note,
         )
-        if current:
-            owners.append(current)
-    return entries, owners
+        for owner in chain
+    ]
+    return entries, [owner.obj for owner in chain if owner.obj is not None]
 
 
 _CLUSTER_SCOPED = frozenset({"Node", "PersistentVolume", "Namespace", "ClusterRole", "ClusterRoleBinding"})
 """Kinds whose scope is known when the object cannot be read."""
 
 
-async def _resolve_owner(reader: Reader, owner: OwnerReference, namespace: str) -> tuple[ResolvedObject | None, str]:
+async def _read_owner(reader: Reader, owner: OwnerReference, namespace: str) -> ObservedOwner[ResolvedObject]:
     reference = ObjectReference(kind=owner.kind, name=owner.name, namespace=namespace, api_version=owner.api_version)
+    note, obj = "not found", None
     try:
         obj = await reader.resolve(reference)
     except (Forbidden, Unauthorized):
-        return None, "access was denied"
+        note = "access was denied"
     if obj is None:
-        return None, "not found"
-    if owner.uid and obj.metadata.uid and owner.uid != obj.metadata.uid:
-        return None, "another object of this name"
-    return obj, "deleted" if obj.is_deleted else ""
+        return ObservedOwner(namespaced=owner.kind not in _CLUSTER_SCOPED, note=note)
+    return ObservedOwner(obj=obj, namespaced=obj.is_namespaced, note="deleted" if obj.is_deleted else "")

@@ -29,7 +29,8 @@ class Manifests:
     """The objects of a folder; made by `read`."""
 
     def __init__(self) -> None:
-        self._objects: dict[tuple[str, Key], tuple[Kind[Any], Any]] = {}
+        self._objects: dict[tuple[str, str, Key], tuple[Kind[Any], Any]] = {}
+        """By group, kind and key."""
 
     def add(self, manifest: dict[str, Any], file: str = "") -> None:
         """Add one object. Raises ManifestError."""
@@ -41,33 +42,35 @@ class Manifests:
         namespace = (obj.metadata.namespace or "default") if kind.namespaced else ""
         if kind.namespaced and not obj.metadata.namespace:
             obj = msgspec.structs.replace(obj, metadata=msgspec.structs.replace(obj.metadata, namespace=namespace))
-        self._objects[kind.kind, Key(namespace, obj.metadata.name)] = (kind, obj)
+        self._objects[kind.group, kind.kind, Key(namespace, obj.metadata.name)] = (kind, obj)
 
     def __len__(self) -> int:
         return len(self._objects)
 
     async def resolve(self, reference: ObjectReference) -> ResolvedObject | None:
         """The object of that kind and name, of a namespace or of none."""
-        for key in (Key(reference.namespace, reference.name), Key("", reference.name)):
-            found = self._objects.get((reference.kind, key))
-            if found and (not reference.api_version or found[0].api_version == reference.api_version):
-                return resolved(*found)
-        return None
+        keys = (Key(reference.namespace, reference.name), Key("", reference.name))
+        found = [
+            (kind, obj)
+            for (_, name, key), (kind, obj) in self._objects.items()
+            if name == reference.kind and key in keys and reference.api_version in ("", kind.api_version)
+        ]
+        return resolved(*found[0]) if found else None
 
     async def get(self, kind: Kind[T], key: Key) -> T | None:
-        found = self._objects.get((kind.kind, key))
+        found = self._objects.get((kind.group, kind.kind, key))
         return cast("T", found[1]) if found else None  # what is kept under a kind's name was decoded as that kind
 
     async def list(self, kind: Kind[T], namespace: str) -> Sequence[T]:
         return [
             cast("T", obj)
-            for (name, key), (_, obj) in self._objects.items()
-            if name == kind.kind and key.namespace == namespace
+            for (group, name, key), (_, obj) in self._objects.items()
+            if (group, name) == (kind.group, kind.kind) and key.namespace == namespace
         ]
 
     def environment_mapping(self) -> environment_mapping.EnvironmentMapping:
         """The environment mapping, wherever in the folder its ConfigMap is."""
-        for (kind, key), (_, obj) in sorted(self._objects.items(), key=lambda item: item[0]):
+        for (_, kind, key), (_, obj) in sorted(self._objects.items(), key=lambda item: item[0]):
             if kind == CONFIG_MAP.kind and key.name == CONFIG_MAP_NAME and isinstance(obj, ConfigMap):
                 return environment_mapping.parse((obj.data or {}).get(environment_mapping.KEY, ""))
         return environment_mapping.EnvironmentMapping()

@@ -49,6 +49,8 @@ class Dependencies:
     policy: Policy
     environments: Callable[[], EnvironmentMapping]
     signal_modes: Callable[[], SignalModeMapping]
+    cluster: str = ""
+    """The name of the cluster that `reader` reads; empty when it has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +116,7 @@ class Phases:
             timeout = min(timeout, max(MIN_ENRICHMENT_TIMEOUT, remaining))
         try:
             async with asyncio.timeout(timeout):
-                enriched = await enrich(
-                    self._dependencies.reader, spec.signal, spec.remediation_request_ref, signal.metadata.namespace
-                )
+                enriched = await enrich(self._dependencies.reader, signal, self._dependencies.cluster)
         except (KubeError, TimeoutError) as error:
             return self._retry_enrichment(signal, str(error) or f"no answer within {timeout:g} s")
         reason, message, events = _enrichment_message(signal, enriched)

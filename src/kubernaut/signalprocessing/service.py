@@ -109,6 +109,7 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
             policy=policy,
             environments=lambda: environments.current,
             signal_modes=lambda: signal_modes.current,
+            cluster=config.cluster.name,
         )
         reconciler = Reconciler(
             CachedSignalClient(client, signals),

@@ -13,9 +13,10 @@ from kubernaut.audit import ClientConfig as StoreConfig
 from kubernaut.gateway import request_store
 from kubernaut.gateway.audit_recorder import AuditRecorder
 from kubernaut.gateway.cluster import ClusterReader
-from kubernaut.gateway.config import IntakeConfig
+from kubernaut.gateway.config import ClusterConfig, IntakeConfig
 from kubernaut.gateway.decoder import decode
 from kubernaut.gateway.intake import Intake
+from kubernaut.gateway.labels import DEFAULT_LABELS
 from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.requests import REQUESTS, SIGNALS, new_request, signal_name_of
 from kubernaut.gateway.signals import SignalMapper
@@ -220,7 +221,7 @@ async def test_a_gateway_with_an_empty_cache_finds_the_open_request(cluster, gat
     discovery = Discovery(cluster.client)
     cache = request_store.new_cache(cluster.client, cluster.home)  # it never runs
     requests = RequestStore(cluster.client, cache, IntakeConfig(namespace=cluster.home))
-    mapper = SignalMapper(discovery, ClusterReader(cluster.client, discovery, []), requests)
+    mapper = SignalMapper(ClusterReader(cluster.client, discovery, []), requests, ClusterConfig(), DEFAULT_LABELS)
     async with open_audit(config, "blind") as audit:
         intake = Intake(mapper, requests, AuditRecorder(audit, max_remembered=10))
         (result,) = await intake.process(decode(json.dumps(a_webhook(alert)).encode()), 8.0)
@@ -260,7 +261,9 @@ async def test_a_crash_between_the_writes_is_repaired_by_the_next_delivery(clust
     await cluster.client.delete(SIGNALS, Key(cluster.home, signal_name_of(before)))
     await cluster.client.delete(REQUESTS, Key(cluster.home, before.metadata.name))
     await eventually(lambda: _none(cluster))
-    orphan = await cluster.client.create(REQUESTS, new_request("rr-orphan", cluster.home, signal.spec.signal))
+    orphan = await cluster.client.create(
+        REQUESTS, new_request("rr-orphan", cluster.home, signal.spec.signal, before.spec.target_resource)
+    )
 
     async with opened() as gateway:
         answer = await gateway.post(alert)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from kubernaut.api.signals import Target
 from kubernaut.gateway.alertmanager import (
     Webhook,
-    candidates,
     fingerprint_of,
     signal_of,
 )
 from kubernaut.gateway.decoder import decode
-from kubernaut.gateway.targets import Candidate, ResolvedObject, resolve
+from kubernaut.gateway.labels import DEFAULT_LABELS, subject_of
+from kubernaut.gateway.targets import ResolvedObject, resolve
 from support.alerts import LONG_AGO, a_webhook, an_alert
 from support.gateway import KINDS, a_cluster
 
@@ -25,58 +25,6 @@ def a_notification(*alerts, **changes) -> Webhook:
     return decode(msgspec.json.encode(a_webhook(*alerts, **changes)))
 
 
-def targets(*alerts, **changes) -> list[str]:
-    webhook = a_notification(*alerts, **changes)
-    return [f"{one.namespace}/{one.kind.kind}/{one.name}" for one in candidates(webhook.alerts[0], webhook, KINDS)]
-
-
-def test_controllers_come_first_then_anything_then_pods_and_nodes():
-    alert = an_alert(
-        namespace="shop",
-        pod="cart-1",
-        node="worker-1",
-        persistentvolumeclaim="data",
-        replicaset="cart-7d4b",
-        deployment="cart",
-        cronjob="nightly",
-    )
-
-    assert targets(alert) == [
-        "shop/CronJob/nightly",
-        "shop/Deployment/cart",
-        "shop/PersistentVolumeClaim/data",
-        "shop/ReplicaSet/cart-7d4b",
-        "/Node/worker-1",
-        "shop/Pod/cart-1",
-    ]
-
-
-@pytest.mark.parametrize("label", ["job", "service", "instance", "endpoint", "container"])
-def test_a_reserved_label_is_never_the_target(label):
-    assert targets(an_alert(namespace="shop", **{label: "cart"}, pod="cart-1")) == ["shop/Pod/cart-1"]
-
-
-@pytest.mark.parametrize("name", ["", "Cart", "cart_1", "-cart", "cart-", "a" * 254, "10.0.0.1:9100", "../x"])
-def test_a_value_that_cannot_be_a_name_is_no_target(name):
-    assert targets(an_alert(namespace="shop", deployment=name, pod="cart-1")) == ["shop/Pod/cart-1"]
-
-
-def test_the_exported_namespace_wins():
-    assert targets(an_alert(namespace="monitoring", exported_namespace="shop", pod="cart-1")) == ["shop/Pod/cart-1"]
-
-
-def test_a_namespace_is_not_guessed():
-    assert targets(an_alert(pod="cart-1")) == ["/Pod/cart-1"]
-
-
-def test_an_alert_that_names_only_a_namespace_is_about_it():
-    assert targets(an_alert(namespace="shop", job="api")) == ["/Namespace/shop"]
-
-
-def test_an_alert_that_names_nothing_has_no_target():
-    assert targets(an_alert("Watchdog")) == []
-
-
 def test_common_labels_count_and_win():
     alert = an_alert(namespace="dev", pod="cart-1")
     webhook = a_notification(alert, commonLabels={"namespace": "shop"}, commonAnnotations={"runbook": "r"})
@@ -85,7 +33,6 @@ def test_common_labels_count_and_win():
         webhook.alerts[0], webhook, ResolvedObject(target=Target(kind="Pod", name="x"), owner=OWNER), NOW
     )
 
-    assert targets(alert, commonLabels={"namespace": "shop"}) == ["shop/Pod/cart-1"]
     assert signal.labels["namespace"] == "shop"
     assert signal.annotations == {"runbook": "r", "summary": "KubePodCrashLooping fires"}
 
@@ -101,9 +48,9 @@ def test_the_fingerprint_is_that_of_the_owner_whatever_the_alert():
 
 def test_a_signal_carries_the_fields_of_the_alert():
     alert = an_alert("CartIsDown", starts_at="2026-11-22T19:59:58.123456789Z", namespace="shop", deployment="cart")
-    webhook = a_notification(alert, commonLabels={"cluster": "eu-1"})
+    webhook = a_notification(alert)
 
-    signal = signal_of(webhook.alerts[0], webhook, ResolvedObject(target=OWNER, owner=OWNER), NOW)
+    signal = signal_of(webhook.alerts[0], webhook, ResolvedObject(target=OWNER, owner=OWNER), NOW, "eu-1")
 
     assert (signal.name, signal.severity, signal.type, signal.source) == (
         "CartIsDown",
@@ -162,14 +109,13 @@ async def test_every_alert_is_mapped_or_has_no_target_at_all(labels, common):
     alert = an_alert(starts_at="2026-11-22T20:00:00Z") | {"labels": labels}
     webhook = a_notification(alert, commonLabels=common)
 
-    named = candidates(webhook.alerts[0], webhook, KINDS)
+    resolved = await resolve(subject_of(webhook.alerts[0].labels, DEFAULT_LABELS, "cluster"), a_cluster())
 
-    if not named:
+    if resolved is None:
         return
-    resolved = await resolve(named, a_cluster())
     signal = signal_of(webhook.alerts[0], webhook, resolved, NOW)
-    assert all(isinstance(one, Candidate) and one.name for one in named)
-    assert signal.target_resource == named[0].target
+    assert signal.target_resource == resolved.target
+    assert resolved.target.name
     # What was built must be what the API server accepts.
     assert msgspec.convert(msgspec.to_builtins(signal), type(signal)) == signal
     assert 1 <= len(signal.name) <= 253

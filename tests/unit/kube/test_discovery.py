@@ -91,12 +91,17 @@ async def test_kind_installed_later_is_found(tmp_path: Path):
 
 async def test_singular_names_leave_out_subresources_and_unreadable_kinds(tmp_path: Path):
     async with open_scripted_api(Server(), tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
-        names = await Discovery(client).kinds_by_singular_name()
+        discovery = Discovery(client)
+        called = {
+            name: await discovery.kinds_called(name) for name in ("pod", "service", "deployment", "status", "review")
+        }
 
-    assert {name: kind.api_version for name, kind in names.items()} == {
-        "pod": "v1",
-        "service": "v1",
-        "deployment": "apps/v1",
+    assert {name: [kind.api_version for kind in kinds] for name, kinds in called.items()} == {
+        "pod": ["v1"],
+        "service": ["v1", "serving.example.com/v1"],
+        "deployment": ["apps/v1"],
+        "status": [],
+        "review": [],
     }
 
 
@@ -105,9 +110,11 @@ async def test_one_broken_group_hides_only_itself(tmp_path: Path):
     server.broken = {"/apis/serving.example.com/v1"}
     with capture_logs() as logs:
         async with open_scripted_api(server, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
-            names = await Discovery(client).kinds_by_singular_name()
+            discovery = Discovery(client)
+            names = ("pod", "service", "deployment")
+            called = [await discovery.kinds_called(name) for name in names]
 
-    assert set(names) == {"pod", "service", "deployment"}
+    assert [[kind.api_version for kind in kinds] for kinds in called] == [["v1"], ["v1"], ["apps/v1"]]
     assert [line["api_version"] for line in logs] == ["serving.example.com/v1"]
 
 

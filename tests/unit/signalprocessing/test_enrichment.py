@@ -93,13 +93,13 @@ async def test_owners_in_a_circle_end_the_walk():
     assert [hop.kind for hop in context.owner_chain] == ["Deployment"]
 
 
-async def test_owner_that_does_not_control_is_ignored():
+async def test_the_only_owner_counts_although_it_does_not_control():
     owner = an_object("Deployment", "api")
     pod = an_object("Pod", "p", owner=owned_by(owner, controller=False))
 
     context = await context_of(a_cluster(a_namespace("shop"), owner, pod), a_signal(target="p"))
 
-    assert context.owner_chain == []
+    assert [hop.name for hop in context.owner_chain] == ["api"]
 
 
 async def test_missing_owner_is_named_and_the_context_is_whole():
@@ -162,10 +162,32 @@ async def test_denied_list_is_a_failed_detection_and_an_empty_one_is_not():
 async def test_remote_cluster_is_never_looked_up_here():
     cluster = a_cluster(a_namespace("shop", "production"), an_object("Pod", "api-7d-x"))
 
-    context, reasons = await enrichment.context_of(cluster, a_signal(cluster_id="edge-1").spec.signal)
+    context, reasons = await enrichment.context_of(cluster, a_signal(cluster_id="edge-1").spec.signal, "eu-1")
 
     assert context == KubernetesContext(cluster_id="edge-1", degraded_mode=True)
-    assert reasons == [DegradedReason(error=EnrichmentError.INCOMPLETE, message="no reader for cluster edge-1")]
+    message = "the alert is from cluster edge-1, and this is cluster eu-1"
+    assert reasons == [DegradedReason(error=EnrichmentError.INCOMPLETE, message=message)]
+
+
+@pytest.mark.parametrize(("cluster_id", "name"), [("home", ""), ("", "home"), ("home", "home")])
+async def test_own_cluster_is_enriched_whatever_its_label(cluster_id, name):
+    cluster = a_cluster(a_namespace("shop", "production"), an_object("Pod", "api-7d-x"))
+
+    context, reasons = await enrichment.context_of(cluster, a_signal(cluster_id=cluster_id).spec.signal, name)
+
+    assert not context.degraded_mode
+    assert reasons == []
+
+
+async def test_a_note_on_the_target_makes_the_context_degraded():
+    cluster = a_cluster(a_namespace("shop"), an_object("Pod", "api-7d-x"))
+    signal = a_signal()
+    metadata = msgspec.structs.replace(signal.metadata, annotations={"kubernaut.ai/target-note": "it may be another"})
+
+    enriched = await enrichment.enrich(cluster, msgspec.structs.replace(signal, metadata=metadata))
+
+    assert enriched.context.degraded_mode
+    assert [reason.message for reason in enriched.degraded_reasons] == ["it may be another"]
 
 
 @pytest.mark.parametrize("target_type", [each for each in TargetType if each is not TargetType.KUBERNETES])
