@@ -4,6 +4,7 @@ The baseline is the time until the stack is ready in the same run: the rest is t
 and the decision.
 """
 
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from benchmarks.__main__ import machine
 
 RUNS = 3
+DECISION = re.compile(r"P\d  ")
 RUN_TIMEOUT = 120  # seconds for one run
 
 
@@ -26,7 +28,7 @@ def once() -> tuple[float, float]:
             now = time.perf_counter() - began
             if line.rstrip().endswith("all ready"):
                 ready = now
-            if not decided and " · P" in line:
+            if not decided and DECISION.match(line):
                 decided = now
         code = demo.wait(RUN_TIMEOUT)
     if code or not decided:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,10 +28,10 @@ class Up:
 
     @property
     def webhook(self) -> str:
-        return re.search(r"Alertmanager webhook: (\S+)", self.printed)[1]
+        return self.env["WEBHOOK"]
 
     def run(self, *command: object, check: bool = True, **more: object) -> subprocess.CompletedProcess[str]:
-        """A command as a second terminal runs it, after the two exports."""
+        """A command as a second terminal runs it, after the exports."""
         return subprocess.run(
             [str(part) for part in command],
             env={**os.environ, **self.env},
@@ -53,11 +54,9 @@ def start_up(directory: Path, *arguments: str) -> Up:
             break
     else:
         raise AssertionError(f"kubernaut up ended with {process.wait(START_WITHIN)}:\n{printed}")
-    exports = dict(re.findall(r"^export (\w+)=(\S+)$", printed, re.MULTILINE))
+    exports = {name: shlex.split(value)[0] for name, value in re.findall(r"^export (\w+)=(.+)$", printed, re.MULTILINE)}
     path = f"{BIN}:{os.environ['PATH']}"
-    up = Up(process=process, printed=printed)
-    up.env = {**exports, "PATH": path, "WEBHOOK": up.webhook}
-    return up
+    return Up(process=process, printed=printed, env={**exports, "PATH": path})
 
 
 def stop_up(up: Up) -> int:

@@ -247,7 +247,7 @@ def test_a_data_directory_that_is_not_ours_is_left_alone(tmp_path):
 
 
 def test_two_ups_never_share_a_data_directory(up):
-    directory = re.search(r"data and logs: +(\S+)", up.printed)[1]
+    directory = re.search(r"Data and logs: +(\S+)", up.printed)[1]
 
     refused = kubernaut("up", "--data-dir", directory)
 
@@ -316,5 +316,5 @@ def test_a_controller_refuses_a_policy_that_does_not_compile(tmp_path, up):
 
 
 def _datastorage(up):
-    directory = Path(re.search(r"data and logs: +(\S+)", up.printed)[1])
+    directory = Path(re.search(r"Data and logs: +(\S+)", up.printed)[1])
     return yaml.safe_load((directory / "datastorage" / "config.yaml").read_text())

@@ -244,7 +244,11 @@ def show_events(events: list[StoredEvent]) -> None:
         )
         for event in events
     ]
-    table(["seq", "time (UTC)", "event", "outcome", "namespace", "resource", "hash"], rows)
+    table(
+        ["seq", "time (UTC)", "event", "outcome", "namespace", "resource", "hash"],
+        rows,
+        droppable=["hash", "outcome", "namespace", "seq"],
+    )
 
 
 def show_verification(result: Verification) -> None:

@@ -1,5 +1,6 @@
 """The output of a command: a table for people, JSON or YAML for programs."""
 
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -22,6 +23,8 @@ class Output(StrEnum):
 
 
 OutputOption = Annotated[Output, cyclopts.Parameter(name=["--output", "-o"], help="table, json, yaml or name")]
+
+_SEPARATOR = "   "
 
 
 def emit(value: Any, output: Output, names: Iterable[str] = ()) -> bool:
@@ -47,12 +50,22 @@ def _builtin(value: object) -> object:
     return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else str(value)
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns as kubectl does: no borders, upper-case heads, `-` for an empty cell."""
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]], droppable: Sequence[str] = ()) -> None:
+    """Print aligned columns as kubectl does: no borders, upper-case heads, `-` for an empty cell.
+
+    A terminal that is too narrow loses the `droppable` columns, the first of them first; a pipe never does.
+    """
     cells = [[head.upper() for head in heads], *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    shown = list(range(len(heads)))
+    if sys.stdout.isatty():
+        available = shutil.get_terminal_size().columns
+        for head in droppable:
+            if sum(widths[column] for column in shown) + len(_SEPARATOR) * (len(shown) - 1) <= available:
+                break
+            shown.remove(list(heads).index(head))
     for row in cells:
-        say("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say(_SEPARATOR.join(row[column].ljust(widths[column]) for column in shown).rstrip())
 
 
 def _cell(value: object) -> str:

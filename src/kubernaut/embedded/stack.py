@@ -47,6 +47,7 @@ NAMESPACE = "kubernaut-system"
 _DATABASE = "kubernaut"
 _LEDGER_ORIGIN = "kubernaut.local/ledger"
 _WEBHOOK = "/api/v1/signals/prometheus"
+_POLICY_FILE = "policy.rego"
 _NAMESPACES = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=Unstructured)
 
 Progress = Callable[[str], None]
@@ -84,6 +85,9 @@ class Stack:
     gateway_url: str
     webhook: str
     """The webhook URL for an Alertmanager."""
+    controller_url: str
+    policy: Path
+    """The policy file, which the controller reads again when it changes."""
     postgres_url: str = field(repr=False)
     valkey_url: str = field(repr=False)
     processes: tuple[Process, ...]
@@ -153,7 +157,7 @@ class _Startup:
             kubernetes = tasks.create_task(self._kubernetes())
             datastorage = tasks.create_task(self._datastorage(postgres, valkey))
             gateway = tasks.create_task(self._gateway(kubernetes, datastorage))
-            tasks.create_task(self._controller(kubernetes, datastorage))
+            controller = tasks.create_task(self._controller(kubernetes, datastorage))
         return Stack(
             directory=self._directory.path,
             kubeconfig=kubernetes.result().kubeconfig,
@@ -162,6 +166,8 @@ class _Startup:
             datastorage_url=datastorage.result().url,
             gateway_url=gateway.result().url,
             webhook=gateway.result().url + _WEBHOOK,
+            controller_url=controller.result().url,
+            policy=_policy(self._directory) / _POLICY_FILE,
             postgres_url=postgres.result().url(_DATABASE),
             valkey_url=valkey.result().url(),
             processes=tuple(self._processes),
@@ -280,7 +286,7 @@ def _policy(directory: DataDirectory) -> Path:
     """A directory with policy and signal modes, which the user may edit while the controller runs."""
     path = directory.subdirectory("policy")
     if not any(path.iterdir()):
-        for name in ("policy.rego", signal_mode.FILE):
+        for name in (_POLICY_FILE, signal_mode.FILE):
             with resources.as_file(resources.files(default_policy) / name) as original:
                 shutil.copyfile(original, path / name)
     return path

@@ -49,3 +49,23 @@ def test_names_are_printed_one_a_line(capsys):
     assert emit(None, Output.NAME, ["a", "b\n"])
 
     assert capsys.readouterr().out == "a\nb\\n\n"
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "columns", "heads"),
+    [
+        (True, 40, "NAME   TARGET   HASH"),
+        (True, 18, "NAME   TARGET"),
+        (True, 9, "NAME"),
+        (False, 9, "NAME   TARGET   HASH"),
+    ],
+)
+def test_narrow_terminal_loses_the_least_important_columns(
+    is_terminal: bool, columns: int, heads: str, capsys, monkeypatch
+):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    table(["name", "target", "hash"], [["a", "b", "c"]], droppable=["hash", "target"])
+
+    assert capsys.readouterr().out.splitlines()[0] == heads

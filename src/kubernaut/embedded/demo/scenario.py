@@ -6,7 +6,7 @@ without the label, the demo stops before it touches anything.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,62 +33,67 @@ SYSTEM_NAMESPACE = "kubernaut-system"
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """The decision that one alert must get, and why."""
+    """The decision that one alert must get."""
 
     environment: Environment
     severity: Severity
     priority: Priority
     degraded: bool = False
     mode: SignalMode = SignalMode.REACTIVE
-    reason: str
 
 
 EXPECTED: Mapping[str, Expectation] = {
+    # The namespace is labelled production.
     "KubePodCrashLooping": Expectation(
         environment=Environment.PRODUCTION,
         severity=Severity.CRITICAL,
         priority=Priority.P0,
-        reason="the namespace is labelled production",
     ),
+    # The policy maps Sev3 to warning.
     "HighRequestLatency": Expectation(
         environment=Environment.STAGING,
         severity=Severity.WARNING,
         priority=Priority.P2,
-        reason="the policy maps Sev3 to warning",
     ),
+    # A warning in development is P3.
     "KubeStatefulSetReplicasMismatch": Expectation(
         environment=Environment.DEVELOPMENT,
         severity=Severity.WARNING,
         priority=Priority.P3,
-        reason="a warning in development is P3",
     ),
+    # No label; the ConfigMap maps prod-* to production.
     "PaymentErrors": Expectation(
         environment=Environment.PRODUCTION,
         severity=Severity.HIGH,
         priority=Priority.P1,
-        reason="no label; the ConfigMap maps prod-* to production",
     ),
+    # The pod no longer exists; enriched from its namespace.
     "KubePodOOMKilled": Expectation(
         environment=Environment.PRODUCTION,
         severity=Severity.CRITICAL,
         priority=Priority.P0,
         degraded=True,
-        reason="the pod no longer exists; enriched from its namespace",
     ),
+    # A predictive alert about a node, which has no namespace.
     "PredictedDiskPressure": Expectation(
         environment=Environment.UNKNOWN,
         severity=Severity.WARNING,
         priority=Priority.P2,
         mode=SignalMode.PROACTIVE,
-        reason="a predictive alert about a node, which has no namespace",
     ),
 }
 """By alert name. The seventh alert of the payload is resolved and must not create a signal."""
 
 
-def payload(now: datetime) -> bytes:
+CHANGED_RULE_ALERT = "SlowCheckout"
+"""The alert that is sent after a rule was changed, and the one that the old rule decided on the same facts."""
+CHANGED_RULE_ALERT_FILE = "later-alert.json"
+COMPARED_ALERT = "HighRequestLatency"
+
+
+def payload(now: datetime, name: str = "alerts.json") -> bytes:
     """Alertmanager's webhook body, version 4, with `now` as the time at which the alerts began to fire."""
-    body = json.loads(_read("alerts.json"))
+    body = json.loads(_read(name))
     for alert in body["alerts"]:
         alert["startsAt"] = now.astimezone(UTC).isoformat()
     return json.dumps(body).encode()
@@ -169,13 +174,13 @@ async def send(webhook: str, body: bytes) -> dict[str, Any]:
     return answer
 
 
-async def watch_signals(client: Client, namespace: str) -> AsyncIterator[SignalProcessing]:
-    """Every state of every signal of the demo, as a watch sees it, until all of them are final."""
-    pending = set(EXPECTED)
+async def watch_signals(client: Client, namespace: str, alerts: Collection[str]) -> AsyncIterator[SignalProcessing]:
+    """Every state of every signal of these alerts, as a watch sees it, until all of them are final."""
+    pending = set(alerts)
     async with aclosing(list_and_watch(client, SIGNALS, ListOptions(namespace=namespace))) as following:
         async for change in following:
             signal = change.object
-            if signal is None or signal.spec.signal.name not in EXPECTED:
+            if signal is None or signal.spec.signal.name not in alerts:
                 continue
             yield signal
             if signal.status.phase is not None and signal.status.phase.is_final:
