@@ -249,6 +249,16 @@ class LedgerFinding(AuditWire, frozen=True):
     actual_hash: str = ""
 
 
+class LedgerHead(AuditWire, frozen=True):
+    """Size and root of one ledger's tree, to be kept somewhere else and compared later."""
+
+    shard: Annotated[int, Meta(ge=0, le=1023)]
+    head_sequence: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    head_hash: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    verified_after: int = 0
+    """Rows up to this one were not read again, because an earlier verification had read them."""
+
+
 class VerifyRequest(AuditWire, frozen=True):
     """What to verify: one correlation, one ledger, or everything; a head kept from before shows a cut tail."""
 
@@ -258,13 +268,8 @@ class VerifyRequest(AuditWire, frozen=True):
     shard: Annotated[int, Meta(ge=0, le=1023)] | None = None
     """Only this ledger, to which the head belongs; absent: every ledger, and the head belongs to ledger 0."""
 
-
-class LedgerHead(AuditWire, frozen=True):
-    """Size and root of one ledger's tree, to be kept somewhere else and compared later."""
-
-    shard: int
-    head_sequence: int
-    head_hash: str
+    verified_heads: Annotated[list[LedgerHead], Meta(max_length=1024)] = []
+    """Heads of an earlier verification, kept since: the ledgers must extend them, and only later rows are read."""
 
 
 class RemovedEvents(msgspec.Struct, frozen=True, kw_only=True):

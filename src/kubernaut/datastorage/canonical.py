@@ -68,14 +68,17 @@ def _double(text: str) -> int | Decimal:
 
 
 _Decode = Callable[[Json], object]
-_decode: _Decode = msgspec.json.Decoder(float_hook=_number).decode
+decode: _Decode = msgspec.json.Decoder(float_hook=_number).decode
+"""The value of JSON, any limits aside. Raises ValueError or RecursionError."""
+
 _decode_doubles: _Decode = msgspec.json.Decoder(float_hook=_double).decode
-_encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
+encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
+"""The canonical form of a value that was decoded."""
 
 
 def data(raw: Json) -> bytes:
     """The canonical form of an event's data, which is a JSON object. Raises NotCanonical."""
-    return _form(raw, _decode)[1]
+    return _form(raw, decode)[1]
 
 
 def admitted(raw: Json) -> bytes:
@@ -97,7 +100,7 @@ def _form(raw: Json, decode: _Decode) -> tuple[dict[str, object], bytes]:
         value = decode(raw)
         if not isinstance(value, dict):
             raise NotCanonical("event_data must be a JSON object")
-        form = _encode(value)
+        form = encode(value)
     except NotCanonical:
         raise
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -10,9 +10,9 @@ from kubernaut.datastorage import database, queries
 
 
 class CheckpointStore:
-    """Writes and reads through a pool that reconnects by itself."""
+    """Writes and reads through a pool that reconnects by itself, or one connection."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool | asyncpg.Connection) -> None:
         self._pool = pool
 
     async def add(self, shard: int, checkpoint: Checkpoint, now: datetime) -> None:

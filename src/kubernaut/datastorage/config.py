@@ -213,6 +213,12 @@ class RetentionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VerificationConfig:
+    processes: Annotated[int, Between(0, 64)] = 0
+    """Processes that verify a large ledger, each with a connection of its own; 0: as many as there are processors."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoggingConfig:
     level: LogLevel = LogLevel.INFO
     format: LogFormat = LogFormat.AUTO
@@ -233,6 +239,7 @@ class DataStorageConfig:
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
     dead_letter_queue: DeadLetterConfig = field(default_factory=DeadLetterConfig)
     retention: RetentionConfig = field(default_factory=RetentionConfig)
+    verification: VerificationConfig = field(default_factory=VerificationConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
 
     def check_actors(self) -> None:

@@ -20,9 +20,9 @@ class TileMissing(Exception):
 
 
 class LedgerReader:
-    """Reads through a pool that reconnects by itself."""
+    """Reads through a pool that reconnects by itself, or one connection."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool | asyncpg.Connection) -> None:
         self._pool = pool
         self.checkpoints = CheckpointStore(pool)
 

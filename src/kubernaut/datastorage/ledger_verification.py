@@ -1,68 +1,149 @@
-"""Verifying what stands in PostgreSQL: whole ledgers, or one correlation with a proof for each of its rows."""
+"""Verifying what stands in PostgreSQL: whole ledgers, in one state of the database and by several processes.
 
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Any
+An incremental verification begins where an earlier one ended. The tree has to lead to the head of then, which the
+caller has kept, so that no row before was added, removed or moved; but the rows themselves are not read again. Where
+anything is found, the ledger is verified in full after all, so that the first bad row is named.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from uuid import UUID
 
 import asyncpg
-import structlog
+import msgspec
 
 from kubernaut.api.events import LedgerFinding, LedgerHead, RemovedEvents, Verification, VerifyRequest
-from kubernaut.api.ledger import merkle
 from kubernaut.api.ledger.checkpoints import TreeHead
-from kubernaut.api.ledger.merkle import InvalidProof
-from kubernaut.api.ledger.tiles import WIDTH
-from kubernaut.datastorage import chain, database, partitions, queries, rows
-from kubernaut.datastorage.ledger_reader import LedgerReader, TileMissing
-from kubernaut.datastorage.removals import Removals
-from kubernaut.datastorage.verification import MAX_FINDINGS, CorrelationVerifier, LedgerVerifier, StoredRow
+from kubernaut.api.ledger.tiles import HEIGHT, WIDTH
+from kubernaut.datastorage import database, queries, verification_processes
+from kubernaut.datastorage.config import DatabaseConfig
+from kubernaut.datastorage.ledger_reader import LedgerReader
+from kubernaut.datastorage.range_verification import Access, Range, RangeVerifier, connect, open_snapshot, ranges
+from kubernaut.datastorage.removals import MAX_OPERATIONS
+from kubernaut.datastorage.tree import levels_of
+from kubernaut.datastorage.tree_verification import RangeResult, StoredTile, StoredTiles, TreeVerifier
+from kubernaut.datastorage.verification import MAX_FINDINGS
+from kubernaut.datastorage.verification_processes import open_processes
 
-log = structlog.get_logger("datastorage")
+MIN_ROWS_FOR_PROCESSES = 50_000
+"""Rows from which on processes are started; for fewer they take longer to start than to verify."""
 
-BATCH_ROWS = 2 * WIDTH
-"""Rows that one step reads; small, so that other requests are answered in between, and whole tiles."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Statements:
-    """Rows, and their sequences alone for when a row cannot be read."""
-
-    rows: str
-    sequences: str
-
-
-_OF_LEDGER = _Statements(rows="ledger_rows", sequences="ledger_sequences")
-_OF_CORRELATION = _Statements(rows="correlation_rows", sequences="correlation_sequences")
+VerifyRanges = Callable[[Iterable[Range]], AsyncIterator[RangeResult]]
 
 
 class LedgerVerification:
-    """Verifies through a pool that reconnects by itself."""
+    """Verifies whole ledgers, one verification at a time."""
 
-    def __init__(self, pool: asyncpg.Pool, reader: LedgerReader) -> None:
-        self._pool = pool
-        self._reader = reader
-        self._months: set[date] = set()
-        self._removals = Removals(pool, reader)
+    def __init__(self, config: DatabaseConfig, processes: int = 0) -> None:
+        """`processes` verify a large ledger; 0 are as many as there are processors."""
+        self._config = config
+        self._processes = processes or verification_processes.default_count()
+        self._turn = asyncio.Lock()
 
     async def verify(self, request: VerifyRequest) -> Verification:
-        """Verify one correlation, or every ledger, and name each bad row in order."""
-        trusted = None
-        if request.head_sequence is not None and request.head_hash is not None:
-            trusted = (request.head_sequence, bytes.fromhex(request.head_hash))
-        self._months = {row["month"] for row in await self._rows("months")}
-        if request.correlation_id is not None:
-            return await self._correlation(request.correlation_id, trusted)
-        verifiers = []
-        trusted_shard = request.shard or 0
-        everything = request.shard is None
-        for shard in sorted({*await self._reader.shards(), 0}) if everything else [trusted_shard]:
-            heads = [TreeHead(size=trusted[0], root=trusted[1])] if trusted and shard == trusted_shard else []
-            verifiers.append(await self._ledger(shard, heads))
-        orphans = await self._orphans() if everything else []
-        return _of_ledgers(verifiers, orphans, self._removals.summary)
+        """Verify every ledger, or one, and name each bad row in order. Raises CannotStart or DatabaseUnavailable."""
+        access = Access.of(self._config)
+        async with self._turn:
+            connection = await connect(access)
+            try:
+                async with open_snapshot(connection) as snapshot, AsyncExitStack() as stack:
 
-    async def _orphans(self) -> list[LedgerFinding]:
-        """Rows of audit_events that no ledger knows."""
+                    async def open_workers() -> VerifyRanges:
+                        workers = open_processes(self._processes, access, snapshot)
+                        return (await stack.enter_async_context(workers)).verify
+
+                    opener = open_workers if self._processes > 1 else None
+                    return await _Snapshot(connection, opener).verify(request)
+            finally:
+                connection.terminate()
+
+
+class _Snapshot:
+    """One state of the database."""
+
+    def __init__(
+        self, connection: asyncpg.Connection, open_workers: Callable[[], Awaitable[VerifyRanges]] | None
+    ) -> None:
+        self._connection = connection
+        self._reader = LedgerReader(connection)
+        self._open_workers = open_workers
+        self._workers: VerifyRanges | None = None
+
+    async def verify(self, request: VerifyRequest) -> Verification:
+        """Every ledger or one, from where it was verified before; where anything is found, from the beginning."""
+        everything = request.shard is None
+        shards = sorted({*await self._reader.shards(), 0}) if request.shard is None else [request.shard]
+        known = {head.shard: _tree_head(head) for head in request.verified_heads}
+        trusted = dict(known)
+        if request.head_sequence is not None and request.head_hash is not None:
+            trusted[request.shard or 0] = TreeHead(size=request.head_sequence, root=bytes.fromhex(request.head_hash))
+        verifiers = [await self._ledger(shard, trusted.get(shard), known.get(shard)) for shard in shards]
+        if known and any(verifier.findings.rows for verifier in verifiers):
+            known = {}
+            verifiers = [await self._ledger(shard, trusted.get(shard), None) for shard in shards]
+        orphans = await self._orphans(verifiers) if everything and not known else []
+        return _of_ledgers(verifiers, orphans)
+
+    async def _ledger(self, shard: int, trusted: TreeHead | None, known: TreeHead | None) -> TreeVerifier:
+        stored = await self._reader.head(shard)
+        heads = [
+            TreeHead(size=row["size"], root=row["root"]) for row in await self._rows("checkpoint_heads", shard=shard)
+        ]
+        heads += [trusted] if trusted else []
+        edges = await self._edges(shard, min(known.size, stored.size)) if known else []
+        verifier = TreeVerifier(shard, self._stored_tiles(shard), stored, heads, edges)
+        verify_ranges = await self._verify_ranges(stored.size - verifier.start)
+        async for result in verify_ranges(ranges(shard, verifier.start, stored.size, verifier.cuts)):
+            await verifier.add(result)
+        await verifier.finish()
+        frontier = await self._rows("tree_frontier", shard=shard)
+        verifier.check_frontier(frontier[0]["frontier"] if frontier else b"")
+        now = (await self._rows("ledger_head", shard=shard))[0]
+        if now["sequence"] > (now["size"] or 0):
+            verifier.not_appended((now["size"] or 0) + 1)
+        return verifier
+
+    async def _edges(self, shard: int, size: int) -> list[list[bytes]]:
+        """The unfinished tiles, from level 1 upwards, where the tile begins in which `size` rows end.
+
+        None at all where a hash is missing, so that everything is verified.
+        """
+        edges: list[list[bytes]] = []
+        tiles = size // WIDTH
+        for level in range(levels_of(tiles)):
+            count = tiles >> (level * HEIGHT)
+            first = count // WIDTH * WIDTH
+            roots = await self._rows("tile_roots", shard=shard, level=level, first=first, end=count)
+            if len(roots) != count - first:
+                return []
+            edges.append([row["root"] for row in roots])
+        return edges
+
+    async def _verify_ranges(self, count: int) -> VerifyRanges:
+        """Here, or by processes when there is enough to do."""
+        if self._workers is None and self._open_workers is not None and count >= MIN_ROWS_FOR_PROCESSES:
+            self._workers = await self._open_workers()
+        return self._workers or self._verify_here
+
+    async def _verify_here(self, wanted: Iterable[Range]) -> AsyncIterator[RangeResult]:
+        verifier = RangeVerifier(self._connection)
+        for each in wanted:
+            yield await verifier.verify(each)
+
+    def _stored_tiles(self, shard: int) -> StoredTiles:
+        async def stored_tile(level: int, index: int) -> StoredTile | None:
+            found = await self._rows("full_tiles", shard=shard, level=level, first=index, end=index + 1)
+            return StoredTile(found[0]["hashes"], found[0]["root"]) if found else None
+
+        return stored_tile
+
+    async def _orphans(self, verifiers: list[TreeVerifier]) -> list[LedgerFinding]:
+        """Rows of audit_events that no ledger knows; looked for when there are more payloads than rows have."""
+        total = (await self._rows("count_payloads"))[0]["total"]
+        if total == sum(verifier.payload_count for verifier in verifiers):
+            return []
         return [
             LedgerFinding(
                 sequence=0,
@@ -73,176 +154,56 @@ class LedgerVerification:
             for row in await self._rows("orphan_events", limit=MAX_FINDINGS)
         ]
 
-    async def _ledger(self, shard: int, trusted: list[TreeHead]) -> LedgerVerifier:
-        stored = await self._reader.head(shard)
-        signed = [
-            TreeHead(size=row["size"], root=row["root"]) for row in await self._rows("checkpoint_heads", shard=shard)
-        ]
-        tiles = _PrefetchedTiles(self._reader, shard)
-        verifier = LedgerVerifier(shard, tiles, stored, [*signed, *trusted])
-        while verifier.sequence < stored.size:
-            await tiles.prefetch(verifier.sequence // WIDTH)
-            batch = await self._batch(_OF_LEDGER, shard=shard, after=verifier.sequence)
-            for row in batch:
-                if isinstance(row, _Unreadable):
-                    await verifier.unreadable(row.sequence, row.reason)
-                elif row.row.sequence <= stored.size:
-                    await verifier.check(row)
-            if not batch:
-                break
-        await verifier.finish()
-        now = (await self._rows("ledger_head", shard=shard))[0]
-        if now["sequence"] > (now["size"] or 0):
-            verifier.not_appended((now["size"] or 0) + 1)
-        return verifier
-
-    async def _correlation(self, correlation_id: str, trusted: tuple[int, bytes] | None) -> Verification:
-        verifier = CorrelationVerifier(trusted)
-        heads: dict[int, TreeHead] = {}
-        while batch := await self._batch(_OF_CORRELATION, correlation_id=correlation_id, after=verifier.sequence):
-            for stored in batch:
-                if isinstance(stored, _Unreadable):
-                    verifier.unreadable(stored.sequence, stored.reason)
-                    continue
-                shard = stored.row.shard
-                if shard not in heads:
-                    heads[shard] = await self._reader.head(shard)
-                verifier.check(stored)
-                await self._prove(verifier, stored, heads[shard])
-        for shard, head in heads.items():
-            count = (await self._rows("ledger_count", shard=shard, until=head.size))[0][0]
-            if count < head.size:
-                verifier.findings.add_place(
-                    0,
-                    f"{head.size - count} rows are missing: the ledger has {count}, its tree {head.size} leaves",
-                )
-        verifier.finish()
-        for shard in await self._reader.shards() if not heads else []:
-            heads[shard] = await self._reader.head(shard)
-        return _of_correlation(correlation_id, verifier, heads, self._removals.summary)
-
-    async def _prove(self, verifier: CorrelationVerifier, stored: StoredRow, head: TreeHead) -> None:
-        row = stored.row
-        if row.sequence > head.size:
-            verifier.not_in_tree(row, "it is newer than the tree")
-            return
-        try:
-            hashes = await self._reader.inclusion_proof(row.shard, row.sequence - 1, head.size)
-            merkle.verify_inclusion(chain.leaf_hash(row), row.sequence - 1, head.size, hashes, head.root)
-        except InvalidProof as error:
-            verifier.not_in_tree(row, str(error))
-        except TileMissing as error:
-            verifier.not_provable(str(error))
-
-    async def _batch(
-        self, statements: "_Statements", *, after: int, **which: object
-    ) -> list["StoredRow | _Unreadable"]:
-        """The next rows. Where one of them cannot be read, each is read alone."""
-        try:
-            found = await self._rows(statements.rows, **which, after=after, limit=BATCH_ROWS)
-            return list(await self._removals.explain([self._stored(row) for row in found]))
-        except (ValueError, OverflowError) as error:
-            log.warning("ledger rows cannot be read", after=after, error=str(error), **which)
-        places = await self._rows(statements.sequences, **which, after=after, limit=BATCH_ROWS)
-        return [await self._one(statements.rows, which, place["sequence"]) for place in places]
-
-    async def _one(self, statement: str, which: dict[str, object], sequence: int) -> "StoredRow | _Unreadable":
-        try:
-            found = await self._rows(statement, **which, after=sequence - 1, limit=1)
-            return (await self._removals.explain([self._stored(found[0])]))[0]
-        except (ValueError, OverflowError) as error:
-            return _Unreadable(sequence=sequence, reason=str(error))
-
-    def _stored(self, record: Any) -> StoredRow:
-        stored = rows.stored_row(record)
-        if stored.payload is None:
-            month = partitions.month_of(stored.row.event_timestamp)
-            if month >= partitions.SHARED_BEFORE and month not in self._months:
-                reason = f"the event is missing: the partition {partitions.name_of(month)} was dropped or detached"
-                return StoredRow(row=stored.row, payload=None, missing_reason=reason)
-        return stored
-
     async def _rows(self, name: str, **values: object) -> list[asyncpg.Record]:
         with database.translated():
-            return await queries.fetch(self._pool, name, **values)
+            return await queries.fetch(self._connection, name, **values)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Unreadable:
-    """A row that PostgreSQL has and Python cannot hold, such as one of the year 10000."""
-
-    sequence: int
-    reason: str
-
-
-class _PrefetchedTiles:
-    """Tiles of one ledger; those of level 0 are fetched some at a time."""
-
-    def __init__(self, reader: LedgerReader, shard: int) -> None:
-        self._reader = reader
-        self._shard = shard
-        self._fetched: dict[int, bytes] = {}
-
-    async def prefetch(self, first: int) -> None:
-        """Fetch the tiles of the next rows."""
-        indexes = range(first, first + BATCH_ROWS // WIDTH + 1)
-        self._fetched = await self._reader.full_tiles(self._shard, 0, indexes)
-
-    async def __call__(self, level: int, index: int) -> bytes | None:
-        if level == 0 and index in self._fetched:
-            return self._fetched[index]
-        return (await self._reader.full_tiles(self._shard, level, [index])).get(index)
-
-
-def _of_ledgers(
-    verifiers: list[LedgerVerifier], orphans: list[LedgerFinding], removed: list[RemovedEvents]
-) -> Verification:
+def _of_ledgers(verifiers: list[TreeVerifier], orphans: list[LedgerFinding]) -> Verification:
     findings = [finding for verifier in verifiers for finding in verifier.findings.in_order()] + orphans
     total = sum(verifier.total_count for verifier in verifiers)
     bad = sum(verifier.findings.bad_count for verifier in verifiers)
-    heads = [_head(verifier.shard, verifier.tree.size, verifier.tree.root) for verifier in verifiers]
+    heads = [
+        LedgerHead(
+            shard=verifier.shard,
+            head_sequence=verifier.head.size,
+            head_hash=verifier.head.root.hex(),
+            verified_after=verifier.start,
+        )
+        for verifier in verifiers
+    ]
     return Verification(
         is_valid=not findings,
         total_events=total,
         verified_events=total - bad,
         verification_time=datetime.now(UTC),
-        message=_message(findings),
+        message=message_of(findings),
         head_sequence=heads[0].head_sequence,
         head_hash=heads[0].head_hash,
         heads=heads,
         findings=findings[:MAX_FINDINGS],
-        removed=removed,
+        removed=_merged(removed for verifier in verifiers for removed in verifier.removed),
     )
 
 
-def _head(shard: int, size: int, root: bytes) -> LedgerHead:
-    return LedgerHead(shard=shard, head_sequence=size, head_hash=root.hex())
-
-
-def _of_correlation(
-    correlation_id: str, verifier: CorrelationVerifier, heads: dict[int, TreeHead], removed: list[RemovedEvents]
-) -> Verification:
-    findings = verifier.findings.in_order()
-    if not findings and not verifier.total_count:
-        message = f"No events found for correlation_id {correlation_id}"
-    else:
-        message = _message(findings)
-    return Verification(
-        is_valid=not findings,
-        total_events=verifier.total_count,
-        verified_events=verifier.total_count - verifier.findings.bad_count,
-        verification_time=datetime.now(UTC),
-        message=message,
-        correlation_id=correlation_id,
-        head_sequence=verifier.sequence,
-        head_hash=verifier.event_hash.hex() if verifier.sequence else "",
-        heads=[_head(shard, head.size, head.root) for shard, head in sorted(heads.items())],
-        findings=findings,
-        removed=removed,
-    )
-
-
-def _message(findings: list[LedgerFinding]) -> str:
+def message_of(findings: list[LedgerFinding]) -> str:
+    """The result in the words of the Go project."""
     if not findings:
         return "Hash chain verified successfully: no tampering detected"
     return f"Hash chain verification FAILED: tampering detected, first at sequence {findings[0].sequence}"
+
+
+def _merged(removed: Iterable[RemovedEvents]) -> list[RemovedEvents]:
+    """One entry for each operation, of which different ranges have seen different rows."""
+    merged: dict[UUID, RemovedEvents] = {}
+    for each in removed:
+        known = merged.get(each.operation_id)
+        if known is not None:
+            merged[each.operation_id] = msgspec.structs.replace(known, count=known.count + each.count)
+        elif len(merged) < MAX_OPERATIONS:
+            merged[each.operation_id] = each
+    return list(merged.values())
+
+
+def _tree_head(head: LedgerHead) -> TreeHead:
+    return TreeHead(size=head.head_sequence, root=bytes.fromhex(head.head_hash))

@@ -23,6 +23,7 @@ from kubernaut.api.events import (
 )
 from kubernaut.datastorage import causality, database, queries, rows
 from kubernaut.datastorage.causality import EventKey
+from kubernaut.datastorage.correlation_verification import CorrelationVerification
 from kubernaut.datastorage.export import Exporter
 from kubernaut.datastorage.ledger_reader import LedgerReader
 from kubernaut.datastorage.ledger_verification import LedgerVerification
@@ -94,9 +95,10 @@ class TimelineRequest:
 class Reader:
     """Reads through a pool that reconnects by itself."""
 
-    def __init__(self, pool: asyncpg.Pool, metrics: Metrics) -> None:
+    def __init__(self, pool: asyncpg.Pool, metrics: Metrics, verification: LedgerVerification) -> None:
         self._pool = pool
         self._metrics = metrics
+        self._verification = verification
         self.ledger = LedgerReader(pool)
         self.export = Exporter(pool, self.ledger)
 
@@ -170,7 +172,9 @@ class Reader:
     async def verify(self, request: VerifyRequest) -> Verification:
         """Verify one correlation, or every ledger, and name each bad row in order."""
         async with self._measured("verify"):
-            return await LedgerVerification(self._pool, self.ledger).verify(request)
+            if request.correlation_id is not None:
+                return await CorrelationVerification(self._pool, self.ledger).verify(request.correlation_id, request)
+            return await self._verification.verify(request)
 
     async def _rows(self, name: str, **values: object) -> list[Any]:
         with database.translated():

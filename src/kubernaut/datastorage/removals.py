@@ -39,7 +39,7 @@ class _Operation:
 class Removals:
     """The marks of one verification."""
 
-    def __init__(self, pool: asyncpg.Pool, reader: LedgerReader) -> None:
+    def __init__(self, pool: asyncpg.Pool | asyncpg.Connection, reader: LedgerReader) -> None:
         self._pool = pool
         self._reader = reader
         self._is_marked: dict[int, bool] = {}

@@ -26,6 +26,7 @@ from kubernaut.datastorage.database import WRITERS, DatabaseProbe
 from kubernaut.datastorage.errors import DatabaseUnavailable, DataStorageError, ParentMissing, Reason
 from kubernaut.datastorage.group_commit import Group, GroupCommit
 from kubernaut.datastorage.head_cache import HeadCache, LedgerHead
+from kubernaut.datastorage.ledger_verification import LedgerVerification
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.migrate import require_migrated
 from kubernaut.datastorage.partitions import PartitionMaintainer, is_missing_partition
@@ -296,7 +297,8 @@ async def open_store(config: DataStorageConfig, metrics: Metrics) -> AsyncIterat
     Raises CannotStart when PostgreSQL rejects the connection, is not migrated, or is not ready in time.
     """
     async with database.open_readers(config.database) as pool:
-        store = Store(config, Reader(pool, metrics), metrics)
+        verification = LedgerVerification(config.database, config.verification.processes)
+        store = Store(config, Reader(pool, metrics, verification), metrics)
         async with store.running(pool):
             yield store
 

@@ -1,23 +1,13 @@
-"""Verifying a ledger row by row against its Merkle tree; pure.
-
-A whole ledger is verified in one pass: each row against its payload and its own hashes, its leaf against the tile that
-was stored when the leaf was appended, and the root over all leaves against the stored head and every trusted head that
-the caller has. Where a row is wrong or gone, the stored leaf takes its place, so that one edit is one finding and the
-rows behind it are still checked. Only where rows, tiles and head were all rewritten alike do they agree, and then a
-trusted head of before does not.
-"""
+"""Verifying rows: each with its payload and its own hashes, and the rows of one correlation; pure."""
 
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Protocol
 
 from kubernaut.api.events import LedgerFinding
-from kubernaut.api.ledger.checkpoints import TreeHead
-from kubernaut.api.ledger.tiles import HEIGHT, WIDTH, split_hashes
+from kubernaut.api.ledger.tiles import WIDTH
 from kubernaut.datastorage import chain
-from kubernaut.datastorage.tree import Tree
 
 MAX_FINDINGS = 100
 """Findings that one verification lists; counting goes on."""
@@ -77,6 +67,12 @@ class Findings:
             )
         )
 
+    def extend(self, findings: Iterable[LedgerFinding], bad_count: int) -> None:
+        """Those of another part of the ledger."""
+        self.bad_count += bad_count
+        for finding in findings:
+            self._append(finding)
+
     def _append(self, finding: LedgerFinding) -> None:
         if len(self.rows) < MAX_FINDINGS:
             self.rows.append(finding)
@@ -84,123 +80,6 @@ class Findings:
     def in_order(self) -> list[LedgerFinding]:
         """All of them in the order of the ledger."""
         return sorted(self.rows, key=attrgetter("sequence"))
-
-
-class StoredTiles(Protocol):
-    """Full tiles as they were stored; None where there is none."""
-
-    async def __call__(self, level: int, index: int) -> bytes | None: ...
-
-
-class LedgerVerifier:
-    """One pass over the rows of one ledger in the order of their sequence."""
-
-    def __init__(self, shard: int, tiles: StoredTiles, stored: TreeHead, trusted: Iterable[TreeHead] = ()) -> None:
-        """`stored` is the head that the database has, `trusted` what was signed or kept elsewhere."""
-        self.shard = shard
-        self.tree = Tree()
-        self.total_count = 0
-        self.findings = Findings()
-        self._tiles = tiles
-        self._stored = stored
-        self._trusted = sorted({*trusted}, key=attrgetter("size"))
-        self._checked = 0  # the size of the newest head that the rows led to
-        self._link = chain.ORIGIN
-        self._pending: list[tuple[chain.Row | None, bytes | None]] = []  # rows whose leaves are not in the tree yet
-
-    @property
-    def sequence(self) -> int:
-        """The last row that was seen, or found to be missing."""
-        return self.tree.size + len(self._pending)
-
-    async def check(self, stored: StoredRow) -> None:
-        """Check the next row."""
-        row = stored.row
-        self.total_count += 1
-        await self._skip_to(row.sequence)
-        is_bad = not check_row(self.findings, stored)
-        leaf = chain.leaf_hash(row)
-        if row.format == 1:
-            link = chain.link_hash(self._link, row)
-            if link != row.link_hash:
-                is_bad = True
-                message = "the row does not follow the one before it: one of them was changed, moved or removed"
-                self.findings.add(row, message, link, row.link_hash or b"")
-            self._link = row.link_hash or b""
-        await self._append(row, row.leaf_hash if is_bad and row.leaf_hash else leaf)
-
-    async def unreadable(self, sequence: int, reason: str) -> None:
-        """The next row, or its payload, cannot be read at all."""
-        await self._skip_to(sequence)
-        self.total_count += 1
-        self.findings.bad_count += 1
-        self.findings.add_place(sequence, f"the row cannot be read: {reason}")
-        await self._append(None, None)
-
-    async def finish(self) -> None:
-        """Compare with the heads that the rows should have led to, after the last row."""
-        await self._grow()
-        largest = max([self._stored, *self._trusted], key=attrgetter("size"))
-        if self.tree.size < largest.size:
-            message = f"ledger truncated: the rows up to {largest.size} are missing"
-            self.findings.add_place(self.tree.size + 1, message, largest.root)
-        self._compare(self._stored, "the stored head of the tree")
-
-    def not_appended(self, sequence: int) -> None:
-        """Rows from here on are not in the tree."""
-        message = "the rows from here on have no leaf in the tree: they were not appended by this service"
-        self.findings.add_place(sequence, message)
-
-    async def _skip_to(self, sequence: int) -> None:
-        first = self.sequence + 1
-        count = sequence - first
-        if count > 0:
-            message = f"{count} rows are missing from here" if count > 1 else "the row is missing"
-            self.findings.add_place(first, message)
-        for _ in range(count):
-            await self._append(None, None)
-
-    async def _append(self, row: chain.Row | None, leaf: bytes | None) -> None:
-        self._pending.append((row, leaf))
-        if (self.tree.size + len(self._pending)) % WIDTH == 0:
-            await self._grow()
-
-    async def _grow(self) -> None:
-        """Move the pending leaves, of one tile at most, into the tree; compare with tiles and heads on the way."""
-        index, first = divmod(self.tree.size, WIDTH)
-        is_full = first + len(self._pending) == WIDTH
-        content = await self._tiles(0, index) if is_full else None
-        if is_full and content is None:
-            self.findings.add_place(index * WIDTH + 1, f"the tile 0/{index} is missing")
-        originals = split_hashes(content)[first:] if content else [None] * len(self._pending)
-        leaves: list[bytes] = []
-        for (row, leaf), original in zip(self._pending, originals, strict=True):
-            if row is not None and original not in {None, leaf}:
-                self.findings.add(row, "the row is not the one whose leaf is in the tree", original or b"", leaf or b"")
-            leaves.append(original or leaf or bytes(32))
-        self._pending = []
-        end = self.tree.size + len(leaves)
-        for size in sorted({head.size for head in self._trusted if self.tree.size < head.size < end} | {end}):
-            step = size - self.tree.size
-            full = self.tree.extend(leaves[:step])
-            leaves = leaves[step:]
-            for head in self._trusted:
-                if head.size == size:
-                    self._compare(head, "a signed checkpoint")
-            for tile in full:
-                if tile.level and await self._tiles(tile.level, tile.index) != tile.hashes:
-                    first_row = (tile.index << ((tile.level + 1) * HEIGHT)) + 1
-                    self.findings.add_place(first_row, f"the tile {tile.level}/{tile.index} is missing or was changed")
-
-    def _compare(self, head: TreeHead, name: str) -> None:
-        if head.size != self.tree.size:
-            return
-        root = self.tree.root
-        if head.root == root:
-            self._checked = max(self._checked, head.size)
-        elif not any(self._checked < finding.sequence <= head.size for finding in self.findings.rows):
-            message = f"the rows {self._checked + 1} to {head.size} were rewritten: they do not lead to {name}"
-            self.findings.add_place(self._checked + 1, message, head.root, root)
 
 
 class CorrelationVerifier:

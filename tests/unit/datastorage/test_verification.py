@@ -1,5 +1,6 @@
 """Whatever is changed in a ledger is found, and the first bad row is named."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cache
 from uuid import UUID
@@ -11,9 +12,17 @@ from hypothesis import strategies as st
 
 from kubernaut.api.ledger import merkle
 from kubernaut.api.ledger.checkpoints import TreeHead
+from kubernaut.api.ledger.tiles import WIDTH
 from kubernaut.datastorage import chain
 from kubernaut.datastorage.tree import Tree
-from kubernaut.datastorage.verification import MAX_FINDINGS, CorrelationVerifier, LedgerVerifier, StoredRow
+from kubernaut.datastorage.tree_verification import (
+    RangeResult,
+    StoredTile,
+    TileVerifier,
+    TreeVerifier,
+    check_root,
+)
+from kubernaut.datastorage.verification import MAX_FINDINGS, CorrelationVerifier, Findings, StoredRow
 from support.ledger_events import an_entry
 
 COUNT = 9
@@ -28,18 +37,38 @@ class Ledger:
         self.rows = list(rows)
         tree = Tree()
         full = tree.extend([row.row.leaf_hash for row in rows])
-        self.tiles = {(tile.level, tile.index): tile.hashes for tile in full}
+        self.tiles = {(tile.level, tile.index): StoredTile(tile.hashes, tile.root) for tile in full}
         self.head = TreeHead(size=tree.size, root=tree.root)
 
-    async def stored_tile(self, level: int, index: int) -> bytes | None:
+    async def stored_tile(self, level: int, index: int) -> StoredTile | None:
         return self.tiles.get((level, index))
 
-    async def verified(self, *trusted: TreeHead) -> LedgerVerifier:
-        verifier = LedgerVerifier(0, self.stored_tile, self.head, trusted)
-        for row in self.rows:
-            await verifier.check(row)
-        await verifier.finish()
-        return verifier
+    async def verified(self, *trusted: TreeHead, edges: Sequence[Sequence[bytes]] = ()) -> TreeVerifier:
+        tree = TreeVerifier(0, self.stored_tile, self.head, trusted, edges)
+        link = chain.ORIGIN
+        for index in range(tree.start // WIDTH, -(-self.head.size // WIDTH)):
+            findings = Findings()
+            width = min(WIDTH, self.head.size - index * WIDTH)
+            stored = self.tiles.get((0, index))
+            tile = TileVerifier(index=index, width=width, stored=stored, link=link, findings=findings)
+            for row in self.rows:
+                if index * WIDTH < row.row.sequence <= index * WIDTH + width:
+                    tile.check(row)
+            link = tile.link
+            result = RangeResult(
+                findings=findings.rows,
+                bad_count=findings.bad_count,
+                total_count=tile.total_count,
+                gaps=tile.gaps,
+            )
+            leaves = tile.finish()
+            result.add_leaves(index, leaves, tree.cuts)
+            if width == WIDTH:
+                check_root(findings, index, stored, result.roots[-1])
+            result.bad_count = findings.bad_count
+            await tree.add(result)
+        await tree.finish()
+        return tree
 
     async def findings(self, *trusted: TreeHead) -> list[int]:
         return [finding.sequence for finding in (await self.verified(*trusted)).findings.in_order()]
@@ -79,7 +108,7 @@ async def test_untouched_ledger_verifies_and_tells_its_head(count):
 
     assert verifier.findings.rows == []
     assert (verifier.total_count, verifier.findings.bad_count) == (count, 0)
-    assert (verifier.tree.size, verifier.tree.root) == (count, head_at(count).root)
+    assert verifier.head == head_at(count)
 
 
 def test_one_correlation_verifies_alone():
@@ -224,9 +253,9 @@ async def test_a_tile_that_is_gone_is_a_finding(tile):
 
 async def test_a_tile_that_was_changed_is_a_finding_at_the_row_of_the_hash():
     ledger = a_ledger(LONG)
-    content = bytearray(ledger.tiles[0, 1])
+    content = bytearray(ledger.tiles[0, 1].hashes)
     content[32 * 7] ^= 1
-    ledger.tiles[0, 1] = bytes(content)
+    ledger.tiles[0, 1] = ledger.tiles[0, 1]._replace(hashes=bytes(content))
 
     assert (await ledger.findings())[0] == 256 + 7 + 1
 

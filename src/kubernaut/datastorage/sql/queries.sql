@@ -217,17 +217,69 @@ WITH RECURSIVE shards AS (
 )
 SELECT shard FROM shards WHERE shard IS NOT NULL;
 
+-- name: ledger_lines
+-- Rows of one ledger with their payloads as texts, in the order that ledger_lines.py expects. Functions are named with
+-- their schema, so that none of another schema takes their place.
+SELECT row.sequence, row.event_id, row.event_timestamp, row.received_at, row.late,
+       pg_catalog.encode(row.content_hash, 'base64'), pg_catalog.encode(row.previous_event_hash, 'base64'),
+       pg_catalog.encode(row.event_hash, 'base64'), CASE WHEN row.link_hash IS NULL THEN row.format END,
+       pg_catalog.encode(row.leaf_hash, 'base64'),
+       row.correlation_id,
+       events.actor_id, events.actor_type, events.correlation_id, events.event_action, events.event_category,
+       events.event_outcome, events.event_type, events.resource_id, events.resource_type, events.severity,
+       events.event_version,
+       events.event_data,
+       pg_catalog.to_json(events.actor_ip), pg_catalog.to_json(events.cluster_id), events.duration_ms,
+       pg_catalog.to_json(events.error_code), pg_catalog.to_json(events.error_message), events.is_sensitive,
+       pg_catalog.to_json(events.namespace), pg_catalog.to_json(events.parent_event_id),
+       pg_catalog.to_json(events.resource_name), events.retention_days,
+       pg_catalog.to_json(events.span_id), pg_catalog.to_json(events.trace_id)
+  FROM (SELECT * FROM audit_ledger
+         WHERE shard = :shard AND sequence > :after AND sequence <= :until ORDER BY sequence) AS row
+  LEFT JOIN audit_events AS events
+    ON events.event_timestamp = row.event_timestamp AND events.event_id = row.event_id
+ ORDER BY row.sequence;
+
 -- name: ledger_rows
--- The next rows of one ledger with their payloads, which may be gone.
+-- Rows of one ledger with their payloads, which may be gone.
 SELECT row.sequence, row.shard, row.event_id AS row_event_id, row.correlation_id AS row_correlation_id,
        row.event_timestamp AS row_event_timestamp, row.received_at, row.late,
        row.content_hash, row.previous_event_hash, row.event_hash, row.link_hash, row.format, row.leaf_hash,
        events.*
   FROM (SELECT * FROM audit_ledger
-         WHERE shard = :shard AND sequence > :after ORDER BY sequence LIMIT :limit) AS row
+         WHERE shard = :shard AND sequence > :after AND sequence <= :until ORDER BY sequence) AS row
   LEFT JOIN audit_events AS events
     ON events.event_timestamp = row.event_timestamp AND events.event_id = row.event_id
  ORDER BY row.sequence;
+
+-- name: ledger_link
+-- The newest link of the hash chain from before the tree, up to a sequence; there may be none.
+SELECT link_hash FROM audit_ledger WHERE shard = :shard AND sequence <= :until ORDER BY sequence DESC LIMIT 1;
+
+-- name: full_tiles
+-- Full tiles of one level from an index on, with the roots over them.
+SELECT index, hashes, root FROM audit_tiles
+ WHERE shard = :shard AND level = :level AND index >= :first AND index < :end;
+
+-- name: tree_frontier
+-- The perfect subtrees of one ledger's tree, by which appends go on.
+SELECT frontier FROM audit_trees WHERE shard = :shard;
+
+-- name: marked_sequences
+-- Which rows of one ledger, behind a sequence and up to another, are marked as removed.
+SELECT sequence FROM audit_expired WHERE shard = :shard AND sequence > :after AND sequence <= :until;
+
+-- name: count_payloads
+-- How many payloads there are.
+SELECT count(*) AS total FROM audit_events;
+
+-- name: export_snapshot
+-- A name by which other sessions see what this transaction sees.
+SELECT pg_catalog.pg_export_snapshot() AS snapshot;
+
+-- name: use_snapshot
+-- See what the transaction with this snapshot sees.
+SET TRANSACTION SNAPSHOT :snapshot;
 
 -- name: correlation_rows
 -- The next rows of one correlation with their payloads, which may be gone.
@@ -243,7 +295,8 @@ SELECT row.sequence, row.shard, row.event_id AS row_event_id, row.correlation_id
 
 -- name: ledger_sequences
 -- The sequences of the same rows as ledger_rows returns.
-SELECT sequence FROM audit_ledger WHERE shard = :shard AND sequence > :after ORDER BY sequence LIMIT :limit;
+SELECT sequence FROM audit_ledger
+ WHERE shard = :shard AND sequence > :after AND sequence <= :until ORDER BY sequence;
 
 -- name: correlation_sequences
 -- The sequences of the same rows as correlation_rows returns.

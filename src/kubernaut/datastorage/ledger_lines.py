@@ -1,0 +1,163 @@
+"""Rows with their payloads as PostgreSQL prints them, hashed without becoming Python objects; pure.
+
+The statement `ledger_lines` returns a row as text, which COPY writes as one line with a separator that no JSON has.
+Nearly every row becomes its canonical forms by putting those texts between constants, at a third of the cost of
+decoding and encoding each column. That is no second definition of the canonical forms: `leaves` answers only when the
+hashes are those that stand in the rows, and otherwise its caller hashes the rows as everybody else does.
+
+Two different rows never have the same text here. A text column is put between quotes as it is, so one that contains a
+quote or a backslash is left to the caller; what may be absent or span lines comes as JSON from PostgreSQL. Everything
+else has one spelling per value.
+"""
+
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Sequence
+from hashlib import sha256
+
+from kubernaut.datastorage import canonical
+
+SEPARATOR = "\x01"
+QUOTE = "\x02"
+NULL = "null"
+"""Options of COPY as CSV. What holds a separator, a line break or a quote is quoted, and so fits nowhere."""
+
+SESSION = {"bytea_output": "hex", "datestyle": "ISO, YMD", "intervalstyle": "postgres"}
+"""Settings by which every text has the form that is expected here; the time zone is UTC in every session of ours."""
+
+_SEPARATOR = SEPARATOR.encode()
+_NULL = NULL.encode()
+_FORMAT = b"2"
+_BOOLEANS = {b"t": b"true", b"f": b"false"}
+_EVENT = b"kubernaut.event.v1\n"
+_CONTENT = (
+    b'kubernaut.content.v1\n{"actor_id":"%b","actor_ip":%b,"actor_type":"%b","cluster_id":%b,"correlation_id":"%b",'
+    b'"duration_ms":%b,"error_code":%b,"error_message":%b,"event_action":"%b","event_category":"%b","event_data":%b,'
+    b'"event_id":"%b","event_outcome":"%b","event_timestamp":"%b","event_type":"%b","is_sensitive":%b,"namespace":%b,'
+    b'"parent_event_id":%b,"resource_id":"%b","resource_name":%b,"resource_type":"%b","retention_days":%b,'
+    b'"severity":"%b","span_id":%b,"trace_id":%b,"version":"%b"}'
+)
+_LEAF = (
+    b'\0{"content_hash":"%b","correlation_id":"%b","event_hash":"%b","event_id":"%b","event_timestamp":"%b","format":2,'
+    b'"late":%b,"previous_event_hash":"%b","received_at":"%b","sequence":%d,"shard":%d}'
+)
+
+
+def leaves(lines: Sequence[bytes], shard: int, first: int) -> list[bytes] | None:
+    """The leaves of rows of format 2 whose sequences begin with `first`, each with its payload and the right hashes.
+
+    None when that is not so of one of them, or cannot be told from its text.
+    """
+    found: list[bytes] = []
+    sequence = first
+    for line in lines:
+        fields = line.split(_SEPARATOR)
+        if len(fields) != 35 or fields[0] != b"%d" % sequence:
+            return None
+        try:
+            leaf = _leaf(fields, shard, sequence)
+        except (KeyError, ValueError, RecursionError):  # not what such a column looks like
+            return None
+        if leaf is None:
+            return None
+        found.append(leaf)
+        sequence += 1
+    return found
+
+
+def _leaf(fields: list[bytes], shard: int, sequence: int) -> bytes | None:
+    (
+        _,
+        event_id,
+        timestamp,
+        received_at,
+        late,
+        content_hash,
+        previous_event_hash,
+        event_hash,
+        format_,
+        leaf_hash,
+        correlation_of_row,
+        actor_id,
+        actor_type,
+        correlation_id,
+        event_action,
+        event_category,
+        event_outcome,
+        event_type,
+        resource_id,
+        resource_type,
+        severity,
+        version,
+        event_data,
+        actor_ip,
+        cluster_id,
+        duration_ms,
+        error_code,
+        error_message,
+        is_sensitive,
+        namespace,
+        parent_event_id,
+        resource_name,
+        retention_days,
+        span_id,
+        trace_id,
+    ) = fields
+    texts = b"".join(fields[10:22])
+    if b'"' in texts or b"\\" in texts or format_ != _FORMAT or event_data == _NULL:
+        return None
+    time = _time(timestamp)
+    event = _CONTENT % (
+        actor_id,
+        actor_ip,
+        actor_type,
+        cluster_id,
+        correlation_id,
+        duration_ms,
+        error_code,
+        error_message,
+        event_action,
+        event_category,
+        canonical.encode(canonical.decode(event_data)),
+        event_id,
+        event_outcome,
+        time,
+        event_type,
+        _BOOLEANS[is_sensitive],
+        namespace,
+        parent_event_id,
+        resource_id,
+        resource_name,
+        resource_type,
+        retention_days,
+        severity,
+        span_id,
+        trace_id,
+        version,
+    )
+    content = sha256(event).digest()
+    chained = sha256(_EVENT + a2b_base64(previous_event_hash) + content).digest()
+    if b2a_base64(content, newline=False) != content_hash or b2a_base64(chained, newline=False) != event_hash:
+        return None
+    entry = _LEAF % (
+        content_hash,
+        correlation_of_row,
+        event_hash,
+        event_id,
+        time,
+        _BOOLEANS[late],
+        previous_event_hash,
+        _time(received_at),
+        sequence,
+        shard,
+    )
+    leaf = sha256(entry).digest()
+    return leaf if b2a_base64(leaf, newline=False) == leaf_hash else None
+
+
+def _time(text: bytes) -> bytes:
+    """`2026-01-31 23:59:59.000001+00` as it is hashed; PostgreSQL leaves out zeros at the end."""
+    if len(text) == 29:
+        return b"%bT%bZ" % (text[:10], text[11:26])
+    seconds, _, fraction = text.removesuffix(b"+00").partition(b".")
+    date, _, time = seconds.partition(b" ")
+    return b"%bT%b.%bZ" % (date, time, fraction.ljust(6, b"0")) if fraction else b"%bT%bZ" % (date, time)
