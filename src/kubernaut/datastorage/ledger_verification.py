@@ -19,6 +19,7 @@ from kubernaut.api.ledger.checkpoints import TreeHead
 from kubernaut.api.ledger.tiles import HEIGHT, WIDTH
 from kubernaut.datastorage import database, queries, verification_processes
 from kubernaut.datastorage.config import DatabaseConfig
+from kubernaut.datastorage.hold_verification import HoldVerification
 from kubernaut.datastorage.ledger_reader import LedgerReader
 from kubernaut.datastorage.range_verification import Access, Range, RangeVerifier, connect, open_snapshot, ranges
 from kubernaut.datastorage.removals import MAX_OPERATIONS
@@ -83,8 +84,9 @@ class _Snapshot:
         if known and any(verifier.findings.rows for verifier in verifiers):
             known = {}
             verifiers = [await self._ledger(shard, trusted.get(shard), None) for shard in shards]
-        orphans = await self._orphans(verifiers) if everything and not known else []
-        return _of_ledgers(verifiers, orphans)
+        others = await self._orphans(verifiers) if everything and not known else []
+        others += await HoldVerification(self._connection, self._reader).findings() if everything else []
+        return _of_ledgers(verifiers, others)
 
     async def _ledger(self, shard: int, trusted: TreeHead | None, known: TreeHead | None) -> TreeVerifier:
         stored = await self._reader.head(shard)
@@ -159,8 +161,8 @@ class _Snapshot:
             return await queries.fetch(self._connection, name, **values)
 
 
-def _of_ledgers(verifiers: list[TreeVerifier], orphans: list[LedgerFinding]) -> Verification:
-    findings = [finding for verifier in verifiers for finding in verifier.findings.in_order()] + orphans
+def _of_ledgers(verifiers: list[TreeVerifier], others: list[LedgerFinding]) -> Verification:
+    findings = [finding for verifier in verifiers for finding in verifier.findings.in_order()] + others
     total = sum(verifier.total_count for verifier in verifiers)
     bad = sum(verifier.findings.bad_count for verifier in verifiers)
     heads = [

@@ -151,3 +151,6 @@ def ranges(sequences: Sequence[int]) -> list[tuple[int, int]]:
 
 decode_removal = msgspec.json.Decoder(Removal).decode
 """A removal from the event data of its event. Raises msgspec.MsgspecError."""
+
+decode_hold_change = msgspec.json.Decoder(HoldChange).decode
+"""A hold that is placed or released from the event data of its event. Raises msgspec.MsgspecError."""

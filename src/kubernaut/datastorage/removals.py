@@ -10,10 +10,8 @@ import asyncpg
 import msgspec
 
 from kubernaut.api.events import RemovedEvents
-from kubernaut.api.ledger import merkle
-from kubernaut.api.ledger.merkle import InvalidProof
-from kubernaut.datastorage import chain, database, operations, queries
-from kubernaut.datastorage.ledger_reader import LedgerReader, TileMissing
+from kubernaut.datastorage import database, operations, proven_events, queries
+from kubernaut.datastorage.ledger_reader import LedgerReader
 from kubernaut.datastorage.operations import REMOVALS, OperationType, Removal
 from kubernaut.datastorage.verification import StoredRow
 
@@ -83,6 +81,8 @@ class Removals:
             problem = f"the ledger event {mark['operation_id']} does not name it"
         elif mark["reason"] != REMOVALS[OperationType(operation.type)]:
             problem = f"the ledger event {mark['operation_id']} has another reason"
+        elif mark["expired_at"] != operation.time:
+            problem = f"the ledger event {mark['operation_id']} has another time"
         if problem or isinstance(operation, str):
             return replace(stored, missing_reason=f"the row is marked as removed, but {problem}", is_marked_wrong=True)
         if stored.payload is None:
@@ -112,21 +112,10 @@ class Removals:
 
     async def _read(self, event_id: UUID) -> _Operation | str:
         """The removal with this id, as far as the tree has it, or why there is none."""
-        try:
-            stored = await self._reader.event(event_id)
-        except (ValueError, OverflowError) as error:
-            return f"the ledger event {event_id} cannot be read: {error}"
-        if stored is None or stored.payload is None:
-            return f"there is no ledger event {event_id}"
-        row, event = stored.row, stored.payload
-        if chain.content_hash(event) != row.content_hash:
-            return f"the ledger event {event_id} was changed after it was stored"
-        try:
-            head = await self._reader.head(row.shard)
-            hashes = await self._reader.inclusion_proof(row.shard, row.sequence - 1, head.size)
-            merkle.verify_inclusion(chain.leaf_hash(row), row.sequence - 1, head.size, hashes, head.root)
-        except (InvalidProof, TileMissing, ValueError) as error:
-            return f"the ledger event {event_id} is not in the tree: {error}"
+        proven = await proven_events.read(self._reader, event_id)
+        if isinstance(proven, str):
+            return proven
+        event = proven.event
         if event.event_type not in REMOVALS:
             return f"the event {event_id} removes nothing"
         try:

@@ -182,6 +182,7 @@ class TreeVerifier:
         self._checked = self.start  # the size of the newest head that the rows led to
         self._frontier = self._tree.frontier
         self._gap = (0, 0)
+        self._missing: list[tuple[int, int]] = []  # gaps of the ranges that are compared now
         self._compare_at(self.start, [])
 
     @property
@@ -194,6 +195,7 @@ class TreeVerifier:
         self.total_count += result.total_count
         self.payload_count += result.payload_count
         self.removed += result.removed
+        self._missing = [self._gap, *result.gaps]
         for first, count in result.gaps:
             self._add_gap(first, count)
         self.findings.extend(result.findings, result.bad_count)
@@ -269,9 +271,8 @@ class TreeVerifier:
         if head.root == root:
             self._checked = max(self._checked, head.size)
             return
-        first, count = self._gap
-        places = [finding.sequence for finding in self.findings.rows] + ([first] if count else [])
-        if not any(self._checked < place <= head.size for place in places):
+        places = [(finding.sequence, 1) for finding in self.findings.rows] + self._missing
+        if not any(first <= head.size and self._checked < first + count - 1 for first, count in places):
             checked = 0 if self._checked == head.size else self._checked
             message = f"the rows {checked + 1} to {head.size} were rewritten: they do not lead to {name}"
             self.findings.add_place(checked + 1, message, head.root, root)

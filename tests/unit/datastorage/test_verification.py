@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kubernaut.api.ledger import merkle
@@ -210,6 +210,7 @@ async def test_missing_payload_is_exactly_one_finding(place: int):
 
 @settings(max_examples=30)
 @given(PLACES.filter(lambda place: place < LONG - 2), st.integers(1, 300))
+@example(254, 259)
 async def test_deleted_rows_are_named_by_the_first(place: int, count: int):
     ledger = a_ledger(LONG)
     del ledger.rows[place : min(place + count, LONG - 1)]

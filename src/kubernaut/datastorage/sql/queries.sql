@@ -431,7 +431,7 @@ UPDATE audit_conflicts SET refused_event = 'null' WHERE event_id = ANY(:event_id
 
 -- name: marks
 -- Which payloads of these rows of one ledger were removed.
-SELECT sequence, event_id, operation_id, reason FROM audit_expired
+SELECT sequence, event_id, operation_id, reason, expired_at FROM audit_expired
  WHERE shard = :shard AND sequence = ANY(:sequences::bigint[]);
 
 -- name: is_marked
@@ -475,3 +475,30 @@ VALUES (:hold_id, :correlation_id, :reason, :placed_by, :placed_at);
 -- The end of a hold, once its ledger event is appended.
 INSERT INTO audit_legal_hold_releases (hold_id, release_id, reason, released_by, released_at)
 VALUES (:hold_id, :release_id, :reason, :released_by, :released_at);
+
+-- name: recorded_holds
+-- Every hold there ever was.
+SELECT hold_id AS operation_id, correlation_id, reason, placed_by AS actor_id, placed_at AS time, NULL::uuid AS hold_id
+  FROM audit_legal_holds ORDER BY placed_at, hold_id LIMIT :limit;
+
+-- name: recorded_releases
+-- Every release of a hold there ever was, with the correlation of the hold as far as that is there.
+SELECT releases.release_id AS operation_id, holds.correlation_id, releases.reason, releases.released_by AS actor_id,
+       releases.released_at AS time, releases.hold_id
+  FROM audit_legal_hold_releases AS releases LEFT JOIN audit_legal_holds AS holds USING (hold_id)
+ ORDER BY releases.released_at, releases.hold_id LIMIT :limit;
+
+-- name: operation_events
+-- The ledger events of one type of operation.
+SELECT ledger.event_id, ledger.sequence, ledger.correlation_id
+  FROM audit_events AS events
+  JOIN audit_ledger AS ledger ON ledger.event_id = events.event_id AND ledger.event_timestamp = events.event_timestamp
+ WHERE events.event_type = :event_type::text
+ ORDER BY ledger.shard, ledger.sequence LIMIT :limit;
+
+-- name: marks_beyond_ledger
+-- Marks of removed rows that no row of the ledger has.
+SELECT marks.shard, marks.sequence, marks.event_id FROM audit_expired AS marks
+ WHERE NOT EXISTS (SELECT FROM audit_ledger AS ledger
+                    WHERE ledger.shard = marks.shard AND ledger.sequence = marks.sequence)
+ ORDER BY marks.shard, marks.sequence LIMIT :limit;
