@@ -217,6 +217,12 @@ class VerificationConfig:
     processes: Annotated[int, Between(0, 64)] = 0
     """Processes that verify a large ledger, each with a connection of its own; 0: as many as there are processors."""
 
+    interval: Annotated[Seconds, Between(0, 30 * 86400)] = 3600.0
+    """Seconds between two verifications by the service itself, the first one an interval after its start; 0: none."""
+
+    full_interval: Annotated[Seconds, Between(0, 365 * 86400)] = 7 * 86400.0
+    """Seconds after which it verifies everything again instead of what is new; its first one is always full."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoggingConfig:

@@ -24,6 +24,7 @@ from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.partitions import month_of, name_of
 from kubernaut.datastorage.permissions import permission_for
 from kubernaut.datastorage.retention import Retention, open_retention
+from kubernaut.datastorage.scheduled_verification import open_scheduled_verification
 from kubernaut.datastorage.store import open_store
 from kubernaut.datastorage.web.pages import Pages
 from kubernaut.kube.authenticator import open_authenticator
@@ -66,6 +67,7 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
         open_writer(store, config.dead_letter_queue, registry) as writer,
         open_checkpointer(config.ledger, lambda: store.settings, store.read.ledger, metrics) as checkpointer,
         open_retention(Retention(config.database, config.retention, lifecycle_metrics), config.retention),
+        open_scheduled_verification(store.read.verify, config.verification, registry),
     ):
 
         async def database() -> str | None:
