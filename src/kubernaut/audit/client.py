@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -24,6 +24,7 @@ from kubernaut.api.events import (
 )
 from kubernaut.audit.config import ClientConfig
 from kubernaut.audit.errors import StoreError, StoreUnreachable, StoreUnrecognized, check
+from kubernaut.ops.settings import SettingsError
 
 EVENTS = "/api/v1/audit/events"
 BATCH = "/api/v1/audit/events/batch"
@@ -40,8 +41,8 @@ T = TypeVar("T")
 class DataStorageClient:
     """One DataStorage. Every method raises a StoreError that carries the text of the store's problem document."""
 
-    def __init__(self, http: httpx2.AsyncClient, config: ClientConfig) -> None:
-        self._http = http
+    def __init__(self, connections: "_Connections", config: ClientConfig) -> None:
+        self._connections = connections
         self._url = config.url.rstrip("/")
         self._timeout = config.timeout
         self._token = _Token(config.token_file) if config.token_file else None
@@ -97,7 +98,8 @@ class DataStorageClient:
         if self._token:
             headers["authorization"] = f"Bearer {self._token.value()}"
         try:
-            async with self._http.stream(
+            http = await self._connections.current()
+            async with http.stream(
                 "GET", EXPORT, params=dict(filters), headers=headers, timeout=self._timeout
             ) as response:
                 if response.is_error:
@@ -148,10 +150,11 @@ class DataStorageClient:
         if self._token:
             headers["authorization"] = f"Bearer {self._token.value()}"
         timeout = timeout or self._timeout
+        http = await self._connections.current()
         try:
             # The library's own limit is for each read and write; a store that drips would hold us for ever.
             async with asyncio.timeout(timeout):
-                response = await self._http.request(
+                response = await http.request(
                     method, path, params=params, content=content, headers=headers, timeout=timeout
                 )
         except TimeoutError as error:
@@ -221,10 +224,61 @@ class _Token:
         return self._text
 
 
+class _Connections:
+    """Connections that trust the CA certificates as they stand in their file now; new ones when those have changed."""
+
+    def __init__(self, config: ClientConfig, stack: AsyncExitStack) -> None:
+        self._config = config
+        self._stack = stack
+        self._version: tuple[int, ...] = ()
+        self._certificates = b""
+        self._http: httpx2.AsyncClient | None = None
+
+    async def open(self) -> None:
+        """Raises SettingsError when the CA certificates cannot be read."""
+        self._read()
+        self._http = await self._stack.enter_async_context(
+            httpx2.AsyncClient(
+                base_url=self._config.url,
+                follow_redirects=False,
+                trust_env=False,
+                verify=self._config.tls_verification(),
+            )
+        )
+
+    async def current(self) -> httpx2.AsyncClient:
+        """Raises StoreUnreachable when changed CA certificates cannot be read; requests under way are not disturbed."""
+        try:
+            if self._http is None or self._read():
+                await self.open()
+        except SettingsError as error:
+            self._version = ()  # read again by the next request
+            raise StoreUnreachable(str(error)) from error
+        if self._http is None:
+            raise AssertionError("unreachable: open() has set it")
+        return self._http
+
+    def _read(self) -> bool:
+        """Whether the file has other certificates than before."""
+        if self._config.ca_file is None:
+            return False
+        try:
+            stat = self._config.ca_file.stat()
+            version = stat.st_mtime_ns, stat.st_ino, stat.st_size
+            if version == self._version:
+                return False
+            certificates = self._config.ca_file.read_bytes()
+        except OSError as error:
+            raise SettingsError("caFile", str(self._config.ca_file), f"failed to read it: {error.strerror}") from error
+        has_changed = certificates != self._certificates
+        self._version, self._certificates = version, certificates
+        return has_changed
+
+
 @asynccontextmanager
 async def open_client(config: ClientConfig) -> AsyncIterator[DataStorageClient]:
     """A client with its own connections. Nothing is sent before the first call."""
-    async with httpx2.AsyncClient(
-        base_url=config.url, follow_redirects=False, trust_env=False, verify=config.tls_verification()
-    ) as http:
-        yield DataStorageClient(http, config)
+    async with AsyncExitStack() as stack:
+        connections = _Connections(config, stack)
+        await connections.open()
+        yield DataStorageClient(connections, config)

@@ -8,7 +8,7 @@ import cyclopts
 import msgspec
 
 from kubernaut.api.events import EventPage, StoredEvent, Verification, VerifyRequest
-from kubernaut.cli.connection import DEFAULT_URL, TokenOption, UrlOption
+from kubernaut.cli.connection import ConnectionOptions, open_store
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 from kubernaut.ops.visible_text import visible
@@ -78,8 +78,7 @@ async def query(
     offset: int = 0,
     cursor: str | None = None,
     output: OutputOption = Output.TABLE,
-    url: UrlOption = DEFAULT_URL,
-    token_file: TokenOption = None,
+    connection: ConnectionOptions | None = None,
 ) -> int:
     """Find audit events, newest first. Several filters are combined by AND.
 
@@ -92,15 +91,12 @@ async def query(
     cursor
         The cursor that the previous page printed.
     """
-    # Lazy import, see kubernaut.cli.app.
-    from kubernaut.audit import ClientConfig, open_client
-
     if limit < 1:
         raise CommandError(f"--limit {limit}: at least 1 is expected", code=2)
     given: dict[str, str | int] = {name: value for name, value in asdict(filters or EventFilters()).items() if value}
     given |= {"cursor": cursor} if cursor else {}
     given |= {"offset": offset} if offset else {}
-    async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
+    async with open_store(connection) as store:
         page = await _pages(store, given, limit)
     if emit(page, output, [str(event.event_id) for event in page.data]):
         return 0
@@ -129,8 +125,7 @@ async def timeline(
     /,
     *,
     output: OutputOption = Output.TABLE,
-    url: UrlOption = DEFAULT_URL,
-    token_file: TokenOption = None,
+    connection: ConnectionOptions | None = None,
 ) -> int:
     """Show all events of one correlation id, in causal order.
 
@@ -139,10 +134,7 @@ async def timeline(
     correlation_id
         Name of the RemediationRequest, such as rr-1f0c3a9be2d4-5a5a5a5a.
     """
-    # Lazy import, see kubernaut.cli.app.
-    from kubernaut.audit import ClientConfig, open_client
-
-    async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
+    async with open_store(connection) as store:
         found = await store.timeline(correlation_id)
     if not emit(found, output, [str(event.event_id) for event in found.events]) and found.events:
         show_events(found.events)
@@ -166,6 +158,12 @@ class TrustedHead:
     key: list[str] | None = None
     """Public key (vkey) of the log, by which the checkpoint or receipt must be signed; more than one may be given."""
 
+    state: Annotated[Path | None, cyclopts.Parameter(env_var="KUBERNAUT_AUDIT_STATE")] = None
+    """File that keeps up to where the ledgers were verified: only what is new is verified, and the file is updated."""
+
+    full: Annotated[bool, cyclopts.Parameter(negative="")] = False
+    """Verify everything again, whatever the state file says."""
+
 
 async def verify(
     subject: str | None = None,
@@ -173,13 +171,13 @@ async def verify(
     trusted: TrustedHead | None = None,
     *,
     output: OutputOption = Output.TABLE,
-    url: UrlOption = DEFAULT_URL,
-    token_file: TokenOption = None,
+    connection: ConnectionOptions | None = None,
 ) -> int:
     """Verify that no event was edited, removed or reordered: of one correlation id, or in the whole ledger.
 
     Exit code 1 when verification fails, each bad row is named, or when there is no such correlation id.
-    The size and root of the ledger are printed; keep them somewhere else.
+    The size and root of the ledger are printed; keep them somewhere else, or with --state in a file.
+    An edit of an event that was verified before is found by --full only.
 
     Parameters
     ----------
@@ -187,16 +185,18 @@ async def verify(
         A correlation id; with --key and without --checkpoint, the file of a receipt, for which no DataStorage is asked.
     """
     # Lazy import, see kubernaut.cli.app.
-    from kubernaut.audit import ClientConfig, open_client
-    from kubernaut.cli import ledger
+    from kubernaut.cli import ledger, verified_heads
 
     trusted = trusted or TrustedHead()
     if trusted.key and trusted.checkpoint is None:
         if subject is None:
             raise CommandError("--key needs what it signs: --checkpoint FILE, or the file of a receipt", code=2)
         return ledger.verify_receipt(Path(subject), trusted.key)
-    async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
-        result = await store.verify(_verify_request(subject, trusted))
+    request = _verify_request(subject, trusted)
+    async with open_store(connection) as store:
+        result = await store.verify(request)
+    if trusted.state and result.is_valid:
+        verified_heads.write(trusted.state, result)
     if not emit(result, output, [str(found.event_id or found.sequence) for found in result.findings]):
         show_verification(result)
     is_missing = subject is not None and not result.total_events and not result.findings
@@ -209,6 +209,8 @@ def _verify_request(correlation_id: str | None, trusted: TrustedHead) -> VerifyR
     if correlation_id is not None and (trusted.checkpoint or trusted.shard is not None):
         option = "--checkpoint" if trusted.checkpoint else "--shard"
         raise CommandError(f"{option} verifies a whole ledger; leave out the correlation id", code=2)
+    if trusted.state:
+        return _since(correlation_id, trusted, trusted.state)
     if trusted.checkpoint is None:
         return VerifyRequest(correlation_id=correlation_id, shard=trusted.shard)
     # Lazy import, see kubernaut.cli.app.
@@ -219,6 +221,16 @@ def _verify_request(correlation_id: str | None, trusted: TrustedHead) -> VerifyR
     if not checkpoint.head.size:
         return VerifyRequest(shard=shard)  # every ledger begins with the empty one
     return VerifyRequest(head_sequence=checkpoint.head.size, head_hash=checkpoint.head.root.hex(), shard=shard)
+
+
+def _since(correlation_id: str | None, trusted: TrustedHead, state: Path) -> VerifyRequest:
+    """Every ledger from where the file says that it was verified."""
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.cli import verified_heads
+
+    if correlation_id is not None or trusted.shard is not None or trusted.checkpoint:
+        raise CommandError("--state is of every ledger; leave out the correlation id, --shard and --checkpoint", code=2)
+    return VerifyRequest(verified_heads=[] if trusted.full else verified_heads.read(state))
 
 
 def _shard(origin: str, trusted: TrustedHead) -> int:
@@ -264,4 +276,5 @@ def show_verification(result: Verification) -> None:
         rows = [(found.sequence, found.event_id, found.correlation_id, found.message) for found in result.findings]
         table(["seq", "event", "correlation", "finding"], rows)
     for head in result.heads:
-        say(f"ledger {head.shard}: size {head.head_sequence}, root {head.head_hash}")
+        since = f", verified before up to {head.verified_after}" if head.verified_after else ""
+        say(f"ledger {head.shard}: size {head.head_sequence}, root {head.head_hash}{since}")

@@ -18,7 +18,7 @@ from kubernaut.api.lifecycle import (
     PlaceHold,
     ReleaseHold,
 )
-from kubernaut.cli.connection import DEFAULT_URL, TokenOption, UrlOption
+from kubernaut.cli.connection import ConnectionOptions, open_store
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 
@@ -37,8 +37,7 @@ async def place(
     reason: str,
     as_user: AsOption = None,
     output: OutputOption = Output.TABLE,
-    url: UrlOption = DEFAULT_URL,
-    token_file: TokenOption = None,
+    connection: ConnectionOptions | None = None,
 ) -> int:
     """Hold all events of a correlation id, events that arrive later included.
 
@@ -47,25 +46,17 @@ async def place(
     reason
         Why, such as the name of a lawsuit.
     """
-    # Lazy import, see kubernaut.cli.app.
-    from kubernaut.audit import ClientConfig, open_client
-
     body = PlaceHold(correlation_id=correlation_id, reason=reason)
-    async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
+    async with open_store(connection) as store:
         placed = await store.call("POST", _HOLDS, HoldPlaced, body=body, user=as_user or getpass.getuser())
     if not emit(placed, output):
         say(f"{correlation_id} is under a legal hold, placed by {placed.placed_by}: {placed.events_affected} events")
     return 0
 
 
-async def list_holds(
-    *, output: OutputOption = Output.TABLE, url: UrlOption = DEFAULT_URL, token_file: TokenOption = None
-) -> int:
+async def list_holds(*, output: OutputOption = Output.TABLE, connection: ConnectionOptions | None = None) -> int:
     """List every legal hold in force, oldest first."""
-    # Lazy import, see kubernaut.cli.app.
-    from kubernaut.audit import ClientConfig, open_client
-
-    async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
+    async with open_store(connection) as store:
         found = await store.call("GET", _HOLDS, HoldList)
     if not emit(found, output):
         rows = [
@@ -83,8 +74,7 @@ async def release(
     reason: str,
     as_user: AsOption = None,
     output: OutputOption = Output.TABLE,
-    url: UrlOption = DEFAULT_URL,
-    token_file: TokenOption = None,
+    connection: ConnectionOptions | None = None,
 ) -> int:
     """End the legal hold on a correlation id.
 
@@ -93,11 +83,8 @@ async def release(
     reason
         Why it may end.
     """
-    # Lazy import, see kubernaut.cli.app.
-    from kubernaut.audit import ClientConfig, open_client
-
     path = f"{_HOLDS}/{quote(correlation_id, safe='')}"
-    async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
+    async with open_store(connection) as store:
         released = await store.call(
             "DELETE", path, HoldReleased, body=ReleaseHold(release_reason=reason), user=as_user or getpass.getuser()
         )
@@ -115,8 +102,7 @@ async def erase(
     reason: str = "",
     as_user: AsOption = None,
     output: OutputOption = Output.TABLE,
-    url: UrlOption = DEFAULT_URL,
-    token_file: TokenOption = None,
+    connection: ConnectionOptions | None = None,
 ) -> int:
     """Erase the payloads of events, or of one correlation id, by order; this cannot be undone.
 
@@ -125,15 +111,12 @@ async def erase(
     order
         Reference of the order, such as that of a data subject's request.
     """
-    # Lazy import, see kubernaut.cli.app.
-    from kubernaut.audit import ClientConfig, open_client
-
     try:
         ids = [UUID(text) for text in event_ids or ()]
     except ValueError as error:
         raise CommandError(f"event ids are UUIDs: {error}", code=2) from error
     body = EraseEvents(order=order, event_ids=ids, correlation_id=correlation_id, reason=reason)
-    async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
+    async with open_store(connection) as store:
         erased = await store.call(
             "POST", "/api/v1/audit/erasures", EventsErased, body=body, user=as_user or getpass.getuser()
         )
@@ -151,8 +134,7 @@ async def export(
     since: str | None = None,
     until: str | None = None,
     as_user: AsOption = None,
-    url: UrlOption = DEFAULT_URL,
-    token_file: TokenOption = None,
+    connection: ConnectionOptions | None = None,
 ) -> int:
     """Write events with their ledger entries, proofs and signed checkpoints as NDJSON, to a file or standard output.
 
@@ -165,9 +147,6 @@ async def export(
     until
         As `since`.
     """
-    # Lazy import, see kubernaut.cli.app.
-    from kubernaut.audit import ClientConfig, open_client
-
     given = {
         "correlation_id": correlation_id,
         "event_category": event_category,
@@ -176,7 +155,7 @@ async def export(
         "format": "ndjson",
     }
     filters = {name: value for name, value in given.items() if value is not None}
-    async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
+    async with open_store(connection) as store:
         chunks = store.export(filters, user=as_user or getpass.getuser())
         if file is None:
             async for chunk in chunks:

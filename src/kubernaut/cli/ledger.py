@@ -7,7 +7,7 @@ from typing import Annotated
 import cyclopts
 
 from kubernaut.api.ledger import checkpoints, exports, notes, receipts
-from kubernaut.cli.connection import DEFAULT_URL, TokenOption, UrlOption
+from kubernaut.cli.connection import ConnectionOptions, open_store
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import note, say
 
@@ -63,15 +63,12 @@ def _public(file: Path, origin: str | None, *, shards: int) -> list[str]:
     ]
 
 
-async def receipt(event_id: str, /, *, url: UrlOption = DEFAULT_URL, token_file: TokenOption = None) -> int:
+async def receipt(event_id: str, /, *, connection: ConnectionOptions | None = None) -> int:
     """Print the receipt of one event: the event, its ledger entry, and a proof against a signed checkpoint.
 
     Keep it in a file; `kubernaut audit verify FILE --key VKEY` checks it with neither database nor network.
     """
-    # Lazy import, see kubernaut.cli.app.
-    from kubernaut.audit import ClientConfig, open_client
-
-    async with open_client(ClientConfig(url=url, token_file=token_file)) as store:
+    async with open_store(connection) as store:
         say((await store.receipt(event_id)).decode())
     return 0
 
@@ -119,9 +116,16 @@ def _verify_export(file: Path, verifiers: list[notes.Verifier]) -> int:
 
 
 def read_checkpoint(file: Path, keys: list[str]) -> checkpoints.Checkpoint:
-    """A checkpoint from a file; its signature is checked where keys are given. Raises CommandError."""
+    """A checkpoint from a file; its signature is checked where keys are given.
+
+    Raises CommandError: code 1 where text or signature is bad, which is a finding, code 2 for a key that is none.
+    """
+    try:
+        verifiers = [notes.parse_verifier(key) for key in keys]
+    except notes.NoteError as error:
+        raise CommandError(f"--key: {error}", code=2) from error
     try:
         text = file.read_text()
-        return checkpoints.verify(text, map(notes.parse_verifier, keys)) if keys else checkpoints.parse(text)
+        return checkpoints.verify(text, verifiers) if keys else checkpoints.parse(text)
     except (checkpoints.CheckpointError, notes.NoteError, UnicodeDecodeError) as error:
-        raise CommandError(f"{file}: {error}", code=2) from error
+        raise CommandError(f"{file}: NOT VERIFIED: {error}", code=1) from error

@@ -22,6 +22,7 @@ from kubernaut.audit import AuditConfig, RetryConfig, SpoolConfig, open_audit
 from kubernaut.audit import ClientConfig as AuditClientConfig
 from kubernaut.audit import open_client as open_audit_client
 from kubernaut.audit.errors import StoreUnauthorized, StoreUnreachable
+from kubernaut.cli.app import app
 from kubernaut.datastorage.config import ActorConfig
 from kubernaut.datastorage.service import open_service as open_datastorage
 from kubernaut.embedded.kubernetes import pocketkube
@@ -424,6 +425,46 @@ async def test_audit_client_checks_the_certificate(migrated_database, tmp_path):
     with pytest.raises(SettingsError, match=r"^caFile: .*No such file"):
         async with open_audit_client(AuditClientConfig(ca_file=tmp_path / "nothing")):
             raise AssertionError("opened")
+
+
+async def test_audit_client_trusts_new_certificates_as_soon_as_its_file_has_them(migrated_database, tmp_path):
+    tls = TlsConfig(cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key")
+    write_certificate(tmp_path / "tls.crt", tmp_path / "tls.key", "datastorage")
+    ca_file = tmp_path / "ca.crt"
+    write_certificate(ca_file, tmp_path / "other.key", "another-ca")
+    plain = config_for(migrated_database)
+    async with (
+        open_datastorage(replace(plain, server=replace(plain.server, tls=tls))) as server,
+        open_audit_client(AuditClientConfig(url=server.url, ca_file=ca_file)) as store,
+    ):
+        with pytest.raises(StoreUnreachable, match="certificate verify failed"):
+            await store.query()
+        ca_file.unlink()
+        with pytest.raises(StoreUnreachable, match="caFile"):
+            await store.query()
+
+        ca_file.write_bytes(tls.cert_file.read_bytes())
+
+        assert (await store.query()).data == []
+
+
+async def test_commands_check_the_certificate(migrated_database, tmp_path, capsys, monkeypatch):
+    tls = TlsConfig(cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key")
+    write_certificate(tmp_path / "tls.crt", tmp_path / "tls.key", "datastorage")
+    plain = config_for(migrated_database)
+
+    async def kubernaut(*arguments: str) -> int:
+        command, bound, _ = app.parse_args(["audit", *arguments], exit_on_error=False, print_error=False)
+        code: int = await command(*bound.args, **bound.kwargs)
+        return code
+
+    async with open_datastorage(replace(plain, server=replace(plain.server, tls=tls))) as server:
+        for arguments in (["query"], ["verify"], ["hold", "list"]):
+            assert await kubernaut(*arguments, "--url", server.url, "--ca-file", str(tls.cert_file)) == 0
+            with pytest.raises(StoreUnreachable, match="certificate verify failed"):
+                await kubernaut(*arguments, "--url", server.url)
+        monkeypatch.setenv("KUBERNAUT_DATASTORAGE_CA_FILE", str(tls.cert_file))
+        assert await kubernaut("query", "--url", server.url) == 0
 
 
 async def test_alert_reaches_the_ledger_in_the_gateways_own_name(

@@ -145,14 +145,56 @@ async def test_checkpoint_kept_elsewhere_is_compared_and_its_signature_verified(
     assert await kubernaut("verify", "--checkpoint", str(kept)) == 0
     assert await kubernaut("verify", "--checkpoint", str(kept), "--key", key) == 0
     assert await kubernaut("verify", "--checkpoint", str(forged), "--key", key) == 1
-    with pytest.raises(CommandError, match="not signed by a known key"):
+    with pytest.raises(CommandError, match="not signed by a known key") as caught:
         await kubernaut("verify", "--checkpoint", str(kept), "--key", stranger)
+    assert caught.value.code == 1
     assert capsys.readouterr().out.count("ledger 0: size 3, root ") == 3
+
+
+async def test_state_file_keeps_up_to_where_was_verified(
+    http: httpx2.AsyncClient, kubernaut: Command, capsys, tmp_path: Path, sql: asyncpg.Connection
+):
+    state = tmp_path / "state.json"
+    await store(http, *[a_wire_event() for _ in range(300)])
+
+    assert await kubernaut("verify", "--state", str(state)) == 0
+    assert "300 of 300 events" in capsys.readouterr().out
+    assert await kubernaut("verify", "--state", str(state)) == 0
+    shown = capsys.readouterr().out
+    assert "44 of 44 events" in shown
+    assert "verified before up to 256" in shown
+
+    await sql.execute("SET kubernaut.allow_change = 'audit_events'")
+    await sql.execute(
+        "UPDATE audit_events SET severity = 'low' "
+        "WHERE event_id = (SELECT event_id FROM audit_ledger WHERE sequence = 7)"
+    )
+    assert await kubernaut("verify", "--state", str(state)) == 0
+    kept = state.read_bytes()
+    assert await kubernaut("verify", "--state", str(state), "--full") == 1
+    assert state.read_bytes() == kept
+
+
+async def test_another_ledger_than_that_of_the_state_file_does_not_verify(
+    http: httpx2.AsyncClient, kubernaut: Command, tmp_path: Path
+):
+    state = tmp_path / "state.json"
+    await store(http, a_wire_event())
+    await kubernaut("verify", "--state", str(state))
+    kept = json.loads(state.read_bytes())
+    kept["heads"][0]["head_hash"] = "00" * 32
+    state.write_text(json.dumps(kept))
+
+    assert await kubernaut("verify", "--state", str(state)) == 1
+    state.write_text("{}")
+    with pytest.raises(CommandError, match="not the state of a verification") as caught:
+        await kubernaut("verify", "--state", str(state))
+    assert caught.value.code == 2
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["rr-1", "--checkpoint", "x"], ["rr-1", "--shard", "0"], ["--key", "x"]],
+    [["rr-1", "--checkpoint", "x"], ["rr-1", "--shard", "0"], ["--key", "x"], ["rr-1", "--state", "x"]],
     ids=lambda arguments: " ".join(arguments),
 )
 async def test_options_that_exclude_each_other_are_wrong_usage(arguments: list[str]):

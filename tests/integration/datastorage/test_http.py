@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx2
 
-from kubernaut.audit import ClientConfig, DataStorageClient
+from kubernaut.audit import ClientConfig, open_client
 from kubernaut.datastorage.append_plan import CONFLICT_EVENT
 from support.datastorage import BATCH, EVENTS, JSON, VERIFY
 from support.ledger_events import a_body, a_wire_event
@@ -331,21 +331,21 @@ ODD_IDS = [
 async def test_any_correlation_id_is_found_by_timeline_query_and_verification(http: httpx2.AsyncClient):
     events = {id: a_wire_event(correlation_id=id) for id in ODD_IDS}
     await store(http, *events.values())
-    client = DataStorageClient(http, ClientConfig(url=str(http.base_url)))
-    for id, event in events.items():
-        wanted = [event["event_id"]]
+    async with open_client(ClientConfig(url=str(http.base_url))) as client:
+        for id, event in events.items():
+            wanted = [event["event_id"]]
 
-        assert [str(found.event_id) for found in (await client.timeline(id)).events] == wanted, id
-        assert [str(found.event_id) for found in (await client.query({"correlation_id": id})).data] == wanted, id
-        assert (await client.verify(id)).verified_events == 1, id
+            assert [str(found.event_id) for found in (await client.timeline(id)).events] == wanted, id
+            assert [str(found.event_id) for found in (await client.query({"correlation_id": id})).data] == wanted, id
+            assert (await client.verify(id)).verified_events == 1, id
 
 
 async def test_timeline_of_more_events_than_a_page_is_complete(http: httpx2.AsyncClient):
     for start in (0, 700):
         await store(http, *[a_wire_event() for _ in range(700 + start // 7)])
-    client = DataStorageClient(http, ClientConfig(url=str(http.base_url)))
 
-    timeline = await client.timeline("rr-1")
+    async with open_client(ClientConfig(url=str(http.base_url))) as client:
+        timeline = await client.timeline("rr-1")
 
     assert [event.sequence for event in timeline.events] == list(range(1, 1501))
     assert not timeline.has_more
