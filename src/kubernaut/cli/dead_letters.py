@@ -1,9 +1,11 @@
 """`kubernaut audit dlq …`: acknowledged events that PostgreSQL can never take as they are.
 
-The commands talk to Valkey, with the configuration of `kubernaut datastorage`; they need no running service.
+The commands talk to Valkey, with the configuration of `kubernaut datastorage`; they need no running service. What they
+do is recorded in the ledger.
 """
 
-from collections.abc import AsyncIterator
+import getpass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +17,15 @@ from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 from kubernaut.cli.services import ConfigOption, configured
 
 if TYPE_CHECKING:
+    from kubernaut.datastorage.dead_letter.operator import DeadLetterOperator
     from kubernaut.datastorage.dead_letter.stream import DeadLetter, DeadLetterStream
 
+    Step = Callable[[Sequence[DeadLetter]], Awaitable[list[bool]]]
+    Shown = Callable[[DeadLetter], str]
+
 AllOption = Annotated[bool, cyclopts.Parameter(name="--all", negative="", help="Every dead letter that is there now")]
+
+AsOption = Annotated[str | None, cyclopts.Parameter(name="--as", help="Who does it, for the ledger; your user name")]
 
 PAGE = 1000
 
@@ -65,9 +73,13 @@ async def list_dead_letters(
     return 0
 
 
-async def replay(*ids: str, everything: AllOption = False, config: ConfigOption = None) -> int:
+async def replay(
+    *ids: str, everything: AllOption = False, as_user: AsOption = None, config: ConfigOption = None
+) -> int:
     """Put dead letters back into the queue, to be stored once more. Exit code 1 when one is not there.
 
+    That you do it is recorded in the ledger first, so PostgreSQL has to answer.
+
     Parameters
     ----------
     ids
@@ -75,19 +87,15 @@ async def replay(*ids: str, everything: AllOption = False, config: ConfigOption 
     config
         The configuration of `kubernaut datastorage`.
     """
-    async with _stream(config) as stream:
-        missing = 0
-        async for id_, letter in _chosen(stream, ids, everything=everything):
-            if letter is not None and await stream.replay(letter):
-                say(f"replayed {id_}")
-            else:
-                missing += _missing(id_)
-    return 1 if missing else 0
+    async with _operator(config, as_user) as operator:
+        return await _apply(operator.stream, operator.replay, _replayed, ids, everything=everything)
 
 
-async def drop(*ids: str, everything: AllOption = False, config: ConfigOption = None) -> int:
+async def drop(*ids: str, everything: AllOption = False, as_user: AsOption = None, config: ConfigOption = None) -> int:
     """Delete dead letters for good, and print each of them. Exit code 1 when one is not there.
 
+    That you do it is recorded in the ledger first, so PostgreSQL has to answer.
+
     Parameters
     ----------
     ids
@@ -95,14 +103,43 @@ async def drop(*ids: str, everything: AllOption = False, config: ConfigOption = 
     config
         The configuration of `kubernaut datastorage`.
     """
-    async with _stream(config) as stream:
-        missing = 0
-        async for id_, letter in _chosen(stream, ids, everything=everything):
-            if letter is not None and await stream.drop(letter):
-                say(f"dropped {id_} {_line(letter.message.decode(errors='replace'))}")
+    async with _operator(config, as_user) as operator:
+        return await _apply(operator.stream, operator.drop, _dropped, ids, everything=everything)
+
+
+async def _apply(
+    stream: "DeadLetterStream", step: "Step", shown: "Shown", ids: tuple[str, ...], *, everything: bool
+) -> int:
+    """Take a step with the chosen letters; the exit code."""
+    missing = 0
+    async for letters in _chosen(stream, ids, everything=everything):
+        known = [letter for letter in letters if not isinstance(letter, str)]
+        for letter, is_done in zip(known, await step(known) if known else [], strict=True):
+            if is_done:
+                say(shown(letter))
             else:
-                missing += _missing(id_)
+                missing += _missing(letter.id)
+        missing += sum(_missing(letter) for letter in letters if isinstance(letter, str))
     return 1 if missing else 0
+
+
+def _replayed(letter: "DeadLetter") -> str:
+    return f"replayed {letter.id}"
+
+
+def _dropped(letter: "DeadLetter") -> str:
+    return f"dropped {letter.id} {_line(letter.message.decode(errors='replace'))}"
+
+
+@asynccontextmanager
+async def _operator(config: ConfigOption, as_user: str | None) -> AsyncIterator["DeadLetterOperator"]:
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.datastorage.config import DataStorageConfig
+    from kubernaut.datastorage.dead_letter.operator import DeadLetterOperator
+
+    database = configured(DataStorageConfig, config, "DATASTORAGE").database
+    async with _stream(config) as stream:
+        yield DeadLetterOperator(stream=stream, database=database, actor_id=as_user or getpass.getuser())
 
 
 @asynccontextmanager
@@ -122,19 +159,18 @@ async def _stream(config: ConfigOption) -> AsyncIterator["DeadLetterStream"]:
 
 async def _chosen(
     stream: "DeadLetterStream", ids: tuple[str, ...], *, everything: bool
-) -> AsyncIterator[tuple[str, "DeadLetter | None"]]:
+) -> AsyncIterator[list["DeadLetter | str"]]:
+    """The letters, some at a time; an id of which there is none stands for itself."""
     if bool(ids) == everything:
         raise CommandError("give ids or --all", code=2, hint="kubernaut audit dlq list")
-    for id_ in ids:
-        yield id_, await stream.dead_letter(id_)
-    if not everything:
+    if ids:
+        yield [await stream.dead_letter(id_) or id_ for id_ in ids]
         return
     # What is replayed may come back as a dead letter; only those of now are meant.
     left = (await stream.state()).dead_letters
     after = ""
     while left > 0 and (page := await stream.dead_letters(after=after, limit=min(left, PAGE))):
-        for letter in page:
-            yield letter.id, letter
+        yield [*page]
         left -= len(page)
         after = page[-1].id
 

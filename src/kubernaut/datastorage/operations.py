@@ -1,4 +1,4 @@
-"""The ledger events by which holds, retention and erasures are known; pure.
+"""The ledger events by which holds, retention, erasures and what operators do with dead letters are known; pure.
 
 Nothing changes what the database keeps without one of these, and it is appended in the transaction of the change. A
 removal names the rows whose payload it removed, all of one ledger, so that verification can tell a payload that expired
@@ -31,9 +31,19 @@ class OperationType(StrEnum):
     ERASURE_APPLIED = "datastorage.erasure.applied"
     HOLD_PLACED = "datastorage.legal_hold.placed"
     HOLD_RELEASED = "datastorage.legal_hold.released"
+    DEAD_LETTERS_DROPPED = "datastorage.dead_letters.dropped"
+    DEAD_LETTERS_REPLAYED = "datastorage.dead_letters.replayed"
 
 
 RESERVED_TYPES = frozenset(map(str, OperationType))
+
+KEPT_TYPES = (
+    OperationType.RETENTION_APPLIED,
+    OperationType.ERASURE_APPLIED,
+    OperationType.HOLD_PLACED,
+    OperationType.HOLD_RELEASED,
+)
+"""Operations whose events never expire, because by them a removal or a hold is known."""
 
 REMOVALS = {OperationType.RETENTION_APPLIED: "retention", OperationType.ERASURE_APPLIED: "erasure"}
 """The operations that remove payloads, and the reason in their marks."""
@@ -86,6 +96,25 @@ class HoldChange(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     events_affected: int
     hold_id: UUID | None = None
+
+
+class LetterRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One dead letter, without its content, which may be what made it one."""
+
+    id: str
+    message_sha256: str
+    reason: str = ""
+    event_id: UUID | None = None
+    event_type: str = ""
+    correlation_id: str = ""
+
+
+class LetterChange(msgspec.Struct, frozen=True, kw_only=True):
+    """`event_data` of dead letters that somebody drops or replays."""
+
+    event_type: str
+    count: int
+    letters: list[LetterRecord]
 
 
 def removal(operation: Operation, rows: Sequence[RemovedRow], *, order: str = "", reason: str = "") -> Entry:

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 import valkey.asyncio
 import yaml
 
+from kubernaut.api.events import VerifyRequest
 from kubernaut.datastorage.dead_letter import messages
 from kubernaut.datastorage.dead_letter.stream import DEAD_LETTERS, QUEUE
+from kubernaut.datastorage.store import Store
 from support.ledger_events import an_entry
 
 KUBERNAUT = (sys.executable, "-c", "from kubernaut.cli import main; main()")
@@ -51,11 +54,26 @@ async def stream(valkey_url: str) -> AsyncIterator[valkey.asyncio.Valkey]:
 
 
 @pytest.fixture
-def dlq(valkey_url: str, tmp_path: Path) -> Command:
+def dlq(valkey_url: str, database: str, store: Store, tmp_path: Path) -> Command:
+    """The command with a database that a DataStorage has been started on."""
     parts = urlsplit(valkey_url)
     queue = {"host": parts.hostname, "port": parts.port, "password": parts.password, "database": int(parts.path[1:])}
     config = tmp_path / "datastorage.yaml"
-    config.write_text(yaml.safe_dump({"deadLetterQueue": queue}))
+    postgresql = urlsplit(database)
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "deadLetterQueue": queue,
+                "database": {
+                    "host": postgresql.hostname,
+                    "port": postgresql.port,
+                    "user": postgresql.username,
+                    "password": postgresql.password,
+                    "name": postgresql.path[1:],
+                },
+            }
+        )
+    )
     return Command(config)
 
 
@@ -102,6 +120,36 @@ async def test_drop_deletes_and_prints_what_it_deletes(stream: Any, dlq: Command
 
     assert (dropped.code, "rr-9" in dropped.out) == (0, True), dropped
     assert await stream.xlen(DEAD_LETTERS) == 0
+
+
+@pytest.mark.parametrize(("step", "type"), [("drop", "dropped"), ("replay", "replayed")])
+async def test_what_an_operator_does_is_in_the_ledger(
+    stream: Any, dlq: Command, store: Store, sql: asyncpg.Connection, step: str, type: str
+):
+    first = await a_dead_letter(stream, correlation_id="rr-9")
+    junk: bytes = await stream.xadd(DEAD_LETTERS, {"message": b"\xff\x00", "reason": b"invalid\x00"})
+
+    assert (await dlq(step, first, "9-9", junk.decode(), "--as", "alice")).code == 1
+
+    row = await sql.fetchrow("SELECT * FROM audit_events WHERE event_type = $1", f"datastorage.dead_letters.{type}")
+    assert (row["actor_type"], row["actor_id"]) == ("user", "alice")
+    data = json.loads(row["event_data"])
+    assert [(letter["id"], letter.get("correlation_id")) for letter in data["letters"]] == [
+        (first, "rr-9"),
+        (junk.decode(), None),
+    ]
+    assert (await store.read.verify(VerifyRequest())).is_valid
+
+
+async def test_nothing_is_dropped_while_it_cannot_be_recorded(stream: Any, dlq: Command):
+    letter = await a_dead_letter(stream)
+    config = yaml.safe_load(dlq.config.read_text())
+    config["database"]["port"] = 1
+    dlq.config.write_text(yaml.safe_dump(config))
+
+    assert (await dlq("drop", letter)).code == 3
+
+    assert await stream.xlen(DEAD_LETTERS) == 1
 
 
 @pytest.mark.parametrize("arguments", [("drop",), ("replay", "1-0", "--all"), ("list", "--limit", "0")])

@@ -59,3 +59,49 @@ def test_changed_event_is_invalid():
 def test_anything_else_is_invalid(junk: bytes):
     with pytest.raises(InvalidMessage):
         messages.decode(junk)
+
+
+def forged(**fields: object) -> bytes:
+    """A message that somebody has written into Valkey, with a hash that fits."""
+    (message,) = messages.encode([an_entry()], NOW)
+    decoded = messages.decode(message)
+    payload = msgspec.structs.replace(
+        decoded.payload, **{field: value for field, value in fields.items() if hasattr(decoded.payload, field)}
+    )
+    envelope = {field: value for field, value in fields.items() if hasattr(decoded, field)}
+    content_hash = chain.content_hash(payload).hex()
+    return msgspec.json.encode(msgspec.structs.replace(decoded, payload=payload, content_hash=content_hash, **envelope))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"event_type": "datastorage.legal_hold.released"},
+        {"event_type": "datastorage.retention.applied"},
+        {"event_type": "datastorage.event.conflict"},
+        {"event_type": ""},
+        {"event_category": "nonsense"},
+        {"event_outcome": "maybe"},
+        {"actor_id": "x\0"},
+        {"actor_id": "x" * 300},
+        {"actor_ip": "::ffff:10.0.0.1"},
+        {"actor_ip": "10.0.0"},
+        {"correlation_id": ""},
+        {"duration_ms": -1},
+        {"retention_days": 99999},
+        {"version": "x" * 20},
+        {"event_data": msgspec.Raw(b'{"b": 1}')},
+        {"event_data": msgspec.Raw(b"[]")},
+        {"event_timestamp": NOW + timedelta(days=1)},
+        {"late": True},
+        {"received_at": NOW + timedelta(days=1)},
+        {"received_at": NOW - timedelta(days=1)},
+    ],
+)
+def test_message_that_no_client_may_send_is_invalid_whatever_its_hash(fields: dict[str, object]):
+    with pytest.raises(InvalidMessage):
+        messages.decode(forged(**fields)).entry()
+
+
+def test_forged_message_would_be_valid_otherwise():
+    assert messages.decode(forged()).entry().event.event_type == "signalprocessing.phase.transition"

@@ -10,8 +10,9 @@ from typing import Literal
 
 import msgspec
 
-from kubernaut.datastorage import chain
+from kubernaut.datastorage import chain, intake
 from kubernaut.datastorage.chain import Entry
+from kubernaut.ops.http.problems import RequestRejected
 
 
 class InvalidMessage(ValueError):
@@ -33,15 +34,22 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content_hash: str
 
     def entry(self) -> Entry:
-        """The event as it was admitted. Raises InvalidMessage when it was changed since."""
+        """The event as it was admitted. Raises InvalidMessage when it would not be admitted like that.
+
+        Whoever can write to Valkey can make a message with a fitting hash; but not one that says what no client may
+        say, such as that events were removed by order.
+        """
         if chain.content_hash(self.payload).hex() != self.content_hash:
             raise InvalidMessage("the content differs from its hash")
-        return Entry(
-            event=self.payload,
-            content_hash=bytes.fromhex(self.content_hash),
-            received_at=self.received_at,
-            late=self.late,
-        )
+        if self.received_at > self.timestamp + intake.MAX_CLOCK_AHEAD:
+            raise InvalidMessage("the event was received after it was queued")
+        try:
+            admitted = intake.admit_one(chain.canonical(self.payload), self.received_at)
+        except RequestRejected as error:
+            raise InvalidMessage(f"the event is not admitted: {error}") from error
+        if (admitted.event, admitted.late) != (self.payload, self.late):
+            raise InvalidMessage("the event is not as it is admitted")
+        return admitted
 
 
 _encode = msgspec.json.Encoder().encode
