@@ -131,6 +131,15 @@ class EventCreated(AuditWire, frozen=True):
     """True in a 202: it is on disk in the dead-letter queue, and will be in the ledger when PostgreSQL answers."""
 
 
+class LedgerRange(AuditWire, frozen=True):
+    """Where the events of a batch stand in one ledger; events of others may stand between them."""
+
+    shard: int
+    first_sequence: int
+    last_sequence: int
+    count: int
+
+
 class BatchCreated(AuditWire, frozen=True):
     """The 201 or 202 answer to a batch: ids in the order of the request."""
 
@@ -138,6 +147,9 @@ class BatchCreated(AuditWire, frozen=True):
     message: str
     queued: bool = False
     """True in a 202: all are on disk in the dead-letter queue."""
+
+    ledger: list[LedgerRange] = []
+    """Where the events stand, in a 201 to a request that prefers `ledger-range`."""
 
 
 class EventResult(AuditWire, frozen=True):

@@ -18,6 +18,7 @@ from kubernaut.api.events import (
     BatchResults,
     EventPage,
     EventResult,
+    LedgerRange,
     Timeline,
     Verification,
     VerifyRequest,
@@ -33,6 +34,7 @@ EXPORT = "/api/v1/audit/export"
 USER_HEADER = "X-Auth-Request-User"
 _JSON = {"content-type": "application/json", "accept": "application/json, application/problem+json"}
 _LENIENT = {"prefer": "handling=lenient"}
+_LEDGER_RANGE = {"prefer": "ledger-range"}
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 T = TypeVar("T")
@@ -47,10 +49,16 @@ class DataStorageClient:
         self._timeout = config.timeout
         self._token = _Token(config.token_file) if config.token_file else None
 
-    async def send(self, events: Sequence[AuditEvent]) -> None:
-        """Write a batch, all or nothing; when it returns, the store has the events on disk."""
+    async def send(self, events: Sequence[AuditEvent]) -> list[LedgerRange]:
+        """Write a batch, all or nothing; when it returns, the store has the events on disk.
+
+        Returns where they stand in the ledgers; nothing while they wait in the store's dead-letter queue.
+        """
         ids = [event.event_id for event in events]
-        await self.send_encoded([msgspec.json.encode(event) for event in events], ids)
+        body = msgspec.json.encode(events)
+        response = await self._ask("POST", BATCH, content=body, headers=_LEDGER_RANGE)
+        batch_results(response, ids)
+        return msgspec.json.decode(response.content, type=BatchCreated).ledger
 
     async def send_encoded(
         self, bodies: Sequence[bytes], ids: Sequence[UUID | None], *, is_lenient: bool = False

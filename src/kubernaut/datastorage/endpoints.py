@@ -43,6 +43,10 @@ MISSING_PARTITION_RETRY_AFTER = 30
 CLOCK_AHEAD = "clock_ahead"
 """Why an event is not stored whose time is too far in the future."""
 
+LENIENT = "handling=lenient"
+LEDGER_RANGE = "ledger-range"
+"""Preferences of a batch."""
+
 _QUEUED = "{} audit events queued for async processing via DLQ"
 
 
@@ -102,7 +106,7 @@ class Endpoints:
         """Many events, all or none; with `Prefer: handling=lenient` the good ones."""
         body = await self._body.read(request)
         now = datetime.now(UTC)
-        if _prefers_lenient(request):
+        if LENIENT in _preferences(request):
             return await self._append_lenient(_identity(request), body, now)
         entries = intake.admit(body, now, self._config.max_batch_size)
         self._actors.check(_identity(request), entries)
@@ -110,7 +114,11 @@ class Endpoints:
         ids = [entry.event.event_id for entry in entries]
         if acceptance.is_queued:
             return json_response(BatchCreated(event_ids=ids, message=_QUEUED.format(len(ids)), queued=True), 202)
-        return json_response(BatchCreated(event_ids=ids, message=f"{len(ids)} audit events created successfully"), 201)
+        created = BatchCreated(event_ids=ids, message=f"{len(ids)} audit events created successfully")
+        if LEDGER_RANGE not in _preferences(request):
+            return json_response(created, 201)
+        created = msgspec.structs.replace(created, ledger=await self._store.read.ledger_ranges(ids))
+        return json_response(created, 201, {"Preference-Applied": LEDGER_RANGE})
 
     async def _append(self, entries: list[Entry], table: str) -> Acceptance:
         self._metrics.arrived(entries)
@@ -157,7 +165,7 @@ class Endpoints:
         queued = sum(result.status == 202 for result in results)
         rejected = len(results) - stored - queued
         batch_results = BatchResults(results=results, stored=stored, rejected=rejected, queued=queued)
-        return json_response(batch_results, 207, {"Preference-Applied": "handling=lenient"})
+        return json_response(batch_results, 207, {"Preference-Applied": LENIENT})
 
     async def query(self, request: Request) -> Response:
         """One page of events, newest first."""
@@ -230,11 +238,10 @@ def _rejected(metrics: Metrics) -> problems.Handler:
     return answer
 
 
-def _prefers_lenient(request: Request) -> bool:
-    """Whether a Prefer header (RFC 7240) asks for handling=lenient."""
+def _preferences(request: Request) -> set[str]:
+    """What the Prefer headers (RFC 7240) ask for, without parameters."""
     preferences = ",".join(request.headers.getlist("prefer")).split(",")
-    words = (preference.partition(";")[0].replace(" ", "").replace('"', "").lower() for preference in preferences)
-    return "handling=lenient" in words
+    return {preference.partition(";")[0].replace(" ", "").replace('"', "").lower() for preference in preferences}
 
 
 def _refused(index: int, rejection: Rejection) -> EventResult:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +14,7 @@ import asyncpg
 
 from kubernaut.api.events import (
     EventPage,
+    LedgerRange,
     Pagination,
     StoredEvent,
     Timeline,
@@ -24,6 +25,7 @@ from kubernaut.api.events import (
 from kubernaut.datastorage import causality, database, queries, rows
 from kubernaut.datastorage.causality import EventKey
 from kubernaut.datastorage.correlation_verification import CorrelationVerification
+from kubernaut.datastorage.errors import DataStorageError
 from kubernaut.datastorage.export import Exporter
 from kubernaut.datastorage.ledger_reader import LedgerReader
 from kubernaut.datastorage.ledger_verification import LedgerVerification
@@ -168,6 +170,14 @@ class Reader:
             raise InvalidPosition(f"no event of this correlation has the sequence {request.after}")
         start = sequences.index(request.after) + 1 if request.after else 0
         return sequences[start : start + request.limit], len(sequences) > start + request.limit
+
+    async def ledger_ranges(self, event_ids: Sequence[UUID]) -> list[LedgerRange]:
+        """Where stored events stand, by ledger; none when PostgreSQL does not say it now."""
+        try:
+            found = await self._rows("ledger_ranges", event_ids=list(event_ids))
+        except DataStorageError:
+            return []  # they are stored all the same
+        return [LedgerRange(**dict(row)) for row in found]
 
     async def verify(self, request: VerifyRequest) -> Verification:
         """Verify one correlation, or every ledger, and name each bad row in order."""

@@ -8,7 +8,9 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import httpx2
+import msgspec
 
+from kubernaut.api.events import AuditEvent
 from kubernaut.audit import ClientConfig, open_client
 from kubernaut.datastorage.append_plan import CONFLICT_EVENT
 from support.datastorage import BATCH, EVENTS, JSON, VERIFY
@@ -494,3 +496,23 @@ async def test_events_of_one_request_never_mix_with_another(http: httpx2.AsyncCl
     assert sorted(json.dumps(ids[at : at + 5]) for at in range(0, 50, 5)) == sorted(
         json.dumps([event["event_id"] for event in batch]) for batch in batches
     )
+
+
+async def test_batch_says_where_its_events_stand_when_asked(http: httpx2.AsyncClient):
+    await store(http, a_wire_event(), a_wire_event())
+    events = [a_wire_event() for _ in range(3)]
+
+    plain = await http.post(BATCH, content=a_body(*events), headers=JSON)
+    again = await http.post(BATCH, content=a_body(*events, a_wire_event()), headers=JSON | {"prefer": "ledger-range"})
+
+    assert "ledger" not in plain.json()
+    assert again.headers["preference-applied"] == "ledger-range"
+    assert again.json()["ledger"] == [{"shard": 0, "first_sequence": 3, "last_sequence": 6, "count": 4}]
+
+
+async def test_client_learns_where_its_events_stand(http: httpx2.AsyncClient):
+    event = msgspec.json.decode(json.dumps(a_wire_event()), type=AuditEvent)
+    async with open_client(ClientConfig(url=str(http.base_url))) as client:
+        (range_,) = await client.send([event])
+
+    assert (range_.first_sequence, range_.last_sequence, range_.count) == (1, 1, 1)

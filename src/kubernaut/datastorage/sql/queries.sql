@@ -502,3 +502,8 @@ SELECT marks.shard, marks.sequence, marks.event_id FROM audit_expired AS marks
  WHERE NOT EXISTS (SELECT FROM audit_ledger AS ledger
                     WHERE ledger.shard = marks.shard AND ledger.sequence = marks.sequence)
  ORDER BY marks.shard, marks.sequence LIMIT :limit;
+
+-- name: ledger_ranges
+-- Where these events stand in the ledgers.
+SELECT shard, min(sequence) AS first_sequence, max(sequence) AS last_sequence, count(*) AS count
+  FROM audit_ledger WHERE event_id = ANY(:event_ids::uuid[]) GROUP BY shard ORDER BY shard;
