@@ -23,6 +23,11 @@ class LedgerHead:
     tree: Tree = field(default_factory=Tree)
     correlations: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
 
+    def unknown(self, correlations: set[str]) -> list[str]:
+        """Those whose head is not in memory, sorted."""
+        # Not `correlations - self.correlations.keys()`, for which Python walks through everything that is cached.
+        return sorted(correlation for correlation in correlations if correlation not in self.correlations)
+
 
 class HeadCache:
     """What this process knows of each ledger. Empty is always right, and costs some queries."""
@@ -45,7 +50,7 @@ class HeadCache:
             log.error("ledger truncated", shard=shard, expected=stored.size, found=stored.sequence)
         elif stored.sequence > stored.size:
             await ledger_tree.catch_up(connection, shard, head.tree, stored.sequence)
-        unknown = sorted(correlations - head.correlations.keys())
+        unknown = head.unknown(correlations)
         if unknown and head.tree.size:
             for found in await queries.fetch(connection, "correlation_heads", correlation_ids=unknown):
                 head.correlations[found["correlation_id"]] = found["event_hash"]
