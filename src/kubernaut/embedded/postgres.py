@@ -39,6 +39,11 @@ _SETTINGS = {
     "logging_collector": "off",
     "log_min_messages": "warning",
     "timezone": "UTC",
+    # The index of event ids is written to at random places: below its size every insert evicts a page that another one
+    # has just changed. Each page is logged whole once after a checkpoint, so that those must not come often.
+    "shared_buffers": "512MB",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
 }
 _NOT_DURABLE = {
     "fsync": "off",
