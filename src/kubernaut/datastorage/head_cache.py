@@ -54,12 +54,17 @@ class HeadCache:
         if unknown and head.tree.size:
             for found in await queries.fetch(connection, "correlation_heads", correlation_ids=unknown):
                 head.correlations[found["correlation_id"]] = found["event_hash"]
-        while len(head.correlations) > MAX_CACHED_CORRELATIONS + len(correlations):
-            head.correlations.popitem(last=False)
         return head
+
+    def take_known(self, shard: int) -> LedgerHead | None:
+        """The head of a ledger as this process knows it, which may be outdated. It leaves the cache as with `take`."""
+        return self._shards.pop(shard, None)
 
     def update(self, committed: Mapping[int, LedgerHead]) -> None:
         """The heads after a transaction that is committed."""
+        for head in committed.values():
+            while len(head.correlations) > MAX_CACHED_CORRELATIONS:
+                head.correlations.popitem(last=False)
         self._shards.update(committed)
 
     def clear(self) -> None:

@@ -5,7 +5,8 @@ do this on one database; the lock serialises them. `append` returns when the row
 
 Payloads carry no hash, so they need no lock. Two writers per process use that: one writes its payloads while the other
 holds the lock. This is optimistic: no event of the group is being stored by another process at the same moment. The
-constraints notice when one is, and the group is written again with the lock taken first.
+constraints notice when one is, and the group is written again with the lock taken first. A small group is optimistic in
+all: it is written by one statement, if nobody else has appended since this process did.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from kubernaut.datastorage import append_plan, chain, database, ledger_tree, queries, rows, settings
+from kubernaut.datastorage import append_plan, chain, compare_and_swap, database, ledger_tree, queries, rows, settings
 from kubernaut.datastorage.append_plan import AppendPlan, AppendRequest, AppendResult
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.config import DataStorageConfig
@@ -47,7 +48,7 @@ PREDECESSOR_TIMEOUT = 1.0
 
 
 class OptimisticWriteFailed(Exception):
-    """Writing the payloads before taking the lock was not possible; nothing was stored."""
+    """Writing before taking the lock was not possible; nothing was stored."""
 
 
 _RETRYABLE = (
@@ -201,6 +202,9 @@ class Store:
                     times = [entry.event.event_timestamp for entry in entries]
                     lost = await self._partitions.ensure(connection, times)
                     with self._metrics.commit_seconds.time():
+                        if attempt == 0 and len(entries) <= compare_and_swap.MAX_EVENTS:
+                            await group.predecessor_done.wait()
+                            return await self._compare_and_swap(connection, group, entries, lost)
                         if group.is_optimistic and attempt == 0:
                             return await self._write_then_lock(connection, group, entries, lost)
                         await group.predecessor_done.wait()
@@ -214,6 +218,24 @@ class Store:
                     raise
                 await asyncio.sleep(0.001 * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _compare_and_swap(
+        self, connection: asyncpg.Connection, group: Group, entries: list[Entry], lost: frozenset[date]
+    ) -> list[list[AppendResult]]:
+        shards = self._by_shard(entries)
+        head = self._heads.take_known(next(iter(shards))) if len(shards) == 1 else None
+        if head is None:
+            raise OptimisticWriteFailed
+        (shard,) = shards
+        unknown = head.unknown({entry.event.correlation_id for entry in entries})
+        stored, known_heads = await compare_and_swap.read_stored(connection, _ids(entries), unknown)
+        plan = append_plan.decide(group.requests, stored, lost)
+        if plan.conflicts:
+            raise OptimisticWriteFailed
+        head.correlations.update(known_heads)
+        if plan.new and not await compare_and_swap.append(connection, shard, head, plan.new):
+            raise OptimisticWriteFailed
+        return self._committed(plan, {shard: head})
 
     async def _write_then_lock(
         self, connection: asyncpg.Connection, group: Group, entries: list[Entry], lost: frozenset[date]
@@ -303,10 +325,14 @@ async def open_store(config: DataStorageConfig, metrics: Metrics) -> AsyncIterat
             yield store
 
 
-async def _stored(connection: asyncpg.Connection, entries: Sequence[Entry]) -> dict[UUID, bytes]:
+def _ids(entries: Sequence[Entry]) -> list[UUID]:
+    """The events that a group names or refers to."""
     ids = [entry.event.event_id for entry in entries]
-    ids += [entry.event.parent_event_id for entry in entries if entry.event.parent_event_id]
-    return {row[0]: row[1] for row in await queries.fetch(connection, "stored_ids", event_ids=ids)}
+    return ids + [entry.event.parent_event_id for entry in entries if entry.event.parent_event_id]
+
+
+async def _stored(connection: asyncpg.Connection, entries: Sequence[Entry]) -> dict[UUID, bytes]:
+    return {row[0]: row[1] for row in await queries.fetch(connection, "stored_ids", event_ids=_ids(entries))}
 
 
 async def _write_payloads(connection: asyncpg.Connection, plan: AppendPlan) -> None:

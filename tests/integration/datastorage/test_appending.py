@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kubernaut.api.events import TimelineOrder, VerifyRequest
-from kubernaut.datastorage import queries
+from kubernaut.datastorage import chain, queries
 from kubernaut.datastorage.append_plan import CONFLICT_EVENT, AppendResult, ContentConflict
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.errors import EventConflict, ParentMissing
@@ -20,6 +20,7 @@ from kubernaut.datastorage.partitions import PartitionMaintainer
 from kubernaut.datastorage.reader import TimelineRequest
 from kubernaut.datastorage.store import Store
 from support.datastorage import OpenStore, ledger_of
+from support.eventually import eventually
 from support.ledger_events import an_entry
 
 STEPS = st.lists(
@@ -229,6 +230,48 @@ async def test_newest_hash_of_a_correlation_is_right_after_another_process_appen
             await store.append([an_entry(), an_entry(correlation_id="rr-2")])
         assert (await first.read.verify(VerifyRequest())).is_valid
         assert (await second.read.verify(VerifyRequest(correlation_id="rr-2"))).is_valid
+
+
+async def test_small_group_is_one_transaction_behind_whoever_holds_the_lock(store: Store, sql: asyncpg.Connection):
+    await store.append([an_entry()])
+    async with asyncio.TaskGroup() as tasks, sql.transaction():
+        await queries.execute(sql, "lock_ledger", shard=0)
+        waiting = tasks.create_task(store.append([an_entry() for _ in range(10)]))
+        await eventually(lambda: waits_for_the_lock(sql))
+
+        assert not waiting.done()
+
+    assert waiting.result() == [None] * 10
+    assert await sql.fetchval("SELECT count(DISTINCT xmin::text) FROM audit_ledger") == 2
+    assert (await store.read.verify(VerifyRequest())).is_valid
+
+
+async def waits_for_the_lock(sql: asyncpg.Connection) -> bool:
+    return bool(await sql.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"))
+
+
+async def test_small_group_follows_rows_that_an_old_version_wrote_without_a_tree(store: Store, sql: asyncpg.Connection):
+    await store.append([an_entry()])
+    (first,) = await ledger_of(sql)
+    (row,) = chain.link(0, 1, {"rr-1": first["event_hash"]}, [an_entry()])
+    old = row._replace(format=1, leaf_hash=None, link_hash=chain.link_hash(chain.ORIGIN, row))
+    await sql.copy_records_to_table("audit_ledger", records=[old], columns=chain.Row._fields)
+
+    assert await store.append([an_entry()]) == [None]
+
+    rows = await ledger_of(sql)
+    assert [row["sequence"] for row in rows] == [1, 2, 3]
+    assert rows[2]["previous_event_hash"] == old.event_hash
+    assert (await store.read.ledger.head(0)).size == 3
+
+
+async def test_id_that_another_process_is_storing_is_not_stored_twice(another_store: OpenStore):
+    entries = [an_entry() for _ in range(20)]
+    async with another_store() as first, another_store() as second:
+        for entry in entries:
+            assert await asyncio.gather(first.append([entry]), second.append([entry])) == [[None], [None]]
+
+        assert (await first.read.verify(VerifyRequest())).total_events == len(entries)
 
 
 @pytest.mark.parametrize("statement", ["UPDATE {} SET correlation_id = 'x'", "DELETE FROM {}", "TRUNCATE {}"])

@@ -122,6 +122,60 @@ SELECT wanted.correlation_id, head.event_hash
         WHERE audit_ledger.correlation_id = wanted.correlation_id
         ORDER BY sequence DESC LIMIT 1) AS head;
 
+-- name: stored_ids_and_correlation_heads
+-- What stored_ids and correlation_heads return, in one answer.
+SELECT event_id, NULL AS correlation_id, content_hash AS hash
+  FROM audit_ledger WHERE event_id = ANY(:event_ids::uuid[])
+UNION ALL
+SELECT NULL, wanted.correlation_id, head.event_hash
+  FROM unnest(:correlation_ids::text[]) AS wanted (correlation_id)
+ CROSS JOIN LATERAL (
+       SELECT event_hash FROM audit_ledger
+        WHERE audit_ledger.correlation_id = wanted.correlation_id
+        ORDER BY sequence DESC LIMIT 1) AS head;
+
+-- name: append_if_head
+-- Append a group, if the ledger has the expected head and nobody holds its lock; says whether it was appended. The
+-- update waits for whoever is changing the head and then looks at it again. Whoever appends rows without changing the
+-- head, as old versions do, took the next sequence, which is unique.
+WITH head AS (
+    UPDATE audit_trees SET size = :size::bigint, root = :root::bytea, frontier = :frontier::bytea
+     WHERE shard = :shard::smallint AND size = :expected_size::bigint AND frontier = :expected_frontier::bytea
+       AND (SELECT sequence FROM audit_ledger WHERE audit_ledger.shard = :shard::smallint
+             ORDER BY sequence DESC LIMIT 1) = :expected_size::bigint
+       AND pg_try_advisory_xact_lock(hashtext('kubernaut.audit_ledger'), :shard::integer)
+    RETURNING shard),
+payloads AS (
+    INSERT INTO audit_events
+          (event_id, event_version, event_timestamp, event_type, event_category, event_action, event_outcome,
+           actor_type, actor_id, actor_ip, resource_type, resource_id, resource_name, correlation_id,
+           parent_event_id, trace_id, span_id, namespace, cluster_id, event_data, severity, duration_ms, error_code,
+           error_message, retention_days, is_sensitive)
+    SELECT * FROM unnest(
+           :event_id::uuid[], :event_version::text[], :event_timestamp::timestamptz[], :event_type::text[],
+           :event_category::text[], :event_action::text[], :event_outcome::text[], :actor_type::text[],
+           :actor_id::text[], :actor_ip::inet[], :resource_type::text[], :resource_id::text[],
+           :resource_name::text[], :correlation_id::text[], :parent_event_id::uuid[], :trace_id::text[],
+           :span_id::text[], :namespace::text[], :cluster_id::text[], :event_data::jsonb[], :severity::text[],
+           :duration_ms::integer[], :error_code::text[], :error_message::text[], :retention_days::integer[],
+           :is_sensitive::boolean[]) AS event
+     WHERE EXISTS (SELECT FROM head)),
+ledger AS (
+    INSERT INTO audit_ledger
+          (shard, sequence, event_timestamp, received_at, event_id, late, content_hash, previous_event_hash,
+           event_hash, correlation_id, format, leaf_hash)
+    SELECT :shard::smallint, row.* FROM unnest(
+           :sequence::bigint[], :event_timestamp::timestamptz[], :received_at::timestamptz[], :event_id::uuid[],
+           :late::boolean[], :content_hash::bytea[], :previous_event_hash::bytea[], :event_hash::bytea[],
+           :correlation_id::text[], :format::smallint[], :leaf_hash::bytea[]) AS row
+     WHERE EXISTS (SELECT FROM head)),
+tiles AS (
+    INSERT INTO audit_tiles (shard, level, index, hashes, root)
+    SELECT :shard::smallint, tile.*
+      FROM unnest(:tile_level::smallint[], :tile_index::bigint[], :tile_hashes::bytea[], :tile_root::bytea[]) AS tile
+     WHERE EXISTS (SELECT FROM head))
+SELECT EXISTS (SELECT FROM head) AS is_appended;
+
 -- name: keep_conflict
 -- Evidence of an attempt to store other content under a taken id.
 INSERT INTO audit_conflicts
