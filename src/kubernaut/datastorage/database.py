@@ -161,8 +161,14 @@ def open_readers(config: DatabaseConfig) -> Any:
         # One statement serves every combination of filters; only a plan made for the given ones is a good one.
         return await connect_as(config, plan_cache_mode="force_custom_plan")
 
+    async def keep_session(_: object) -> None:
+        # Nobody changes the session of a reader, so that the driver's own way, a round trip after each query, is for
+        # nothing. An open transaction was rolled back before this.
+        return
+
     return asyncpg.create_pool(
         min_size=0,
+        reset=keep_session,
         max_size=config.max_open_conns - WRITERS - PROBES,
         max_inactive_connection_lifetime=config.conn_max_idle_time,
         connect=connect_reader,

@@ -42,8 +42,10 @@ class LedgerReader:
     async def tile(self, shard: int, tile: Tile) -> bytes | None:
         """The hashes of a tile, full or partial; None when the tree has not grown so far."""
         full = (await self.full_tiles(shard, tile.level, [tile.index])).get(tile.index)
-        if full is not None:
-            return full[: tile.width * merkle.HASH_SIZE]
+        return full[: tile.width * merkle.HASH_SIZE] if full is not None else await self._partial_tile(shard, tile)
+
+    async def _partial_tile(self, shard: int, tile: Tile) -> bytes | None:
+        """A tile that is not full yet, from what its hashes are made of."""
         first, end = tile.index * WIDTH, tile.index * WIDTH + tile.width
         if tile.level == 0:
             with database.translated():
@@ -85,9 +87,18 @@ class LedgerReader:
         return merkle.proof(ranges, TileHashes(contents, size))
 
     async def _tiles(self, shard: int, wanted: Iterable[Tile]) -> dict[Tile, bytes]:
+        tiles_wanted = list(wanted)
+        found = await self._rows(
+            "tiles_of_levels",
+            shard=shard,
+            levels=[tile.level for tile in tiles_wanted],
+            indexes=[tile.index for tile in tiles_wanted],
+        )
+        full = {(row["level"], row["index"]): row["hashes"] for row in found}
         contents: dict[Tile, bytes] = {}
-        for tile in wanted:
-            content = await self.tile(shard, tile)
+        for tile in tiles_wanted:
+            hashes = full.get((tile.level, tile.index))
+            content = hashes[: tile.width * merkle.HASH_SIZE] if hashes else await self._partial_tile(shard, tile)
             if content is None:
                 raise TileMissing(f"{tile.path()} of ledger {shard} is not there or incomplete")
             contents[tile] = content

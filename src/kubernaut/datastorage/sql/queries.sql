@@ -108,6 +108,12 @@ SELECT index, root FROM audit_tiles
 SELECT index, hashes FROM audit_tiles
  WHERE shard = :shard AND level = :level AND index = ANY(:indexes::bigint[]);
 
+-- name: tiles_of_levels
+-- Full tiles of several levels, each by its level and index.
+SELECT level, index, hashes
+  FROM audit_tiles JOIN unnest(:levels::smallint[], :indexes::bigint[]) AS wanted (level, index) USING (level, index)
+ WHERE shard = :shard;
+
 -- name: stored_ids
 -- Which of these events are in the ledger, and with what content.
 SELECT event_id, content_hash FROM audit_ledger WHERE event_id = ANY(:event_ids::uuid[]);
