@@ -28,6 +28,7 @@ from kubernaut.datastorage.scheduled_verification import open_scheduled_verifica
 from kubernaut.datastorage.store import open_store
 from kubernaut.datastorage.web.pages import Pages
 from kubernaut.kube.authenticator import open_authenticator
+from kubernaut.ops.garbage_collection import rare_collections
 from kubernaut.ops.health import Health
 from kubernaut.ops.http.authentication import AccessRules, AuthenticationMiddleware
 from kubernaut.ops.http.connections import ConnectionTable
@@ -46,7 +47,8 @@ async def run(config: DataStorageConfig) -> None:
     with stop_requested() as stop:
         async with open_service(config) as server:
             log.info("datastorage server started", url=server.url)
-            await stop.wait()
+            with rare_collections():
+                await stop.wait()
             log.info("datastorage server stopping", delay=config.server.endpoint_propagation_delay)
 
 
