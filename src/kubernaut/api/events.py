@@ -218,7 +218,7 @@ class Pagination(AuditWire, frozen=True):
     limit: int
     offset: int
     total: int
-    """Matching events, counted no further than 10,000."""
+    """Matching events, counted no further than 10,000; by a detail in recent events only, if those fill the page."""
 
     has_more: bool
     total_is_exact: bool

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from kubernaut.api.events import (
     EventPage,
@@ -22,7 +23,7 @@ from kubernaut.api.events import (
     Verification,
     VerifyRequest,
 )
-from kubernaut.datastorage import causality, database, queries, rows
+from kubernaut.datastorage import canonical, causality, database, queries, rows
 from kubernaut.datastorage.causality import EventKey
 from kubernaut.datastorage.correlation_verification import CorrelationVerification
 from kubernaut.datastorage.errors import DataStorageError
@@ -33,6 +34,9 @@ from kubernaut.datastorage.metrics import Metrics
 
 MAX_COUNT = 10_000
 """Counting of matching events stops here."""
+
+RECENT_EVENTS = 20_000
+"""Newest events in which details are looked for one by one; only what is rare among them is looked up in the index."""
 
 MAX_CAUSAL_EVENTS = 50_000
 """Events of a correlation that are put into causal order."""
@@ -112,29 +116,39 @@ class Reader:
     async def _page(self, filters: Filters, page: PageRequest) -> EventPage:
         before = _parse_cursor(page.cursor) if page.cursor else (None, None)
         wanted = {field: getattr(filters, field) for field in Filters.__dataclass_fields__}
-        found = await self._rows(
-            "events_page",
-            **wanted,
-            before_time=before[0],
-            before_id=before[1],
-            limit=page.limit + 1,
-            offset=page.offset,
-        )
+        wanted |= {"detail_text": None, "detail_json": None}
+        place = {"before_time": before[0], "before_id": before[1], "limit": page.limit + 1, "offset": page.offset}
+        recent = await self._recent_since(filters, before[0]) if filters.detail_key else None
+        found = await self._rows("events_page", **wanted | recent, **place) if recent else []
+        if len(found) <= page.limit:
+            if recent:
+                wanted |= _details(filters.detail_key or "", filters.detail_value or "")
+                recent = None
+            found = await self._rows("events_page", **wanted, **place)
         events = [rows.stored_event(row) for row in found[: page.limit]]
         has_more = len(found) > page.limit
         if page.cursor or has_more or (page.offset and not events):
-            count = (await self._rows("events_count", **wanted, max_count=MAX_COUNT + 1))[0][0]
+            counted = wanted | (recent or {})
+            count = (await self._rows("events_count", **counted, max_count=MAX_COUNT + 1))[0][0]
         else:
             count = page.offset + len(events)
         pagination = Pagination(
             limit=page.limit,
             offset=page.offset,
             total=min(count, MAX_COUNT),
-            total_is_exact=count <= MAX_COUNT,
+            total_is_exact=count <= MAX_COUNT and recent is None,
             has_more=has_more,
             cursor=_cursor(events[-1]) if has_more else None,
         )
         return EventPage(data=events, pagination=pagination)
+
+    async def _recent_since(self, filters: Filters, before: datetime | None) -> dict[str, datetime] | None:
+        """A filter for the newest events that may match; None when all of them are few, or the filters say so."""
+        until = min((time for time in (filters.until, before) if time), default=None)
+        found = await self._rows("recent_since", until=until, count=RECENT_EVENTS)
+        if not found or (filters.since and filters.since >= rows.utc(found[0][0])):
+            return None
+        return {"since": rows.utc(found[0][0])}
 
     async def has_event_type(self, event_type: str) -> bool:
         """Whether any event has this type."""
@@ -199,6 +213,16 @@ class Reader:
             status = "success"
         finally:
             self._metrics.queries.labels(operation, status).inc()
+
+
+def _details(key: str, value: str) -> dict[str, str]:
+    """What the index has of an event whose detail reads like this: a text, or something else that is written so."""
+    text = msgspec.json.encode({key: value})
+    try:
+        other = canonical.admitted(msgspec.json.encode({key: msgspec.Raw(value.encode())}))
+    except canonical.NotCanonical:
+        other = text
+    return {"detail_text": text.decode(), "detail_json": other.decode()}
 
 
 def _cursor(event: StoredEvent) -> str:

@@ -135,7 +135,13 @@ PAIRS = {
     "resource_type": {"resource_type": "Pod", "resource_id": "common"},
     "actor_type": {"actor_type": "service", "actor_id": "common"},
 }
+DETAILS = [
+    {"detail_key": "phase", "detail_value": value, "detail_text": document, "detail_json": document}
+    for value in ("rare", "none")
+    for document in [f'{{"phase":"{value}"}}']
+]
 SINGLE_FILTERS = [
+    *DETAILS,
     *({name: value} for values in (RARE, COMMON, ABSENT) for name, value in values.items()),
     *PAIRS.values(),
     NEWEST,
@@ -153,7 +159,7 @@ async def test_every_single_filter_is_served_by_an_index(sql: asyncpg.Connection
                parent_event_id)
         SELECT gen_random_uuid(), '2026-10-20Z'::timestamptz + n * interval '1 minute', v, v, 'a',
                CASE v WHEN 'rare' THEN 'failure' ELSE 'success' END, 'service', v, 'Pod', v,
-               CASE WHEN n % 2 = 0 THEN 'common' ELSE 'rr-' || n % 5000 END, '{}', v, v,
+               CASE WHEN n % 2 = 0 THEN 'common' ELSE 'rr-' || n % 5000 END, jsonb_build_object('phase', v), v, v,
                CASE v WHEN 'rare' THEN '00000000-0000-0000-0000-000000000007'::uuid END
           FROM (SELECT n, CASE WHEN n % 4000 = 1 THEN 'rare' ELSE 'common' END AS v
                   FROM generate_series(1, 40000) AS n) AS x
@@ -182,6 +188,8 @@ async def test_every_single_filter_is_served_by_an_index(sql: asyncpg.Connection
             if name == "events_count":
                 continue  # it counts the first rows it finds
             assert not re.search("Seq Scan on audit_events_2026", text), f"{filters}:\n{text}"
+            if filters in DETAILS:
+                assert "Bitmap Index Scan on audit_events_2026_11_event_data_idx" in text, f"{filters}:\n{text}"
             if list(filters.values())[:1] == ["common"]:
                 assert not re.search(r"(?<!Incremental )Sort  ", text), f"{filters}:\n{text}"
 

@@ -211,12 +211,19 @@ SELECT event.*, ledger.*
    AND (:namespace::text IS NULL OR namespace = :namespace::text)
    AND (:parent_event_id::uuid IS NULL OR parent_event_id = :parent_event_id::uuid)
    AND (:detail_key::text IS NULL OR event_data ->> :detail_key::text = :detail_value::text)
+   AND (:detail_text::jsonb IS NULL OR event_data @> :detail_text::jsonb OR event_data @> :detail_json::jsonb)
    AND (:since::timestamptz IS NULL OR event_timestamp >= :since::timestamptz)
    AND (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
    AND (:before_time::timestamptz IS NULL
         OR (event_timestamp, event_id) < (:before_time::timestamptz, :before_id::uuid))
  ORDER BY event_timestamp DESC, event_id DESC
  LIMIT :limit::bigint OFFSET :offset::bigint;
+
+-- name: recent_since
+-- The time of the event that has :count newer ones up to a time; no row where there are not as many.
+SELECT event_timestamp FROM audit_events
+ WHERE (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
+ ORDER BY event_timestamp DESC LIMIT 1 OFFSET :count::bigint;
 
 -- name: events_count
 -- How many rows match, counting no further than :max_count. The ledger is not asked: 10,000 look-ups would take longer
@@ -235,6 +242,7 @@ SELECT count(*) FROM (
        AND (:namespace::text IS NULL OR namespace = :namespace::text)
        AND (:parent_event_id::uuid IS NULL OR parent_event_id = :parent_event_id::uuid)
        AND (:detail_key::text IS NULL OR event_data ->> :detail_key::text = :detail_value::text)
+       AND (:detail_text::jsonb IS NULL OR event_data @> :detail_text::jsonb OR event_data @> :detail_json::jsonb)
        AND (:since::timestamptz IS NULL OR event_timestamp >= :since::timestamptz)
        AND (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
      LIMIT :max_count::bigint) AS matching;

@@ -46,6 +46,10 @@ CREATE INDEX idx_audit_events_resource ON audit_events (resource_id, event_times
 CREATE INDEX idx_audit_events_actor ON audit_events (actor_id, event_timestamp);
 CREATE INDEX idx_audit_events_namespace ON audit_events (namespace, event_timestamp) WHERE namespace IS NOT NULL;
 CREATE INDEX idx_audit_events_parent ON audit_events (parent_event_id, event_timestamp) WHERE parent_event_id IS NOT NULL;
+-- Yields no order: for details that the newest events do not have. Entries wait in a list of 1 MB until they are merged
+-- into the index many at a time, which costs a fifth of merging them one by one; each merge delays one write by some tens
+-- of milliseconds.
+CREATE INDEX idx_audit_events_event_data ON audit_events USING gin (event_data jsonb_path_ops) WITH (gin_pending_list_limit = 1024);
 
 -- Everything older than the system itself shares one partition, so that nobody can make thousands of them.
 CREATE TABLE audit_events_before_2020 PARTITION OF audit_events FOR VALUES FROM (MINVALUE) TO ('2020-01-01 00:00:00+00');
