@@ -73,5 +73,5 @@ def _values(value: object) -> list[str]:
 
 
 def _truncate(text: str, max_bytes: int) -> str:
-    # A character that the limit falls into goes as a whole.
-    return text.encode()[:max_bytes].decode(errors="ignore")
+    # A character that the limit falls into goes as a whole. No database column can hold NUL.
+    return text.replace("\0", "").encode()[:max_bytes].decode(errors="ignore")

@@ -12,6 +12,7 @@ from kubernaut.signalprocessing.kinds import ConfigMap
 log = structlog.get_logger("environment-mapping")
 
 KEY = "mapping"
+MAX_LOGGED_CHARS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,5 +66,10 @@ class WatchedEnvironmentMapping:
     def on_change(self, _old: ConfigMap | None, new: ConfigMap | None) -> None:
         """Listener of the ConfigMap's cache."""
         text = (new.data or {}).get(KEY, "") if new else ""
-        self.current = parse(text, lambda line: log.warning("invalid line in environment mapping ignored", line=line))
+        invalid: list[str] = []
+        self.current = parse(text, invalid.append)
+        if invalid:
+            log.warning(
+                "invalid lines in environment mapping ignored", count=len(invalid), first=invalid[0][:MAX_LOGGED_CHARS]
+            )
         log.info("environment mapping loaded", entries=len(self.current.exact) + len(self.current.patterns))

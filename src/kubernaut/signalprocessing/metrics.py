@@ -47,6 +47,10 @@ class PolicyMetrics:
         self._info.clear()
         self._info.labels(policy_hash).set(1)
 
+    def restored(self) -> None:
+        """The files hold the version in force again."""
+        self._is_good.set(1)
+
     def rejected(self) -> None:
         """A version was rejected; the previous one stays in force."""
         self._errors.inc()

@@ -18,12 +18,16 @@ from kubernaut.api.vocabulary import SignalMode
 from kubernaut.ops.tasks import background
 from kubernaut.signalprocessing import default_policy
 from kubernaut.signalprocessing.directory_watch import watch_directory
+from kubernaut.signalprocessing.watched_file import InvalidFile, read_text
 
 log = structlog.get_logger("signal-mode")
 
 WATCH_INTERVAL = 30.0  # seconds
 KEY = "proactive_signal_mappings"
 FILE = "proactive-signal-mappings.yaml"
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 20
+"""Of collections in each other; the YAML library has no limit of its own, and deep ones overflow its stack."""
 
 
 class InvalidMapping(ValueError):
@@ -63,8 +67,10 @@ def builtin() -> SignalModeMapping:
 def parse(text: str) -> SignalModeMapping:
     """Raises InvalidMapping."""
     try:
+        _check_depth(text)
         content = yaml.load(text, Loader=yaml.CSafeLoader) or {}
-    except yaml.YAMLError as error:
+    # Its constructors raise all of these for a date or a number that is none.
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise InvalidMapping(f"not YAML: {error}") from error
     names = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(names, dict):
@@ -75,27 +81,40 @@ def parse(text: str) -> SignalModeMapping:
     return SignalModeMapping(dict(names))
 
 
+def _check_depth(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ValueError(f"collections nest deeper than {MAX_DEPTH}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
 class WatchedSignalModes:
     """The signal mode mapping of a file as it is now."""
 
     def __init__(self, path: Path | None) -> None:
         self.current = SignalModeMapping()
         self._path = path
-        self._text: str | None = None
+        self._last = ""
+        """The text that was read last, or why it could not be read."""
 
     def reload(self) -> None:
         """Read the file again; without it every signal is reactive."""
         if self._path is None:
             return
         try:
-            text = self._path.read_text()
-        except OSError as error:
-            if self._text is not None or self.current.base_names:
-                log.info("signal mode mapping unreadable, keeping the previous one", error=str(error))
+            text = read_text(self._path, MAX_BYTES)
+        except InvalidFile as error:
+            if str(error) != self._last:
+                log.warning("signal mode mapping unreadable, keeping the previous one", error=str(error))
+            self._last = str(error)
             return
-        if text == self._text:
+        if text == self._last:
             return
-        self._text = text
+        self._last = text
         try:
             self.current = parse(text)
         except InvalidMapping as error:

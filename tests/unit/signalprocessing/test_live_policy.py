@@ -5,7 +5,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from kubernaut.signalprocessing.config import ClassifierConfig
 from kubernaut.signalprocessing.metrics import PolicyMetrics
@@ -159,3 +162,43 @@ async def test_invalid_policy_is_rejected_at_start(tmp_path: Path):
     with pytest.raises(PolicyError, match=r"policy\.rego:12:14"):
         async with opened(tmp_path):
             pass
+
+
+async def test_good_policy_after_a_rejected_one_ends_the_alarm(tmp_path: Path):
+    registry = CollectorRegistry()
+    path = tmp_path / "policy.rego"
+    path.write_text(a_policy("v1"))
+
+    def is_good() -> float | None:
+        return registry.get_sample_value("signalprocessing_policy_last_reload_successful")
+
+    async with opened(tmp_path, registry) as live:
+        with capture_logs() as logs:
+            for content in (b"package signalprocessing\nx := }", b"\xff\xfe", b"#" * 3_000_000):
+                path.write_bytes(content)
+                await live.reload()
+                await live.reload()
+                assert is_good() == 0
+                path.write_text(a_policy("v1"))
+                await live.reload()
+                await live.reload()
+                assert is_good() == 1
+
+        assert await versions(live) == {"v1"}
+    kept, restored = "policy rejected, keeping the previous version", "policy files restored to the version in force"
+    assert [line["event"] for line in logs] == [kept, restored] * 3
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.binary(max_size=200)
+    | st.text(max_size=200).map(lambda text: b"package signalprocessing\n" + text.encode(errors="surrogatepass"))
+)
+async def test_no_content_of_a_policy_file_ends_the_policy(content: bytes, tmp_path: Path):
+    path = tmp_path / "policy.rego"
+    path.write_text(a_policy("v1"))
+    async with opened(tmp_path) as live:
+        path.write_bytes(content)
+        await live.reload()
+
+        assert await versions(live) == {"v1"}

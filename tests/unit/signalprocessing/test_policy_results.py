@@ -59,7 +59,7 @@ def test_invalid_severity_falls_back_to_unknown(result, message):
         ([], "priority policy returned no results"),
         (["P0"], "invalid output structure"),
         ([{"priority": "P9"}], "invalid priority value: P9"),
-        ([{}], "invalid priority value: None"),
+        ([{}], "invalid priority value: null"),
     ],
 )
 @pytest.mark.parametrize(("severity", "priority"), [("high", "P1"), ("warning", "P2"), ("info", "P3")])

@@ -21,6 +21,7 @@ from kubernaut.signalprocessing.policy.environment import is_decided
 from kubernaut.signalprocessing.policy.input import PolicyInput
 from kubernaut.signalprocessing.policy.protocol import Evaluation, RuleError
 from kubernaut.signalprocessing.policy.sources import Form
+from kubernaut.signalprocessing.policy.text import bounded, shown
 
 T = TypeVar("T")
 
@@ -160,8 +161,8 @@ def _environment(values: list[Any]) -> tuple[Environment, str] | None:
     environment = parse_enum(Environment, name)
     if environment is None or not isinstance(source, str):
         allowed = ", ".join(Environment)
-        raise _InvalidResult(f"environment policy returned {name!r}; allowed are {allowed}")
-    return (environment, source) if is_decided(environment, source) else None
+        raise _InvalidResult(f"environment policy returned {shown(name)}; allowed are {allowed}")
+    return (environment, bounded(source)) if is_decided(environment, source) else None
 
 
 def _severity(values: list[Any], raw: str) -> Severity:
@@ -176,7 +177,7 @@ def _severity(values: list[Any], raw: str) -> Severity:
         return Severity({"medium": "warning", "low": "info"}.get(result, result))
     except ValueError:
         allowed = "/".join(Severity)
-        raise _InvalidResult(f'policy returned invalid severity "{result}" - must be {allowed}') from None
+        raise _InvalidResult(f"policy returned invalid severity {shown(result)} - must be {allowed}") from None
 
 
 def _severity_of_sender(raw: str) -> Severity:
@@ -190,12 +191,14 @@ def _priority(values: list[Any]) -> tuple[Priority, str]:
     result = values[0]
     if not isinstance(result, Mapping):
         raise _InvalidResult("priority policy returned invalid output structure (expected map)")
+    value = result.get("priority")
     try:
-        priority = Priority(str(result.get("priority")))
+        priority = Priority(str(value))
     except ValueError:
-        raise _InvalidResult(f"invalid priority value: {result.get('priority')} (must be P0, P1, P2, or P3)") from None
+        text = shown(value).strip('"')
+        raise _InvalidResult(f"invalid priority value: {text} (must be P0, P1, P2, or P3)") from None
     name = result.get("policy_name", "")
-    return priority, name if isinstance(name, str) else ""
+    return priority, bounded(name) if isinstance(name, str) else ""
 
 
 def _labels(values: list[Any]) -> Mapping[str, object]:
@@ -209,7 +212,7 @@ def _cluster(values: list[Any]) -> str:
     result = values[0] if values else ""
     if not isinstance(result, str):
         raise _InvalidResult(f"cluster policy returned non-string classification: {type(result).__name__}")
-    return result
+    return bounded(result)
 
 
 def _business(values: list[Any]) -> BusinessClassification | None:
@@ -218,8 +221,8 @@ def _business(values: list[Any]) -> BusinessClassification | None:
         return None
     unit, owner = result.get("business_unit"), result.get("service_owner")
     return BusinessClassification(
-        business_unit=unit if isinstance(unit, str) else "",
-        service_owner=owner if isinstance(owner, str) else "",
+        business_unit=bounded(unit) if isinstance(unit, str) else "",
+        service_owner=bounded(owner) if isinstance(owner, str) else "",
         criticality=parse_enum(Criticality, result.get("criticality")),
         sla_requirement=parse_enum(Sla, result.get("sla")),
     )

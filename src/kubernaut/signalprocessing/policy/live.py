@@ -111,10 +111,11 @@ class _Versions:
                 start.started.set_result(running)
                 await running.replaced.wait()
                 await version.process.drain()
-        except (PolicyError, OSError) as error:
+        except Exception as error:  # whatever a policy does to its check, the others go on
             if start.started.done():
                 raise
-            start.started.set_exception(error)
+            known = isinstance(error, (PolicyError, OSError))
+            start.started.set_exception(error if known else PolicyError(f"the check of the policy failed: {error!r}"))
         finally:
             start.started.cancel()  # does nothing when it has a result
 
@@ -129,7 +130,8 @@ class LivePolicy:
         self._metrics = metrics
         self._versions = versions
         self._running = first
-        self._rejected_hash = ""
+        self._rejected = ""
+        """What was rejected since the version in force was loaded: its hash, or why it could not be read."""
         self._reloading = asyncio.Lock()
         self._report_loaded()
 
@@ -153,19 +155,22 @@ class LivePolicy:
         A version that is rejected is reported once, and the previous one stays in force.
         """
         async with self._reloading:
-            rejected_hash = ""
             try:
                 sources = await asyncio.to_thread(read, self._config.policy_dir, self._config.rego_config_map_key)
-                if sources.hash in (self.current.hash, self._rejected_hash):
-                    return False
-                rejected_hash = sources.hash
+            except PolicyError as error:
+                self._reject(str(error), error)
+                return False
+            if sources.hash == self.current.hash:
+                self._report_restored()
+                return False
+            if sources.hash == self._rejected:
+                return False
+            try:
                 new = await self._versions.start(sources)
             except PolicyError as error:
-                self._rejected_hash = rejected_hash
-                self._metrics.rejected()
-                log.error("policy rejected, keeping the previous version", error=str(error), in_force=self.current.hash)
+                self._reject(sources.hash, error)
                 return False
-            old, self._running, self._rejected_hash = self._running, new, ""
+            old, self._running, self._rejected = self._running, new, ""
             old.replaced.set()
             self._report_loaded()
             self.changed.set()
@@ -181,6 +186,21 @@ class LivePolicy:
             except OSError as error:  # the directory itself is being replaced
                 log.warning("policy directory watch failed, retrying", error=str(error))
             await asyncio.sleep(WATCH_RETRY_INTERVAL)
+
+    def _reject(self, rejected: str, error: PolicyError) -> None:
+        """Report a rejected version, once as long as it stays the newest."""
+        if self._rejected == rejected:
+            return
+        self._rejected = rejected
+        self._metrics.rejected()
+        log.error("policy rejected, keeping the previous version", error=str(error), in_force=self.current.hash)
+
+    def _report_restored(self) -> None:
+        """The files hold the version in force again, after one that was rejected."""
+        if self._rejected:
+            self._rejected = ""
+            self._metrics.restored()
+            log.info("policy files restored to the version in force", hash=self.current.hash)
 
     def _report_loaded(self) -> None:
         self._metrics.loaded(self.current.hash)

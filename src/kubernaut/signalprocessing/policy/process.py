@@ -204,8 +204,12 @@ class PolicyProcess:
         self._oldest_since = asyncio.get_running_loop().time()
         if not self._pending:
             self._idle.set()
-        if not request.response.done():  # its caller may have been cancelled
+        if request.response.done():  # its caller may have been cancelled
+            return
+        try:
             request.response.set_result(_decode_evaluation(payload))
+        except (ValueError, RecursionError) as error:
+            request.response.set_exception(PolicyUnavailable(f"the policy's answer cannot be read: {error}"))
 
     def _restart_deadline(self) -> None:
         loop = asyncio.get_running_loop()

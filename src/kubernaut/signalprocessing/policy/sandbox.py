@@ -8,9 +8,9 @@ them or has them shadowed, but the author of a policy should learn that when it 
 import re
 
 from kubernaut.signalprocessing.policy.errors import PolicyError
+from kubernaut.signalprocessing.policy.sources import MAX_BYTES
 
 MAX_BRACKET_DEPTH = 10
-MAX_BYTES = 1024 * 1024
 
 DENIED_BUILTINS = {
     "http.send": 1,

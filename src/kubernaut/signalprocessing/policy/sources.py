@@ -9,6 +9,10 @@ from pathlib import Path
 from kubernaut.signalprocessing import default_policy
 from kubernaut.signalprocessing import policy as _here
 from kubernaut.signalprocessing.policy.errors import PolicyError, PolicyMissing
+from kubernaut.signalprocessing.watched_file import InvalidFile, read_text
+
+MAX_BYTES = 1024 * 1024
+"""Bytes of one file of a policy."""
 
 
 class Form(StrEnum):
@@ -86,9 +90,9 @@ def read(directory: Path | None, file: str = "policy.rego") -> Sources:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"cannot be read: {error}", file=path.name) from error
+        return read_text(path, MAX_BYTES)
+    except InvalidFile as error:
+        raise PolicyError(str(error), file=path.name) from error
 
 
 def _digest(content: bytes) -> str:
