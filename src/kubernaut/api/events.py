@@ -10,13 +10,15 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from kubernaut.api import limits
 from kubernaut.api.meta import Time
 from kubernaut.api.vocabulary import EventOutcome, EventType, Phase
 
 MAX_BATCH_EVENTS = 1000
 """Events in one batch at most."""
 
-Name = Annotated[str, Meta(min_length=1, max_length=50)]
+Category = Annotated[str, Meta(min_length=1, max_length=limits.MAX_EVENT_CATEGORY)]
+Action = Annotated[str, Meta(min_length=1, max_length=limits.MAX_EVENT_ACTION)]
 
 
 class AuditWire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -26,31 +28,31 @@ class AuditWire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class AuditEvent(AuditWire, frozen=True):
     """One event as a client sends it. Lengths are those of the columns, so that nothing fails after admission."""
 
-    event_type: Annotated[str, Meta(min_length=1, max_length=100)]
+    event_type: Annotated[str, Meta(min_length=1, max_length=limits.MAX_EVENT_TYPE)]
     event_timestamp: Time
-    event_category: Name
-    event_action: Name
+    event_category: Category
+    event_action: Action
     event_outcome: EventOutcome
-    correlation_id: Annotated[str, Meta(min_length=1, max_length=255)]
+    correlation_id: Annotated[str, Meta(min_length=1, max_length=limits.MAX_CORRELATION_ID)]
     event_data: msgspec.Raw
-    version: Annotated[str, Meta(min_length=1, max_length=10)] = "1.0"
+    version: Annotated[str, Meta(min_length=1, max_length=limits.MAX_VERSION)] = "1.0"
     event_id: UUID | None = None
-    actor_type: Annotated[str, Meta(max_length=50)] | None = None
-    actor_id: Annotated[str, Meta(max_length=255)] | None = None
-    actor_ip: Annotated[str, Meta(max_length=45)] | None = None
-    resource_type: Annotated[str, Meta(max_length=100)] | None = None
-    resource_id: Annotated[str, Meta(max_length=255)] | None = None
-    resource_name: Annotated[str, Meta(max_length=255)] | None = None
-    namespace: Annotated[str, Meta(max_length=253)] | None = None
-    cluster_id: Annotated[str, Meta(max_length=255)] | None = None
+    actor_type: Annotated[str, Meta(max_length=limits.MAX_ACTOR_TYPE)] | None = None
+    actor_id: Annotated[str, Meta(max_length=limits.MAX_ACTOR_ID)] | None = None
+    actor_ip: Annotated[str, Meta(max_length=limits.MAX_ACTOR_IP)] | None = None
+    resource_type: Annotated[str, Meta(max_length=limits.MAX_RESOURCE_TYPE)] | None = None
+    resource_id: Annotated[str, Meta(max_length=limits.MAX_RESOURCE_ID)] | None = None
+    resource_name: Annotated[str, Meta(max_length=limits.MAX_RESOURCE_NAME)] | None = None
+    namespace: Annotated[str, Meta(max_length=limits.MAX_NAMESPACE)] | None = None
+    cluster_id: Annotated[str, Meta(max_length=limits.MAX_CLUSTER_ID)] | None = None
     parent_event_id: UUID | None = None
-    trace_id: Annotated[str, Meta(max_length=255)] | None = None
-    span_id: Annotated[str, Meta(max_length=255)] | None = None
-    severity: Annotated[str, Meta(max_length=20)] | None = None
-    duration_ms: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
-    error_code: Annotated[str, Meta(max_length=50)] | None = None
+    trace_id: Annotated[str, Meta(max_length=limits.MAX_TRACE_ID)] | None = None
+    span_id: Annotated[str, Meta(max_length=limits.MAX_SPAN_ID)] | None = None
+    severity: Annotated[str, Meta(max_length=limits.MAX_EVENT_SEVERITY)] | None = None
+    duration_ms: Annotated[int, Meta(ge=0, le=limits.MAX_DURATION)] | None = None
+    error_code: Annotated[str, Meta(max_length=limits.MAX_ERROR_CODE)] | None = None
     error_message: str | None = None
-    retention_days: Annotated[int, Meta(ge=1, le=2555)] | None = None
+    retention_days: Annotated[int, Meta(ge=1, le=limits.MAX_RETENTION_DAYS)] | None = None
     is_sensitive: bool | None = None
 
 

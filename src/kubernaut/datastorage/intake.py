@@ -18,7 +18,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from kubernaut.api.events import AuditEvent, Name
+from kubernaut.api import limits
+from kubernaut.api.events import Action, AuditEvent, Category
 from kubernaut.api.meta import Time
 from kubernaut.api.problems import Slug
 from kubernaut.api.vocabulary import EVENT_CATEGORIES, EventCategory, EventOutcome
@@ -47,7 +48,7 @@ LATE_AFTER = timedelta(days=7)
 MAX_REASONS = 20
 """Reasons that one rejection lists."""
 
-DEFAULT_RETENTION_DAYS = 2555
+DEFAULT_RETENTION_DAYS = limits.MAX_RETENTION_DAYS
 DEFAULT_SEVERITY = "info"
 
 
@@ -85,21 +86,23 @@ _Outcome = Literal["success", "failure", "pending"]
 assert set(get_args(_Outcome)) == set(EventOutcome)  # noqa: S101 - decoding a word costs a third of decoding an enum
 
 
-_Milliseconds = Annotated[int, Meta(ge=0, le=2**31 - 1)] | Annotated[float, Meta(ge=0, le=2**31 - 1)]
+_Milliseconds = (
+    Annotated[int, Meta(ge=0, le=limits.MAX_DURATION)] | Annotated[float, Meta(ge=0, le=limits.MAX_DURATION)]
+)
 
 
 class _Incoming(AuditEvent, frozen=True, kw_only=True):
     """An event in either dialect."""
 
-    event_category: Name = ""
-    event_action: Name = ""
+    event_category: Category = ""
+    event_action: Action = ""
     event_outcome: _Outcome | None = None  # type: ignore[assignment]  # a word, and may come as `outcome` instead
     version: Annotated[str, Meta(min_length=1, max_length=20)] = ""
-    service: Name | None = None
-    operation: Name | None = None
+    service: Category | None = None
+    operation: Action | None = None
     outcome: _Outcome | None = None
-    resource_namespace: Annotated[str, Meta(max_length=253)] | None = None
-    cluster_name: Annotated[str, Meta(max_length=255)] | None = None
+    resource_namespace: Annotated[str, Meta(max_length=limits.MAX_NAMESPACE)] | None = None
+    cluster_name: Annotated[str, Meta(max_length=limits.MAX_CLUSTER_ID)] | None = None
     event_version: Annotated[str, Meta(min_length=1, max_length=20)] | None = None
     event_timestamp: Time
     duration_ms: _Milliseconds | None = None  # type: ignore[assignment]  # a fraction, which is rounded up
@@ -258,8 +261,8 @@ def _entry(incoming: _Incoming, now: datetime, *, nul: bool) -> Entry:
     except canonical.NotCanonical as error:
         raise _InvalidField("event_data", str(error)) from error
     version = incoming.version or incoming.event_version or "1.0"
-    if len(version) > 10:
-        raise _InvalidField("version", "Expected `str` of length <= 10")
+    if len(version) > limits.MAX_VERSION:
+        raise _InvalidField("version", f"Expected `str` of length <= {limits.MAX_VERSION}")
     event = chain.Event(
         actor_id=incoming.actor_id or f"{category}-service",
         actor_ip=_address(incoming.actor_ip),

@@ -39,6 +39,7 @@ class AdjustmentReason(StrEnum):
     INVALID_TIME = "invalid-time"
     NO_ZONE = "no-zone"
     CLAMPED = "clamped"
+    TRUNCATED = "truncated"
 
     @property
     def description(self) -> str:
@@ -49,6 +50,7 @@ _ADJUSTMENTS = {
     AdjustmentReason.INVALID_TIME: "is no RFC 3339 time and counts as unknown",
     AdjustmentReason.NO_ZONE: "has no time zone and counts as UTC",
     AdjustmentReason.CLAMPED: "is out of range and was clamped",
+    AdjustmentReason.TRUNCATED: "exceeds a limit and was truncated",
 }
 
 
@@ -138,14 +140,14 @@ def signal_of(
     return Signal(
         fingerprint=fingerprint_of(resolved.owner, cluster),
         name=alert.name,
-        severity=alert.labels.get("severity") or webhook.common_labels.get("severity") or UNKNOWN_SEVERITY,
+        severity=alert.labels.get("severity") or UNKNOWN_SEVERITY,
         type=TYPE,
         source=SOURCE,
         target_type=TargetType.KUBERNETES,
         target_resource=resolved.target,
         cluster_id=cluster,
-        labels=_without_empty_names(alert.labels | webhook.common_labels),
-        annotations=_without_empty_names(alert.annotations | webhook.common_annotations),
+        labels=_without_empty_names(alert.labels),
+        annotations=_without_empty_names(alert.annotations),
         firing_time=min(alert.starts_at, received_at) if alert.starts_at else None,
         received_time=received_at,
         provider_data=_provider_data(alert, webhook),

@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from kubernaut.api import limits
 from kubernaut.api.events import AuditEvent, GatewayPayload
 from kubernaut.api.remediation import REMEDIATION_KIND, RemediationRequest
 from kubernaut.api.signals import Target
@@ -81,14 +82,9 @@ def _event(request: RemediationRequest, payload: GatewayPayload, identity: str, 
         correlation_id=metadata.name,
         actor_type="service",
         actor_id=ACTOR,
-        resource_type=_text(kind, 100),
-        resource_id=_text(name, 255),
-        resource_name=_text(name, 255),
-        namespace=_text(namespace, 253) or None,
-        event_data=msgspec.Raw(msgspec.json.encode(payload)),
+        resource_type=limits.truncate(kind, limits.MAX_RESOURCE_TYPE),
+        resource_id=limits.truncate(name, limits.MAX_RESOURCE_ID),
+        resource_name=limits.truncate(name, limits.MAX_RESOURCE_NAME),
+        namespace=limits.truncate(namespace, limits.MAX_NAMESPACE) or None,
+        event_data=msgspec.Raw(msgspec.json.encode(limits.truncate_payload(payload))),
     )
-
-
-def _text(text: str, max_length: int) -> str:
-    """A text of a sender's as a column holds it."""
-    return text.replace("\0", "\ufffd")[:max_length]

@@ -25,6 +25,7 @@ from kubernaut.gateway.alertmanager import (
     Webhook,
     alert_name,
 )
+from kubernaut.gateway.text_limits import truncate_labels
 
 FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 """The earliest time that an alert may name; an earlier one is the fault of a clock."""
@@ -87,8 +88,8 @@ def decode(body: bytes) -> Webhook:
         raws = _decode_raws(notification.alerts) or []
     except msgspec.ValidationError as error:
         raise InvalidWebhook(str(error), "$.alerts") from error
-    common_labels = _texts_or_none(notification.common_labels)
-    common_annotations = _texts_or_none(notification.common_annotations)
+    common_labels = truncate_labels(_texts_or_none(notification.common_labels))
+    common_annotations = truncate_labels(_texts_or_none(notification.common_annotations))
     truncated = _value(notification.truncated_alerts)
     status = _text(notification.status).strip().lower()
     alerts = _Alerts(raws, status, common_labels, common_annotations)
@@ -178,19 +179,22 @@ class _Alerts(Sequence[Alert | InvalidAlert]):
             except msgspec.MsgspecError:
                 raise _InvalidField("alert", "is not a JSON object") from None
             labels = _texts("labels", incoming.labels) | self._common_labels
-            name = alert_name(labels)
+            name = alert_name(truncate_labels(labels))
             status = self._status_of(incoming)
+            annotations = _texts("annotations", incoming.annotations) | self._common_annotations
             starts_at, started = _time("startsAt", incoming.starts_at)
             ends_at, ended = _time("endsAt", incoming.ends_at) if status is AlertStatus.RESOLVED else (None, None)
+            labels, labels_cut = _truncated("labels", labels)
+            annotations, annotations_cut = _truncated("annotations", annotations)
             return Alert(
                 status=status,
                 labels=labels,
-                annotations=_texts("annotations", incoming.annotations) | self._common_annotations,
+                annotations=annotations,
                 starts_at=starts_at,
                 ends_at=ends_at,
                 generator_url=_text(incoming.generator_url),
                 fingerprint=_text(incoming.fingerprint),
-                adjustments=tuple(adjustment for adjustment in (started, ended) if adjustment),
+                adjustments=tuple(filter(None, (started, ended, labels_cut, annotations_cut))),
             )
         except _InvalidField as error:
             return InvalidAlert(name=name, reason=str(error))
@@ -223,6 +227,11 @@ def _texts(field: str, raw: msgspec.Raw) -> dict[str, str]:
         except msgspec.MsgspecError:
             raise _InvalidField(field, "is not a map of texts") from None
         return {name: text for name, text in nullable.items() if text is not None}
+
+
+def _truncated(field: str, texts: dict[str, str]) -> tuple[dict[str, str], Adjustment | None]:
+    cut = truncate_labels(texts)
+    return cut, None if cut is texts else Adjustment(field=field, reason=AdjustmentReason.TRUNCATED)
 
 
 def _texts_or_none(raw: msgspec.Raw) -> dict[str, str]:

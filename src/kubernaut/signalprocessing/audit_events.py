@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from kubernaut.api import limits
 from kubernaut.api.events import AuditEvent, SignalPayload
 from kubernaut.api.meta import Condition, ConditionStatus
 from kubernaut.api.signals import KIND, SignalProcessing, SignalStatus
@@ -246,11 +247,7 @@ class _SignalEvents:
             "signalprocessing_namespace": self._signal.metadata.namespace,
             **present,
         }
-        # A sender may use NUL, which PostgreSQL text cannot hold; the rest of the event is kept.
-        kept = {
-            key: value.replace("\0", "\ufffd") if isinstance(value, str) else value for key, value in content.items()
-        }
-        return msgspec.convert(kept, type=SignalPayload)
+        return limits.truncate_payload(msgspec.convert(content, type=SignalPayload))
 
     def _event(
         self, payload: SignalPayload, transition: str, at: datetime, outcome: EventOutcome = EventOutcome.SUCCESS
@@ -269,12 +266,12 @@ class _SignalEvents:
             event_outcome=outcome,
             actor_type="service",
             actor_id=ACTOR,
-            resource_type=_text(kind, 100),
-            resource_id=_text(name, 255),
-            resource_name=_text(name, 255),
+            resource_type=limits.truncate(kind, limits.MAX_RESOURCE_TYPE),
+            resource_id=limits.truncate(name, limits.MAX_RESOURCE_ID),
+            resource_name=limits.truncate(name, limits.MAX_RESOURCE_NAME),
             correlation_id=self._signal.spec.remediation_request_ref.name,
-            namespace=_text(namespace, 253) or None,
-            cluster_id=self._spec.cluster_id.replace("\0", "\ufffd") or None,
+            namespace=limits.truncate(namespace, limits.MAX_NAMESPACE) or None,
+            cluster_id=limits.truncate(self._spec.cluster_id, limits.MAX_CLUSTER_ID) or None,
             severity=payload.severity,
             duration_ms=payload.duration_ms,
             error_message=payload.error,
@@ -287,11 +284,6 @@ def _transition_time(status: SignalStatus, type: ConditionType) -> datetime | No
     return condition.last_transition_time if condition is not None and is_true(condition) else None
 
 
-def _text(text: str, max_length: int) -> str:
-    """A text of somebody else's as a column holds it."""
-    return text.replace("\0", "\ufffd")[:max_length]
-
-
 def _milliseconds(span: timedelta) -> int:
     # Rounded up: what took less than a millisecond took time all the same.
-    return max(0, -(-span // timedelta(milliseconds=1)))
+    return min(max(0, -(-span // timedelta(milliseconds=1))), limits.MAX_DURATION)
