@@ -89,18 +89,10 @@ class Spool:
 
         They are on disk once `committed()` returns. Raises SpoolFull and StoreClosed.
         """
-        self._check_owner()
-        if self._is_closed:
-            raise StoreClosed("the audit store is closed")
-        if self.disk_error:
-            raise SpoolFull(f"{self._file.directory} cannot be written: {self.disk_error}")
+        self.check_space(0)
         rows, conflicts, added = self._rows(events)
         total = sum(len(row.body) + OVERHEAD for row in rows) + sum(entry.size for entry in conflicts)
-        if self.bytes + total > self._config.max_bytes:
-            raise SpoolFull(
-                f"{self._file.directory} is full: {self.bytes} of {self._config.max_bytes} bytes wait for DataStorage; "
-                "check why DataStorage accepts no events, or raise spool.maxBytes"
-            )
+        self.check_space(total)
         for entry in conflicts:
             self._quarantine(entry)
         if rows:
@@ -110,6 +102,19 @@ class Spool:
             self.waiting += len(rows)
             self._writer.append(rows)
         return self._last
+
+    def check_space(self, size: int) -> None:
+        """Raise SpoolFull when events of that many bytes could not be appended, and StoreClosed after the end."""
+        self._check_owner()
+        if self._is_closed:
+            raise StoreClosed("the audit store is closed")
+        if self.disk_error:
+            raise SpoolFull(f"{self._file.directory} cannot be written: {self.disk_error}")
+        if self.bytes + size > self._config.max_bytes:
+            raise SpoolFull(
+                f"{self._file.directory} is full: {self.bytes} of {self._config.max_bytes} bytes wait for DataStorage; "
+                "check why DataStorage accepts no events, or raise spool.maxBytes"
+            )
 
     def _rows(self, events: Sequence[EncodedEvent]) -> tuple[list[Row], list[Quarantined], Checksums]:
         """What is new among the events, those whose id waits with other content, and the ids of the new ones."""

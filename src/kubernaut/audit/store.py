@@ -59,6 +59,12 @@ class AuditStore:
             raise
         self._metrics.buffered.inc(len(events))
 
+    def check_space(self, size: int) -> None:
+        """Raise SpoolFull when events of that many bytes could not be recorded now, and StoreClosed after the end."""
+        if self._is_closed:
+            raise StoreClosed("the audit store is closed; record events before its block ends")
+        self._spool.check_space(size)
+
     async def committed(self) -> None:
         """Wait until everything recorded so far is on disk; SpoolFull when the disk does not take it."""
         await self._spool.committed()

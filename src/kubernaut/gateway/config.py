@@ -107,12 +107,15 @@ class DataStorageConfig:
     spool_dir: Path = Path("/var/lib/gateway/spool")
     """Directory of the spool, which keeps events until DataStorage has stored them."""
 
+    spool_max_size: Annotated[Bytes, Between(2**20, 2**40)] = 2**30
+    """Bytes of events that may wait in the spool; beyond that alerts are answered with 503."""
+
     drain_timeout: Annotated[Seconds, Between(0, 600)] = 10.0
     """Seconds to deliver the last events at shutdown; keep below the pod's grace period."""
 
     def audit(self) -> AuditConfig:
         return AuditConfig(
-            spool=SpoolConfig(directory=self.spool_dir),
+            spool=SpoolConfig(directory=self.spool_dir, max_bytes=self.spool_max_size),
             client=ClientConfig(url=self.url, timeout=self.timeout, token_file=self.token_file, ca_file=self.ca_file),
             drain_timeout=self.drain_timeout,
         )

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 import structlog
 
+from kubernaut.audit import AuditError
 from kubernaut.gateway.alertmanager import Alert, InvalidAlert, Webhook
 from kubernaut.gateway.audit_recorder import AuditRecorder
 from kubernaut.gateway.deduplication import Deduplicator
@@ -20,7 +22,7 @@ from kubernaut.kube.errors import KubeError, TooManyRequests
 log = structlog.get_logger("gateway")
 
 NO_TARGET = "no label names a namespace or a kind of object that this cluster has"
-MAX_PART = 500
+MAX_PART = 250
 """Alerts of one notification that are decoded and processed at the same time."""
 
 MAX_CONCURRENCY = 16
@@ -49,12 +51,19 @@ class Intake:
         results: list[Result] = []
         for start in range(0, len(webhook.alerts), MAX_PART):
             results += await self._process_part(webhook.alerts[start : start + MAX_PART], webhook, deadline)
-        await self._audit.synced()
+        try:
+            await self._audit.synced()
+        except AuditError as error:
+            return [_unrecorded(result, error) for result in results]
         return results
 
     async def _process_part(
         self, alerts: Sequence[Alert | InvalidAlert], webhook: Webhook, deadline: float
     ) -> list[Result]:
+        try:
+            self._audit.check_space(len(alerts))
+        except AuditError as error:
+            return [_failed(alert, error) for alert in alerts]
         results: dict[int, Result] = {}
         groups: dict[str, list[ReceivedAlert]] = {}
         limit = asyncio.Semaphore(MAX_CONCURRENCY)
@@ -92,8 +101,12 @@ class Intake:
 
     def record_cached(self) -> None:
         """Record what the cached requests say has happened, in case an earlier process crashed before it could."""
-        for request in self._store.cached():
-            self._audit.record_state(request)
+        try:
+            for request in self._store.cached():
+                self._audit.record_state(request)
+        except AuditError as error:
+            # Each is recorded with its next alert all the same.
+            log.warning("audit event not recorded", error=str(error))
 
     async def _process_workload(self, group: Sequence[ReceivedAlert]) -> dict[int, Result]:
         """The results by index. Firing alerts first: what fires is not resolved because another alert of it is."""
@@ -106,7 +119,7 @@ class Intake:
                     continue
                 try:
                     processed = await process(part)
-                except KubeError as error:
+                except (KubeError, AuditError) as error:
                     processed = [_failed(received.alert, error) for received in part]
                 results |= {received.index: result for received, result in zip(part, processed, strict=True)}
         return results
@@ -122,7 +135,14 @@ def _not_reached(alert: Alert | InvalidAlert) -> Result:
     return Result(status=ResultStatus.FAILED, name=alert.name, message=message)
 
 
-def _failed(alert: Alert, error: KubeError) -> Result:
+def _unrecorded(result: Result, error: AuditError) -> Result:
+    """What was stored, but whose audit events are not on disk, must come again."""
+    if result.status is ResultStatus.REJECTED:
+        return result
+    return replace(result, status=ResultStatus.FAILED, message=str(error))
+
+
+def _failed(alert: Alert | InvalidAlert, error: KubeError | AuditError) -> Result:
     log.error("alert not stored", alert=alert.name, error=str(error))
     after = error.retry_after if isinstance(error, TooManyRequests) and error.retry_after else 0.0
     return Result(status=ResultStatus.FAILED, name=alert.name, message=str(error), retry_after=after)

@@ -151,13 +151,13 @@ Opened = Callable[..., AbstractAsyncContextManager[Gateway]]
 
 @asynccontextmanager
 async def open_gateway(
-    cluster: Cluster, store_url: str, spool: Path, *, timeout: float = 8.0, **intake: Any
+    cluster: Cluster, store_url: str, spool: Path, *, timeout: float = 8.0, spool_max_size: int = 2**30, **intake: Any
 ) -> AsyncIterator[Gateway]:
     config = GatewayConfig(
         kubeconfig=cluster.kubeconfig,
         server=ServerConfig(host="127.0.0.1", port=0, shutdown_timeout=2, timeout=timeout),
         intake=IntakeConfig(namespace=cluster.home, **intake),
-        datastorage=DataStorageConfig(url=store_url, spool_dir=spool, drain_timeout=2),
+        datastorage=DataStorageConfig(url=store_url, spool_dir=spool, spool_max_size=spool_max_size, drain_timeout=2),
     )
     async with (
         open_service(config) as server,

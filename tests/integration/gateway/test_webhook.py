@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import httpx2
 import pytest
 
+from kubernaut.api import limits
 from kubernaut.gateway.config import DataStorageConfig, GatewayConfig, IntakeConfig, ServerConfig
 from kubernaut.gateway.service import open_service
 from support.alerts import LONG_AGO, a_webhook, ago, an_alert, over
@@ -187,7 +188,7 @@ async def test_a_burst_about_many_workloads_is_stored_whole(gateway, cluster):
     assert sum(request.status.deduplication.occurrence_count for request in requests) == 120
 
 
-async def test_odd_texts_are_stored_unchanged(gateway, cluster, store):
+async def test_odd_texts_are_stored_and_long_ones_cut_with_a_mark(gateway, cluster, store):
     odd = an_alert("Spaß ☃ \t" + "x" * 300, namespace=cluster.shop, pod="cart-1", **{"a/b c": "ü" * 5000, "": ""})
     odd["labels"]["severity"] = "Sev-1 / \u0007"
 
@@ -195,7 +196,8 @@ async def test_odd_texts_are_stored_unchanged(gateway, cluster, store):
 
     assert answer.status_code == 201, answer.text
     (signal,) = await cluster.signals()
-    assert signal.spec.signal.name == odd["labels"]["alertname"][:253]
+    assert signal.spec.signal.name == limits.truncate(odd["labels"]["alertname"], 253)
+    assert signal.spec.signal.name.startswith("Spaß ☃ \tx")
     assert signal.spec.signal.severity == odd["labels"]["severity"]
     assert signal.spec.signal.labels["a/b c"] == "ü" * 5000
     await eventually(lambda: len(store.stored) == 1)
