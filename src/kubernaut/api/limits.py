@@ -60,8 +60,12 @@ def truncate(text: str, max_length: int) -> str:
     text = text.replace("\0", "\ufffd")
     if len(text) <= max_length:
         return text
-    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
-    return (text[: max(0, max_length - MARK_LENGTH)] + _MARK.format(digest))[:max_length]
+    return (text[: max(0, max_length - MARK_LENGTH)] + mark_of(text))[:max_length]
+
+
+def mark_of(text: str) -> str:
+    """The mark of a text that is cut."""
+    return _MARK.format(hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8])
 
 
 def truncate_payload(payload: Payload) -> Payload:

@@ -10,6 +10,7 @@ import msgspec
 from kubernaut.api.signals import Signal, Target
 from kubernaut.api.vocabulary import TargetType
 from kubernaut.gateway.targets import ResolvedObject
+from kubernaut.ops.redaction import redact, redact_labels
 
 SOURCE = "prometheus"
 TYPE = "alert"
@@ -124,7 +125,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def alert_name(labels: Mapping[str, str]) -> str:
-    return labels.get("alertname", "")[:MAX_NAME_LENGTH] or UNNAMED
+    return redact(labels.get("alertname", ""))[:MAX_NAME_LENGTH] or UNNAMED
 
 
 def fingerprint_of(owner: Target, cluster: str = "") -> str:
@@ -136,18 +137,21 @@ def fingerprint_of(owner: Target, cluster: str = "") -> str:
 def signal_of(
     alert: Alert, webhook: Webhook, resolved: ResolvedObject, received_at: datetime, cluster: str = ""
 ) -> Signal:
-    """The alert as the `SignalProcessing` object carries it; `cluster` is the id of the cluster that it is from."""
+    """The alert as the `SignalProcessing` object carries it, without secrets.
+
+    `cluster` is the id of the cluster that it is from.
+    """
     return Signal(
         fingerprint=fingerprint_of(resolved.owner, cluster),
         name=alert.name,
-        severity=alert.labels.get("severity") or UNKNOWN_SEVERITY,
+        severity=redact(alert.labels.get("severity", "")) or UNKNOWN_SEVERITY,
         type=TYPE,
         source=SOURCE,
         target_type=TargetType.KUBERNETES,
         target_resource=resolved.target,
         cluster_id=cluster,
-        labels=_without_empty_names(alert.labels),
-        annotations=_without_empty_names(alert.annotations),
+        labels=redact_labels(_without_empty_names(alert.labels)),
+        annotations=redact_labels(_without_empty_names(alert.annotations)),
         firing_time=min(alert.starts_at, received_at) if alert.starts_at else None,
         received_time=received_at,
         provider_data=_provider_data(alert, webhook),
@@ -162,11 +166,11 @@ def _without_empty_names(labels: dict[str, str]) -> dict[str, str]:
 def _provider_data(alert: Alert, webhook: Webhook) -> str:
     """Where the alert came from, as JSON; the longest values are left out when it would exceed the limit."""
     data = {
-        "alertFingerprint": alert.fingerprint,
-        "externalURL": webhook.external_url,
-        "generatorURL": alert.generator_url,
-        "groupKey": webhook.group_key,
-        "receiver": webhook.receiver,
+        "alertFingerprint": redact(alert.fingerprint),
+        "externalURL": redact(webhook.external_url),
+        "generatorURL": redact(alert.generator_url),
+        "groupKey": redact(webhook.group_key),
+        "receiver": redact(webhook.receiver),
         "truncatedAlerts": webhook.truncated_alerts,
     }
     while True:

@@ -9,9 +9,13 @@ from collections.abc import Mapping
 import msgspec
 
 from kubernaut.api import limits
+from kubernaut.ops.redaction import redact
 
 LEFT_OUT = "truncated_labels"
 """Label, or annotation, that tells how many were left out."""
+
+_MAX_SECRET = 4096
+"""Characters of the longest secret that is looked for at the place where a text is cut."""
 
 _MAX_VALUES = {"alertname": limits.MAX_ALERT_NAME, "severity": limits.MAX_SEVERITY}
 
@@ -21,9 +25,7 @@ def truncate_labels(labels: dict[str, str]) -> dict[str, str]:
     if not _exceeds(labels):
         return labels
     cut = {
-        limits.truncate(name, limits.MAX_LABEL_NAME): limits.truncate(
-            value, _MAX_VALUES.get(name, limits.MAX_LABEL_VALUE)
-        )
+        _truncate(name, limits.MAX_LABEL_NAME): _truncate(value, _MAX_VALUES.get(name, limits.MAX_LABEL_VALUE))
         for name, value in labels.items()
     }
     kept: set[str] = set()
@@ -39,6 +41,16 @@ def truncate_labels(labels: dict[str, str]) -> dict[str, str]:
         digest = hashlib.sha256(msgspec.json.encode(missing)).hexdigest()[:8]
         texts[LEFT_OUT] = f"{len(labels) - len(texts)} left out, {digest}"
     return texts
+
+
+def _truncate(text: str, max_length: int) -> str:
+    """Secrets are redacted before a text is cut, because half a secret does not look like one."""
+    if len(text) <= max_length:
+        return text
+    head = redact(text[: max_length + _MAX_SECRET])
+    if len(text) > max_length + _MAX_SECRET:
+        head = head[: max(0, len(head) - _MAX_SECRET)]
+    return head[: max_length - limits.MARK_LENGTH] + limits.mark_of(text)
 
 
 def _exceeds(labels: Mapping[str, str]) -> bool:

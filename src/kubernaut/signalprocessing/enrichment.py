@@ -25,7 +25,7 @@ from kubernaut.api.vocabulary import Label, TargetType
 from kubernaut.kube.errors import Forbidden, Unauthorized
 from kubernaut.kube.objects import Key
 from kubernaut.kube.owners import ObservedOwner, owner_chain
-from kubernaut.signalprocessing import redaction
+from kubernaut.ops import redaction
 from kubernaut.signalprocessing.detection import DetectionInput, detect_labels
 from kubernaut.signalprocessing.kinds import NAMESPACE, REMEDIATION
 from kubernaut.signalprocessing.reader import ObjectReference, Reader, ResolvedObject

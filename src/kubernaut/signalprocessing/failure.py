@@ -6,7 +6,7 @@ import msgspec
 
 from kubernaut.api.signals import FailureInfo, SignalProcessing, SignalStatus
 from kubernaut.api.vocabulary import ConditionReason, ConditionType, Phase
-from kubernaut.signalprocessing import redaction
+from kubernaut.ops import redaction
 from kubernaut.signalprocessing.conditions import Conditions
 
 _CONDITION_OF = {

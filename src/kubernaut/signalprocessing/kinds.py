@@ -8,7 +8,7 @@ from kubernaut.api.meta import ObjectMeta, Wire
 from kubernaut.api.remediation import REMEDIATION_KIND, REMEDIATION_PLURAL, RemediationRequest
 from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
 from kubernaut.kube.objects import Kind
-from kubernaut.signalprocessing import redaction
+from kubernaut.ops import redaction
 
 
 class MetadataOnly(Wire, frozen=True, gc=False):

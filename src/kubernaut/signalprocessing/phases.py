@@ -15,8 +15,9 @@ import msgspec
 from kubernaut.api.signals import FailureInfo, KubernetesContext, SignalProcessing, SignalStatus, Target
 from kubernaut.api.vocabulary import ConditionReason, ConditionType, Environment, EventReason, Phase, TargetType
 from kubernaut.kube.errors import KubeError
+from kubernaut.ops import redaction
 from kubernaut.ops.backoff import Backoff
-from kubernaut.signalprocessing import business, redaction
+from kubernaut.signalprocessing import business
 from kubernaut.signalprocessing.classification import UNKNOWN_CONTEXT, classified, summary
 from kubernaut.signalprocessing.conditions import Conditions
 from kubernaut.signalprocessing.config import OnPolicyError

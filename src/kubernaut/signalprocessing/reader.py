@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from kubernaut.api.meta import ObjectMeta
 from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
-from kubernaut.signalprocessing import redaction
+from kubernaut.ops import redaction
 from kubernaut.signalprocessing.kinds import POD, Workload
 
 T = TypeVar("T")

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from kubernaut.api.signals import BusinessClassification, KubernetesContext, NamespaceContext, WorkloadContext
 from kubernaut.api.vocabulary import Criticality, Environment, SignalMode, Sla
-from kubernaut.signalprocessing import business, custom_labels, environment_mapping, redaction, signal_mode
+from kubernaut.ops import redaction
+from kubernaut.signalprocessing import business, custom_labels, environment_mapping, signal_mode
 
 
 def a_context(namespace: dict[str, str] | None = None, workload: dict[str, str] | None = None) -> KubernetesContext:
