@@ -137,7 +137,8 @@ def gateway(common: CommonSettings) -> Service:
         return {
             "kubeconfig": str(common.kubeconfig),
             "server": {"host": HOST, "port": port, "portFile": str(port_file), "shutdownTimeout": "3s"},
-            "intake": {"namespace": common.namespace},
+            # The API server is as much ours as the gateway is.
+            "intake": {"namespace": common.namespace, "maxWritesPerSecond": 0},
             "datastorage": _datastorage_client(common, "gateway"),
             "logging": _LOGGING,
         }

@@ -29,6 +29,11 @@ MAX_CONCURRENCY = 16
 """Alerts, and then workloads, of one notification that are processed at the same time."""
 
 
+MAX_WRITING = 32
+"""Workloads of all notifications that are written at the same time. The others wait, so that each one that has begun is
+written soon, and what is not written in time has cost the API server nothing."""
+
+
 class Intake:
     """Processes notifications."""
 
@@ -38,6 +43,7 @@ class Intake:
         self._audit = audit
         self._deduplicator = Deduplicator(store, audit)
         self._resolver = AlertResolver(store, audit)
+        self._writing = asyncio.Semaphore(MAX_WRITING)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def process(self, webhook: Webhook, timeout: float) -> list[Result]:
@@ -82,7 +88,7 @@ class Intake:
                 groups.setdefault(mapped.signal.fingerprint, []).append(received)
 
         async def process_group(group: list[ReceivedAlert]) -> None:
-            async with limit:
+            async with limit, self._writing:
                 group.sort(key=lambda received: received.index)
                 results.update(await self._process_workload(group))
 

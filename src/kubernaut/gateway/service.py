@@ -61,7 +61,9 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
     """
     registry = new_registry(SERVICE, version("kubernaut-signalprocessing"))
     metrics = GatewayMetrics(registry)
-    client_config = ClientConfig(kubeconfig=config.kubeconfig, field_manager=FIELD_MANAGER)
+    client_config = ClientConfig(
+        kubeconfig=config.kubeconfig, field_manager=FIELD_MANAGER, write_qps=config.intake.max_writes_per_second
+    )
     async with (
         open_authenticator(config.auth, config.server.host, SERVICE_NAME, config.kubeconfig) as authenticator,
         open_client(client_config) as client,

@@ -36,6 +36,7 @@ from kubernaut.kube.errors import (
     from_response,
     from_transport,
 )
+from kubernaut.kube.flow_control import TokenBucket
 from kubernaut.kube.objects import Key, Kind, KubeObject, Unstructured, key_of, to_body
 from kubernaut.kube.wire import ObjectList, WatchEvent, decode_items, decode_page, decode_watch_event, split_lines
 
@@ -54,6 +55,10 @@ class ClientConfig:
     """For one call, except a watch."""
     max_connections: int = 32
     """Calls in flight at a time; more wait for up to `timeout`. Watches are not counted."""
+    write_qps: float = 0.0
+    """Writes per second in the long run, as client-go's QPS; 0 is unlimited."""
+    write_burst: int = 10
+    """Writes at once; more wait."""
     page_size: int = 500
     """Objects per page of a list."""
 
@@ -89,6 +94,7 @@ class Client:
         self._calls = calls
         self._watches = watches
         self._url = str(calls.base_url).rstrip("/")
+        self._writes = TokenBucket(config.write_qps, config.write_burst)
         self.config = config
         self.namespace = namespace
         """The namespace of the kubeconfig's context."""
@@ -230,6 +236,7 @@ class Client:
         content_type: str = "application/json",
     ) -> bytes:
         content = msgspec.json.encode(body)
+        await self._writes.acquire()
         return await self._request(method, path, query, content, content_type)
 
     async def _request(

@@ -216,10 +216,24 @@ def test_bucket_fills_again_and_memory_is_bounded():
     now = 100.0
     limiter = RateLimiter(RateLimitConfig(requests_per_second=2, burst=1), clock=lambda: now)
 
-    assert limiter.delay("a") == 0
-    assert limiter.delay("a") == 0.5
+    assert limiter.check("a") is None
+    assert limiter.check("a").delay == 0.5
     now += 0.5
-    assert limiter.delay("a") == 0
+    assert limiter.check("a") is None
     for number in range(20_000):
-        limiter.delay(f"client {number}")
+        limiter.check(f"client {number}")
     assert len(limiter) == 10_000
+
+
+def test_all_clients_together_have_a_limit_as_well():
+    now = 100.0
+    limiter = RateLimiter(
+        RateLimitConfig(requests_per_second=1, burst=2, total_requests_per_second=4, total_burst=3), clock=lambda: now
+    )
+
+    assert [limiter.check("a"), limiter.check("b"), limiter.check("b")] == [None] * 3
+    exceeded = limiter.check("a")
+    assert (exceeded.delay, exceeded.reason) == (0.25, "all clients together send more than 4 requests per second")
+    assert limiter.check("b").reason == "b sends more than 1 requests per second"
+    now += 0.25
+    assert limiter.check("c") is None

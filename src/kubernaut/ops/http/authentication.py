@@ -106,15 +106,11 @@ class AuthenticationMiddleware:
                 return response
             request.state.identity = identity
             name = identity.name
-        delay = self._rules.rate_limiter.delay(name)
-        if delay <= 0:
+        exceeded = self._rules.rate_limiter.check(name)
+        if exceeded is None:
             return None
-        detail = (
-            f"{name} sends more than {self._rules.rate_limiter.rate:g} requests per second; wait, and send it again"
-        )
-        return problem_response(
-            request, RequestRejected(self._rules.rate_limit_slug, detail, retry_after=max(1, ceil(delay)))
-        )
+        detail, retry_after = f"{exceeded.reason}; wait, and send it again", max(1, ceil(exceeded.delay))
+        return problem_response(request, RequestRejected(self._rules.rate_limit_slug, detail, retry_after=retry_after))
 
 
 async def _authenticate(authenticator: Authenticator, scope: Scope, permission: Permission) -> Identity:

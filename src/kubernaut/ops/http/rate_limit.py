@@ -1,10 +1,10 @@
-"""A token bucket for each client, in bounded memory."""
+"""A token bucket for each client, and one for all of them, in bounded memory."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from kubernaut.ops.settings import Between
 
@@ -22,28 +22,62 @@ class RateLimitConfig:
     burst: Annotated[int, Between(1, 1_000_000)] = 100
     """Requests that may come at once."""
 
+    total_requests_per_second: Annotated[float, Between(0, 1_000_000)] = 0.0
+    """Requests per second of all clients together; 0 is unlimited."""
+
+    total_burst: Annotated[int, Between(1, 1_000_000)] = 1000
+    """Requests of all clients that may come at once."""
+
+
+class RateExceeded(NamedTuple):
+    """How long a client has to wait, and why."""
+
+    delay: float  # seconds
+    reason: str
+
 
 class RateLimiter:
-    """Says how long a client has to wait."""
+    """Says whether a client may send a request."""
 
     def __init__(self, config: RateLimitConfig, clock: Callable[[], float] = time.monotonic) -> None:
-        self.rate = config.requests_per_second
-        self._burst = config.burst
+        self._config = config
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # to the tokens left, and when
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._total = _Bucket(config.total_requests_per_second, config.total_burst, clock())
 
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def delay(self, client: str) -> float:
+    def check(self, client: str) -> RateExceeded | None:
+        """Take one token; None when there is one for this client and one for all."""
+        now, config = self._clock(), self._config
+        if config.requests_per_second:
+            bucket = self._buckets.pop(client, None) or _Bucket(config.requests_per_second, config.burst, now)
+            self._buckets[client] = bucket
+            if len(self._buckets) > MAX_BUCKETS:
+                self._buckets.popitem(last=False)
+            if delay := bucket.take(now):
+                return RateExceeded(
+                    delay, f"{client} sends more than {config.requests_per_second:g} requests per second"
+                )
+        if config.total_requests_per_second and (delay := self._total.take(now)):
+            rate = config.total_requests_per_second
+            return RateExceeded(delay, f"all clients together send more than {rate:g} requests per second")
+        return None
+
+
+class _Bucket:
+    def __init__(self, rate: float, burst: int, now: float) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._tokens = float(burst)
+        self._filled_at = now
+
+    def take(self, now: float) -> float:
         """Take one token and return 0.0, or return the seconds until there is one."""
-        if not self.rate:
-            return 0.0
-        now = self._clock()
-        tokens, filled_at = self._buckets.pop(client, (float(self._burst), now))
-        tokens = min(float(self._burst), tokens + (now - filled_at) * self.rate)
-        delay = 0.0 if tokens >= 1 else (1 - tokens) / self.rate
-        self._buckets[client] = (tokens if delay else tokens - 1, now)
-        if len(self._buckets) > MAX_BUCKETS:
-            self._buckets.popitem(last=False)
-        return delay
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._rate
+        self._tokens -= 1
+        return 0.0
