@@ -65,7 +65,8 @@ def test_kubectl_follows_a_signal_from_apply_to_ready(up, name):
 
     assert "condition met" in waited.stdout
     heads, row = wide.splitlines()
-    assert heads.split() == ["NAME", "PHASE", "SEVERITY", "ENVIRONMENT", "PRIORITY", "REASON", "AGE"]
+    more = "ALERT TARGET NAMESPACE TARGET KIND TARGET RESOLVED AGE"
+    assert heads.split() == ["NAME", "PHASE", "SEVERITY", "ENVIRONMENT", "PRIORITY", "REASON", *more.split()]
     assert row.split()[:6] == [name, "Completed", "critical", "Unknown", "P1", "Ready"]
     assert "Degraded Mode:  true" in described
 
@@ -144,6 +145,15 @@ async def test_the_webhook_stores_alerts_and_the_trail_verifies(up):
     request = first.json()["remediationRequestName"]
     listed = await eventually(lambda: _completed(up, workload), interval=0.2)
     assert f"sp-{request}" in listed
+    assert workload in _listed(up, "--open", "--priority", "P0,p1,P2,P3", "-n", "shop-staging")
+    assert workload not in _listed(up, "-n", "elsewhere")
+    heads, *rows = _listed(up, "--open").splitlines()
+    (row,) = (row for row in rows if workload in row)
+    assert heads.split()[-3:] == ["OCCURRENCES", "RESOLVED", "AGE"]
+    assert row.split()[-3].isdecimal()
+    assert row.split()[-2] == "-"
+    wide = up.run("kubectl", "get", "sp", "-A", "-o", "wide").stdout
+    assert "HighRequestLatency" in next(line for line in wide.splitlines() if workload in line)
     shown = up.run("kubernaut", "signals", "show", f"sp-{request}").stdout
     assert "HighRequestLatency" in shown
     timeline = await eventually(lambda: _timeline(up, request), interval=0.2)
@@ -157,6 +167,17 @@ def _completed(up, workload):
     return next((line for line in lines if workload in line and "Completed" in line), None)
 
 
+def _listed(up, *options):
+    return up.run("kubernaut", "signals", "list", *options).stdout
+
+
+def test_a_priority_that_does_not_exist_is_named(up):
+    wrong = up.run("kubernaut", "signals", "list", "--priority", "P0,urgent", check=False)
+
+    assert wrong.returncode == 2
+    assert "P0, P1, P2, P3" in wrong.stderr
+
+
 def _timeline(up, request):
     text = up.run("kubernaut", "audit", "timeline", request, check=False).stdout
     return text if "signalprocessing.signal.processed" in text and "gateway.signal.received" in text else None
@@ -165,10 +186,10 @@ def _timeline(up, request):
 @pytest.mark.parametrize(
     ("content", "type", "status", "says"),
     [
-        (b"{}", "application/json", 400, "version"),
+        (b"{}", "application/json", 400, "alerts"),
         (b"not json", "application/json", 400, "JSON"),
         (b"{}", "text/plain", 415, "application/json"),
-        (b" " * (2**20 * 6), "application/json", 413, ""),
+        (b" " * (2**25 + 1), "application/json", 413, ""),
     ],
     ids=["empty", "no json", "no json type", "too large"],
 )

@@ -32,6 +32,11 @@ def signal_processing_crd() -> Manifest:
         ("Environment", "string", ".status.environmentClassification.environment", 0),
         ("Priority", "string", ".status.priorityAssignment.priority", 0),
         ("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason", 1),
+        ("Alert", "string", ".spec.signal.name", 1),
+        ("Target Namespace", "string", ".spec.signal.targetResource.namespace", 1),
+        ("Target Kind", "string", ".spec.signal.targetResource.kind", 1),
+        ("Target", "string", ".spec.signal.targetResource.name", 1),
+        ("Resolved", "date", ".metadata.annotations.kubernaut\\.ai/resolved-at", 1),
         ("Age", "date", ".metadata.creationTimestamp", 0),
     ]
     spec = structural_schema(SignalSpec) | IMMUTABLE

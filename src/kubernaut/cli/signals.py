@@ -1,12 +1,16 @@
 """`kubernaut signals …`: list and show signals, read from the Kubernetes API."""
 
+import contextlib
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import cyclopts
 
+from kubernaut.api.remediation import REMEDIATION_KIND, REMEDIATION_PLURAL, RemediationRequest
 from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
+from kubernaut.api.vocabulary import Label, Priority
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 
@@ -19,26 +23,92 @@ KubeconfigOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Listed:
+    """A signal, and the request that alerts are counted on, where it may be read."""
+
+    signal: SignalProcessing
+    request: RemediationRequest | None
+
+    @property
+    def resolved_at(self) -> datetime | None:
+        annotations = self.signal.metadata.annotations
+        if self.request is not None:
+            annotations = self.request.metadata.annotations | annotations
+        try:
+            return datetime.fromisoformat(annotations[Label.RESOLVED_AT])
+        except (KeyError, ValueError):
+            return None
+
+    @property
+    def occurrences(self) -> int | None:
+        deduplication = self.request.status.deduplication if self.request else None
+        return deduplication.occurrence_count if deduplication else None
+
+    @property
+    def priority(self) -> Priority | None:
+        assignment = self.signal.status.priority_assignment
+        return assignment.priority if assignment else None
+
+    def is_in(self, namespace: str | None) -> bool:
+        places = (self.signal.metadata.namespace, self.signal.spec.signal.target_resource.namespace)
+        return namespace is None or namespace in places
+
+
 async def list_signals(
     *,
-    namespace: NamespaceOption = None,
+    namespace: Annotated[
+        str | None,
+        cyclopts.Parameter(
+            name=["--namespace", "-n"], help="Namespace of the signals, or of what they are about; default: all"
+        ),
+    ] = None,
+    is_open: Annotated[
+        bool, cyclopts.Parameter(name="--open", negative="", help="Only those whose alerts are not resolved")
+    ] = False,
+    priority: Annotated[str | None, cyclopts.Parameter(help="Only these priorities, such as P0,P1")] = None,
     output: OutputOption = Output.TABLE,
     kubeconfig: KubeconfigOption = None,
 ) -> int:
     """List signals, oldest first."""
-    found = await _read_all(kubeconfig, namespace)
-    found.sort(key=lambda signal: signal.metadata.creation_timestamp or datetime.min.replace(tzinfo=UTC))
+    priorities = _priorities(priority)
+    listed = [
+        each
+        for each in await _read_listed(kubeconfig)
+        if each.is_in(namespace)
+        and not (is_open and each.resolved_at)
+        and (not priorities or each.priority in priorities)
+    ]
+    listed.sort(key=lambda each: each.signal.metadata.creation_timestamp or datetime.min.replace(tzinfo=UTC))
+    found = [each.signal for each in listed]
     if emit(found, output, [signal.metadata.name for signal in found]):
         return 0
-    table(["namespace", "name", "alert", "target", "phase", "environment", "severity", "priority"], _rows(found))
+    table(
+        [
+            *("namespace", "name", "alert", "target", "phase", "environment", "severity", "priority"),
+            *("occurrences", "resolved", "age"),
+        ],
+        _rows(listed, datetime.now(UTC)),
+        droppable=["namespace", "environment", "resolved", "occurrences"],
+    )
     if not found:
-        note("No signals found. Send alerts to the gateway's webhook, or try: kubernaut demo")
+        hint = "Send alerts to the gateway's webhook, or try: kubernaut demo"
+        note("No such signals found." if is_open or priority or namespace else f"No signals found. {hint}")
     return 0
 
 
-def _rows(found: list[SignalProcessing]) -> list[tuple[object, ...]]:
+def _priorities(text: str | None) -> frozenset[Priority]:
+    try:
+        return frozenset(Priority(each.strip().upper()) for each in (text or "").split(",") if each.strip())
+    except ValueError:
+        allowed = ", ".join(Priority)
+        raise CommandError(f"--priority {text!r}: a list of {allowed} is expected", code=2) from None
+
+
+def _rows(listed: list[_Listed], now: datetime) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
-    for signal in found:
+    for each in listed:
+        signal = each.signal
         status, target = signal.status, signal.spec.signal.target_resource
         rows.append(
             (
@@ -49,10 +119,48 @@ def _rows(found: list[SignalProcessing]) -> list[tuple[object, ...]]:
                 status.phase or "-",
                 status.environment_classification and status.environment_classification.environment,
                 status.signal_classification and status.signal_classification.severity,
-                status.priority_assignment and status.priority_assignment.priority,
+                each.priority,
+                each.occurrences,
+                _age(each.resolved_at, now),
+                _age(signal.metadata.creation_timestamp, now),
             )
         )
     return rows
+
+
+def _age(since: datetime | None, now: datetime) -> str | None:
+    """As kubectl shows it: `42s`, `5m`, `3h`, `12d`."""
+    if since is None:
+        return None
+    seconds = max(0, int((now - since).total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+async def _read_listed(kubeconfig: Path | None) -> list[_Listed]:
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.kube.client import ClientConfig, open_client
+    from kubernaut.kube.errors import Forbidden, NotFound
+    from kubernaut.kube.objects import Key, Kind
+
+    signals = Kind(group=GROUP, version=VERSION, kind=KIND, plural=PLURAL, type=SignalProcessing)
+    requests = Kind(
+        group=GROUP, version=VERSION, kind=REMEDIATION_KIND, plural=REMEDIATION_PLURAL, type=RemediationRequest
+    )
+    async with open_client(ClientConfig(kubeconfig=kubeconfig or default_kubeconfig())) as client:
+        found = (await client.list(signals)).items
+        by_key: dict[Key, RemediationRequest] = {}
+        with contextlib.suppress(Forbidden, NotFound):
+            items = (await client.list(requests)).items
+            by_key = {Key(request.metadata.namespace, request.metadata.name): request for request in items}
+    listed = []
+    for signal in found:
+        reference = signal.spec.remediation_request_ref
+        key = Key(reference.namespace or signal.metadata.namespace, reference.name)
+        listed.append(_Listed(signal=signal, request=by_key.get(key)))
+    return listed
 
 
 async def show(
