@@ -40,6 +40,7 @@ class AdjustmentReason(StrEnum):
     INVALID_TIME = "invalid-time"
     NO_ZONE = "no-zone"
     CLAMPED = "clamped"
+    FUTURE = "future"
     TRUNCATED = "truncated"
 
     @property
@@ -51,6 +52,7 @@ _ADJUSTMENTS = {
     AdjustmentReason.INVALID_TIME: "is no RFC 3339 time and counts as unknown",
     AdjustmentReason.NO_ZONE: "has no time zone and counts as UTC",
     AdjustmentReason.CLAMPED: "is out of range and was clamped",
+    AdjustmentReason.FUTURE: "is in the future and counts as the time of receipt",
     AdjustmentReason.TRUNCATED: "exceeds a limit and was truncated",
 }
 
@@ -85,6 +87,13 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     def id(self) -> str:
         """Identifies the alert by its labels, as long as it fires and when it is resolved."""
         return hashlib.sha256(msgspec.json.encode(sorted(self.labels.items()))).hexdigest()[:16]
+
+    def adjustments_at(self, received_at: datetime) -> tuple[Adjustment, ...]:
+        """What is stored in another form than it came in, when the alert is received at that time."""
+        times = {"startsAt": self.starts_at, "endsAt": self.ends_at}
+        ahead = (name for name, time in times.items() if time and time > received_at)
+        future = (Adjustment(field=name, reason=AdjustmentReason.FUTURE) for name in ahead)
+        return (*self.adjustments, *future)
 
     @property
     def ended_at(self) -> datetime | None:
@@ -154,7 +163,7 @@ def signal_of(
         annotations=redact_labels(_without_empty_names(alert.annotations)),
         firing_time=min(alert.starts_at, received_at) if alert.starts_at else None,
         received_time=received_at,
-        provider_data=_provider_data(alert, webhook),
+        provider_data=_provider_data(alert, webhook, received_at),
     )
 
 
@@ -163,7 +172,7 @@ def _without_empty_names(labels: dict[str, str]) -> dict[str, str]:
     return {name: text for name, text in labels.items() if name}
 
 
-def _provider_data(alert: Alert, webhook: Webhook) -> str:
+def _provider_data(alert: Alert, webhook: Webhook, received_at: datetime) -> str:
     """Where the alert came from, as JSON; the longest values are left out when it would exceed the limit."""
     data = {
         "alertFingerprint": redact(alert.fingerprint),
@@ -172,6 +181,7 @@ def _provider_data(alert: Alert, webhook: Webhook) -> str:
         "groupKey": redact(webhook.group_key),
         "receiver": redact(webhook.receiver),
         "truncatedAlerts": webhook.truncated_alerts,
+        "adjustments": [str(adjustment) for adjustment in alert.adjustments_at(received_at)],
     }
     while True:
         text = msgspec.json.encode({name: value for name, value in data.items() if value}).decode()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -15,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from kubernaut.api.problems import Slug
 from kubernaut.gateway.admission import AdmissionQueue, Busy
-from kubernaut.gateway.alertmanager import SOURCE, InvalidWebhook
+from kubernaut.gateway.alertmanager import SOURCE, InvalidWebhook, Webhook
 from kubernaut.gateway.config import ServerConfig
 from kubernaut.gateway.decoder import decode
 from kubernaut.gateway.intake import Intake
@@ -25,12 +26,18 @@ from kubernaut.ops.http import problems
 from kubernaut.ops.http.authentication import Identity
 from kubernaut.ops.http.body import JsonBodyReader
 from kubernaut.ops.http.problems import RequestRejected, json_response, problem_response
+from kubernaut.ops.redaction import redact
 
 log = structlog.get_logger("gateway")
 
 PROMETHEUS = "/api/v1/signals/prometheus"
 RETRY_AFTER = 5
 """Seconds after which a notification that was not stored should come again."""
+
+MAX_ALERT_LINES = 20
+"""Lines about single alerts in the log, of one notification."""
+
+MAX_GROUP_LENGTH = 200
 
 _NOT_STORED = "Some alerts are not stored"
 
@@ -51,6 +58,7 @@ class Endpoints:
         self._metrics = metrics
         self._pending_caches = pending_caches
         self._admission = AdmissionQueue()
+        metrics.watch_waiting(self._admission.__len__)
         self._body = JsonBodyReader(config.max_body_size, accepts_gzip=True)
 
     async def prometheus(self, request: Request) -> Response:
@@ -84,7 +92,8 @@ class Endpoints:
                 results = await self._intake.process(webhook, deadline - loop.time())
         except Busy as error:
             raise _unavailable(f"{error}; send it again") from None
-        self._metrics.count_results(SOURCE, results)
+        self._metrics.count_results(SOURCE, sender, results, webhook.truncated_alerts)
+        _log_results(webhook, sender, results, loop.time() - deadline + self._config.timeout)
         return _response(request, results, webhook.truncated_alerts)
 
     def _check_timestamp(self, header: str | None) -> None:
@@ -99,6 +108,29 @@ def application(endpoints: Endpoints, more: Sequence[BaseRoute]) -> Starlette:
     """The gateway as an ASGI application."""
     routes = [Route(PROMETHEUS, endpoints.prometheus, methods=["POST"]), *more]
     return problems.application(routes, hint=f"alerts go to POST {PROMETHEUS}")
+
+
+def _log_results(webhook: Webhook, sender: str, results: Sequence[Result], seconds: float) -> None:
+    """One line for each alert that is rejected, failed or adjusted, as far as they are few, and one for all."""
+    remarkable = [result for result in results if result.reason or result.adjustments]
+    for result in remarkable[:MAX_ALERT_LINES]:
+        if result.reason is None:
+            adjustments = list(map(str, result.adjustments))
+            log.info("alert adjusted", alert=result.name, adjustments=adjustments, sender=sender)
+        else:
+            event = "alert rejected" if result.status is ResultStatus.REJECTED else "alert not stored"
+            log.warning(event, alert=result.name, reason=result.reason, error=result.message, sender=sender)
+    counts = Counter(str(result.status) for result in results)
+    log.info(
+        "notification processed",
+        group=redact(webhook.group_key)[:MAX_GROUP_LENGTH],
+        sender=sender,
+        alerts=len(results),
+        truncated_alerts=webhook.truncated_alerts,
+        lines_left_out=max(0, len(remarkable) - MAX_ALERT_LINES),
+        took=round(seconds, 3),
+        **counts,
+    )
 
 
 def _sender(request: Request) -> str:

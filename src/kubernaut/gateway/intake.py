@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from weakref import WeakValueDictionary
 
 import structlog
@@ -15,7 +16,7 @@ from kubernaut.gateway.deduplication import Deduplicator
 from kubernaut.gateway.mapped_alert import ReceivedAlert
 from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.resolution import AlertResolver
-from kubernaut.gateway.responses import Result, ResultStatus
+from kubernaut.gateway.responses import Reason, Result, ResultStatus
 from kubernaut.gateway.signals import SignalMapper
 from kubernaut.kube.errors import KubeError, TooManyRequests
 
@@ -82,7 +83,7 @@ class Intake:
                     results[index] = _failed(alert, error)
                     return
             if mapped is None:
-                results[index] = _rejected(alert.name, NO_TARGET)
+                results[index] = _rejected(alert.name, Reason.NO_TARGET, NO_TARGET)
             else:
                 received = ReceivedAlert(index=index, alert=alert, mapped=mapped)
                 groups.setdefault(mapped.signal.fingerprint, []).append(received)
@@ -97,13 +98,14 @@ class Intake:
                 async with asyncio.TaskGroup() as tasks:
                     for index, alert in enumerate(alerts):
                         if isinstance(alert, InvalidAlert):
-                            results[index] = _rejected(alert.name, alert.reason)
+                            results[index] = _rejected(alert.name, Reason.INVALID, alert.reason)
                         else:
                             tasks.create_task(map_alert(index, alert))
                 async with asyncio.TaskGroup() as tasks:
                     for group in groups.values():
                         tasks.create_task(process_group(group))
-        return [results.get(index) or _not_reached(alert) for index, alert in enumerate(alerts)]
+        now = datetime.now(UTC)
+        return [_with_adjustments(results.get(index), alert, now) for index, alert in enumerate(alerts)]
 
     def record_cached(self) -> None:
         """Record what the cached requests say has happened, in case an earlier process crashed before it could."""
@@ -131,24 +133,32 @@ class Intake:
         return results
 
 
-def _rejected(name: str, reason: str) -> Result:
-    log.warning("alert rejected", alert=name, reason=reason)
-    return Result(status=ResultStatus.REJECTED, name=name, message=reason)
+def _with_adjustments(result: Result | None, alert: Alert | InvalidAlert, now: datetime) -> Result:
+    """The result, and how the alert was adjusted; without one, the time was over before its turn."""
+    if result is None:
+        return _not_reached(alert)
+    if isinstance(alert, InvalidAlert) or not (adjustments := alert.adjustments_at(now)):
+        return result
+    return replace(result, adjustments=adjustments)
+
+
+def _rejected(name: str, reason: Reason, message: str) -> Result:
+    return Result(status=ResultStatus.REJECTED, name=name, message=message, reason=reason)
 
 
 def _not_reached(alert: Alert | InvalidAlert) -> Result:
     message = "the Kubernetes API did not store it in time"
-    return Result(status=ResultStatus.FAILED, name=alert.name, message=message)
+    return Result(status=ResultStatus.FAILED, name=alert.name, message=message, reason=Reason.TIMEOUT)
 
 
 def _unrecorded(result: Result, error: AuditError) -> Result:
     """What was stored, but whose audit events are not on disk, must come again."""
     if result.status is ResultStatus.REJECTED:
         return result
-    return replace(result, status=ResultStatus.FAILED, message=str(error))
+    return replace(result, status=ResultStatus.FAILED, message=str(error), reason=Reason.AUDIT)
 
 
 def _failed(alert: Alert | InvalidAlert, error: KubeError | AuditError) -> Result:
-    log.error("alert not stored", alert=alert.name, error=str(error))
+    reason = Reason.AUDIT if isinstance(error, AuditError) else Reason.KUBERNETES
     after = error.retry_after if isinstance(error, TooManyRequests) and error.retry_after else 0.0
-    return Result(status=ResultStatus.FAILED, name=alert.name, message=str(error), retry_after=after)
+    return Result(status=ResultStatus.FAILED, name=alert.name, message=str(error), retry_after=after, reason=reason)

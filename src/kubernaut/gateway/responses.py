@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from kubernaut.api.meta import Time, Wire
 from kubernaut.api.remediation import RemediationRequest
+from kubernaut.gateway.alertmanager import Adjustment
 
 
 class ResultStatus(StrEnum):
@@ -19,6 +20,18 @@ class ResultStatus(StrEnum):
     FAILED = "failed"
 
 
+class Reason(StrEnum):
+    """Why an alert is rejected or failed."""
+
+    INVALID = "invalid-alert"
+    NO_TARGET = "no-target"
+    KUBERNETES = "kubernetes-api"
+    TIMEOUT = "timeout"
+    AUDIT = "audit-spool"
+    DEFECT = "defect"
+    """An error of the gateway itself."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """What became of one alert."""
@@ -29,6 +42,11 @@ class Result:
     fingerprint: str = ""
     request: RemediationRequest | None = None
     retry_after: float = 0.0
+    reason: Reason | None = None
+    """Of a rejected or failed one."""
+
+    adjustments: tuple[Adjustment, ...] = ()
+    """What is stored in another form than it came in."""
 
 
 class RequestReference(Wire, frozen=True):
@@ -55,6 +73,9 @@ class SignalResponse(Wire, frozen=True):
     remediation_request_name: str = ""
     remediation_request_namespace: str = ""
     metadata: Metadata | None = None
+    adjustments: list[str] = []
+    """What is stored in another form than it came in."""
+
     truncated_alerts: int = 0
     """Alerts of the group that the sender has left out."""
 
@@ -68,6 +89,8 @@ class AlertResult(Wire, frozen=True):
     fingerprint: str = ""
     error: str = ""
     remediation_request_name: str = ""
+    adjustments: list[str] = []
+    """What is stored in another form than it came in."""
 
 
 class Summary(Wire, frozen=True, omit_defaults=False):
@@ -107,6 +130,7 @@ def signal_response(result: Result, truncated_alerts: int) -> SignalResponse:
         )
         if reference
         else None,
+        adjustments=list(map(str, result.adjustments)),
         truncated_alerts=truncated_alerts,
     )
 
@@ -135,4 +159,5 @@ def _alert_result(result: Result) -> AlertResult:
         message="" if is_error else result.message,
         error=result.message if is_error else "",
         remediation_request_name=result.request.metadata.name if result.request else "",
+        adjustments=list(map(str, result.adjustments)),
     )

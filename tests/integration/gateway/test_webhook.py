@@ -145,6 +145,42 @@ async def test_health_and_metrics(gateway, cluster):
     assert 'audit_events_buffered_total{service="gateway"}' in text
 
 
+async def test_a_notification_is_seen_in_the_log_and_in_metrics(gateway, cluster, capfd):
+    ahead = an_alert("Ahead", namespace=cluster.shop, pod="cart-1", starts_at=ago(minutes=-7))
+    bad = an_alert("Bad") | {"labels": {"alertname": "Bad", "code": 1}}
+
+    answer = await gateway.post(ahead, bad, an_alert("Nowhere"), groupKey="{}:{token=abc123}", truncatedAlerts=3)
+
+    adjustment = "startsAt is in the future and counts as the time of receipt"
+    assert [result.get("adjustments") for result in answer.json()["results"]] == [[adjustment], None, None]
+    (signal,) = await cluster.signals()
+    assert json.loads(signal.spec.signal.provider_data)["adjustments"] == [adjustment]
+    lines = [" ".join(line.split()) for line in capfd.readouterr().out.splitlines()]
+    (whole,) = [line for line in lines if "notification processed" in line]
+    assert all(each in whole for each in ("alerts=3", "created=1", "rejected=2", "truncated_alerts=3", "127.0.0.1"))
+    assert "abc123" not in whole
+    assert [line for line in lines if "alert adjusted" in line and "alert=Ahead" in line]
+    rejected = {line.partition("reason=")[2].split()[0] for line in lines if "alert rejected" in line}
+    assert rejected == {"invalid-alert", "no-target"}
+    text = (await gateway.http.get("/metrics")).text
+    for sample in (
+        'gateway_alerts_not_stored_total{reason="invalid-alert",status="rejected"} 1.0',
+        'gateway_alert_adjustments_total{reason="future"} 1.0',
+        'gateway_sender_alerts_total{sender="127.0.0.1",status="created"} 1.0',
+        "gateway_truncated_alerts_total 3.0",
+        "gateway_notifications_waiting 0.0",
+    ):
+        assert sample in text
+
+
+async def test_a_notification_of_many_bad_alerts_leaves_few_lines(gateway, capfd):
+    await gateway.post(*[None] * 1000)
+
+    lines = capfd.readouterr().out.splitlines()
+    assert len([line for line in lines if "alert rejected" in line]) == 20
+    assert any("lines_left_out=980" in line for line in lines)
+
+
 async def test_before_the_caches_have_synced_an_alert_is_answered_with_503(tmp_path):
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(
