@@ -221,7 +221,9 @@ class Delivery:
                 self._attempt = 0
             case StoreBusy(index=int(index)) if await self._postpone(batch, index):
                 self._attempt = 0
-            case StoreBusy(retry_after=float(delay)) if not self._is_postponing:
+            # What is said of one event is said of its time, by a clock that ours contradicts. That clock may be set
+            # right at any moment, and another replica may have a right one.
+            case StoreBusy(retry_after=float(delay), index=None) if not self._is_postponing:
                 # A flush does not shorten the delay that the store asked for; jitter keeps clients apart.
                 await asyncio.sleep(min(delay * random.uniform(1, 1.1), MAX_RETRY_AFTER))  # noqa: S311 - no secret
             case _:

@@ -202,6 +202,22 @@ async def test_an_event_that_only_the_store_calls_early_keeps_its_place(tmp_path
         assert server.numbers == list(range(10))
 
 
+async def test_a_store_with_a_wrong_clock_does_not_decide_when_it_is_asked_again(tmp_path):
+    async with opened(tmp_path) as (server, store):
+        asked = []
+
+        def respond(events, body):
+            asked.append(len(events))
+            problem = problem_response(503, Slug.UNAVAILABLE, "clock", index=0)
+            problem.headers["retry-after"] = "300"
+            return problem if len(asked) < 3 else None
+
+        server.respond = respond
+        store.record([an_event(number) for number in range(3)])
+
+        assert (await store.flush(10)).delivered == 3
+
+
 @pytest.mark.parametrize("header", ["0", "-5", "0.001", "1e-9"])
 async def test_a_retry_after_of_nothing_is_no_storm(tmp_path, header):
     async with opened(tmp_path) as (server, store):
