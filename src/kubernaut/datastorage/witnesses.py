@@ -28,7 +28,7 @@ class Witness:
         self._http = http
         self._url = f"{url.rstrip('/')}/add-checkpoint"
         self._verifier = notes.parse_verifier(vkey)
-        self._size = 0
+        self._sizes: dict[str, int] = {}  # what it has cosigned last, by the origin of the log
         self._is_failing = False
 
     @property
@@ -41,7 +41,7 @@ class Witness:
         try:
             response = await self._post(checkpoint, prove)
             if response.status_code == 409:  # it knows another size of this log, and says which
-                self._size = int(response.text[:30].strip())
+                self._sizes[checkpoint.origin] = int(response.text[:30].strip())
                 response = await self._post(checkpoint, prove)
             if response.status_code != 200:
                 raise NoteError(f"it answered {response.status_code}: {response.text[:200].strip()}")
@@ -54,19 +54,20 @@ class Witness:
         if self._is_failing:
             log.info("witness cosigns again", witness=self.name)
         self._is_failing = False
-        self._size = checkpoint.head.size
+        self._sizes[checkpoint.origin] = checkpoint.head.size
         return line
 
     async def _post(self, checkpoint: Checkpoint, prove: Prove) -> httpx2.Response:
-        if self._size > checkpoint.head.size:
-            raise NoteError(f"it has cosigned {self._size} leaves, and this log has {checkpoint.head.size}")
-        hashes = await prove(self._size)
+        size = self._sizes.get(checkpoint.origin, 0)
+        if size > checkpoint.head.size:
+            raise NoteError(f"it has cosigned {size} leaves, and this log has {checkpoint.head.size}")
+        hashes = await prove(size)
         proof = "".join(f"{b64encode(each).decode()}\n" for each in hashes)
         log_only = Note(
             text=checkpoint.note.text,
             signatures=tuple(each for each in checkpoint.note.signatures if each.cosigned_at is None),
         )
-        return await self._http.post(self._url, content=f"old {self._size}\n{proof}\n{log_only}")
+        return await self._http.post(self._url, content=f"old {size}\n{proof}\n{log_only}")
 
     def _own_line(self, checkpoint: Checkpoint, lines: str) -> str:
         note = Note(text=checkpoint.note.text, signatures=tuple(notes.parse_signatures(lines)))

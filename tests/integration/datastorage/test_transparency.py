@@ -13,6 +13,7 @@ import pytest
 from kubernaut.api.ledger import checkpoints, entries, merkle, notes, receipts, tiles
 from kubernaut.api.ledger.checkpoints import Checkpoint
 from kubernaut.api.ledger.notes import Signer
+from kubernaut.datastorage import chain
 from kubernaut.datastorage.config import LedgerConfig, WitnessConfig
 from kubernaut.datastorage.errors import CannotStart
 from kubernaut.datastorage.service import open_service
@@ -242,6 +243,29 @@ async def test_witnesses_cosign_what_extends_the_log_and_a_quorum_is_waited_for(
     keys = [witness.verifier for witness in (first, second)]
     assert checkpoints.verify(text, [signer.verifier], witnesses=keys, quorum=2).head.size == 603
     assert first.rejected == second.rejected == []
+
+
+async def test_a_witness_cosigns_every_ledger_whatever_the_sizes_of_the_others(open_log: OpenLog, signer: Signer):
+    witness = TestWitness()
+    async with open_witness(witness):
+        witness.logs = [signer.named(f"{ORIGIN}/{shard}").verifier for shard in range(3)]
+        configured = (WitnessConfig(url=witness.url, vkey=witness.verifier.vkey),)
+        async with open_log(shards=3, witnesses=configured, witness_quorum=1) as http:
+            sizes = {0: 0, 1: 0, 2: 0}
+            for number in range(30):
+                correlation = f"rr-{number % 7}"
+                shard = chain.shard_of(correlation, 3)
+                body = a_body(*(a_wire_event(correlation_id=correlation) for _ in range(10 if shard == 1 else 1)))
+                assert (await http.post(BATCH, content=body, headers=JSON)).status_code == 201
+                sizes[shard] += 10 if shard == 1 else 1
+
+            def have_cosigned() -> bool:
+                return {origin: head.size for origin, head in witness.heads.items()} == {
+                    f"{ORIGIN}/{shard}": size for shard, size in sizes.items() if size
+                }
+
+            await eventually(have_cosigned, timeout=20)
+    assert len(set(sizes.values())) == 3
 
 
 async def test_a_witness_refuses_a_forked_history(open_log: OpenLog, signer: Signer, sql: asyncpg.Connection):
