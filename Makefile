@@ -81,6 +81,10 @@ fmt: $(READY) ## Format the code and regenerate the generated files
 bench: $(READY) ## All benchmarks, or the named ones: make bench ARGS="ingest decision"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: faults
+faults: $(READY) ## Random histories of faults: make faults ARGS="record --count 200" (--seed N repeats one)
+	@$(BIN)/python -m faults $(ARGS)
+
 .PHONY: muster-endings
 muster-endings: $(READY) ## 300 random endings of runs under pytest-muster (SEED=n repeats one)
 	@cd pytest-muster && $(abspath $(BIN))/python -m endings $(ARGS)

@@ -34,7 +34,6 @@ from kubernaut.signalprocessing import default_policy
 HOME = "kubernaut-system"
 NAMESPACES: Kind[Any] = Kind(version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=dict)
 _DATABASE = "kubernaut"
-_MAX_FAILED_STARTS = 20
 
 
 @dataclass
@@ -47,6 +46,10 @@ class Component:
     running: Any = None
     is_up: asyncio.Event = field(default_factory=asyncio.Event)
     may_start: asyncio.Event = field(default_factory=asyncio.Event)
+    max_failed_starts: int = 20
+    """Failed starts in a row after which it is given up."""
+    restart_delay: float = 0.0
+    """Seconds after a failed start."""
 
     async def run(self) -> None:
         """Keep it running until cancelled; gives up after too many failed starts."""
@@ -64,8 +67,9 @@ class Component:
                 # Its dependencies may be down as well.
                 self.is_up.clear()
                 failed_starts += 1
-                if failed_starts == _MAX_FAILED_STARTS:
+                if failed_starts == self.max_failed_starts:
                     raise
+                await asyncio.sleep(self.restart_delay)
 
     @property
     def pid(self) -> int:

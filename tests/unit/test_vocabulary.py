@@ -18,6 +18,7 @@ AREAS = [
     "pytest-muster",
     "tests",
     "benchmarks",
+    "faults",
     "scripts",
     "docs",
 ]
