@@ -103,6 +103,9 @@ class TileVerifier:
         self.total_count += 1
         self.payload_count += stored.payload is not None
         self._skip_to(row.sequence)
+        if row.sequence < self.first + len(self._rows):
+            self.findings.add(row, "another row of the ledger has the same sequence")
+            return
         is_bad = not check_row(self.findings, stored)
         leaf = chain.leaf_hash(row)
         if row.format == 1:
@@ -120,7 +123,8 @@ class TileVerifier:
         self.total_count += 1
         self.findings.bad_count += 1
         self.findings.add_place(sequence, f"the row cannot be read: {reason}")
-        self._rows.append((None, None))
+        if sequence == self.first + len(self._rows):
+            self._rows.append((None, None))
 
     def finish(self) -> list[bytes]:
         """The leaves, after the last row; compared with those of the stored tile, which stand in for bad ones."""
@@ -128,7 +132,12 @@ class TileVerifier:
         is_full = self.width == WIDTH
         if is_full and self.stored is None:
             self.findings.add_place(self.first, f"the tile 0/{self.index} is missing")
-        originals = split_hashes(self.stored.hashes) if is_full and self.stored else [None] * self.width
+        originals: Sequence[bytes | None] = [None] * self.width
+        if is_full and self.stored:
+            if len(self.stored.hashes) == WIDTH * HASH_SIZE:
+                originals = split_hashes(self.stored.hashes)
+            else:
+                self.findings.add_place(self.first, f"the tile 0/{self.index} has another length")
         leaves: list[bytes] = []
         for (row, leaf), original in zip(self._rows, originals, strict=True):
             if row is not None and original not in {None, leaf}:

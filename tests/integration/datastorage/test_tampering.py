@@ -183,6 +183,33 @@ async def test_inserted_row_of_the_ledger_is_a_finding(filled: Store, sql: async
     assert "not appended by this service" in verification.findings[0].message
 
 
+async def test_doubled_row_of_the_ledger_is_a_finding(filled: Store, sql: asyncpg.Connection):
+    await sql.execute("ALTER TABLE audit_ledger DROP CONSTRAINT audit_ledger_pkey")
+    await sql.execute("ALTER TABLE audit_ledger DROP CONSTRAINT audit_ledger_event_id_key")
+    await sql.execute("INSERT INTO audit_ledger SELECT * FROM audit_ledger WHERE sequence = 5")
+
+    verification = await filled.read.verify(VerifyRequest())
+
+    assert [finding.sequence for finding in verification.findings][:1] == [BAD]
+    assert "the same sequence" in verification.findings[0].message
+
+
+async def test_tile_of_another_length_is_a_finding(store: Store, sql: asyncpg.Connection):
+    await store.append([an_entry(event_data={"n": number}) for number in range(300)])
+    await sql.execute("ALTER TABLE audit_tiles DROP CONSTRAINT chk_tile_hashes")
+    await sql.execute("SET kubernaut.allow_change = 'audit_tiles'")
+    for hashes in ("''", "hashes || sha256('x')", "substr(hashes, 2)"):
+        async with sql.transaction():
+            await sql.execute("CREATE TABLE saved AS SELECT * FROM audit_tiles")
+            await sql.execute(f"UPDATE audit_tiles SET hashes = {hashes}")  # noqa: S608 - ours
+
+        findings = (await store.read.verify(VerifyRequest())).findings
+        assert "the tile 0/0 has another length" in [finding.message for finding in findings]
+
+        await sql.execute("UPDATE audit_tiles SET hashes = (SELECT hashes FROM saved)")
+        await sql.execute("DROP TABLE saved")
+
+
 async def test_dropped_partition_is_named(filled: Store, sql: asyncpg.Connection):
     await sql.execute("ALTER TABLE audit_events DETACH PARTITION audit_events_2026_11")
 
