@@ -28,7 +28,6 @@ class ContentConflict:
     def event(self) -> Entry:
         """The attempt as an event of the ledger. Its id says what was attempted, so that a repetition is no other."""
         refused = self.entry.event
-        attempt = f"{refused.event_id}/{self.stored_content_hash.hex()}/{self.entry.content_hash.hex()}"
         data = {
             "event_id": str(refused.event_id),
             "event_type": CONFLICT_EVENT,
@@ -48,7 +47,7 @@ class ContentConflict:
             event_action="conflict",
             event_category="security",
             event_data=msgspec.Raw(canonical.data(msgspec.json.encode(data))),
-            event_id=uuid5(refused.event_id, attempt),
+            event_id=attempt_id(refused.event_id, self.stored_content_hash, self.entry.content_hash),
             event_outcome="failure",
             event_timestamp=self.entry.received_at,
             event_type=CONFLICT_EVENT,
@@ -69,6 +68,11 @@ class ContentConflict:
         )
 
 
+def attempt_id(event_id: UUID, stored_content_hash: bytes, refused_content_hash: bytes) -> UUID:
+    """The id of the event that keeps an attempt to store other content under a taken id."""
+    return uuid5(event_id, f"{event_id}/{stored_content_hash.hex()}/{refused_content_hash.hex()}")
+
+
 CONFLICT_EVENT = "datastorage.event.conflict"
 """The type of the event that keeps an attempt to store other content under a taken id."""
 
@@ -86,11 +90,17 @@ class AppendPlan:
     """One list per request, one result per event. A strict request with any error stored nothing."""
 
     def add_conflicts(self, recorded: Container[UUID], lost: frozenset[date]) -> None:
-        """Turn the conflicts that are not `recorded` yet into events of the ledger, and drop the others."""
+        """Turn the conflicts that are not `recorded` yet into events of the ledger, and drop the others.
+
+        Those whose event has no partition are dropped too: evidence that is not in the ledger would be none.
+        """
         attempts = {conflict.event.event.event_id: conflict for conflict in self.conflicts}
-        self.conflicts[:] = [attempt for event_id, attempt in attempts.items() if event_id not in recorded]
-        events = [conflict.event for conflict in self.conflicts]
-        self.new.extend(e for e in events if partitions.partition_of(e.event.event_timestamp) not in lost)
+        self.conflicts[:] = [
+            attempt
+            for event_id, attempt in attempts.items()
+            if event_id not in recorded and partitions.partition_of(attempt.entry.received_at) not in lost
+        ]
+        self.new.extend(conflict.event for conflict in self.conflicts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,7 @@ from kubernaut.datastorage.errors import CannotStart, DataStorageError
 from kubernaut.datastorage.ledger_reader import LedgerReader, TileMissing
 from kubernaut.datastorage.metrics import Metrics
 from kubernaut.datastorage.settings import DatabaseSettings
+from kubernaut.datastorage.side_tables import PublicKeys
 from kubernaut.datastorage.signing_keys import SigningKeys
 from kubernaut.datastorage.witnesses import Witness
 from kubernaut.ops.tasks import background
@@ -69,6 +70,14 @@ class Checkpointer:
     def is_signing(self) -> bool:
         """Whether there is a key."""
         return self._config.key_file is not None
+
+    @property
+    def public_keys(self) -> PublicKeys:
+        """What verifies the signatures of this service and of its witnesses."""
+        return PublicKeys(
+            of_log=lambda origin: [signer.verifier for signer in self._keys.signers(origin)],
+            of_witnesses=[witness.verifier for witness in self._witnesses],
+        )
 
     async def served(self, shard: int) -> Checkpoint | None:
         """The newest checkpoint with a quorum of cosignatures; None when there is none."""

@@ -23,6 +23,7 @@ from kubernaut.datastorage.hold_verification import HoldVerification
 from kubernaut.datastorage.ledger_reader import LedgerReader
 from kubernaut.datastorage.range_verification import Access, Range, RangeVerifier, connect, open_snapshot, ranges
 from kubernaut.datastorage.removals import MAX_OPERATIONS
+from kubernaut.datastorage.side_tables import PublicKeys, SideTables
 from kubernaut.datastorage.tree import levels_of
 from kubernaut.datastorage.tree_verification import RangeResult, StoredTile, StoredTiles, TreeVerifier
 from kubernaut.datastorage.verification import MAX_FINDINGS
@@ -42,6 +43,8 @@ class LedgerVerification:
         self._config = config
         self._processes = processes or verification_processes.default_count()
         self._turn = asyncio.Lock()
+        self.public_keys = PublicKeys()
+        """Set by whoever has keys."""
 
     async def verify(self, request: VerifyRequest) -> Verification:
         """Verify every ledger, or one, and name each bad row in order. Raises CannotStart or DatabaseUnavailable."""
@@ -56,18 +59,22 @@ class LedgerVerification:
                         return (await stack.enter_async_context(workers)).verify
 
                     opener = open_workers if self._processes > 1 else None
-                    return await _Snapshot(connection, opener).verify(request)
+                    return await SnapshotVerification(connection, self.public_keys, opener).verify(request)
             finally:
                 connection.terminate()
 
 
-class _Snapshot:
-    """One state of the database."""
+class SnapshotVerification:
+    """Verifies one state of the database, in the transaction of a connection that `connect` has opened."""
 
     def __init__(
-        self, connection: asyncpg.Connection, open_workers: Callable[[], Awaitable[VerifyRanges]] | None
+        self,
+        connection: asyncpg.Connection,
+        keys: PublicKeys,
+        open_workers: Callable[[], Awaitable[VerifyRanges]] | None = None,
     ) -> None:
         self._connection = connection
+        self._side_tables = SideTables(connection, keys)
         self._reader = LedgerReader(connection)
         self._open_workers = open_workers
         self._workers: VerifyRanges | None = None
@@ -86,6 +93,7 @@ class _Snapshot:
             verifiers = [await self._ledger(shard, trusted.get(shard), None) for shard in shards]
         others = await self._orphans(verifiers) if everything and not known else []
         others += await HoldVerification(self._connection, self._reader).findings() if everything else []
+        others += await self._side_tables.findings() if everything and not known else []
         return _of_ledgers(verifiers, others)
 
     async def _ledger(self, shard: int, trusted: TreeHead | None, known: TreeHead | None) -> TreeVerifier:

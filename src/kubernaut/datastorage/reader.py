@@ -104,7 +104,7 @@ class Reader:
     def __init__(self, pool: asyncpg.Pool, metrics: Metrics, verification: LedgerVerification) -> None:
         self._pool = pool
         self._metrics = metrics
-        self._verification = verification
+        self.verification = verification
         self.ledger = LedgerReader(pool)
         self.export = Exporter(pool, self.ledger)
 
@@ -198,7 +198,7 @@ class Reader:
         async with self._measured("verify"):
             if request.correlation_id is not None:
                 return await CorrelationVerification(self._pool, self.ledger).verify(request.correlation_id, request)
-            return await self._verification.verify(request)
+            return await self.verification.verify(request)
 
     async def _rows(self, name: str, **values: object) -> list[Any]:
         with database.translated():

@@ -71,6 +71,7 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
         open_retention(Retention(config.database, config.retention, lifecycle_metrics), config.retention),
         open_scheduled_verification(store.read.verify, config.verification, registry),
     ):
+        store.read.verification.public_keys = checkpointer.public_keys
 
         async def database() -> str | None:
             return await store.obstacle()

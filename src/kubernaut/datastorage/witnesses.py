@@ -27,14 +27,14 @@ class Witness:
         """Raises NoteError for what is no key."""
         self._http = http
         self._url = f"{url.rstrip('/')}/add-checkpoint"
-        self._verifier = notes.parse_verifier(vkey)
+        self.verifier = notes.parse_verifier(vkey)
         self._sizes: dict[str, int] = {}  # what it has cosigned last, by the origin of the log
         self._is_failing = False
 
     @property
     def name(self) -> str:
         """The name of its key."""
-        return self._verifier.name
+        return self.verifier.name
 
     async def cosign(self, checkpoint: Checkpoint, prove: Prove) -> str | None:
         """Its signature line; None when it has none to give, which is logged once an outage."""
@@ -71,6 +71,6 @@ class Witness:
 
     def _own_line(self, checkpoint: Checkpoint, lines: str) -> str:
         note = Note(text=checkpoint.note.text, signatures=tuple(notes.parse_signatures(lines)))
-        for signature in note.verified([self._verifier]):
+        for signature in note.verified([self.verifier]):
             return str(signature)
         raise NoteError("its answer has no signature of its key")

@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.datastorage import append_plan, canonical, chain
-from kubernaut.datastorage.append_plan import AppendRequest
+from kubernaut.datastorage import append_plan, canonical, chain, partitions
+from kubernaut.datastorage.append_plan import AppendPlan, AppendRequest, ContentConflict
 from kubernaut.datastorage.errors import EventConflict, ParentMissing, PartitionMissing
 from support.ledger_events import an_entry
 
@@ -59,6 +59,15 @@ def test_conflict_is_an_event_once():
     assert (event.correlation_id, event.resource_id) == ("rr-7", str(stored.event.event_id))
     assert event.event_id != recorded.event.event_id
     assert canonical.data(event.event_data) == bytes(event.event_data)
+
+
+def test_attempt_that_the_ledger_cannot_take_is_not_kept_beside_it():
+    attempt = ContentConflict(entry=an_entry(), stored_content_hash=bytes(32))
+    plan = AppendPlan(conflicts=[attempt])
+
+    plan.add_conflicts(frozenset(), frozenset({partitions.partition_of(attempt.entry.received_at)}))
+
+    assert (plan.conflicts, plan.new) == ([], [])
 
 
 def test_event_of_a_lost_month_waits_and_so_does_its_child():

@@ -383,6 +383,82 @@ SELECT events.tableoid::regclass::text AS partition, events.event_id, events.cor
                     WHERE ledger.event_id = events.event_id AND ledger.event_timestamp = events.event_timestamp)
  LIMIT :limit;
 
+-- name: stray_tiles
+-- Tiles that their tree is too small for.
+SELECT tiles.shard || '/' || tiles.level || '/' || tiles.index AS place
+  FROM audit_tiles AS tiles LEFT JOIN audit_trees AS trees ON trees.shard = tiles.shard
+ WHERE trees.size IS NULL OR tiles.level NOT BETWEEN 0 AND 6 OR tiles.index < 0
+    OR tiles.index >= trees.size >> (8 * (tiles.level + 1))
+ LIMIT :limit;
+
+-- name: stray_trees
+-- Trees of ledgers that have no rows.
+SELECT trees.shard::text AS place
+  FROM audit_trees AS trees
+ WHERE trees.size > 0 AND NOT EXISTS (SELECT FROM audit_ledger AS ledger WHERE ledger.shard = trees.shard)
+ LIMIT :limit;
+
+-- name: stray_cosignatures
+-- Cosignatures of checkpoints that are not there.
+SELECT lines.shard || '/' || lines.size || ' by ' || lines.witness AS place
+  FROM audit_cosignatures AS lines
+ WHERE NOT EXISTS (SELECT FROM audit_checkpoints AS checkpoints
+                    WHERE (checkpoints.shard, checkpoints.size, checkpoints.root) = (lines.shard, lines.size, lines.root))
+ LIMIT :limit;
+
+-- name: checkpoint_rows
+-- The next checkpoints with the lines of their witnesses.
+SELECT shard, size, root, note,
+       ARRAY(SELECT witness FROM audit_cosignatures AS lines
+              WHERE (lines.shard, lines.size, lines.root) = (checkpoints.shard, checkpoints.size, checkpoints.root)
+              ORDER BY witness) AS witnesses,
+       ARRAY(SELECT line FROM audit_cosignatures AS lines
+              WHERE (lines.shard, lines.size, lines.root) = (checkpoints.shard, checkpoints.size, checkpoints.root)
+              ORDER BY witness) AS lines
+  FROM audit_checkpoints AS checkpoints
+ WHERE (shard, size) > (:shard::smallint, :size::bigint)
+ ORDER BY shard, size LIMIT :limit;
+
+-- name: first_rows
+-- Some rows of each ledger.
+SELECT rows.shard, rows.event_id, rows.correlation_id
+  FROM (SELECT DISTINCT shard FROM audit_trees) AS trees
+ CROSS JOIN LATERAL (SELECT shard, event_id, correlation_id FROM audit_ledger
+                      WHERE audit_ledger.shard = trees.shard ORDER BY sequence LIMIT 16) AS rows;
+
+-- name: has_chained_rows
+-- Whether the database is older than the tree.
+SELECT EXISTS (SELECT FROM audit_ledger WHERE sequence = 1 AND format = 1) AS has_chained_rows;
+
+-- name: conflict_rows
+-- The next refused events, and whether the event whose id they have was erased.
+SELECT conflict_id, event_id, correlation_id, stored_content_hash, refused_content_hash, refused_event,
+       EXISTS (SELECT FROM audit_ledger AS ledger
+                 JOIN audit_expired AS marks ON marks.shard = ledger.shard AND marks.sequence = ledger.sequence
+                WHERE ledger.event_id = conflicts.event_id AND marks.reason = 'erasure') AS is_erased
+  FROM audit_conflicts AS conflicts
+ WHERE conflict_id > :after ORDER BY conflict_id LIMIT :limit;
+
+-- name: altered_conflicts
+-- Which of these refused events differ from the event that keeps the attempt, or have none.
+SELECT conflicts.conflict_id, ledger.event_id IS NOT NULL AS is_known
+  FROM unnest(:conflict_ids::bigint[], :attempts::uuid[]) AS wanted (conflict_id, event_id)
+  JOIN audit_conflicts AS conflicts ON conflicts.conflict_id = wanted.conflict_id
+  LEFT JOIN audit_ledger AS ledger ON ledger.event_id = wanted.event_id
+ WHERE ROW (conflicts.received_at, conflicts.received_at, conflicts.correlation_id)
+       IS DISTINCT FROM ROW (ledger.received_at, ledger.event_timestamp, ledger.correlation_id);
+
+-- name: unkept_conflicts
+-- Events that keep an attempt whose row among the refused events is not there.
+SELECT events.event_id, events.correlation_id, events.event_data
+  FROM audit_events AS events
+ WHERE events.event_type = 'datastorage.event.conflict'
+   AND NOT EXISTS (SELECT FROM audit_conflicts AS conflicts
+                    WHERE conflicts.event_id::text = events.event_data ->> 'event_id'
+                      AND encode(conflicts.stored_content_hash, 'hex') = events.event_data ->> 'stored_content_hash'
+                      AND encode(conflicts.refused_content_hash, 'hex') = events.event_data ->> 'refused_content_hash')
+ LIMIT :limit;
+
 -- name: checkpoint_heads
 -- Size and root of every signed checkpoint of one ledger.
 SELECT size, root FROM audit_checkpoints WHERE shard = :shard ORDER BY size;
