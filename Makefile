@@ -82,7 +82,7 @@ bench: $(READY) ## All benchmarks, or the named ones: make bench ARGS="ingest de
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: faults
-faults: $(READY) ## Random histories of faults: make faults ARGS="record --count 200" (--seed N repeats one)
+faults: $(READY) ## Random histories of faults, or edits of the tables: make faults ARGS=record, ARGS="edits --seed 7"
 	@$(BIN)/python -m faults $(ARGS)
 
 .PHONY: muster-endings

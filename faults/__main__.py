@@ -1,6 +1,7 @@
 """`python -m faults record|edits`: random histories or edits. A failure prints its seed; `--seed N` repeats it."""
 
 import argparse
+import asyncio
 import os
 import random
 import sys
@@ -10,20 +11,25 @@ from pathlib import Path
 # What starts processes and waits for them is shared with the tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from faults import records
+from faults import records, tampering
+
+_COUNTS = {"record": 200, "edits": 1000}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
-    parser.add_argument("suite", choices=["record"], help="record: processes, networks, disks and clocks fail")
-    parser.add_argument("--count", type=int, default=200, help="how many (200)")
+    parser.add_argument("suite", choices=_COUNTS, help="record: processes, networks, disks and clocks fail; edits: SQL")
+    parser.add_argument("--count", type=int, help="how many (200 histories, 1000 edits)")
     parser.add_argument("--seed", type=int, help="the seed of the first one, the others follow; random otherwise")
-    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="how many at once")
+    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="histories at once")
     parser.add_argument("--keep", type=Path, help="directory for the files of what failed; a new one otherwise")
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
     kept = arguments.keep or Path(tempfile.gettempdir()) / f"kubernaut-faults-{seed}"
-    return records.run(arguments.count, seed, arguments.jobs, kept)
+    count = arguments.count or _COUNTS[arguments.suite]
+    if arguments.suite == "edits":
+        return asyncio.run(tampering.run(count, seed))
+    return records.run(count, seed, arguments.jobs, kept)
 
 
 if __name__ == "__main__":
