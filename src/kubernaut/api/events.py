@@ -14,6 +14,9 @@ from kubernaut.api import limits
 from kubernaut.api.meta import Time
 from kubernaut.api.vocabulary import EventOutcome, EventType, Phase
 
+AFTER_QUEUED_HEADER = "X-Audit-After-Queued"
+"""`true` on a request whose events come after others of the same client that were queued and perhaps still are."""
+
 MAX_BATCH_EVENTS = 1000
 """Events in one batch at most."""
 

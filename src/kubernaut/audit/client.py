@@ -13,6 +13,7 @@ import httpx2
 import msgspec
 
 from kubernaut.api.events import (
+    AFTER_QUEUED_HEADER,
     AuditEvent,
     BatchCreated,
     BatchResults,
@@ -33,6 +34,7 @@ VERIFY = "/api/v1/audit/verify-chain"
 EXPORT = "/api/v1/audit/export"
 USER_HEADER = "X-Auth-Request-User"
 _JSON = {"content-type": "application/json", "accept": "application/json, application/problem+json"}
+_AFTER_QUEUED = {AFTER_QUEUED_HEADER: "true"}
 _LENIENT = {"prefer": "handling=lenient"}
 _LEDGER_RANGE = {"prefer": "ledger-range"}
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -61,15 +63,22 @@ class DataStorageClient:
         return msgspec.json.decode(response.content, type=BatchCreated).ledger
 
     async def send_encoded(
-        self, bodies: Sequence[bytes], ids: Sequence[UUID | None], *, is_lenient: bool = False
+        self,
+        bodies: Sequence[bytes],
+        ids: Sequence[UUID | None],
+        *,
+        is_lenient: bool = False,
+        is_after_queued: bool = False,
     ) -> list[EventResult]:
         """The same, for events that are JSON texts already; one result per event.
 
-        A lenient batch stores the events that are good, and has another status than 201 or 202 for the others.
+        A lenient batch stores the events that are good, and has another status than 201 or 202 for the others. After
+        events that the store has queued, it has to know that the queue is empty before it stores these.
         Raises StoreUnrecognized when the answer does not name the ids that were sent, whatever its status is.
         """
         body = b"[" + b",".join(bodies) + b"]"
-        response = await self._ask("POST", BATCH, content=body, headers=_LENIENT if is_lenient else _NO_HEADERS)
+        headers = {**(_LENIENT if is_lenient else _NO_HEADERS), **(_AFTER_QUEUED if is_after_queued else _NO_HEADERS)}
+        response = await self._ask("POST", BATCH, content=body, headers=headers)
         return batch_results(response, ids)
 
     async def query(self, filters: Mapping[str, str | int] | None = None) -> EventPage:

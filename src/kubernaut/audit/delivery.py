@@ -82,6 +82,7 @@ class Delivery:
         self._split_sizes: list[int] = []  # sizes of the next batches, while a rejected one is split
         self._attempt = 0
         self._last_error = ""
+        self._is_after_queued = False  # the store has queued events, and has not stored one since
         self._is_postponing = False  # the wait is for events of the future alone, and others end it
         self._postponed_from = 0  # number of the first event that was postponed in this round
         self._flushes = 0
@@ -164,7 +165,11 @@ class Delivery:
         try:
             ids = [UUID(bytes=event.event_id) for event in batch]
             bodies = [event.body for event in batch]
-            results = await self._client.send_encoded(bodies, ids, is_lenient=bool(self._split_sizes))
+            results = await self._client.send_encoded(
+                bodies, ids, is_lenient=bool(self._split_sizes), is_after_queued=self._is_after_queued
+            )
+            statuses = {result.status for result in results}
+            self._is_after_queued = 202 in statuses or (self._is_after_queued and 201 not in statuses)
             done = self._apply(batch, results)
             if done < len(batch):
                 left, batch = results[done], batch[done:]

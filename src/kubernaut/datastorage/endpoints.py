@@ -12,7 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from kubernaut.api.events import BatchCreated, BatchResults, EventCreated, EventResult, VerifyRequest
+from kubernaut.api.events import (
+    AFTER_QUEUED_HEADER,
+    BatchCreated,
+    BatchResults,
+    EventCreated,
+    EventResult,
+    VerifyRequest,
+)
 from kubernaut.api.problems import Slug
 from kubernaut.datastorage import intake, parameters, search
 from kubernaut.datastorage.actors import Actors
@@ -90,7 +97,7 @@ class Endpoints:
         """One event; 201 when it is in the ledger, 202 when it is in the dead-letter queue."""
         entry = intake.admit_one(await self._body.read(request), datetime.now(UTC))
         self._actors.check(_identity(request), [entry])
-        acceptance = await self._append([entry], "audit_events")
+        acceptance = await self._append(request, [entry], "audit_events")
         event = entry.event
         return json_response(
             EventCreated(
@@ -107,10 +114,10 @@ class Endpoints:
         body = await self._body.read(request)
         now = datetime.now(UTC)
         if LENIENT in _preferences(request):
-            return await self._append_lenient(_identity(request), body, now)
+            return await self._append_lenient(request, body, now)
         entries = intake.admit(body, now, self._config.max_batch_size)
         self._actors.check(_identity(request), entries)
-        acceptance = await self._append(entries, BATCH_TABLE)
+        acceptance = await self._append(request, entries, BATCH_TABLE)
         ids = [entry.event.event_id for entry in entries]
         if acceptance.is_queued:
             return json_response(BatchCreated(event_ids=ids, message=_QUEUED.format(len(ids)), queued=True), 202)
@@ -120,12 +127,12 @@ class Endpoints:
         created = msgspec.structs.replace(created, ledger=await self._store.read.ledger_ranges(ids))
         return json_response(created, 201, {"Preference-Applied": LEDGER_RANGE})
 
-    async def _append(self, entries: list[Entry], table: str) -> Acceptance:
+    async def _append(self, request: Request, entries: list[Entry], table: str) -> Acceptance:
         self._metrics.arrived(entries)
         status = "failure"
         try:
             with self._metrics.write_seconds.labels(table).time():
-                acceptance = await self._writer.append(entries)
+                acceptance = await self._writer.append(entries, after_queued=_is_after_queued(request))
             failed = [append_result for append_result in acceptance.results if append_result is not None]
             # What can never be stored decides before what only has to wait.
             for append_result in sorted(failed, key=lambda result: isinstance(result, PartitionMissing)):
@@ -136,13 +143,16 @@ class Endpoints:
         finally:
             self._metrics.answered(entries, status)
 
-    async def _append_lenient(self, identity: Identity | None, body: bytes, now: datetime) -> Response:
+    async def _append_lenient(self, request: Request, body: bytes, now: datetime) -> Response:
         admitted = intake.admit_each(body, now, self._config.max_batch_size)
-        admitted = self._actors.check_each(identity, admitted)
+        admitted = self._actors.check_each(_identity(request), admitted)
         entries = [entry for entry in admitted if isinstance(entry, Entry)]
         self._metrics.arrived(entries)
         with self._metrics.write_seconds.labels(BATCH_TABLE).time():
-            acceptance = await self._writer.append(entries, strict=False) if entries else Acceptance(results=())
+            acceptance = Acceptance(results=())
+            if entries:
+                after_queued = _is_after_queued(request)
+                acceptance = await self._writer.append(entries, strict=False, after_queued=after_queued)
         accepted_status, accepted = (202, "dlq_fallback") if acceptance.is_queued else (201, "success")
         append_results = iter(acceptance.results)
         results = []
@@ -236,6 +246,10 @@ def _rejected(metrics: Metrics) -> problems.Handler:
         return problem_response(request, rejected, members=members)
 
     return answer
+
+
+def _is_after_queued(request: Request) -> bool:
+    return request.headers.get(AFTER_QUEUED_HEADER, "").strip().lower() == "true"
 
 
 def _preferences(request: Request) -> set[str]:

@@ -218,6 +218,25 @@ async def test_a_store_with_a_wrong_clock_does_not_decide_when_it_is_asked_again
         assert (await store.flush(10)).delivered == 3
 
 
+async def test_what_comes_after_queued_events_says_so_until_events_are_stored_again(tmp_path):
+    async with opened(tmp_path) as (server, store):
+        said = []
+
+        def respond(events, body):
+            said.append(server.headers.get("x-audit-after-queued"))
+            number = len(said)
+            if number == 3:
+                return problem_response(503)
+            return JSONResponse({"event_ids": ids(events), "message": ""}, 202 if number < 4 else 201)
+
+        server.respond = respond
+        for number in range(5):
+            store.record([an_event(number)])
+            assert (await store.flush(10)).is_complete
+
+        assert said == [None, "true", "true", "true", None, None]
+
+
 @pytest.mark.parametrize("header", ["0", "-5", "0.001", "1e-9"])
 async def test_a_retry_after_of_nothing_is_no_storm(tmp_path, header):
     async with opened(tmp_path) as (server, store):

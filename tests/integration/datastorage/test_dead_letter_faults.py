@@ -201,3 +201,28 @@ async def test_outages_of_both_stores_under_load(own_directory: Path, tmp_path: 
             await more(writers, 201, 20)
 
         await assert_all_in_order(replicas, writers)
+
+
+async def test_events_after_queued_ones_do_not_pass_them_by_through_a_replica_without_the_queue(
+    migrated_database: str, own_directory: Path, tmp_path: Path
+):
+    async with restartable_valkey(own_directory / "valkey") as queue:
+        reachable = {"host": queue.server.host, "port": queue.server.port, "password": queue.server.password}
+        nobody = {"host": "127.0.0.1", "port": 9, "timeout": "200ms"}
+        nowhere = "postgresql://nobody:nothing@127.0.0.1:9/nothing"
+        async with (
+            open_process(nowhere, tmp_path, "without-postgres", queue={**reachable, "retryInterval": "1s"}) as first,
+            open_process(migrated_database, tmp_path, "without-queue", queue=nobody) as second,
+            httpx2.AsyncClient(timeout=20) as client,
+        ):
+            statuses = []
+            for url, more in (
+                (first.url, {}),
+                (second.url, {"x-audit-after-queued": "true"}),
+                (second.url, {"x-audit-after-queued": "true", "prefer": "handling=lenient"}),
+                (second.url, {}),
+            ):
+                answer = await client.post(url + BATCH, content=a_body(a_wire_event()), headers=JSON | more)
+                statuses.append(answer.status_code)
+
+    assert statuses == [202, 503, 503, 201]

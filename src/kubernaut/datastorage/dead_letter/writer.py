@@ -5,7 +5,8 @@ events of a correlation stay in the order in which they were acknowledged. The q
 write, and holds an event until it is committed. While it is being drained requests wait for its end, because otherwise
 writers that are faster than the drain would keep it full for ever.
 
-Without Valkey writes go on, unless this process has seen events in the queue: they must be stored first.
+Without Valkey writes go on, unless this process has seen events in the queue, or the client says that earlier events of
+its own were queued: they must be stored first.
 """
 
 import asyncio
@@ -64,16 +65,17 @@ class Writer:
         """Whether events can be acknowledged without PostgreSQL."""
         return self._queue is not None and self._queue.unavailable is None
 
-    async def append(self, entries: Sequence[Entry], *, strict: bool = True) -> Acceptance:
+    async def append(self, entries: Sequence[Entry], *, strict: bool = True, after_queued: bool = False) -> Acceptance:
         """Return when the events are on disk, here or there. Raises DataStorageError when they are nowhere.
 
+        After events that were queued, perhaps by another process, nothing is written unless the queue can be looked at.
         Sending the same events again is safe, because ids make it idempotent.
         """
         if self._queue is None:
             return Acceptance(results=await self._store.append(entries, strict=strict))
         deadline = asyncio.get_running_loop().time() + self._write_timeout
         unavailable: Exception | None = None
-        if await self._may_write_directly(self._queue, deadline):
+        if await self._may_write_directly(self._queue, deadline, after_queued=after_queued):
             try:
                 remaining = deadline - asyncio.get_running_loop().time()
                 async with asyncio.timeout(max(remaining, MIN_DIRECT_TIMEOUT)):
@@ -92,12 +94,12 @@ class Writer:
             raise (unavailable or error) from error
         return Acceptance(results=[None] * len(entries), is_queued=True)
 
-    async def _may_write_directly(self, queue: DeadLetterQueue, deadline: float) -> bool:
+    async def _may_write_directly(self, queue: DeadLetterQueue, deadline: float, *, after_queued: bool) -> bool:
         while True:
             try:
                 state = await queue.state()
             except QueueUnavailable:
-                if queue.may_hold_events:
+                if queue.may_hold_events or after_queued:
                     raise
                 return True
             if not state.depth:
