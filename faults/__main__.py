@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import random
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -26,6 +27,7 @@ def main() -> int:
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
     kept = arguments.keep or Path(tempfile.gettempdir()) / f"kubernaut-faults-{seed}"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whatever is mounted and running ends as with Ctrl-C
     count = arguments.count or _COUNTS[arguments.suite]
     if arguments.suite == "edits":
         return asyncio.run(tampering.run(count, seed))

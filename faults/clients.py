@@ -182,17 +182,21 @@ async def open_spooled(config: Config, client: Client) -> AsyncIterator[tuple[Se
 async def open_plain(config: Config, client: Client) -> AsyncIterator[tuple[Send, Callable[[], Awaitable[Report]]]]:
     """Over HTTP, with nothing of ours in between: strict and lenient batches in turn."""
     async with httpx2.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT) as http:
-        is_lenient = False
+        is_lenient = is_after_queued = False
 
         async def send(batch: list[AuditEvent]) -> bool:
-            nonlocal is_lenient
+            nonlocal is_lenient, is_after_queued
             is_lenient = not is_lenient
-            headers = {"content-type": "application/json"} | ({"prefer": "handling=lenient"} if is_lenient else {})
             body = msgspec.json.encode(batch)
             while not client.is_stopping.is_set():
+                headers = {"content-type": "application/json"}
+                headers |= {"prefer": "handling=lenient"} if is_lenient else {}
+                headers |= {"x-audit-after-queued": "true"} if is_after_queued else {}
                 with suppress(httpx2.HTTPError):
                     answer = await http.post(config.url + BATCH, content=body, headers=headers)
-                    if is_acknowledged(answer.status_code, answer.content):
+                    statuses = statuses_of(answer.status_code, answer.content)
+                    is_after_queued = 202 in statuses or (is_after_queued and 201 not in statuses)
+                    if statuses and statuses <= {201, 202}:
                         return True
                 await client.pause(RETRY_DELAY)
             return False
@@ -203,11 +207,11 @@ async def open_plain(config: Config, client: Client) -> AsyncIterator[tuple[Send
         yield send, report
 
 
-def is_acknowledged(status: int, body: bytes) -> bool:
-    """Whether an answer of DataStorage says that all events are stored."""
+def statuses_of(status: int, body: bytes) -> set[int]:
+    """What an answer of DataStorage says about the events: 201, 202, or why not."""
     if status == 207:
-        return all(result["status"] in {201, 202} for result in json.loads(body)["results"])
-    return status in {201, 202}
+        return {result["status"] for result in json.loads(body)["results"]}
+    return {status}
 
 
 async def run(config: Config) -> None:

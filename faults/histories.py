@@ -93,6 +93,8 @@ class History:
     shards: int
     statement_timeout: float
     lock_timeout: float
+    connection_lifetime: float | None
+    """Seconds after which the proxy between clients and replicas closes a connection."""
     clients: tuple[ClientPlan, ...]
     actions: tuple[Action, ...]
     duration: float
@@ -122,6 +124,7 @@ def random_history(seed: int, *, has_disks: bool = True, has_clocks: bool = True
         shards=rng.choice([1, 1, 3]),
         statement_timeout=rng.choice([1.0, 2.0]),
         lock_timeout=rng.choice([0.3, 1.5, 3.0]),
+        connection_lifetime=rng.choice([None, 0.2, 1.0]),
         clients=clients,
         actions=tuple(action for action in actions if possible.get(action.fault, True)),
         duration=duration,

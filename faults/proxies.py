@@ -87,6 +87,8 @@ class Proxy:
     """Listens on a port of its own and gives each connection to the next of its links, as a Service does."""
 
     links: Sequence[Link]
+    max_lifetime: float | None = None
+    """Seconds after which a connection is closed, so that the next one may lead elsewhere."""
     port: int = 0
     _turn: int = 0
     _connections: set[asyncio.Task[None]] = field(default_factory=set)
@@ -116,7 +118,7 @@ class Proxy:
                     tasks.create_task(_pump(their_reader, writer, link, is_answer=True)),
                     tasks.create_task(_watch(link)),
                 ]
-                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(pumps, timeout=self.max_lifetime, return_when=asyncio.FIRST_COMPLETED)
                 for pump in pumps:
                     pump.cancel()
         except* (OSError, LinkReset):
@@ -158,9 +160,9 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def open_proxy(*links: Link) -> AsyncIterator[Proxy]:
+async def open_proxy(*links: Link, max_lifetime: float | None = None) -> AsyncIterator[Proxy]:
     """A proxy on a free port."""
-    proxy = Proxy(links=links)
+    proxy = Proxy(links=links, max_lifetime=max_lifetime)
     server = await asyncio.start_server(proxy.accept, HOST, 0)
     proxy.port = server.sockets[0].getsockname()[1]
     try:

@@ -52,10 +52,14 @@ def _all(template: Template, seeds: range, jobs: int, root: Path, kept: Path) ->
     outcomes: list[Outcome] = []
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         running = [pool.submit(_one, seed, template, root / str(seed), kept / str(seed)) for seed in seeds]
-        for done in as_completed(running):
-            outcome = done.result()
-            outcomes.append(outcome)
-            _say(outcome.explained() if outcome.problems else str(outcome))
+        try:
+            for done in as_completed(running):
+                outcome = done.result()
+                outcomes.append(outcome)
+                _say(outcome.explained() if outcome.problems else str(outcome))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return outcomes
 
 

@@ -231,7 +231,7 @@ async def _client(stack: Stack, history: History, plan: ClientPlan, exits: Async
     for number in range(history.replicas):
         link = stack.links[plan.name, replica_name(number)] = Link(port=_port_of(stack, replica_name(number)))
         links.append(link)
-    proxy = await exits.enter_async_context(open_proxy(*links))
+    proxy = await exits.enter_async_context(open_proxy(*links, max_lifetime=history.connection_lifetime))
     files = stack.directory.subdirectory(plan.name)
     config = clients.Config(
         name=plan.name,

@@ -112,11 +112,11 @@ class Tampering:
             except asyncpg.NotNullViolationError as error:
                 await self._connection.execute(f"ALTER TABLE {table} ALTER COLUMN {error.column_name} DROP NOT NULL")
             except asyncpg.IntegrityConstraintViolationError as error:
-                # A partition has its own name for the key of the whole table; its bounds have none and stay.
-                name = "audit_events_pkey" if error.constraint_name.endswith("pkey") else error.constraint_name
+                name = error.constraint_name
                 if not name:
-                    raise
-                name = name if table == "audit_events" else error.constraint_name
+                    raise  # no partition is there for the row
+                # Each partition has a name of its own for the key of the whole table.
+                name = "audit_events_pkey" if table == "audit_events" and name.endswith("pkey") else name
                 await self._connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
             else:
                 return
