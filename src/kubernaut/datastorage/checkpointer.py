@@ -17,7 +17,7 @@ import structlog
 from kubernaut.api.ledger import checkpoints, merkle
 from kubernaut.api.ledger.checkpoints import Checkpoint, TreeHead
 from kubernaut.api.ledger.merkle import InvalidProof
-from kubernaut.api.ledger.notes import NoteError
+from kubernaut.api.ledger.notes import NoteError, Verifier
 from kubernaut.datastorage.config import LedgerConfig, WitnessConfig
 from kubernaut.datastorage.errors import CannotStart, DataStorageError
 from kubernaut.datastorage.ledger_reader import LedgerReader, TileMissing
@@ -109,6 +109,14 @@ class Checkpointer:
                 self._metrics.checkpoint_size.labels(str(shard)).set(head.size)
             self._signed[shard] = (head.size, time.monotonic())
             self.inconsistent.pop(shard, None)
+
+    async def newest(self, shard: int) -> Checkpoint | None:
+        """The newest checkpoint with the cosignatures that it has so far; None when there is none."""
+        return await self._store.newest(shard, quorum=0)
+
+    def keys(self, shard: int) -> list[Verifier]:
+        """The public keys that sign a ledger now."""
+        return [signer.verifier for signer in self._keys.signers(self._settings().origin_of(shard))]
 
     async def run(self) -> None:
         """Sign for as long as the service runs."""

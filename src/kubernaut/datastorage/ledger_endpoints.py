@@ -15,7 +15,7 @@ from kubernaut.api.ledger.tiles import InvalidTile, Tile
 from kubernaut.api.problems import Slug
 from kubernaut.datastorage import chain
 from kubernaut.datastorage.checkpointer import Checkpointer
-from kubernaut.datastorage.ledger_reader import LedgerReader
+from kubernaut.datastorage.ledger_reader import LedgerReader, TileMissing
 from kubernaut.datastorage.settings import DatabaseSettings
 from kubernaut.ops.http.problems import RequestRejected, json_response
 
@@ -71,6 +71,14 @@ class LedgerEndpoints:
     async def receipt(self, request: Request) -> Response:
         """One event with the proof that the signed ledger holds it."""
         event_id: UUID = request.path_params["event_id"]
+        try:
+            return json_response(await self._receipt(event_id))
+        except (TileMissing, ValueError, OverflowError) as error:
+            detail = f"event {event_id} cannot be proven: {error}; run: kubernaut audit verify"
+            raise RequestRejected(Slug.LEDGER_INCONSISTENT, detail) from error
+
+    async def _receipt(self, event_id: UUID) -> Receipt:
+        """Raises TileMissing, and ValueError or OverflowError where the row holds what nobody could have sent."""
         stored = await self._reader.event(event_id)
         if stored is None:
             raise RequestRejected(Slug.NOT_FOUND, f"there is no event {event_id}")
@@ -82,12 +90,10 @@ class LedgerEndpoints:
             raise RequestRejected(Slug.NOT_FOUND, _NOT_SIGNED)
         hashes = await self._reader.inclusion_proof(row.shard, row.sequence - 1, checkpoint.head.size)
         proof = InclusionProof(index=row.sequence - 1, hashes=tuple(hashes), checkpoint=checkpoint)
-        return json_response(
-            Receipt(
-                event=chain.canonical(stored.payload).decode(),
-                entry=chain.ledger_entry(row).decode(),
-                proof=str(proof),
-            )
+        return Receipt(
+            event=chain.canonical(stored.payload).decode(),
+            entry=chain.ledger_entry(row).decode(),
+            proof=str(proof),
         )
 
     def _shard(self, request: Request) -> int:

@@ -31,6 +31,8 @@ from kubernaut.datastorage.export import Exporter
 from kubernaut.datastorage.ledger_reader import LedgerReader
 from kubernaut.datastorage.ledger_verification import LedgerVerification
 from kubernaut.datastorage.metrics import Metrics
+from kubernaut.datastorage.removals import Removals
+from kubernaut.datastorage.verification import StoredRow
 
 MAX_COUNT = 10_000
 """Counting of matching events stops here."""
@@ -153,6 +155,15 @@ class Reader:
     async def has_event_type(self, event_type: str) -> bool:
         """Whether any event has this type."""
         return bool((await self._rows("event_type_exists", event_type=event_type))[0][0])
+
+    async def event(self, event_id: UUID) -> StoredRow | None:
+        """One event with its row, and why its content is gone where it is; None when there is none.
+
+        Raises ValueError or OverflowError where somebody put a value into the row that Python cannot hold.
+        """
+        async with self._measured("event"):
+            stored = await self.ledger.event(event_id)
+            return (await Removals(self._pool, self.ledger).explain([stored]))[0] if stored else None
 
     async def timeline(self, correlation_id: str, request: TimelineRequest | None = None) -> Timeline:
         """Events of one correlation; none when there are none. Raises InvalidPosition, TimelineTooLong."""

@@ -98,11 +98,12 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
             degraded={"database": database, "dead_letter_queue": dead_letter_queue, "partitions": old_partitions},
         )
         export = ExportEndpoint(store.read.export, store.read.ledger, checkpointer)
+        ledger_endpoints = LedgerEndpoints(store.read.ledger, lambda: store.settings, checkpointer)
         endpoints = (
             Endpoints(store, writer, config.server, metrics, Actors(config.actors)),
-            LedgerEndpoints(store.read.ledger, lambda: store.settings, checkpointer),
+            ledger_endpoints,
             LifecycleEndpoints(config.database, config.server, lifecycle_metrics, export),
-            Pages(store.read),
+            Pages(store.read, ledger_endpoints, checkpointer, config.ledger),
         )
         routes: list[BaseRoute] = [route for each in endpoints for route in each.routes()]
         app = application([*routes, *health.routes(registry)], metrics)

@@ -3,7 +3,9 @@
 import html
 import re
 from urllib.parse import urlencode
+from uuid import uuid4
 
+import asyncpg
 import httpx2
 import pytest
 
@@ -66,6 +68,84 @@ async def test_what_somebody_wrote_is_only_ever_text(http: httpx2.AsyncClient):
 
     for name in ("correlation_id", "actor_id", "resource_name", "namespace"):
         assert HOSTILE_AS_TEXT[: TEXTS[name]] in text, name
+
+
+async def test_event_is_shown_in_full_and_only_as_text(http: httpx2.AsyncClient):
+    event = a_hostile_event()
+    await http.post(BATCH, json=[event])
+
+    text = assert_page(await http.get(f"/ui/events/{event['event_id']}"))
+
+    for name, length in TEXTS.items():
+        assert HOSTILE_AS_TEXT[:length] in text, name
+    in_json = HOSTILE.replace('"', '\\"').replace("\x1b", "\\u001b").replace("\u202e", "\\u202e")
+    assert text.count(in_json) == 2
+
+
+async def test_receipt_of_a_page_is_that_of_the_api(http: httpx2.AsyncClient):
+    event = a_wire_event()
+    await http.post(BATCH, json=[event])
+
+    of_api = await http.get(f"/api/v1/audit/events/{event['event_id']}/receipt")
+    of_page = await http.get(f"/ui/events/{event['event_id']}/receipt")
+
+    assert of_page.headers["content-type"] == "application/problem+json"
+    assert of_page.status_code == of_api.status_code == 404
+    assert of_page.json()["detail"] == of_api.json()["detail"] == "the ledger is not signed: ledger.keyFile is not set"
+
+
+async def test_erased_event_says_that_it_was_erased(http: httpx2.AsyncClient):
+    event = a_wire_event()
+    await http.post(BATCH, json=[event])
+    erasure = {"order": "GDPR-17", "event_ids": [event["event_id"]]}
+    erased = await http.post("/api/v1/audit/erasures", json=erasure, headers={"X-Auth-Request-User": "alice"})
+    assert erased.status_code == 200
+
+    text = assert_page(await http.get(f"/ui/events/{event['event_id']}"))
+
+    assert "was removed by retention or by an order to erase, as a ledger event says" in text
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        ("event_timestamp = event_timestamp + interval '1 second'", "no ledger event says why"),
+        ("event_data = '3'", "3 Ledger row"),
+    ],
+)
+async def test_row_that_somebody_edited_is_still_a_page(
+    http: httpx2.AsyncClient, sql: asyncpg.Connection, edit: str, reason: str
+):
+    event = a_wire_event()
+    await http.post(BATCH, json=[event])
+    async with sql.transaction():
+        await sql.execute("SET LOCAL kubernaut.allow_change = 'audit_events'")
+        await sql.execute(f"UPDATE audit_events SET {edit}")  # noqa: S608 - a constant of this test
+
+    text = assert_page(await http.get(f"/ui/events/{event['event_id']}"))
+
+    assert reason in text
+
+
+async def test_ledger_row_that_nobody_can_read_is_a_page_and_a_problem(
+    http: httpx2.AsyncClient, sql: asyncpg.Connection
+):
+    event = a_wire_event()
+    await http.post(BATCH, json=[event])
+    async with sql.transaction():
+        await sql.execute("SET LOCAL kubernaut.allow_change = 'audit_ledger'")
+        await sql.execute("UPDATE audit_ledger SET received_at = '20000-01-01'")
+
+    text = assert_page(await http.get(f"/ui/events/{event['event_id']}"), 500)
+    receipt = await http.get(f"/api/v1/audit/events/{event['event_id']}/receipt")
+
+    assert "was changed: its values cannot be read" in text
+    assert (receipt.status_code, receipt.json()["type"]) == (500, "https://kubernaut.ai/problems/ledger-inconsistent")
+
+
+async def test_unknown_event_is_a_page(http: httpx2.AsyncClient):
+    assert "There is no event" in assert_page(await http.get(f"/ui/events/{uuid4()}"), 404)
+    assert "There is no such page" in assert_page(await http.get("/ui/events/x"), 404)
 
 
 @pytest.mark.parametrize("path", ["/ui/nothing", "/ui/static/1/nothing.css", "/ui/%2e%2e/api/v1/audit/events"])

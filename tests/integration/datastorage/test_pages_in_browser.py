@@ -1,17 +1,30 @@
 """The pages as Debian's chromium shows them."""
 
+import json
+import random
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 
+from kubernaut.api.ledger import merkle, notes
+from kubernaut.api.ledger.notes import Signer
+from kubernaut.datastorage.config import LedgerConfig, WitnessConfig
+from kubernaut.datastorage.service import open_service
 from support import browser
-from support.browser import Browser, open_browser
-from support.datastorage import BATCH
+from support.browser import Browser, Page, open_browser
+from support.datastorage import BATCH, config_for
+from support.eventually import eventually
 from support.ledger_events import a_wire_event
+from support.witness import TestWitness, open_witness
 
 pytestmark = [pytest.mark.skipif(browser.PROGRAM is None, reason=browser.MISSING)]
+
+ORIGIN = "audit.example.com/ledger"
 
 
 @pytest.fixture
@@ -21,8 +34,56 @@ async def chromium(tmp_path: Path) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def url(http: httpx2.AsyncClient) -> str:
+def signer() -> Signer:
+    return notes.new_signer(f"{ORIGIN}/0")
+
+
+@pytest.fixture
+async def witness(signer: Signer) -> AsyncIterator[TestWitness]:
+    witness = TestWitness()
+    witness.logs.append(signer.verifier)
+    async with open_witness(witness):
+        yield witness
+
+
+@pytest.fixture
+async def http(
+    database: str, tmp_path: Path, signer: Signer, witness: TestWitness
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the running service, which signs its ledger and has a witness."""
+    (tmp_path / "keys").write_text(signer.skey)
+    ledger = LedgerConfig(
+        origin=ORIGIN,
+        key_file=tmp_path / "keys",
+        checkpoint_interval=0.1,
+        witnesses=(WitnessConfig(url=witness.url, vkey=witness.verifier.vkey),),
+    )
+    async with (
+        open_service(config_for(database, ledger=ledger)) as server,
+        httpx2.AsyncClient(base_url=server.url, timeout=10) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def url(http: httpx2.AsyncClient) -> str:
     return str(http.base_url).rstrip("/")
+
+
+async def store(http: httpx2.AsyncClient, *events: dict[str, Any]) -> str:
+    """Store events; the path of the first one's page."""
+    stored = await http.post(BATCH, json=events)
+    assert stored.status_code == 201, stored.text
+    return f"/ui/events/{stored.json()['event_ids'][0]}"
+
+
+async def proof_of(page: Page) -> tuple[str, str, list[str]]:
+    """The state of a page's proof once it is known, what it says, and the state of each step."""
+    await page.until("document.getElementById('proof').dataset.state !== 'wait'")
+    found: tuple[str, str, list[str]] = await page.evaluate(
+        "[proof.dataset.state, verdict.textContent, [...steps.children].map(step => step.dataset.state)]"
+    )
+    return found
 
 
 # The smallest contrast of a text with what is behind it, as WCAG 2 computes it, with the text.
@@ -65,12 +126,14 @@ NAMELESS = """
 async def test_pages_fit_every_screen_are_readable_and_quiet(http: httpx2.AsyncClient, url: str, chromium: Browser):
     long = "x" * 255
     await http.post(BATCH, json=[a_wire_event(correlation_id=long, actor_id=long, namespace="n" * 253)])
-    await http.post(BATCH, json=[a_wire_event(severity=each) for each in ("critical", "warning", "info", "other")])
+    event = await store(http, *(a_wire_event(severity=each) for each in ("critical", "warning", "info", "other")))
 
-    for path in ("/ui/", "/ui/?severity=critical"):
+    for path in ("/ui/", "/ui/?severity=critical", event):
         for width, is_dark in ((360, False), (360, True), (1200, False), (1200, True)):
             page = await chromium.open(url + path, width=width, is_dark=is_dark)
 
+            if path == event:
+                await proof_of(page)
             assert page.complaints == [], path
             scroll_width, inner_width = await page.evaluate(WIDTH)
             assert scroll_width <= inner_width == width, path
@@ -93,3 +156,173 @@ async def test_filters_are_found_by_their_labels_and_submitted(http: httpx2.Asyn
 
     assert "1 event" in await page.evaluate("document.querySelector('.summary').textContent")
     assert page.complaints == []
+
+
+async def test_genuine_event_is_proven_in_the_browser(
+    http: httpx2.AsyncClient, url: str, chromium: Browser, witness: TestWitness
+):
+    events = [a_wire_event(correlation_id=f"rr-{number}", event_data={"é": number}) for number in range(7)]
+    path = await store(http, *events)
+
+    page = await chromium.open(url + path)
+
+    state, verdict, steps = await proof_of(page)
+    assert steps[:5] == ["good"] * 5, await page.evaluate("document.body.innerText")
+    # The witness may not have seen the newest checkpoint yet.
+    assert state == ("good" if steps[5] == "good" else "open")
+    assert verdict.startswith("Proven")
+    assert page.complaints == []
+
+    async def is_cosigned() -> bool:
+        await page.goto(url + path)
+        return (await proof_of(page))[0] == "good"
+
+    await eventually(is_cosigned, timeout=20)
+
+
+EDITS = [
+    "event_data = '{\"n\": 100}'",
+    "actor_id = 'mallory'",
+    "duration_ms = 7",
+    "error_message = ''",
+    "is_sensitive = true",
+]
+
+
+async def test_edited_row_is_not_proven_and_the_page_says_why(
+    http: httpx2.AsyncClient, url: str, chromium: Browser, sql: asyncpg.Connection
+):
+    path = await store(http, a_wire_event())
+    page = await chromium.open()
+    await sql.execute("CREATE TABLE saved AS SELECT * FROM audit_events")
+
+    for edit in EDITS:
+        async with sql.transaction():
+            await sql.execute("SET LOCAL kubernaut.allow_change = 'audit_events'")
+            await sql.execute(f"UPDATE audit_events SET {edit}")  # noqa: S608 - a constant of this test
+        await page.goto(url + path)
+
+        state, verdict, steps = await proof_of(page)
+        assert (state, steps[:5]) == ("bad", ["good", "bad", "good", "good", "good"]), edit
+        assert verdict.startswith("Not proven. The event was changed after it was stored")
+
+
+async def test_row_that_was_edited_with_its_hashes_is_not_proven_either(
+    http: httpx2.AsyncClient, url: str, chromium: Browser, sql: asyncpg.Connection
+):
+    path = await store(http, a_wire_event(), a_wire_event())
+    page = await chromium.open(url + path)
+    await proof_of(page)
+    async with sql.transaction():
+        await sql.execute("SET LOCAL kubernaut.allow_change = 'audit_ledger'")
+        await sql.execute("UPDATE audit_ledger SET late = NOT late WHERE sequence = 1")
+
+    await page.goto(url + path)
+
+    state, verdict, steps = await proof_of(page)
+    assert (state, steps[3]) == ("bad", "bad")
+    assert "The ledger entry was changed" in verdict
+
+
+async def test_deleted_payload_is_red_without_a_script(
+    http: httpx2.AsyncClient, url: str, chromium: Browser, sql: asyncpg.Connection
+):
+    path = await store(http, a_wire_event())
+    async with sql.transaction():
+        await sql.execute("SET LOCAL kubernaut.allow_change = 'audit_events'")
+        await sql.execute("DELETE FROM audit_events")
+
+    page = await chromium.open(url + path)
+
+    state, text = await page.evaluate("(p => [p.dataset.state, p.innerText])(document.querySelector('.proof'))")
+    assert state == "bad"
+    assert "no ledger event says why" in text
+
+
+async def test_own_key_decides_and_is_kept(http: httpx2.AsyncClient, url: str, chromium: Browser, signer: Signer):
+    path = await store(http, a_wire_event())
+    page = await chromium.open(url + path)
+
+    async def verify_with(key: str) -> tuple[str, str, list[str]]:
+        await page.evaluate(f"document.getElementById('own-key').value = {json.dumps(key)}")
+        await page.evaluate("document.getElementById('verify-again').click()")
+        return await proof_of(page)
+
+    await verify_with(notes.new_signer(signer.name).verifier.vkey)
+    state, verdict, steps = await proof_of(page)
+    assert (state, steps[:5]) == ("bad", ["good", "good", "good", "good", "bad"])
+    assert "No key that is trusted here has signed it" in verdict
+    await page.goto(url + path)
+    assert (await proof_of(page))[0] == "bad"
+    await verify_with(signer.verifier.vkey)
+    assert (await proof_of(page))[2][4] == "good"
+    await verify_with("nonsense")
+    assert "That is no public key" in await page.evaluate("document.getElementById('own-key-problem').textContent")
+
+
+async def test_script_hashes_and_proves_as_the_library_does(http: httpx2.AsyncClient, url: str, chromium: Browser):
+    page = await chromium.open(url + await store(http, a_wire_event()))
+    await proof_of(page)
+    await page.evaluate(
+        "(async () => { const at = document.querySelector('script[type=module]').src;"
+        " globalThis.r = await import(at.replace('event.js', 'receipt.js'));"
+        " globalThis.h = await import(at.replace('event.js', 'sha256.js')); })()"
+    )
+    randomness = random.Random(7)
+
+    for length in (0, 1, 55, 56, 63, 64, 65, 119, 120, 1000, 70_000):
+        content = randomness.randbytes(length)
+        computed = await page.evaluate(f"r.hex(h.sha256(Uint8Array.from({list(content)})))")
+        assert computed == sha256(content).hexdigest(), length
+    for size in (1, 2, 3, 5, 8, 13, 255, 256, 257, 1000):
+        leaves = [randomness.randbytes(32) for _ in range(size)]
+        index = randomness.randrange(size)
+        ranges = merkle.inclusion_ranges(index, size)
+        hashes = [merkle.root_of(leaves[each.start : each.end]) for each in ranges]
+        root = merkle.root_of(leaves)
+
+        async def root_of(index: int, size: int, leaf: bytes, hashes: list[bytes]) -> str:
+            values = json.dumps([list(each) for each in hashes])
+            call = f"r.rootOf(new Uint8Array({list(leaf)}), {index}n, {size}n, {values}.map(v => new Uint8Array(v)))"
+            found: str = await page.evaluate(
+                f"(() => {{ try {{ return r.hex({call}) }} catch {{ return 'error' }} }})()"
+            )
+            return found
+
+        assert await root_of(index, size, leaves[index], hashes) == root.hex()
+        assert await root_of(index, size, randomness.randbytes(32), hashes) != root.hex()
+        assert await root_of(index, size, leaves[index], [*hashes, bytes(32)]) == "error"
+        if hashes:
+            assert await root_of(index, size, leaves[index], hashes[:-1]) == "error"
+            assert await root_of(index, size, leaves[index], [bytes(32), *hashes[1:]]) != root.hex()
+
+
+async def test_receipt_with_any_part_exchanged_is_not_proven(http: httpx2.AsyncClient, url: str, chromium: Browser):
+    first, second = a_wire_event(), a_wire_event(event_data={})
+    path = await store(http, first, second)
+    page = await chromium.open(url + path)
+    await proof_of(page)
+    receipt = (await http.get(f"{path}/receipt")).json()
+    other = (await http.get(f"/ui/events/{second['event_id']}/receipt")).json()
+    forged = notes.new_signer(f"{ORIGIN}/0").sign(receipt["proof"].partition("\n\n")[2].partition("\n\n")[0] + "\n")
+    known = receipt["proof"].partition("— ")[2].split()[1]
+    signature = str(forged).split(" ")[2].strip()
+    wrong = [receipt | {part: other[part]} for part in receipt]
+    wrong += [receipt | {part: receipt[part][:-3]} for part in receipt]
+    wrong += [receipt | {"proof": receipt["proof"].replace(known, signature)}]
+    wrong += [receipt | {"proof": receipt["proof"].replace("index 0", "index 1")}]
+    wrong += [receipt | {"entry": receipt["entry"].replace('"shard":0', '"shard":1')}]
+    wrong += [{"event": "", "entry": "", "proof": ""}]
+    verify = """
+        (async receipt => {
+          const at = document.querySelector("script[type=module]").src;
+          const { verify } = await import(at.replace("event.js", "receipt.js"));
+          const { eventId, digest, keys } = document.getElementById("proof").dataset;
+          return (await verify(receipt, { eventId, digest }, [keys])).map(step => step.state);
+        })
+    """
+
+    assert await page.evaluate(f"{verify}({json.dumps(receipt)})") == ["good"] * 5
+    for each in wrong:
+        assert each != receipt
+        assert "bad" in await page.evaluate(f"{verify}({json.dumps(each)})"), each

@@ -1,10 +1,7 @@
 """What the search page shows of a query, a page of events, or a rejected filter."""
 
-from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
-from uuid import UUID
 
-import msgspec
 import pytest
 from starlette.datastructures import QueryParams
 
@@ -13,31 +10,7 @@ from kubernaut.datastorage import parameters
 from kubernaut.datastorage.reader import Filters
 from kubernaut.datastorage.web.search_view import SearchView, rejected_view, search_view, target_of
 from kubernaut.ops.http.problems import RequestRejected
-
-TIME = datetime(2026, 11, 22, 20, tzinfo=UTC)
-
-
-def a_stored_event(**fields: object) -> StoredEvent:
-    given = {
-        "event_id": UUID(int=1),
-        "event_timestamp": TIME,
-        "event_date": "2026-11-22",
-        "event_type": "gateway.signal.received",
-        "version": "1.0",
-        "event_category": "gateway",
-        "event_action": "received",
-        "event_outcome": "success",
-        "correlation_id": "rr-1",
-        "event_data": msgspec.Raw(b"{}"),
-        "sequence": 1,
-        "event_hash": "00",
-        "previous_event_hash": "",
-        "received_at": TIME,
-        "late": False,
-        "retention_days": 2555,
-        "is_sensitive": False,
-    }
-    return StoredEvent(**{**given, **fields})
+from support.stored_events import TIME, a_stored_event
 
 
 def a_page(*events: StoredEvent, **pagination: object) -> EventPage:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -10,13 +11,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
+from kubernaut.api.ledger import notes
 from kubernaut.api.problems import Slug
 from kubernaut.datastorage import search
+from kubernaut.datastorage.checkpointer import Checkpointer, LedgerInconsistent
+from kubernaut.datastorage.config import LedgerConfig
 from kubernaut.datastorage.errors import DataStorageError
+from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
 from kubernaut.datastorage.reader import Reader
+from kubernaut.datastorage.web.event_view import event_view
 from kubernaut.datastorage.web.rendering import PREFIX, STATIC_ROUTE, page, problem_page
 from kubernaut.datastorage.web.search_view import rejected_view, search_view
-from kubernaut.ops.http.problems import Handler, RequestRejected
+from kubernaut.ops.http.problems import Handler, RequestRejected, problem_response
 
 ROOT = "/"
 """Where a browser is sent to the pages."""
@@ -30,12 +36,21 @@ log = structlog.get_logger("http")
 class Pages:
     """The pages over one audit log."""
 
-    def __init__(self, read: Reader) -> None:
+    def __init__(self, read: Reader, ledger: LedgerEndpoints, checkpointer: Checkpointer, config: LedgerConfig) -> None:
         self._read = read
+        self._ledger = ledger
+        self._checkpointer = checkpointer
+        self._witnesses = {witness.url: notes.parse_verifier(witness.vkey) for witness in config.witnesses}
 
     def routes(self) -> list[BaseRoute]:
         """Everything below /ui, and the way there."""
-        pages = Router([Route("/", self.search, methods=["GET"]), STATIC_ROUTE], redirect_slashes=False)
+        routes = [
+            Route("/", self.search, methods=["GET"]),
+            Route("/events/{event_id:uuid}", self.event, methods=["GET"]),
+            Route("/events/{event_id:uuid}/receipt", self.receipt, methods=["GET"]),
+            STATIC_ROUTE,
+        ]
+        pages = Router(routes, redirect_slashes=False)
         return [
             Route(ROOT, root, methods=["GET"]),
             Route(PREFIX, root, methods=["GET"]),
@@ -52,6 +67,29 @@ class Pages:
             view = rejected_view(given, rejected.field_errors)
             return page(request, "search.html", status=rejected.slug.status, view=view)
         return page(request, "search.html", view=search_view(given, found))
+
+    async def event(self, request: Request) -> Response:
+        """One event, its ledger row, and what a browser needs to prove it."""
+        event_id: UUID = request.path_params["event_id"]
+        try:
+            stored = await self._read.event(event_id)
+        except (ValueError, OverflowError) as error:
+            detail = f"The row of event {event_id} was changed: its values cannot be read ({error})."
+            raise RequestRejected(Slug.LEDGER_INCONSISTENT, detail) from error
+        if stored is None:
+            raise RequestRejected(Slug.NOT_FOUND, f"There is no event {event_id}.")
+        keys = self._checkpointer.keys(stored.row.shard)
+        view = event_view(stored, keys, list(self._witnesses.values()))
+        return page(request, "event.html", view=view)
+
+    async def receipt(self, request: Request) -> Response:
+        """The receipt as the API has it, for the script of the page, which cannot send a bearer token."""
+        try:
+            return await self._ledger.receipt(request)
+        except RequestRejected as rejected:
+            return problem_response(request, rejected, cause=rejected.__cause__)
+        except LedgerInconsistent as error:
+            return problem_response(request, RequestRejected(Slug.LEDGER_INCONSISTENT, str(error)), cause=error)
 
 
 async def root(request: Request) -> Response:
