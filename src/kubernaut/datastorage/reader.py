@@ -109,6 +109,8 @@ class Reader:
         self.verification = verification
         self.ledger = LedgerReader(pool)
         self.export = Exporter(pool, self.ledger)
+        self.last_verification: Verification | None = None
+        """What the last verification of whole ledgers found, as far as this process made one."""
 
     async def page(self, filters: Filters, page: PageRequest) -> EventPage:
         """Events newest first. Raises InvalidCursor."""
@@ -206,6 +208,12 @@ class Reader:
 
     async def verify(self, request: VerifyRequest) -> Verification:
         """Verify one correlation, or every ledger, and name each bad row in order."""
+        found = await self._verify(request)
+        if request.correlation_id is None:
+            self.last_verification = found
+        return found
+
+    async def _verify(self, request: VerifyRequest) -> Verification:
         async with self._measured("verify"):
             if request.correlation_id is not None:
                 return await CorrelationVerification(self._pool, self.ledger).verify(request.correlation_id, request)

@@ -18,6 +18,7 @@ from kubernaut.datastorage.endpoints import Endpoints, application
 from kubernaut.datastorage.errors import Reason
 from kubernaut.datastorage.export_endpoint import ExportEndpoint
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
+from kubernaut.datastorage.legal_holds import LegalHolds
 from kubernaut.datastorage.lifecycle_endpoints import LifecycleEndpoints
 from kubernaut.datastorage.lifecycle_metrics import LifecycleMetrics
 from kubernaut.datastorage.metrics import Metrics
@@ -26,7 +27,9 @@ from kubernaut.datastorage.permissions import permission_for
 from kubernaut.datastorage.retention import Retention, open_retention
 from kubernaut.datastorage.scheduled_verification import open_scheduled_verification
 from kubernaut.datastorage.store import open_store
+from kubernaut.datastorage.web.hold_pages import HoldPages
 from kubernaut.datastorage.web.pages import Pages
+from kubernaut.datastorage.web.sign_in import SignIn, TokenCookieMiddleware, rejection
 from kubernaut.kube.authenticator import open_authenticator
 from kubernaut.ops.garbage_collection import rare_collections
 from kubernaut.ops.health import Health
@@ -99,11 +102,13 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
         )
         export = ExportEndpoint(store.read.export, store.read.ledger, checkpointer)
         ledger_endpoints = LedgerEndpoints(store.read.ledger, lambda: store.settings, checkpointer)
+        holds = LegalHolds(database=config.database, metrics=lifecycle_metrics)
+        forms = [*HoldPages(holds, authenticator).routes(), *SignIn(authenticator).routes()]
         endpoints = (
             Endpoints(store, writer, config.server, metrics, Actors(config.actors)),
             ledger_endpoints,
             LifecycleEndpoints(config.database, config.server, lifecycle_metrics, export),
-            Pages(store.read, ledger_endpoints, checkpointer, config.ledger),
+            Pages(store.read, ledger_endpoints, checkpointer, config.ledger, forms),
         )
         routes: list[BaseRoute] = [route for each in endpoints for route in each.routes()]
         app = application([*routes, *health.routes(registry)], metrics)
@@ -111,8 +116,9 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
             permission_for=permission_for,
             rate_limiter=RateLimiter(config.auth.rate_limit),
             rate_limit_slug=Slug.RATE_LIMIT,
+            rejection=rejection,
         )
-        guarded = AuthenticationMiddleware(app, authenticator, rules)
+        guarded = TokenCookieMiddleware(AuthenticationMiddleware(app, authenticator, rules))
         table = ConnectionTable(config.server.http_limits, registry)
         timeout = config.server.shutdown_timeout
         async with open_server(guarded, listen, table=table, shutdown_timeout=timeout) as server:

@@ -2,14 +2,15 @@
 
 import html
 import re
-from urllib.parse import urlencode
-from uuid import uuid4
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlencode, urlsplit
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx2
 import pytest
 
-from support.datastorage import BATCH
+from support.datastorage import BATCH, EVENTS, VERIFY
 from support.ledger_events import a_wire_event
 from support.pages import HOSTILE, HOSTILE_AS_TEXT, TEXTS, a_hostile_event, assert_page
 
@@ -143,6 +144,89 @@ async def test_ledger_row_that_nobody_can_read_is_a_page_and_a_problem(
     assert (receipt.status_code, receipt.json()["type"]) == (500, "https://kubernaut.ai/problems/ledger-inconsistent")
 
 
+async def test_timeline_is_complete_in_pieces_in_causal_order(http: httpx2.AsyncClient):
+    events = [
+        a_wire_event(correlation_id="a/../b", event_timestamp=f"2026-11-22T20:00:00.{number:06}Z")
+        for number in range(250)
+    ]
+    received = a_wire_event(
+        correlation_id="a/../b",
+        event_type="gateway.signal.received",
+        event_category="gateway",
+        event_timestamp="2026-11-22T20:01:00Z",
+    )
+    for each in (events, [received]):
+        assert (await http.post(BATCH, json=each)).status_code == 201
+
+    shown: list[str] = []
+    url = f"/ui/timeline?{urlencode({'correlation_id': 'a/../b'})}"
+    while url:
+        answer = await http.get(url)
+        text = assert_page(answer)
+        piece = re.findall(r'class="main"><a href="/ui/events/([^"]+)"', answer.text)
+        assert f"{len(piece)} of 251 events, in causal order" in text
+        assert len(re.findall(r'<a class="row" href="/ui/events/', answer.text)) == len(piece)
+        shown += piece
+        following = re.search(r'rel="next" href="([^"]+)"', answer.text)
+        url = html.unescape(following[1]) if following else ""
+
+    assert shown == [received["event_id"], *(event["event_id"] for event in events)]
+
+
+async def test_timeline_of_hostile_events_is_only_text(http: httpx2.AsyncClient):
+    event = a_hostile_event()
+    await http.post(BATCH, json=[event, a_hostile_event(event_data={"to_phase": HOSTILE}, duration_ms=2**31 - 1)])
+
+    query = urlencode({"correlation_id": event["correlation_id"], "verify": "1"})
+    text = assert_page(await http.get(f"/ui/timeline?{query}"))
+
+    assert HOSTILE_AS_TEXT in text
+    assert "2 of 2 events verified in the ledger" in text
+
+
+async def test_verification_on_a_timeline_names_the_edited_row(http: httpx2.AsyncClient, sql: asyncpg.Connection):
+    await http.post(BATCH, json=[a_wire_event(), a_wire_event()])
+    async with sql.transaction():
+        await sql.execute("SET LOCAL kubernaut.allow_change = 'audit_events'")
+        await sql.execute("UPDATE audit_events SET actor_id = 'mallory'")
+
+    text = assert_page(await http.get("/ui/timeline?correlation_id=rr-1&verify=1"))
+
+    assert "0 of 2 events verified in the ledger" in text
+    assert text.count("the event was changed after it was stored") == 2
+
+
+async def test_correlation_whose_content_is_gone_says_so(http: httpx2.AsyncClient):
+    await http.post(BATCH, json=[a_wire_event(correlation_id="rr-9")])
+    erasure = {"order": "GDPR-17", "correlation_id": "rr-9"}
+    await http.post("/api/v1/audit/erasures", json=erasure, headers={"X-Auth-Request-User": "alice"})
+
+    text = assert_page(await http.get("/ui/timeline?correlation_id=rr-9"))
+
+    assert "The content of 1 of them was removed, as the ledger says." in text
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "reason"),
+    [
+        ({"correlation_id": "none"}, 404, "No event has the correlation none."),
+        ({"correlation_id": HOSTILE}, 404, HOSTILE_AS_TEXT),
+        ({}, 400, "correlation_id"),
+        ({"correlation_id": "rr-1", "after": "99"}, 400, "no event of this correlation has the sequence 99"),
+        ({"correlation_id": "rr-1", "after": "x"}, 400, "must be a whole number"),
+        ({"correlation_id": "rr-1", "order": "x"}, 400, "must be one of causal, ledger"),
+        ({"correlation_id": "x" * 256}, 400, "must have at most 255 characters"),
+        ({"correlation_id": "a\0"}, 400, "no NUL"),
+    ],
+)
+async def test_timeline_that_is_not_there_is_a_page(
+    http: httpx2.AsyncClient, query: dict[str, str], status: int, reason: str
+):
+    await http.post(BATCH, json=[a_wire_event()])
+
+    assert reason in assert_page(await http.get(f"/ui/timeline?{urlencode(query)}"), status)
+
+
 async def test_unknown_event_is_a_page(http: httpx2.AsyncClient):
     assert "There is no event" in assert_page(await http.get(f"/ui/events/{uuid4()}"), 404)
     assert "There is no such page" in assert_page(await http.get("/ui/events/x"), 404)
@@ -153,6 +237,41 @@ async def test_what_is_not_there_is_a_page_too(http: httpx2.AsyncClient, path: s
     text = assert_page(await http.get(path), 404)
 
     assert "Not Found" in text
+
+
+async def test_ledger_page_says_that_nothing_is_signed_and_what_was_verified(http: httpx2.AsyncClient):
+    empty = assert_page(await http.get("/ui/ledger"))
+    await http.post(BATCH, json=[a_wire_event(), a_wire_event()])
+    before = assert_page(await http.get("/ui/ledger"))
+    await http.post(VERIFY, json={})
+    after = assert_page(await http.get("/ui/ledger"))
+
+    assert "There is no ledger yet." in empty
+    assert "Not signed: ledger.keyFile is not set." in before
+    assert "This process has verified no whole ledger since it was started." in before
+    assert "2 of 2 events verified in the ledger" in after
+
+
+READING = ("/ui/", "/ui/timeline?correlation_id=rr-1", f"/ui/events/{UUID(int=1)}", "/ui/ledger", "/ui/holds", EVENTS)
+
+
+@pytest.mark.parametrize("path", READING)
+async def test_while_postgresql_takes_no_connections_each_page_says_why(
+    http: httpx2.AsyncClient, database: str, sql_of: Callable[[str], Awaitable[asyncpg.Connection]], path: str
+):
+    name = urlsplit(database).path.lstrip("/")
+    admin = await sql_of(database.replace(f"/{name}", "/postgres"))
+    await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+    await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+
+    answer = await http.get(path)
+
+    if path == EVENTS:
+        assert (answer.status_code, answer.json()["reason"]) == (503, "database_unreachable")
+        return
+    text = assert_page(answer, 503)
+    assert re.search(r"The audit log cannot be read at the moment \(database_\w+\)\.", text), text
+    assert answer.headers["retry-after"] == "5"
 
 
 async def test_page_is_only_read(http: httpx2.AsyncClient):

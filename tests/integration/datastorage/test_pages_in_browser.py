@@ -128,7 +128,8 @@ async def test_pages_fit_every_screen_are_readable_and_quiet(http: httpx2.AsyncC
     await http.post(BATCH, json=[a_wire_event(correlation_id=long, actor_id=long, namespace="n" * 253)])
     event = await store(http, *(a_wire_event(severity=each) for each in ("critical", "warning", "info", "other")))
 
-    for path in ("/ui/", "/ui/?severity=critical", event):
+    timelines = ("/ui/timeline?correlation_id=rr-1", f"/ui/timeline?verify=1&correlation_id={long}")
+    for path in ("/ui/", "/ui/?severity=critical", *timelines, event):
         for width, is_dark in ((360, False), (360, True), (1200, False), (1200, True)):
             page = await chromium.open(url + path, width=width, is_dark=is_dark)
 
@@ -156,6 +157,32 @@ async def test_filters_are_found_by_their_labels_and_submitted(http: httpx2.Asyn
 
     assert "1 event" in await page.evaluate("document.querySelector('.summary').textContent")
     assert page.complaints == []
+
+
+async def test_timeline_draws_each_event_and_leads_to_it(http: httpx2.AsyncClient, url: str, chromium: Browser):
+    transitions = [("Pending", "00.0"), ("Enriching", "00.1"), ("Classifying", "00.5"), ("Completed", "00.9")]
+    path = await store(
+        http,
+        *(
+            a_wire_event(event_timestamp=f"2026-11-22T20:00:{seconds}Z", event_data={"to_phase": phase})
+            for phase, seconds in transitions
+        ),
+        a_wire_event(event_timestamp="2026-11-22T20:00:00.5Z", event_type="x.y", duration_ms=400),
+    )
+    page = await chromium.open(f"{url}/ui/timeline?correlation_id=rr-1")
+
+    assert await page.evaluate("[...document.querySelectorAll('.track.phases text')].map(t => t.textContent)") == [
+        "",
+        "Enriching 400 ms",
+        "Classifying 400 ms",
+    ]
+    bar, width = await page.evaluate(
+        "(b => [b.getBoundingClientRect().width, b.ownerSVGElement.clientWidth])(document.querySelector('.took'))"
+    )
+    assert abs(bar / width - 0.97 * 400 / 900) < 0.01
+    assert await page.evaluate("document.querySelectorAll('a.row .mark').length") == 5
+    await page.submit("a.row")
+    assert await page.evaluate("location.pathname") == path
 
 
 async def test_genuine_event_is_proven_in_the_browser(

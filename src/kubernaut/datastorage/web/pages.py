@@ -1,5 +1,7 @@
 """The routes of the pages; each reads, has a view made, and renders it."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -11,17 +13,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
+from kubernaut.api.events import TimelineOrder, VerifyRequest
 from kubernaut.api.ledger import notes
 from kubernaut.api.problems import Slug
-from kubernaut.datastorage import search
+from kubernaut.datastorage import parameters, search
 from kubernaut.datastorage.checkpointer import Checkpointer, LedgerInconsistent
 from kubernaut.datastorage.config import LedgerConfig
 from kubernaut.datastorage.errors import DataStorageError
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
-from kubernaut.datastorage.reader import Reader
+from kubernaut.datastorage.reader import Filters, InvalidPosition, PageRequest, Reader, TimelineTooLong
 from kubernaut.datastorage.web.event_view import event_view
+from kubernaut.datastorage.web.ledger_view import LedgerState, ledger_view
 from kubernaut.datastorage.web.rendering import PREFIX, STATIC_ROUTE, page, problem_page
 from kubernaut.datastorage.web.search_view import rejected_view, search_view
+from kubernaut.datastorage.web.timeline_view import timeline_request, timeline_view
 from kubernaut.ops.http.problems import Handler, RequestRejected, problem_response
 
 ROOT = "/"
@@ -36,18 +41,31 @@ log = structlog.get_logger("http")
 class Pages:
     """The pages over one audit log."""
 
-    def __init__(self, read: Reader, ledger: LedgerEndpoints, checkpointer: Checkpointer, config: LedgerConfig) -> None:
+    def __init__(
+        self,
+        read: Reader,
+        ledger: LedgerEndpoints,
+        checkpointer: Checkpointer,
+        config: LedgerConfig,
+        more_routes: Sequence[Route],
+    ) -> None:
+        """`more_routes` are those of forms, below the prefix of the pages."""
         self._read = read
         self._ledger = ledger
         self._checkpointer = checkpointer
+        self._quorum = config.witness_quorum
         self._witnesses = {witness.url: notes.parse_verifier(witness.vkey) for witness in config.witnesses}
+        self._more_routes = more_routes
 
     def routes(self) -> list[BaseRoute]:
         """Everything below /ui, and the way there."""
         routes = [
             Route("/", self.search, methods=["GET"]),
+            Route("/timeline", self.timeline, methods=["GET"]),
             Route("/events/{event_id:uuid}", self.event, methods=["GET"]),
             Route("/events/{event_id:uuid}/receipt", self.receipt, methods=["GET"]),
+            Route("/ledger", self.ledger, methods=["GET"]),
+            *self._more_routes,
             STATIC_ROUTE,
         ]
         pages = Router(routes, redirect_slashes=False)
@@ -68,6 +86,29 @@ class Pages:
             return page(request, "search.html", status=rejected.slug.status, view=view)
         return page(request, "search.html", view=search_view(given, found))
 
+    async def timeline(self, request: Request) -> Response:
+        """One correlation in causal order, and on demand what its verification finds."""
+        values = parameters.single(request.query_params, ("correlation_id", "after", "order", "verify"))
+        correlation_id = parameters.correlation(values.get("correlation_id", ""))
+        if not correlation_id:
+            raise RequestRejected(Slug.VALIDATION, "Which signal? The address has no correlation_id.")
+        wanted = timeline_request(values)
+        try:
+            found = await self._read.timeline(correlation_id, wanted)
+        except TimelineTooLong:
+            wanted = replace(wanted, order=TimelineOrder.LEDGER)
+            found = await self._read.timeline(correlation_id, wanted)
+        except InvalidPosition as error:
+            raise RequestRejected(Slug.VALIDATION, str(error)) from error
+        verification = None
+        if "verify" in values or not found.events:
+            verification = await self._read.verify(VerifyRequest(correlation_id=correlation_id))
+        if not found.events and (verification is None or not verification.total_events) and not wanted.after:
+            raise RequestRejected(Slug.NOT_FOUND, f"No event has the correlation {correlation_id}.")
+        counted = await self._read.page(Filters(correlation_id=correlation_id), PageRequest(limit=1))
+        view = timeline_view(found, wanted, counted.pagination, verification)
+        return page(request, "timeline.html", view=view)
+
     async def event(self, request: Request) -> Response:
         """One event, its ledger row, and what a browser needs to prove it."""
         event_id: UUID = request.path_params["event_id"]
@@ -81,6 +122,23 @@ class Pages:
         keys = self._checkpointer.keys(stored.row.shard)
         view = event_view(stored, keys, list(self._witnesses.values()))
         return page(request, "event.html", view=view)
+
+    async def ledger(self, request: Request) -> Response:
+        """Every ledger: its head, its checkpoints, who signs and who cosigns."""
+        checkpointer = self._checkpointer
+        states = [
+            LedgerState(
+                shard=shard,
+                head=head,
+                newest=await checkpointer.newest(shard),
+                served=await checkpointer.served(shard),
+                keys=checkpointer.keys(shard),
+                inconsistency=checkpointer.inconsistent.get(shard, ""),
+            )
+            for shard, head in sorted((await self._read.ledger.heads()).items())
+        ]
+        view = ledger_view(states, self._witnesses, self._quorum, self._read.last_verification)
+        return page(request, "ledger.html", view=view)
 
     async def receipt(self, request: Request) -> Response:
         """The receipt as the API has it, for the script of the page, which cannot send a bearer token."""

@@ -61,6 +61,14 @@ class Authenticator(Protocol):
         """Why somebody lacks a permission; None when they have it."""
 
 
+class Rejection(Protocol):
+    """How a request that may not be served is answered."""
+
+    def __call__(
+        self, request: Request, rejected: RequestRejected, *, cause: BaseException | None = None
+    ) -> Response: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class AccessRules:
     """What one service demands of its clients."""
@@ -72,6 +80,9 @@ class AccessRules:
 
     rate_limit_slug: Slug
     """The answer to a client that exceeds its rate: a 503 where clients do not retry a 429."""
+
+    rejection: Rejection = problem_response
+    """What a client gets that may not do what it asks for; a program gets a problem document."""
 
 
 class AuthenticationMiddleware:
@@ -99,7 +110,7 @@ class AuthenticationMiddleware:
             try:
                 identity = await _authenticate(self._authenticator, scope, permission)
             except RequestRejected as rejected:
-                response = problem_response(request, rejected, cause=rejected.__cause__)
+                response = self._rules.rejection(request, rejected, cause=rejected.__cause__)
                 if rejected.slug is Slug.UNAUTHORIZED:
                     error = ', error="invalid_token"' if "authorization" in request.headers else ""
                     response.headers["WWW-Authenticate"] = CHALLENGE + error
@@ -110,7 +121,8 @@ class AuthenticationMiddleware:
         if exceeded is None:
             return None
         detail, retry_after = f"{exceeded.reason}; wait, and send it again", max(1, ceil(exceeded.delay))
-        return problem_response(request, RequestRejected(self._rules.rate_limit_slug, detail, retry_after=retry_after))
+        too_many = RequestRejected(self._rules.rate_limit_slug, detail, retry_after=retry_after)
+        return self._rules.rejection(request, too_many)
 
 
 async def _authenticate(authenticator: Authenticator, scope: Scope, permission: Permission) -> Identity:

@@ -14,22 +14,22 @@ MAX_TOTAL_SIZE = 32 * 2**20
 
 RETRY_AFTER = 2  # seconds
 
-_JSON = "application/json"
 _GZIP = ("gzip", "x-gzip")
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _MAX_PART = 2**18
 
 
-class JsonBodyReader:
-    """Reads JSON bodies of at most `max_size` bytes, which is the size after decompression where gzip is accepted.
+class BodyReader:
+    """Reads bodies of one media type and of at most `max_size` bytes, after decompression where gzip is accepted.
 
     Many clients that each send most of a body and then wait could fill the memory. Beyond MAX_TOTAL_SIZE, or one body
     of the greatest size, the body that has been arriving for the longest time is given up, which is the one of a slow
     client.
     """
 
-    def __init__(self, max_size: int, *, default_type: str = "", accepts_gzip: bool = False) -> None:
+    def __init__(self, max_size: int, *, media_type: str, default_type: str = "", accepts_gzip: bool = False) -> None:
         self._max_size = max_size
+        self._media_type = media_type
         self._max_total_size = max(MAX_TOTAL_SIZE, max_size)
         self._default_type = default_type  # of a request without a content type
         self._encodings = {"identity": False} | (dict.fromkeys(_GZIP, True) if accepts_gzip else {})
@@ -104,8 +104,8 @@ class JsonBodyReader:
 
     def _check_type(self, request: Request) -> None:
         given = request.headers.get("content-type", self._default_type)
-        if given.partition(";")[0].strip().lower() != _JSON:
-            detail = f"content type {given[:100]!r} is not supported; send {_JSON}"
+        if given.partition(";")[0].strip().lower() != self._media_type:
+            detail = f"content type {given[:100]!r} is not supported; send {self._media_type}"
             raise RequestRejected(Slug.UNSUPPORTED_MEDIA_TYPE, detail)
 
     def _is_compressed(self, request: Request) -> bool:
@@ -114,8 +114,15 @@ class JsonBodyReader:
             return self._encodings[encoding.strip().lower()]
         except KeyError:
             accepted = " or gzip" if len(self._encodings) > 1 else ""
-            detail = f"content encoding {encoding[:100]!r} is not supported; send {_JSON} without encoding{accepted}"
+            detail = f"content encoding {encoding[:100]!r} is not supported; send it without encoding{accepted}"
             raise RequestRejected(Slug.UNSUPPORTED_MEDIA_TYPE, detail) from None
 
     def _too_large(self) -> RequestRejected:
         return RequestRejected(Slug.TOO_LARGE, f"the body exceeds the limit of {self._max_size} bytes")
+
+
+class JsonBodyReader(BodyReader):
+    """Reads JSON."""
+
+    def __init__(self, max_size: int, *, default_type: str = "", accepts_gzip: bool = False) -> None:
+        super().__init__(max_size, media_type="application/json", default_type=default_type, accepts_gzip=accepts_gzip)
