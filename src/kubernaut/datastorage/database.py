@@ -33,6 +33,8 @@ _UNAVAILABLE: Mapping[type[Exception], Reason] = {
     # The special ones before those that they are kinds of.
     asyncpg.ReadOnlySQLTransactionError: Reason.READ_ONLY,
     asyncpg.LockNotAvailableError: Reason.LOCKED,
+    # ALTER DATABASE … ALLOW_CONNECTIONS false
+    asyncpg.ObjectNotInPrerequisiteStateError: Reason.UNREACHABLE,
     asyncpg.DiskFullError: Reason.FULL,
     asyncpg.TooManyConnectionsError: Reason.CONNECTIONS_EXHAUSTED,
     asyncpg.QueryCanceledError: Reason.TIMEOUT,
