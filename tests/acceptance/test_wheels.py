@@ -137,6 +137,16 @@ def test_a_wheel_holds_its_package_and_nothing_else(distribution, wheel_of):
     assert set(re.findall(r"^([\w-]+) =", scripts, re.MULTILINE)) == COMMANDS[distribution]
 
 
+def test_the_wheel_has_every_template_style_and_script_of_the_pages(wheel_of):
+    folder = ROOT / "src" / "kubernaut" / "datastorage" / "web"
+    files = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    with zipfile.ZipFile(wheel_of("kubernaut-signalprocessing")) as wheel:
+        names = set(wheel.namelist())
+
+    assert len(files) > 10
+    assert {str(path.relative_to(ROOT / "src")) for path in files} <= names
+
+
 def test_kubernaut_works_alone_as_a_client(environment):
     environment.install("kubernaut-signalprocessing")
 

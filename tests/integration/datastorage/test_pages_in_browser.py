@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import pytest
 
 from kubernaut.api.ledger import merkle, notes
 from kubernaut.api.ledger.notes import Signer
-from kubernaut.datastorage.config import LedgerConfig, WitnessConfig
+from kubernaut.datastorage.config import ActorConfig, LedgerConfig, WitnessConfig
 from kubernaut.datastorage.service import open_service
+from kubernaut.ops.http.auth_config import AuthConfig, AuthMode, TokenConfig
+from kubernaut.ops.http.authentication import Permission
 from support import browser
 from support.browser import Browser, Page, open_browser
-from support.datastorage import BATCH, config_for
+from support.datastorage import BATCH, VERIFY, config_for
 from support.eventually import eventually
 from support.ledger_events import a_wire_event
 from support.witness import TestWitness, open_witness
@@ -129,17 +132,25 @@ async def test_pages_fit_every_screen_are_readable_and_quiet(http: httpx2.AsyncC
     event = await store(http, *(a_wire_event(severity=each) for each in ("critical", "warning", "info", "other")))
 
     timelines = ("/ui/timeline?correlation_id=rr-1", f"/ui/timeline?verify=1&correlation_id={long}")
-    for path in ("/ui/", "/ui/?severity=critical", *timelines, event):
+    held = await http.post(
+        "/api/v1/audit/legal-hold",
+        json={"correlation_id": long, "reason": long},
+        headers={"X-Auth-Request-User": "n" * 255},
+    )
+    assert held.status_code == 200
+    await http.post(VERIFY, json={})
+    for path in ("/ui/", "/ui/?severity=critical", *timelines, event, "/ui/ledger", "/ui/holds"):
         for width, is_dark in ((360, False), (360, True), (1200, False), (1200, True)):
             page = await chromium.open(url + path, width=width, is_dark=is_dark)
 
             if path == event:
                 await proof_of(page)
             assert page.complaints == [], path
-            scroll_width, inner_width = await page.evaluate(WIDTH)
-            assert scroll_width <= inner_width == width, path
+            await page.evaluate("document.querySelectorAll('details').forEach(each => (each.open = true))")
             ratio, text = await page.evaluate(SMALLEST_CONTRAST)
             assert ratio >= 4.5, (path, width, is_dark, text)
+            scroll_width, inner_width = await page.evaluate(WIDTH)
+            assert scroll_width <= inner_width == width, path
             assert await page.evaluate(NAMELESS) == []
 
 
@@ -287,6 +298,21 @@ async def test_own_key_decides_and_is_kept(http: httpx2.AsyncClient, url: str, c
     assert "That is no public key" in await page.evaluate("document.getElementById('own-key-problem').textContent")
 
 
+async def test_browser_without_webcrypto_says_that_the_signature_was_not_checked(
+    http: httpx2.AsyncClient, url: str, chromium: Browser
+):
+    page = await chromium.open(url + await store(http, a_wire_event()))
+    await proof_of(page)
+
+    # As on plain HTTP from another machine.
+    await page.evaluate("Object.defineProperty(crypto, 'subtle', { value: undefined })")
+    await page.evaluate("document.getElementById('verify-again').click()")
+
+    state, verdict, steps = await proof_of(page)
+    assert (state, steps[:5]) == ("open", ["good", "good", "good", "good", "open"])
+    assert verdict == "Proven, but not everything could be checked; see below."
+
+
 async def test_script_hashes_and_proves_as_the_library_does(http: httpx2.AsyncClient, url: str, chromium: Browser):
     page = await chromium.open(url + await store(http, a_wire_event()))
     await proof_of(page)
@@ -353,3 +379,92 @@ async def test_receipt_with_any_part_exchanged_is_not_proven(http: httpx2.AsyncC
     for each in wrong:
         assert each != receipt
         assert "bad" in await page.evaluate(f"{verify}({json.dumps(each)})"), each
+
+
+async def fill(page: Page, selector: str, text: str) -> None:
+    await page.evaluate(f"document.querySelector({json.dumps(selector)}).value = {json.dumps(text)}")
+
+
+async def test_hold_is_placed_and_released_with_forms(http: httpx2.AsyncClient, url: str, chromium: Browser):
+    await store(http, a_wire_event())
+    page = await chromium.open(f"{url}/ui/timeline?correlation_id=rr-1")
+
+    await page.submit("main a[href^='/ui/holds']")
+    await fill(page, "#reason", "lawsuit 7")
+    await fill(page, "#name-place", "bob")
+    await page.submit("#place button")
+    assert "rr-1 is under legal hold." in await page.evaluate("document.body.innerText")
+    assert "Placed by bob" in await page.evaluate("document.body.innerText")
+    await fill(page, "#release-1", "settled")
+    await fill(page, "#name-1", "bob")
+    await page.submit("form[action*=release] button")
+
+    assert "rr-1 is not under a legal hold." in await page.evaluate("document.body.innerText")
+    assert (await http.get("/api/v1/audit/legal-hold")).json()["total"] == 0
+    assert page.complaints == []
+
+
+async def test_sign_in_holds_for_the_pages_and_the_proof_until_the_sign_out(
+    database: str, tmp_path: Path, signer: Signer, chromium: Browser
+):
+    token, operator = "token-of-auditor-0123456789", "token-of-operator-0123456789"
+    (tmp_path / "keys").write_text(signer.skey)
+    (tmp_path / "auditor").write_text(token)
+    (tmp_path / "operator").write_text(operator)
+    tokens = (
+        TokenConfig(identity="auditor", file=tmp_path / "auditor", permissions=(Permission.READ,)),
+        TokenConfig(identity="operator", file=tmp_path / "operator", permissions=(Permission.WRITE,)),
+    )
+    config = replace(
+        config_for(database, ledger=LedgerConfig(origin=ORIGIN, key_file=tmp_path / "keys")),
+        auth=AuthConfig(mode=AuthMode.TOKENS, tokens=tokens),
+        actors={"operator": ActorConfig(actor_ids=("*",))},
+    )
+    headers = {"authorization": f"Bearer {operator}"}
+    async with (
+        open_service(config) as server,
+        httpx2.AsyncClient(base_url=server.url, timeout=10, headers=headers) as client,
+    ):
+        path = await store(client, a_wire_event())
+        page = await chromium.open(server.url + path)
+
+        assert await page.evaluate("location.pathname") == "/ui/sign-in"
+        assert await page.evaluate("document.activeElement.id") == "token"
+        await fill(page, "#token", token)
+        await page.submit("form button")
+        assert await page.evaluate("location.pathname") == path
+        assert (await proof_of(page))[0] == "good"
+        assert await page.evaluate("document.cookie") == ""
+        # The same cookie does not open the API, neither to this page nor to a form.
+        status = await page.evaluate("fetch('/api/v1/audit/events').then(answer => answer.status)")
+        assert status == 401
+        page.complaints.clear()
+        await page.goto(f"{server.url}/ui/holds")
+        assert "You cannot place or release holds" in await page.evaluate("document.body.innerText")
+        await page.submit("form.who button")
+
+        assert await page.evaluate("location.pathname") == "/ui/sign-in"
+        await page.goto(server.url + path)
+        assert await page.evaluate("location.pathname") == "/ui/sign-in"
+        assert page.complaints == []
+
+
+async def test_link_of_another_site_opens_the_page_of_who_is_signed_in(
+    database: str, tmp_path: Path, chromium: Browser
+):
+    token = "token-of-auditor-0123456789"
+    (tmp_path / "auditor").write_text(token)
+    auth = AuthConfig(
+        mode=AuthMode.TOKENS,
+        tokens=(TokenConfig(identity="auditor", file=tmp_path / "auditor", permissions=(Permission.READ,)),),
+    )
+    config = replace(config_for(database), auth=auth, actors={"auditor": ActorConfig(actor_ids=("*",))})
+    async with open_service(config) as server:
+        page = await chromium.open(f"{server.url}/ui/")
+        await fill(page, "#token", token)
+        await page.submit("form button")
+        await page.goto(f"data:text/html,<a href='{server.url}/ui/ledger'>chat</a>")
+
+        await page.evaluate("document.querySelector('a').click()")
+
+        await page.until("location.pathname === '/ui/ledger' && document.querySelector('h1')?.textContent === 'Ledger'")

@@ -163,7 +163,7 @@ async def _rejected(request: Request, rejected: RequestRejected) -> Response:
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
     slugs = {404: Slug.NOT_FOUND, 405: Slug.METHOD_NOT_ALLOWED}
-    details = {404: "There is no such page.", 405: "This page is only read."}
+    details = {404: "There is no such page.", 405: f"{request.method} is not allowed here."}
     detail = details.get(error.status_code, error.detail)
     rejected = RequestRejected(slugs.get(error.status_code, Slug.INVALID_REQUEST), detail)
     return problem_page(request, rejected, headers=error.headers)

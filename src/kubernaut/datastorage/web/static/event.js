@@ -10,6 +10,7 @@ const verdict = document.getElementById("verdict");
 const list = document.getElementById("steps");
 const ownKey = document.getElementById("own-key");
 const keyProblem = document.getElementById("own-key-problem");
+let runs = 0;
 
 function show(state, text, steps = []) {
   section.dataset.state = state;
@@ -31,14 +32,13 @@ function show(state, text, steps = []) {
 function conclude(steps, isOwnKey) {
   const has = (state) => steps.some((step) => step.state === state);
   const failed = steps.find((step) => step.state === "bad");
-  if (failed) return show("bad", `Not proven. ${failed.detail}`, steps);
-  if (has("open")) return show("open", "Proven as far as this browser could check; see below what it could not.", steps);
+  if (failed) return ["bad", `Not proven. ${failed.detail}`, steps];
+  if (has("open")) return ["open", "Proven, but not everything could be checked; see below.", steps];
   const trust = isOwnKey ? "your own key" : "the key that this server names";
-  return show("good", `Proven: the event is unchanged in the signed ledger. Trusted: ${trust}.`, steps);
+  return ["good", `Proven: the event is unchanged in the signed ledger. Trusted: ${trust}.`, steps];
 }
 
 async function run() {
-  const { receiptUrl, eventId, digest, keys, witnesses } = section.dataset;
   const own = ownKey.value.trim();
   keyProblem.textContent = "";
   try {
@@ -49,19 +49,26 @@ async function run() {
   }
   own ? localStorage.setItem(STORED_KEY, own) : localStorage.removeItem(STORED_KEY);
   show("wait", "Verifying …");
+  const number = ++runs;
+  const result = await proof(own);
+  if (number === runs) show(...result); // another key may have been given meanwhile
+}
+
+async function proof(own) {
+  const { receiptUrl, eventId, digest, keys, witnesses } = section.dataset;
   let response;
   try {
     response = await fetch(receiptUrl, { cache: "no-store" });
     const answer = await response.json();
     if (!response.ok) {
       const isTampering = answer.type?.endsWith("/ledger-inconsistent");
-      return show(isTampering ? "bad" : "open", `Not proven. ${answer.detail}`);
+      return [isTampering ? "bad" : "open", `Not proven. ${answer.detail}`];
     }
     const trusted = own ? [own] : keys.split(" ").filter(Boolean);
     const steps = await verify(answer, { eventId, digest }, trusted, witnesses.split(" ").filter(Boolean));
     return conclude(steps, Boolean(own));
   } catch (error) {
-    return show("open", `Not proven: the receipt could not be read (${response?.status ?? "no answer"}). ${error.message}`);
+    return ["open", `Not proven: the receipt could not be read (${response?.status ?? "no answer"}). ${error.message}`];
   }
 }
 
