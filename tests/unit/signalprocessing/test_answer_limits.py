@@ -7,6 +7,7 @@ import pytest
 from kubernaut.signalprocessing.policy.evaluation import MAX_RESULT_BYTES, MAX_RESULT_DEPTH
 from kubernaut.signalprocessing.policy.input import PolicyInput
 from kubernaut.signalprocessing.policy.live import open_policy
+from kubernaut.signalprocessing.policy.process import Limits
 from kubernaut.signalprocessing.policy.sources import from_text
 from kubernaut.signalprocessing.policy.text import MAX_CHARS, shown
 from support.signals import a_context, a_signal
@@ -29,6 +30,10 @@ labels := {"answer": answer}
 """
 
 
+UNHURRIED = Limits(evaluation_timeout=10)
+"""A busy machine must not turn a large answer into a slow one."""
+
+
 def an_input(answer: str) -> PolicyInput:
     signal = a_signal("critical", labels={"answer": answer}).spec.signal
     return PolicyInput(signal=signal, context=a_context())
@@ -40,7 +45,7 @@ def nested(depth: int) -> str:
 
 @pytest.mark.parametrize("depth", [MAX_RESULT_DEPTH + 2, 100, 127])
 async def test_answer_that_nests_deep_is_a_failed_rule(depth: int):
-    async with open_policy(from_text(POLICY)) as policy:
+    async with open_policy(from_text(POLICY), UNHURRIED) as policy:
         decided = await policy.decide(an_input(nested(depth)))
 
     assert {failure.rule for failure in decided.failures} == {"environment", "priority", "labels", "cluster"}
@@ -53,7 +58,7 @@ async def test_answer_nested_by_the_policy_itself_stops_nobody(depth: int):
     """Decoding such an answer once failed in a way that left its signal waiting for ever."""
     levels = "\n".join(f"l{n} := [[[[[[[[l{n - 1}]]]]]]]]" for n in range(1, depth // 8 + 1))
     policy = POLICY.replace('{"answer": answer}', f'{{"deep": [x | answer == "trap"; x := l{depth // 8}]}}')
-    async with open_policy(from_text(f"{policy}\nl0 := 1\n{levels}\n")) as live:
+    async with open_policy(from_text(f"{policy}\nl0 := 1\n{levels}\n"), UNHURRIED) as live:
         decided = await asyncio.wait_for(asyncio.gather(*(live.decide(an_input('"trap"')) for _ in range(8))), 30)
         after = await live.decide(an_input('"fine"'))
 
@@ -62,7 +67,7 @@ async def test_answer_nested_by_the_policy_itself_stops_nobody(depth: int):
 
 
 async def test_answer_with_many_bytes_is_a_failed_rule():
-    async with open_policy(from_text(POLICY)) as policy:
+    async with open_policy(from_text(POLICY), UNHURRIED) as policy:
         decided = await policy.decide(an_input('"' + "x" * 3_000_000 + '"'))
 
     assert f"at most {MAX_RESULT_BYTES}" in decided.failures[0].message
@@ -70,7 +75,7 @@ async def test_answer_with_many_bytes_is_a_failed_rule():
 
 
 async def test_long_text_is_cut_with_a_mark_and_nul_is_replaced():
-    async with open_policy(from_text(POLICY)) as policy:
+    async with open_policy(from_text(POLICY), UNHURRIED) as policy:
         decided = await policy.decide(an_input('"' + "x" * 10_000 + '"'))
         with_nul = await policy.decide(an_input('"a\\u0000b"'))
 
