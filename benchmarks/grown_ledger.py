@@ -48,7 +48,7 @@ SELECT gen_random_uuid(), date_trunc('milliseconds', $1::timestamptz + n * $2::i
        CASE WHEN n % 1000 = 0 THEN 'failure' ELSE 'success' END, 'service',
        CASE WHEN n % 50000 = 0 THEN 'mary' ELSE 'signalprocessing-controller' END, 'Pod', 'pod-' || n % 20000,
        'pod-' || n % 20000, 'rr-' || n / {PER_CORRELATION}, CASE WHEN n % 100000 = 0 THEN '{PARENT}'::uuid END,
-       'ns-' || n % 500, jsonb_build_object('attempt', n, 'phase', 'Completed', 'signal', 'HighCPU'),
+       'ns-' || n % 500, jsonb_build_object('attempt', n, 'phase', 'Classifying', 'signal', 'HighCPU'),
        (ARRAY['critical', 'high', 'warning', 'info'])[1 + n % 4]
   FROM generate_series($3::bigint, $4::bigint) AS n
 """  # noqa: S608 - constants of this module
@@ -70,7 +70,7 @@ WITH content AS (
                '{"actor_id":"', actor_id, '","actor_ip":null,"actor_type":"', actor_type, '","cluster_id":null,',
                '"correlation_id":"', correlation_id, '","duration_ms":null,"error_code":null,"error_message":null,',
                '"event_action":"', event_action, '","event_category":"', event_category, '",',
-               '"event_data":{"attempt":', event_data ->> 'attempt', ',"phase":"Completed","signal":"HighCPU"},',
+               '"event_data":{"attempt":', event_data ->> 'attempt', ',"phase":"Classifying","signal":"HighCPU"},',
                '"event_id":"', event_id, '","event_outcome":"', event_outcome, '",',
                '"event_timestamp":"', benchmark_time(event_timestamp), '","event_type":"', event_type, '",',
                '"is_sensitive":false,"namespace":"', namespace, '",',

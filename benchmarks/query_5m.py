@@ -37,11 +37,13 @@ FILTERS: dict[str, dict[str, str]] = {
     "parent_event_id": {"parent_event_id": PARENT},
     "since": {"since": (NOW - SPAN / 60).isoformat()},
     "until": {"until": (NOW - SPAN * 59 / 60).isoformat()},
-    "detail_key": {"detail_key": "phase", "detail_value": "Completed"},
+    "detail_key": {"detail_key": "phase", "detail_value": "Classifying"},
     "detail_key, rare": {"detail_key": "attempt", "detail_value": str(EVENTS // 2)},
     "detail_key, no match": {"detail_key": "phase", "detail_value": "none"},
     "detail_key, no such key": {"detail_key": "none", "detail_value": "none"},
 }
+SLOW = {"detail_key, in no recent event": {"detail_key": "signal", "detail_value": "HighCPU"}}
+"""Where another benchmark has written other events since; it stands apart, because no index has details in order."""
 
 
 async def measure(client: httpx2.AsyncClient, filters: dict[str, str], rounds: int) -> tuple[float, int]:
@@ -65,10 +67,11 @@ async def run() -> None:
         httpx2.AsyncClient(base_url=url, timeout=120) as client,
     ):
         print(f"{machine()}; {EVENTS} events", file=sys.stderr)
-        for name, filters in FILTERS.items():
+        for name, filters in (FILTERS | SLOW).items():
             await measure(client, filters, 2)
             p95, total = await measure(client, filters, ROUNDS)
-            worst = max(worst, p95)
+            if name not in SLOW:
+                worst = max(worst, p95)
             print(f"{name}: p95 {p95:.1f} ms, total {total}", file=sys.stderr)
     print(f"query-5m {worst:.1f} ms ratio={worst / TARGET:.2f}")
 
