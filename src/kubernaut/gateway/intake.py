@@ -18,6 +18,7 @@ from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.resolution import AlertResolver
 from kubernaut.gateway.responses import Reason, Result, ResultStatus
 from kubernaut.gateway.signals import SignalMapper
+from kubernaut.gateway.stored_alerts import AlertKey, StoredAlerts, key_of
 from kubernaut.kube.errors import KubeError, TooManyRequests
 
 log = structlog.get_logger("gateway")
@@ -44,6 +45,7 @@ class Intake:
         self._audit = audit
         self._deduplicator = Deduplicator(store, audit)
         self._resolver = AlertResolver(store, audit)
+        self._stored = StoredAlerts()
         self._writing = asyncio.Semaphore(MAX_WRITING)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -56,13 +58,28 @@ class Intake:
         """
         deadline = asyncio.get_running_loop().time() + timeout
         results: list[Result] = []
+        stored: list[AlertKey] = []
         for start in range(0, len(webhook.alerts), MAX_PART):
-            results += await self._process_part(webhook.alerts[start : start + MAX_PART], webhook, deadline)
+            alerts = webhook.alerts[start : start + MAX_PART]
+            results += await self._process_part(alerts, webhook, deadline)
+            stored += self._remember(alerts, results[start:])
+        if all(result.status is not ResultStatus.FAILED for result in results):
+            for key in stored:
+                self._stored.discard(key)
         try:
             await self._audit.synced()
         except AuditError as error:
             return [_unrecorded(result, error) for result in results]
         return results
+
+    def _remember(self, alerts: Sequence[Alert | InvalidAlert], results: Sequence[Result]) -> list[AlertKey]:
+        """Remember what was stored until the sender knows it."""
+        keys = []
+        for alert, result in zip(alerts, results, strict=True):
+            if isinstance(alert, Alert) and result.status is not ResultStatus.FAILED:
+                keys.append(key_of(alert))
+                self._stored.add(keys[-1], result)
+        return keys
 
     async def _process_part(
         self, alerts: Sequence[Alert | InvalidAlert], webhook: Webhook, deadline: float
@@ -99,6 +116,8 @@ class Intake:
                     for index, alert in enumerate(alerts):
                         if isinstance(alert, InvalidAlert):
                             results[index] = _rejected(alert.name, Reason.INVALID, alert.reason)
+                        elif (stored := self._stored.get(key_of(alert))) is not None:
+                            results[index] = stored
                         else:
                             tasks.create_task(map_alert(index, alert))
                 async with asyncio.TaskGroup() as tasks:

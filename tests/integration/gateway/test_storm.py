@@ -7,6 +7,8 @@ import pytest
 
 from support.alerts import an_alert
 
+from .conftest import open_gateway
+
 pytestmark = pytest.mark.kubernetes
 
 RATE = 40
@@ -36,3 +38,20 @@ async def test_writes_to_the_api_server_are_bounded_and_every_alert_is_stored_af
     assert seconds >= (3 * 60 - 10) / RATE
     assert sum(request.status.deduplication.occurrence_count for request in await cluster.requests()) >= 60
     assert max(deliveries) < 30
+
+
+async def test_a_notification_that_takes_longer_than_one_delivery_makes_progress(cluster, store, tmp_path):
+    alerts = [an_alert(namespace=cluster.shop, pod=f"pod-{number}") for number in range(60)]
+    gone = []
+    async with open_gateway(cluster, store.url, tmp_path / "spool", timeout=1.5, max_writes_per_second=RATE) as gateway:
+        for _ in range(60):
+            answer = await gateway.post(*alerts)
+            results = [result["status"] for result in answer.json()["results"]]
+            gone.append(results.count("failed"))
+            if answer.status_code == 207:
+                break
+
+    assert gone == sorted(gone, reverse=True)
+    assert gone[-1] == 0
+    requests = await cluster.requests()
+    assert [request.status.deduplication.occurrence_count for request in requests] == [1] * 60
