@@ -26,10 +26,10 @@ from kubernaut.kube.client import Client, ClientConfig, open_client
 from kubernaut.kube.objects import Kind, Unstructured
 from kubernaut.ops import logs
 
-ALERTS = 2000
+ALERTS = 1000
 PER_NOTIFICATION = 20
 SENDERS = 8
-BASELINE = 500
+BASELINE = 300
 LARGE = 2**25
 
 DEPLOYMENTS: Kind[Unstructured] = Kind(group="apps", version="v1", kind="Deployment", plural="deployments", type=dict)

@@ -96,7 +96,7 @@ class Intake:
             async with limit:
                 try:
                     mapped = await self._mapper.map(alert, webhook)
-                except KubeError as error:
+                except Exception as error:  # noqa: BLE001 - a defect must not refuse the alert's neighbours
                     results[index] = _failed(alert, error)
                     return
             if mapped is None:
@@ -146,7 +146,7 @@ class Intake:
                     continue
                 try:
                     processed = await process(part)
-                except (KubeError, AuditError) as error:
+                except Exception as error:  # noqa: BLE001 - a defect must not refuse the alert's neighbours
                     processed = [_failed(received.alert, error) for received in part]
                 results |= {received.index: result for received, result in zip(part, processed, strict=True)}
         return results
@@ -177,7 +177,11 @@ def _unrecorded(result: Result, error: AuditError) -> Result:
     return replace(result, status=ResultStatus.FAILED, message=str(error), reason=Reason.AUDIT)
 
 
-def _failed(alert: Alert | InvalidAlert, error: KubeError | AuditError) -> Result:
+def _failed(alert: Alert | InvalidAlert, error: Exception) -> Result:
+    if not isinstance(error, AuditError | KubeError):
+        log.error("alert processing failed", alert=alert.name, exc_info=error)
+        message = "an error of the gateway; see its log"
+        return Result(status=ResultStatus.FAILED, name=alert.name, message=message, reason=Reason.DEFECT)
     reason = Reason.AUDIT if isinstance(error, AuditError) else Reason.KUBERNETES
     after = error.retry_after if isinstance(error, TooManyRequests) and error.retry_after else 0.0
     return Result(status=ResultStatus.FAILED, name=alert.name, message=str(error), retry_after=after, reason=reason)

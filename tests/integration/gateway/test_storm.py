@@ -53,5 +53,4 @@ async def test_a_notification_that_takes_longer_than_one_delivery_makes_progress
 
     assert gone == sorted(gone, reverse=True)
     assert gone[-1] == 0
-    requests = await cluster.requests()
-    assert [request.status.deduplication.occurrence_count for request in requests] == [1] * 60
+    assert len(await cluster.requests()) == len(await cluster.signals()) == 60

@@ -11,6 +11,7 @@ import pytest
 from kubernaut.api import limits
 from kubernaut.gateway.config import DataStorageConfig, GatewayConfig, IntakeConfig, ServerConfig
 from kubernaut.gateway.service import open_service
+from kubernaut.gateway.signals import SignalMapper
 from support.alerts import LONG_AGO, a_webhook, ago, an_alert, over
 from support.eventually import eventually
 
@@ -171,6 +172,23 @@ async def test_a_notification_is_seen_in_the_log_and_in_metrics(gateway, cluster
         "gateway_notifications_waiting 0.0",
     ):
         assert sample in text
+
+
+async def test_an_alert_that_meets_a_defect_fails_alone(gateway, cluster, monkeypatch):
+    process = SignalMapper.map
+
+    async def stumble(mapper, alert, webhook):
+        if alert.name == "Odd":
+            raise LookupError("a secret of the gateway")
+        return await process(mapper, alert, webhook)
+
+    monkeypatch.setattr(SignalMapper, "map", stumble)
+    answer = await gateway.post(an_alert("Odd", pod="a"), an_alert("Good", namespace=cluster.shop, pod="cart-1"))
+
+    assert answer.status_code == 503
+    assert [result["status"] for result in answer.json()["results"]] == ["failed", "created"]
+    assert "secret" not in answer.text
+    assert (await cluster.only()).spec.signal_name == "Good"
 
 
 async def test_a_notification_of_many_bad_alerts_leaves_few_lines(gateway, capfd):
