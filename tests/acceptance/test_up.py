@@ -15,6 +15,7 @@ import yaml
 
 from acceptance.conftest import BIN, start_up, stop_up
 from kubernaut.embedded.demo import scenario
+from support.alerts import a_webhook, an_alert
 from support.eventually import eventually
 from support.services import enterable_directory
 
@@ -160,6 +161,30 @@ async def test_the_webhook_stores_alerts_and_the_trail_verifies(up):
     assert "gateway.signal.received" in timeline
     assert "verified" in up.run("kubernaut", "audit", "verify", request).stdout
     assert "verified" in up.run("kubernaut", "audit", "verify").stdout
+
+
+async def test_every_event_of_an_extreme_alert_reaches_the_ledger(up):
+    where = {"namespace": "default", "deployment": f"huge-{uuid.uuid4().hex[:6]}"}
+    alerts = [
+        an_alert("Severity", severity="s" * 300_000, **where),
+        an_alert("N" * 64_000, **where, starts_at="9999-12-31T00:00:00Z"),
+        an_alert("Labels", **where, **{f"label-{number}": "x" * 60 for number in range(4000)}),
+        an_alert("Annotations", **where, starts_at="1492-10-12T00:00:00Z")
+        | {"annotations": {"a": "\0\ud83d" * 99_000}},
+    ]
+    names = set()
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:
+        for alert in alerts:
+            content = json.dumps(a_webhook(alert)).encode()
+            headers = {"content-type": "application/json"}
+            answer = await http.post(up.webhook, content=content, headers=headers)
+            assert answer.status_code in (201, 202), answer.text
+            names.add(answer.json()["remediationRequestName"])
+
+        for name in names:
+            await eventually(lambda name=name: _timeline(up, name), interval=0.2, timeout=30)
+        metrics = (await http.get(up.webhook.partition("/api/")[0] + "/metrics")).text
+    assert 'audit_quarantine_size{service="gateway"} 0.0' in metrics
 
 
 def _completed(up, workload):
