@@ -93,6 +93,10 @@ muster-endings: $(READY) ## 300 random endings of runs under pytest-muster (SEED
 ledger-interop: $(READY) ## Have transparency-dev's fsck and an independent witness check the ledger (needs Go)
 	@$(BIN)/python scripts/ledger-interop $(ARGS)
 
+.PHONY: opa-compare
+opa-compare: $(READY) ## Compare policies and expressions of a fresh seed with OPA (needs Go)
+	@$(BIN)/python scripts/opa-compare $(ARGS)
+
 .PHONY: lock
 lock: $(READY) ## Update the pinned requirements (needs uv)
 	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra all --group dev --quiet --upgrade --no-emit-package pocketkube --output-file requirements/dev.txt pyproject.toml pocketkube/pyproject.toml

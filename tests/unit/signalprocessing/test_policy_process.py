@@ -33,7 +33,7 @@ def an_input(severity: str = "critical", **labels: str) -> PolicyInput:
     [
         ("severity := }", "policy.rego:5:13"),
         ("severity := foo", "policy.rego:5:13"),
-        ("severity := nofunc(1)", "policy.rego:5:19"),
+        ("severity := nofunc(1)", "policy.rego:5:13"),
         ('severity := "info"\nseverity := "high"', "policy.rego:6:1"),
         ('severity := "info" { true }', "policy.rego:5:20"),
     ],

@@ -6,7 +6,24 @@ from typing import Any, Protocol
 
 import msgspec
 
+from kubernaut.signalprocessing.policy import negation
+from kubernaut.signalprocessing.policy.builtins import numbers, table
+from kubernaut.signalprocessing.policy.builtins.results import Undefined
+from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.protocol import RuleError
+from kubernaut.signalprocessing.policy.rewrite import (
+    ARITHMETIC,
+    HELPERS,
+    Module,
+    Rewritten,
+    analyse,
+    helper_module,
+    needs_exact,
+    rewritten,
+)
+
+ENTRY = "kubernaut_entry.rego"
+"""The name of the module that is ours."""
 
 
 class Engine(Protocol):
@@ -20,29 +37,140 @@ class Engine(Protocol):
 
 
 class Regorus:
-    """gordon-to-regorus: the one in use."""
+    """gordon-to-regorus: the one in use, in two forms of the policy: a fast one and an exact one."""
 
     def __init__(self, denied_builtins: dict[str, int]) -> None:
-        import regorus  # type: ignore[import-untyped]  # no stubs; imported here because only one engine is loaded
-
-        self._engine = regorus.Engine()
-        self._engine.set_policy_length_config(max_col=10_000, max_file_bytes=2 * 1024 * 1024, max_lines=50_000)
-        self._engine.set_gather_prints(True)
-        for name, argument_count in denied_builtins.items():
-            self._engine.add_extension(name, argument_count, _denied(name))
+        self._denied = denied_builtins
+        self._modules: list[Module] = []
+        self._rewritten: dict[str, tuple[Rewritten, Rewritten, Rewritten]] = {}
+        self._fast = _regorus(denied_builtins)
+        self._exact = _regorus(denied_builtins)
+        tried = _Tried(denied_builtins)
+        for name, (count, function) in table.OURS.items():
+            for engine in (self._fast, self._exact):
+                engine.add_extension(name, count, _as_list(function))
+        for name, (count, function) in table.OURS_BEYOND_ASCII.items():
+            self._exact.add_extension(name, count, _as_list(function))
+        for name, count in table.TRIED.items():
+            self._exact.add_extension(name, count, tried.function(name, count))
+        for name, count in table.TRIED_ALWAYS.items():
+            for engine in (self._fast, self._exact):
+                engine.add_extension(name, count, tried.function(name, count))
+        for name, function in _ARITHMETIC.items():
+            for engine in (self._fast, self._exact):
+                engine.add_extension(f"kubernaut.{name}", 2, _as_list(function))
+        for engine in (self._fast, self._exact):
+            engine.add_policy(f"{HELPERS}.rego", helper_module())
 
     def add_module(self, file: str, text: str) -> None:
-        self._engine.add_policy(file, text)
+        hoisted = negation.hoisted(text.encode(), _parsed(file, text))
+        try:
+            module = analyse(file, hoisted.text, _parsed(file, hoisted.text), is_ours=file == ENTRY)
+            fast, exact = rewritten(module, exact=False), rewritten(module, exact=True)
+        except PolicyError as error:
+            column = hoisted.column(error.line, error.column)
+            raise PolicyError(error.message, file=file, line=error.line, column=column) from error
+        self._fast.add_policy(file, fast.text)
+        self._exact.add_policy(file, exact.text)
+        self._rewritten[file] = (hoisted, fast, exact)
+        self._modules.append(module)
 
     def evaluate(self, document: str, rules: list[str]) -> Iterator[bytes | RuleError]:
-        self._engine.set_input_json(document)
+        use_fast = document.isascii() and not needs_exact(self._modules)
         for rule in rules:
+            result: bytes | RuleError | None = None
+            if use_fast:
+                result = self._ask(self._fast, document, rule, 0)
+            if result is None or isinstance(result, RuleError):
+                result = self._ask(self._exact, document, rule, 1)
+            yield result
+
+    def _ask(self, engine: Any, document: str, rule: str, form: int) -> bytes | RuleError:
+        try:
+            engine.set_input_json(document)
+            return bytes(engine.eval_rule_as_json(f"data.kubernaut_entry.{rule}").encode())
+        # pyo3's panics are no Exceptions, and a policy that panics the engine is only a bad policy.
+        except BaseException as error:  # noqa: BLE001
+            found = rule_error(error)
+            if found.line and found.file in self._rewritten:
+                hoisted, *forms = self._rewritten[found.file]
+                found.column = hoisted.column(found.line, forms[form].column(found.line, found.column))
+            return found
+        finally:
+            engine.take_prints()
+
+
+def _parsed(file: str, text: str) -> dict[str, Any]:
+    """The syntax tree of one module."""
+    parser = _regorus({})
+    parser.add_policy(file, text)
+    (parsed,) = msgspec.json.decode(parser.get_ast_as_json())
+    tree: dict[str, Any] = parsed["ast"]
+    return tree
+
+
+def _regorus(denied_builtins: dict[str, int]) -> Any:
+    import regorus  # type: ignore[import-untyped]  # no stubs; imported here because only one engine is loaded
+
+    engine = regorus.Engine()
+    engine.set_policy_length_config(max_col=20_000, max_file_bytes=4 * 1024 * 1024, max_lines=50_000)
+    engine.set_gather_prints(True)
+    for name, argument_count in denied_builtins.items():
+        engine.add_extension(name, argument_count, _denied(name))
+    return engine
+
+
+def _as_list(function: Callable[..., Any]) -> Callable[..., list[Any]]:
+    """The function as an extension: an empty list where it is undefined."""
+
+    def call(*operands: Any) -> list[Any]:
+        try:
+            return [function(*operands)]
+        except Undefined:
+            return []
+
+    return call
+
+
+_ARITHMETIC = {name: getattr(numbers, name) for name in ARITHMETIC.values()}
+
+
+_TAKES_SETS = frozenset({"object.remove", "object.filter", "urlquery.encode_object"})
+"""Of those that are tried apart; a set is an array there, which is the same to them."""
+
+
+_TIME_AND_ZONE = 2
+
+
+class _Tried:
+    """Builtins of the engine by themselves, so that one that fails takes nothing with it."""
+
+    def __init__(self, denied_builtins: dict[str, int]) -> None:
+        self._denied = denied_builtins
+        self._engines: dict[str, Any] = {}
+
+    def function(self, name: str, count: int) -> Callable[..., list[Any]]:
+        def call(*operands: Any) -> list[Any]:
+            if name not in _TAKES_SETS and any(isinstance(operand, (set, frozenset)) for operand in operands):
+                return []
+            if name in table.TRIED_ALWAYS and isinstance(operands[0], list) and len(operands[0]) != _TIME_AND_ZONE:
+                return []
+            engine = self._engine(name, count)
+            engine.set_input_json(msgspec.json.encode(operands).decode())
             try:
-                yield self._engine.eval_rule_as_json(f"data.kubernaut_entry.{rule}").encode()
-            # pyo3's panics are no Exceptions, and a policy that panics the engine is only a bad policy.
-            except BaseException as error:  # noqa: BLE001
-                yield rule_error(error)
-        self._engine.take_prints()
+                found = msgspec.json.decode(engine.eval_rule_as_json("data.tried.result"))
+            except BaseException:  # noqa: BLE001 - a panic of the engine is no Exception
+                return []
+            return found if isinstance(found, list) else []
+
+        return call
+
+    def _engine(self, name: str, count: int) -> Any:
+        if name not in self._engines:
+            engine = self._engines[name] = _regorus(self._denied)
+            operands = ", ".join(f"input[{place}]" for place in range(count))
+            engine.add_policy("tried.rego", f"package tried\n\nresult := [{name}({operands})]\n")
+        return self._engines[name]
 
 
 class Regopy:
@@ -74,13 +202,17 @@ ENGINES: dict[str, Callable[[dict[str, int]], Engine]] = {"regorus": Regorus, "r
 _REGORUS_ERROR = re.compile(
     r"--> (?P<file>[^\n:]+):(?P<line>\d+):(?P<column>\d+).*?error: (?P<message>[^\n]+)", re.DOTALL
 )
+_EXTENSION_ERROR = re.compile(r"extension '([\w.]+)' raises Python error: \w+: ")
 _REGOPY_ERROR = re.compile(r"errormsg \d+:(?P<message>[^)]+)\)")
 _MAX_MESSAGE_CHARS = 500
 
 
 def rule_error(error: BaseException) -> RuleError:
     """The engine's error, with file, line and column when it tells them."""
+    if isinstance(error, PolicyError):
+        return RuleError(message=error.message, file=error.file, line=error.line, column=error.column)
     text = str(error).split("Stack backtrace:")[0].strip()
+    text = _EXTENSION_ERROR.sub(r"\1: ", text)
     if match := _REGORUS_ERROR.search(text):
         return RuleError(
             message=match["message"].strip(), file=match["file"], line=int(match["line"]), column=int(match["column"])

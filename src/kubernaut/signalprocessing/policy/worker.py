@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from kubernaut.signalprocessing.policy.engines import ENGINES, Engine, rule_error
+from kubernaut.signalprocessing.policy.engines import ENGINES, ENTRY, Engine, rule_error
 from kubernaut.signalprocessing.policy.evaluation import evaluate
 from kubernaut.signalprocessing.policy.protocol import FrameDecoder, LoadResult, Setup, encode_frame
 
@@ -50,7 +50,7 @@ def _load(setup: Setup) -> Engine:
     engine = ENGINES[setup.engine](setup.denied_builtins)
     for file, text in setup.sources:
         engine.add_module(file, text)
-    engine.add_module("kubernaut_entry.rego", setup.entry)
+    engine.add_module(ENTRY, setup.entry)
     return engine
 
 

@@ -1,0 +1,705 @@
+"""Rego expressions that compose every builtin of OPA with ordinary and odd values, from a seed."""
+
+import json
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+NUMBERS: list[Any] = [
+    *(0, 1, 2, 3, -1, -7, 10, 255, 1000, 4294967296, 1767225600, 1767225600000000000, 9007199254740991),
+    *(0.5, -0.5, 1.5, 2.5, -2.5, 0.1, 0.2, 0.3, 0.7, 99.99, 3.14159, 0.001, 1e-7, 100.25, 123456.789),
+]
+STRINGS = [
+    *("", " ", "a", "abc", "ABC", "Hello World", " padded ", "\ttab\n", "a,b,,c", "aaa", "ababab", "x=1&y=2"),
+    *(
+        "straße",
+        "ÄÖÜ",
+        "İstanbul",
+        "ǅ",
+        "ﬁn",
+        "日本語",
+        "e\u0301te\u0301",
+        "👍🏽 ok",
+        "\u00a0nbsp\u00a0",
+        "\u2028",
+        "a\u0000b",
+        "٣",
+        "Σίσυφος",
+    ),
+    *(
+        "prod-eu-1",
+        "shop",
+        "payments.api",
+        "kubernaut.ai/team",
+        "P0",
+        "sev1",
+        "High",
+        "true",
+        "null",
+        "%d",
+        "{}",
+        "[1]",
+        "\\",
+        '"',
+        "'",
+    ),
+]
+NUMBER_STRINGS = [
+    *(
+        "0",
+        "1",
+        "-1",
+        "+1",
+        "007",
+        "1.5",
+        "1.50",
+        "99.99",
+        "99.99 ",
+        " 1",
+        "1e3",
+        "1E+2",
+        ".5",
+        "5.",
+        "0x10",
+        "1_000",
+        "Inf",
+        "NaN",
+    ),
+    *(
+        "-0",
+        "--1",
+        "1,5",
+        "",
+        "12345678901234567890",
+        "0.1",
+        "1e400",
+        "1e-400",
+        "\uff19",
+        "0b1",
+        "0o7",
+        "1.0",
+        "100",
+        "-0.0",
+        "0.30",
+    ),
+]
+TIMES = [
+    *(
+        "2026-01-01T00:00:00Z",
+        "2026-02-29T00:00:00Z",
+        "2024-02-29T23:59:59.123456789+05:30",
+        "2026-01-01",
+        "2026-01-01 00:00:00",
+    ),
+    *(
+        "2026-01-01T00:00:00",
+        "2026-01-01t00:00:00z",
+        "2026-1-1T00:00:00Z",
+        "2026-01-01T24:00:00Z",
+        "0001-01-01T00:00:00Z",
+    ),
+    *(
+        "9999-12-31T23:59:59Z",
+        "1677-09-21T00:12:43Z",
+        "2262-04-12T00:00:00Z",
+        " 2026-01-01T00:00:00Z",
+        "2026-01-01T00:00:60Z",
+    ),
+    *(
+        "2026-01-01T00:00:00.5Z",
+        "2026-01-01T00:00:00,5Z",
+        "Mon Jan  2 15:04:05 2006",
+        "02 Jan 06 15:04 MST",
+        "15:04",
+        "3:04PM",
+    ),
+    *(
+        "Thu, 01 Jan 2026 10:00:00 GMT",
+        "01/02/2026",
+        "2026-06-15T12:30:45-08:00",
+        "2026-01-01T00:00:00+24:00",
+        "",
+        "now",
+    ),
+]
+LAYOUTS = [
+    *(
+        "2006-01-02T15:04:05Z07:00",
+        "2006-01-02",
+        "RFC3339",
+        "RFC1123",
+        "RFC822",
+        "ANSIC",
+        "Kitchen",
+        "RFC3339Nano",
+        "DateOnly",
+        "DateTime",
+    ),
+    *(
+        "2006-01-02 15:04:05",
+        "01/02/2006",
+        "15:04",
+        "Mon Jan _2 15:04:05 2006",
+        "Jan 2, 2006 at 3:04pm (MST)",
+        "",
+        "06-1-2",
+        "yyyy",
+    ),
+    *(
+        "2006-01-02T15:04:05.000Z",
+        "2006-01-02T15:04:05.999999999Z07:00",
+        "Monday, 02-Jan-06 15:04:05 MST",
+        "2006-002",
+        "StampMilli",
+    ),
+]
+DURATIONS = [
+    "1h",
+    "1h30m",
+    "100ms",
+    "1.5h",
+    "-5m",
+    "1d",
+    "1w",
+    "",
+    "0",
+    "5",
+    "1us",
+    "1µs",
+    "1h 5m",
+    "+1s",
+    "99999999h",
+    ".5s",
+    "1e3s",
+    "300ns",
+]
+ZONES = ["UTC", "", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Local", "Mars/Base", "utc", "EST"]
+REGEXES = [
+    *(
+        "a",
+        "^a+$",
+        "[a-z]+",
+        r"\w+",
+        r"\d+",
+        r"\s",
+        r"\bab",
+        "(a)(b)?",
+        "(?i)abc",
+        "(?P<n>a)",
+        "a{2}",
+        ".",
+        "^$",
+        "",
+        "(",
+        "[",
+        "a**",
+        r"\p{L}+",
+    ),
+    *(
+        "(?=a)",
+        r"(a)\1",
+        "x*",
+        "(?s).",
+        "^prod-",
+        "[[:alpha:]]+",
+        r"\x61",
+        "a|b",
+        "(a|ab)(c|bcd)",
+        r"[^,]+",
+        r"\.",
+        "\\",
+        "[\\d.]+",
+        r"\pN",
+        "(?m)^b",
+    ),
+]
+REPLACEMENTS = ["", "x", "$1", "${1}x", "$1x", "$0", "$$", "${n}", "\\1", "$", "${", "日"]
+GLOBS = [
+    *(
+        "*",
+        "**",
+        "a*",
+        "*.com",
+        "prod-*",
+        "?",
+        "[abc]",
+        "[!a]",
+        "[a-c]*",
+        "{a,b}",
+        "{prod,stage}-*",
+        "\\*",
+        "a.b",
+        "*.*",
+        "**.com",
+        "",
+        "[",
+        "{a",
+        "a?c",
+    ),
+    *("api.*.com", "*-eu-?", "[^a]", "日*", "{a,{b,c}}", "**/x", "*:*"),
+]
+GLOB_TEXTS = [
+    "a",
+    "abc",
+    "api.github.com",
+    "prod-eu-1",
+    "a.b",
+    "",
+    "*",
+    "stage-1",
+    "x/y/x",
+    "日本",
+    "a:b",
+    "api.cdn.github.com",
+    "b",
+]
+CIDRS = [
+    *(
+        "10.0.0.0/8",
+        "10.1.2.3",
+        "192.168.1.0/24",
+        "10.1.2.3/32",
+        "::1/128",
+        "2001:db8::/32",
+        "::1",
+        "10.0.0.0/33",
+        "300.0.0.1",
+        "",
+        "10.0.0.0",
+    ),
+    *(
+        "10.0.0.5/8",
+        "0.0.0.0/0",
+        "::/0",
+        "010.0.0.1",
+        "::ffff:10.0.0.1",
+        "10.0.0.0/08",
+        "fe80::1%eth0",
+        "1.2.3",
+        "10.0.0.0/-1",
+        "::ffff:0:0/96",
+    ),
+]
+FORMATS = [
+    *(
+        "%s",
+        "%d",
+        "%v",
+        "%x",
+        "%X",
+        "%f",
+        "%.2f",
+        "%5d",
+        "%-5d|",
+        "%05d",
+        "%+d",
+        "%t",
+        "%q",
+        "%%",
+        "%e",
+        "%g",
+        "%c",
+        "%o",
+        "%b",
+        "%T",
+        "%U",
+        "%p",
+    ),
+    *(
+        "%s-%s",
+        "%[2]s %[1]s",
+        "%",
+        "%!",
+        "plain",
+        "%5s|",
+        "%-5s|",
+        "%.2s",
+        "%s %s %s",
+        "%6.2f",
+        "%x %X",
+        "% d",
+        "% x",
+        "%#x",
+        "%#v",
+        "%+v",
+        "%*d",
+        "%s%%",
+    ),
+    *(
+        "%d%%",
+        "%08.3f",
+        "%i",
+        "%u",
+        "%.0f",
+        "%3c",
+        "%-10s|%5.1f",
+        "日%s",
+        "%.3d",
+        "%O",
+        "%#o",
+        "%+.2e",
+        "%G",
+        "%w",
+        "%[3]d",
+        "%.1f",
+    ),
+]
+SEMVERS = [
+    "1.0.0",
+    "1.2.3",
+    "1.2.3-alpha",
+    "1.2.3-alpha.1",
+    "1.2.3+build",
+    "v1.0.0",
+    "1.0",
+    "01.0.0",
+    "1.0.0-01",
+    "",
+    "1.0.0-rc.1+b",
+    "2.0.0-beta.11",
+    "2.0.0-beta.2",
+    "99999999999999999999.0.0",
+    " 1.0.0",
+]
+UNITS = [
+    "10",
+    "10K",
+    "10Ki",
+    "1.5Mi",
+    "100m",
+    "1G",
+    "1GB",
+    "1GiB",
+    "1 Gi",
+    "10MB",
+    "-1K",
+    "K",
+    "",
+    "1e3",
+    "0.5",
+    "100Mi",
+    "1k",
+    "10kib",
+    "1E",
+    "1Ei",
+    "1u",
+    "12X",
+    '"10K"',
+    "1.0001K",
+]
+JSONS = [
+    "{}",
+    "[]",
+    '{"a":1}',
+    "{",
+    "1",
+    "1.50",
+    '"a"',
+    "null",
+    "[1,2,{}]",
+    "",
+    " 1 ",
+    "nan",
+    '{"a":1,"a":2}',
+    "[1,]",
+    '"\\u00e9"',
+    "tru",
+    "1e3",
+    "01",
+    '"\\ud800"',
+    "[1] x",
+    "'a'",
+]
+BASE64S = ["", "YQ==", "YQ", "YWI=", "YWJj", "YQ==\n", "Y Q==", "-_-_", "+/+/", "YQ=", "====", "YWJjZA==", "é"]
+HEXES = ["", "61", "6", "6a6B", "zz", "0x61", " 61", "c3a9", "ff"]
+QUERIES = ["", "a=1", "a=1&b=2", "a=1&a=2", "a", "a=%20", "a+b", "%zz", "a=ä", "a%20b", "&&", "=1", "a;b=1", "é&=/?"]
+UUIDS = [
+    "00000000-0000-0000-0000-000000000000",
+    "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+    "F47AC10B-58CC-4372-A567-0E02B2C3D479",
+    "urn:uuid:f47ac10b-58cc-4372-a567-0e02b2c3d479",
+    "{f47ac10b-58cc-4372-a567-0e02b2c3d479}",
+    "f47ac10b58cc4372a5670e02b2c3d479",
+    "x",
+    "",
+    "d5a5e1a0-1f5a-11ee-be56-0242ac120002",
+]
+ARRAYS: list[Any] = [
+    [],
+    [1],
+    [1, 2, 3],
+    [3, 1, 2],
+    ["a", "b"],
+    ["b", "a", "a"],
+    [None, True, 0, "", [], {}],
+    [[1], [2]],
+    [1.5, 2],
+    [{"a": 1}],
+    ["a", 1],
+    [True, False],
+    [True, True],
+]
+OBJECTS: list[Any] = [
+    {},
+    {"a": 1},
+    {"a": {"b": 2}},
+    {"b": [1, 2], "a": None},
+    {"a": {"c": 3}, "d": 4},
+    {"x": "y"},
+    {"": ""},
+    {"ä": 1, "z": 2},
+    {"a": ["b"], "b": ["c"], "c": []},
+]
+SETS = [
+    "set()",
+    "{1}",
+    "{1, 2}",
+    '{"a", "b"}',
+    "{[1], [2]}",
+    "{null, true}",
+    '{{"a": 1}}',
+    "{2, 3.5}",
+    '{"b"}',
+    "{{1}, {2, 3}}",
+]
+OTHERS: list[Any] = [None, True, False]
+
+_POOLS: dict[str, list[list[Any]]] = {
+    "to_number": [NUMBER_STRINGS + OTHERS + [1, 1.5]],
+    "format_int": [[*NUMBERS], [2, 8, 10, 16, 10, 16, 3, 36, 0]],
+    "sprintf": [
+        FORMATS,
+        [[x] for x in (*NUMBERS, *STRINGS[:20], *OTHERS)]
+        + [[1, 2], ["a", "b"], [], [[1, 2]], [{"a": 1}], ["x", 5], [1, "b", 2.5], [[]], [["a", True, None]]],
+    ],
+    "concat": [["", ",", "-", "日"], [["a", "b"], [], ["a"], ["a", 1], ["", ""], ["ä", " "]]],
+    "split": [STRINGS, ["", ",", " ", "a", "-", "ab", "日"]],
+    "substring": [STRINGS, [0, 1, 2, -1, 100, 5], [0, 1, 2, -1, -5, 100]],
+    "indexof": [STRINGS, ["", "a", "b", "日", "本", "o", "x"]],
+    "indexof_n": [STRINGS, ["", "a", "b", "日", "ab", "x"]],
+    "strings.count": [STRINGS, ["", "a", "aa", "ab", "日", ","]],
+    "strings.replace_n": [[{"a": "b"}, {"a": "b", "b": "c"}, {}, {"": "x"}, {"ab": "1", "a": "2"}], STRINGS],
+    "strings.split_n": [STRINGS, ["", ",", "a"], [-1, 0, 1, 2, 5]],
+    "strings.render_template": [["a{{.x}}", "{{", "x"], [{"x": 1}]],
+    "replace": [STRINGS, ["", "a", "b", "日", "aa"], ["", "x", "日"]],
+    "trim": [STRINGS, ["", " ", "a", "abc", "\t\n ", "日語"]],
+    "trim_left": [STRINGS, ["", " ", "a", "abc", "日"]],
+    "trim_right": [STRINGS, ["", " ", "a", "c", "語"]],
+    "trim_prefix": [STRINGS, ["", "a", "ab", "日", "p"]],
+    "trim_suffix": [STRINGS, ["", "c", "bc", "語", "1"]],
+    "regex.match": [REGEXES, STRINGS],
+    "re_match": [REGEXES, STRINGS],
+    "regex.is_valid": [REGEXES],
+    "regex.split": [REGEXES, STRINGS],
+    "regex.replace": [STRINGS, REGEXES, REPLACEMENTS],
+    "regex.find_n": [REGEXES, STRINGS, [-1, 0, 1, 2]],
+    "regex.find_all_string_submatch_n": [REGEXES, STRINGS, [-1, 0, 1, 2]],
+    "regex.template_match": [["a{b}c", "{.*}x", "urn:{[a-z]+}"], STRINGS, ["{"], ["}"]],
+    "regex.globs_match": [["a.*", "b+", "[a-z]"], ["abc", "b.*", "[0-9]"]],
+    "glob.match": [GLOBS, [None, [], ["."], ["/"], ["-"], [".", ":"], ["日"]], GLOB_TEXTS],
+    "glob.quote_meta": [GLOBS],
+    "net.cidr_contains": [CIDRS, CIDRS],
+    "net.cidr_intersects": [CIDRS, CIDRS],
+    "net.cidr_overlap": [CIDRS, CIDRS],
+    "net.cidr_is_valid": [CIDRS],
+    "net.cidr_expand": [["10.0.0.0/30", "10.0.0.1/32", "::1/127", "x", "10.0.0.0"]],
+    "net.cidr_merge": [[["10.0.0.0/25", "10.0.0.128/25"], ["10.0.0.0/8", "10.1.0.0/16"], ["x"], []]],
+    "net.cidr_contains_matches": [["10.0.0.0/8", ["10.0.0.0/8", "::/0"]], ["10.1.1.1", ["10.1.1.1", "::1"]]],
+    "semver.compare": [SEMVERS, SEMVERS],
+    "semver.is_valid": [[*SEMVERS, 1]],
+    "units.parse": [UNITS],
+    "units.parse_bytes": [UNITS],
+    "json.unmarshal": [JSONS],
+    "json.is_valid": [[*JSONS, 1]],
+    "json.patch": [
+        OBJECTS,
+        [
+            [{"op": "add", "path": "/x", "value": 1}],
+            [{"op": "remove", "path": "/a"}],
+            [{"op": "bad"}],
+            [{"op": "replace", "path": "a", "value": 2}],
+            [{"op": "test", "path": "/a", "value": 1}],
+        ],
+    ],
+    "json.filter": [OBJECTS, [["a"], ["a/b"], [["a", "b"]], [], ["zz"], ["/a"]]],
+    "json.remove": [OBJECTS, [["a"], ["a/b"], [["a", "b"]], [], ["zz"], ["/a"]]],
+    "yaml.unmarshal": [["a: 1", "- 1", "{", "a: yes", ""]],
+    "yaml.is_valid": [["a: 1", "{", 1]],
+    "base64.decode": [BASE64S],
+    "base64url.decode": [BASE64S],
+    "base64.is_valid": [[*BASE64S, 1]],
+    "hex.decode": [HEXES],
+    "urlquery.decode": [QUERIES],
+    "urlquery.encode": [STRINGS + QUERIES],
+    "urlquery.decode_object": [QUERIES],
+    "urlquery.encode_object": [[{"a": "1"}, {"a": ["1", "2"]}, {"b": "x y", "a": "ä"}, {}, {"a": 1}]],
+    "time.parse_rfc3339_ns": [TIMES],
+    "time.parse_ns": [LAYOUTS, TIMES],
+    "time.parse_duration_ns": [DURATIONS],
+    "time.format": [
+        [
+            0,
+            1767225600000000000,
+            1767225600123456789,
+            -1,
+            1.5,
+            [1767225600000000000, "Europe/Berlin"],
+            [1767225600123456789, "", "RFC1123"],
+            [0, "UTC", "2006-01-02"],
+            [1782000000000000000, "America/New_York", "RFC822"],
+            [0, "Mars/Base"],
+            9223372036854775807,
+        ]
+    ],
+    "time.date": [[0, 1767225600000000000, [1767225600000000000, "America/New_York"], -1, [0, "x"], "a", 1.5]],
+    "time.clock": [[0, 1767225600000000000, [1767225600000000000, "Asia/Kolkata"], -1, 1782037845000000000]],
+    "time.weekday": [[0, 1767225600000000000, [1767225600000000000, "America/New_York"], -1]],
+    "time.add_date": [
+        [0, 1767225600000000000, 1709164800000000000, -1],
+        [0, 1, -1, 300],
+        [0, 1, 13, -1],
+        [0, 1, 31, -1],
+    ],
+    "time.diff": [
+        [0, 1767225600000000000, 1709164800000000000, [1767225600000000000, "UTC"]],
+        [0, 1709251200000000000, 1767225600000000001, 1.5],
+    ],
+    "numbers.range": [[0, 1, 5, -2, 1.5], [0, 3, -3, 10, 2.5]],
+    "numbers.range_step": [[0, 10, -5], [10, 0, 5], [1, 2, 3, 0, -1]],
+    "uuid.parse": [UUIDS],
+    "uri.parse": [["http://a.b/c?d#e", "x", "", "%zz"]],
+    "uri.is_valid": [["http://a.b", "x", ""]],
+    "object.get": [OBJECTS, ["a", "zz", ["a", "b"], ["a"], [], 1, ""], [None, 0, "d"]],
+    "array.slice": [ARRAYS, [0, 1, -1, 5], [0, 2, -1, 9]],
+    "graph.reachable": [OBJECTS, [["a"], [], ["zz"]]],
+    "graph.reachable_paths": [OBJECTS, [["a"], [], ["zz"]]],
+    "crypto.hmac.sha256": [STRINGS, STRINGS],
+    "cast_string": [["a", 1]],
+    "bits.lsh": [[0, 1, 5, -1, 1.5, 255], [0, 1, 8, -1, 40]],
+    "bits.rsh": [[0, 1, 5, -1, 1.5, 255], [0, 1, 8, -1, 40]],
+    "strings.any_prefix_match": [["abc", ["abc", "x"], ["", "a"], "日本"], ["a", ["b", "x"], [], "日"]],
+    "strings.any_suffix_match": [["abc", ["abc", "x"], ["", "a"], "日本"], ["c", ["b", "x"], [], "本"]],
+}
+
+NOT_COMPARED = frozenset(
+    {
+        "http.send",
+        "net.lookup_ip_addr",
+        "opa.runtime",
+        "rego.parse_module",
+        "time.now_ns",
+        "rand.intn",
+        "uuid.rfc4122",
+        "internal.print",
+        "internal.member_2",
+        "internal.member_3",
+        "internal.template_string",
+        "internal.test_case",
+        "print",
+        "trace",
+        "assign",
+        "eq",
+        "rego.metadata.chain",
+        "rego.metadata.rule",
+        "walk",
+    }
+)
+"""Builtins that depend on more than their operands, are no functions, or are the parser's own."""
+
+_OPERATORS = ("+", "-", "*", "/", "%", "<", "<=", ">", ">=", "==", "!=", "&", "|")
+
+
+class Expressions:
+    """Makes expressions from the declarations of `opa capabilities`; the same seed makes the same ones."""
+
+    def __init__(self, builtins: list[dict[str, Any]], seed: int, refused: frozenset[str] = frozenset()) -> None:
+        self._random = random.Random(seed)
+        self._builtins = {each["name"]: each for each in builtins if each["name"] not in NOT_COMPARED}
+        self._refused = refused
+        self._input: dict[str, Any] = {}
+
+    def make(self, per_builtin: int, operators: int, compositions: int) -> list[tuple[str, dict[str, Any]]]:
+        """Expressions with their inputs: some of each builtin, of the operators, and compositions."""
+        usable = sorted(self._builtins.keys() - self._refused)
+        found: dict[str, tuple[str, dict[str, Any]]] = {}
+
+        def add(make: Callable[[], str]) -> None:
+            self._input = {}
+            expression = make()
+            found[expression + json.dumps(self._input)] = (expression, self._input)
+
+        for name in sorted(self._builtins):
+            for _ in range(1 if name in self._refused else per_builtin):
+                add(lambda name=name: self.call(name))
+        for _ in range(operators):
+            add(self.operation)
+        for _ in range(compositions):
+            add(lambda: self.call(self._random.choice(usable), depth=self._random.choice((1, 1, 2))))
+        return [*found.values()]
+
+    def call(self, name: str, depth: int = 0) -> str:
+        declared = self._builtins[name]["decl"].get("args") or []
+        pools = _POOLS.get(name, [])
+        operands = []
+        for place, argument in enumerate(declared):
+            if depth and self._random.random() < 0.5:
+                operands.append(self._nested(argument, depth - 1))
+            elif place < len(pools) and self._random.random() < 0.93:
+                operands.append(self._operand(self._random.choice(pools[place])))
+            else:
+                operands.append(self._operand_of(argument))
+        return f"{name}({', '.join(operands)})"
+
+    def operation(self, depth: int = 1) -> str:
+        operator = self._random.choice(_OPERATORS)
+        return f"({self._term(operator, depth)} {operator} {self._term(operator, depth)})"
+
+    def _term(self, operator: str, depth: int) -> str:
+        if operator in "&|" or (operator == "-" and self._random.random() < 0.2):
+            return self._random.choice(SETS)
+        if depth and self._random.random() < 0.3:
+            return self.operation(depth - 1)
+        odd = operator in ("<", "<=", ">", ">=", "==", "!=") and self._random.random() < 0.5
+        values = STRINGS + ARRAYS + OBJECTS + OTHERS if odd or self._random.random() < 0.08 else NUMBERS
+        return self._operand(self._random.choice(values))
+
+    def _nested(self, argument: Mapping[str, Any], depth: int) -> str:
+        wanted = argument.get("type")
+        matching = [
+            name
+            for name, each in sorted(self._builtins.items())
+            if name not in self._refused and (each["decl"].get("result") or {}).get("type") in (wanted, "any")
+        ]
+        if not matching or wanted not in ("string", "number", "boolean", "array", "object", "set"):
+            return self._operand_of(argument)
+        return self.call(self._random.choice(matching), depth)
+
+    def _operand_of(self, argument: Mapping[str, Any]) -> str:
+        kind = argument.get("type")
+        if kind == "any" and argument.get("of"):
+            return self._operand_of(self._random.choice(argument["of"]))
+        if self._random.random() < 0.12 or kind in ("any", None):
+            kind = self._random.choice(("number", "string", "array", "object", "set", "boolean", "null"))
+        match kind:
+            case "set":
+                return self._random.choice(SETS)
+            case "number":
+                return self._operand(self._random.choice(NUMBERS))
+            case "string":
+                return self._operand(self._random.choice(STRINGS))
+            case "array":
+                return self._operand(self._random.choice(ARRAYS))
+            case "object":
+                return self._operand(self._random.choice(OBJECTS))
+            case "boolean":
+                return self._operand(self._random.choice((True, False)))
+            case _:
+                return "null"
+
+    def _operand(self, value: Any) -> str:
+        """A literal, or an input, whose type no type checker knows."""
+        if self._random.random() < 0.35:
+            return json.dumps(value, ensure_ascii=False)
+        name = "abcdefghijklmnopqrstuvwxyz"[len(self._input) % 26]
+        self._input[name] = value
+        return f"input.{name}"

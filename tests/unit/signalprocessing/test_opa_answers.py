@@ -1,0 +1,119 @@
+"""The same answers as OPA, or none: its stored answers to expressions and policies, and what is refused at load.
+
+`make opa-compare` made the answers, and compares others that nobody has stored.
+"""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from kubernaut.signalprocessing.policy.builtins import table
+from kubernaut.signalprocessing.policy.errors import PolicyError
+from kubernaut.signalprocessing.policy.live import open_policy
+from kubernaut.signalprocessing.policy.sources import from_text
+from support.opa import FAILED, ask_engine, ask_engine_policy, difference, same
+
+STORED = Path(__file__).parent / "opa"
+EXPRESSIONS = json.loads((STORED / "expressions.json").read_text(), parse_float=Decimal)
+POLICIES = json.loads((STORED / "policies.json").read_text(), parse_float=Decimal)
+INPUTS = json.loads((STORED / "inputs.json").read_text())
+BUILTINS = json.loads((STORED / "builtins.json").read_text())
+PARTS = 12
+MAX_FAILED = 2
+"""Of the answers to one policy; its rule says so, and falls back."""
+
+POLICY = """package signalprocessing
+
+import rego.v1
+
+environment := {"environment": "Test", "source": "x"}
+
+severity := "info"
+
+priority := {"priority": "P3", "policy_name": "x"}
+
+"""
+
+
+def a_case(expression: str, document: dict[str, object]) -> tuple[str, dict[str, object]]:
+    return expression, json.loads(json.dumps(document, default=float))
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_answer_differs_from_opa_in_silence(part: int):
+    rows = EXPRESSIONS[part::PARTS]
+
+    found = ask_engine([a_case(expression, document) for expression, document, _ in rows])
+
+    different = [
+        (row, str(ours)) for row, ours in zip(rows, found, strict=True) if difference(row[2], ours) is not None
+    ]
+    assert different == []
+
+
+def test_there_are_enough_expressions_and_most_have_an_answer():
+    found = ask_engine([a_case(expression, document) for expression, document, _ in EXPRESSIONS[::PARTS]])
+
+    assert len(EXPRESSIONS) >= 1_000
+    assert sum(isinstance(answer, list) for answer in found) > 0.8 * len(found)
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_policy_answers_as_opa(name: str):
+    found = ask_engine_policy(STORED / "policies" / name, INPUTS)
+
+    different = [
+        (number, rule, theirs[rule], ours[rule])
+        for number, (theirs, ours) in enumerate(zip(POLICIES[name], found, strict=True))
+        for rule in theirs
+        if not same(theirs[rule], ours[rule]) and ours[rule] != FAILED
+    ]
+    failed = sum(
+        ours[rule] == FAILED != theirs[rule]
+        for theirs, ours in zip(POLICIES[name], found, strict=True)
+        for rule in ours
+    )
+    assert different == []
+    assert failed <= MAX_FAILED
+
+
+def test_every_builtin_of_opa_is_in_the_table():
+    assert sorted(table.sources()) == BUILTINS
+
+
+def test_conflicting_rules_fail_as_in_opa():
+    found = ask_engine_policy(STORED / "policies" / "11-conflict.rego", INPUTS)
+
+    assert found[2]["severity"] == FAILED
+
+
+@pytest.mark.parametrize("name", [name for name in BUILTINS if not table.is_available(name)])
+async def test_other_builtin_is_refused_at_load_with_its_place(name: str):
+    if name.startswith("internal.") or name in ("assign", "eq"):
+        pytest.skip("it cannot be written")
+    with pytest.raises(PolicyError, match=r"policy\.rego:11:6: .* is not available") as caught:
+        async with open_policy(from_text(POLICY + f"x := {name}(input.signal.name)\n")):
+            pass
+
+    assert (caught.value.file, caught.value.line) == ("policy.rego", 11)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "reason"),
+    [
+        ("x := plus(1, 2)", "11:6", "write it as the operator \\+"),
+        ("x := y if { lower(input.signal.name, y) }", "11:13", "takes 1 operands"),
+        ("x := -input.a", "11:6", "write 0 - x"),
+        ("x := y if { y := input.a with lower as upper }", "11:", "parts of input and data"),
+        ('x := sprintf("%v", [1.50])', "11:21", "without exponent and final zeros"),
+        ("x := 12345678901234567890123", "11:6", "more digits"),
+        ("lower(x) := x", "11:1", "must not have the name of the builtin lower"),
+        ('x := [lower("ä"), nofunc(1)]', "11:19", "there is no such function"),
+    ],
+)
+async def test_what_cannot_be_made_equal_is_refused_at_load(text: str, place: str, reason: str):
+    with pytest.raises(PolicyError, match=f"^policy.rego:{place}.*{reason}"):
+        async with open_policy(from_text(POLICY + text + "\n")):
+            pass
