@@ -26,6 +26,7 @@ from kubernaut.api.events import (
 )
 from kubernaut.audit.config import ClientConfig
 from kubernaut.audit.errors import StoreError, StoreUnreachable, StoreUnrecognized, check
+from kubernaut.ops import tracing
 from kubernaut.ops.settings import SettingsError
 
 EVENTS = "/api/v1/audit/events"
@@ -163,7 +164,7 @@ class DataStorageClient:
         timeout: float | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> httpx2.Response:
-        headers = {**_JSON, **headers}
+        headers = {**_JSON, **tracing.trace_headers(), **headers}
         if self._token:
             headers["authorization"] = f"Bearer {self._token.value()}"
         timeout = timeout or self._timeout

@@ -1,6 +1,7 @@
 """The production entry points: configuration from a file and the environment, then the service until SIGTERM."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -48,6 +49,8 @@ async def datastorage(*, config: ConfigOption = None) -> int:
     from kubernaut.ops import logs
 
     settings = configured(DataStorageConfig, config, "DATASTORAGE")
+    if endpoint := settings.tracing.endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""):
+        settings = replace(settings, tracing=replace(settings.tracing, endpoint=endpoint))
     logs.configure(settings.logging.level, settings.logging.format)
     await run(settings)
     return 0

@@ -15,6 +15,7 @@ import msgspec
 from kubernaut.datastorage import canonical, chain, partitions
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.errors import EventConflict, ParentMissing, PartitionMissing
+from kubernaut.ops.tracing import TraceContext
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +110,7 @@ class AppendRequest:
 
     entries: Sequence[Entry]
     strict: bool = True
+    trace: TraceContext | None = None
 
 
 def decide(

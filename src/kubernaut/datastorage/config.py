@@ -14,6 +14,7 @@ from kubernaut.ops.http.limits import HttpLimits
 from kubernaut.ops.http.tls import TlsConfig
 from kubernaut.ops.logs import LogFormat, LogLevel
 from kubernaut.ops.settings import Between, Bytes, Seconds, Secret, SettingsError
+from kubernaut.ops.tracing import TracingConfig
 
 
 class SslMode(StrEnum):
@@ -247,6 +248,7 @@ class DataStorageConfig:
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     verification: VerificationConfig = field(default_factory=VerificationConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+    tracing: TracingConfig = field(default_factory=TracingConfig)
 
     def check_actors(self) -> None:
         """Raise SettingsError when actors are given and nobody is authenticated, or the other way round."""

@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import structlog
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from kubernaut.api.problems import Slug
 from kubernaut.datastorage.actors import Actors
@@ -37,8 +38,10 @@ from kubernaut.ops.http.authentication import AccessRules, AuthenticationMiddlew
 from kubernaut.ops.http.connections import ConnectionTable
 from kubernaut.ops.http.rate_limit import RateLimiter
 from kubernaut.ops.http.server import Listen, Server, open_server
+from kubernaut.ops.http.tracing import TracingMiddleware
 from kubernaut.ops.metrics import new_registry
 from kubernaut.ops.shutdown import stop_requested
+from kubernaut.ops.tracing import open_tracing
 
 SERVICE_NAME = "data-storage-service"
 
@@ -67,6 +70,7 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
     lifecycle_metrics = LifecycleMetrics(registry)
     lifecycle_metrics.enabled.set(config.retention.enabled)
     async with (
+        open_tracing(config.tracing, SERVICE_NAME) as tracer,
         open_authenticator(config.auth, listen.host, SERVICE_NAME, config.kubeconfig) as authenticator,
         open_store(config, metrics) as store,
         open_writer(store, config.dead_letter_queue, registry) as writer,
@@ -118,7 +122,9 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
             rate_limit_slug=Slug.RATE_LIMIT,
             rejection=rejection,
         )
-        guarded = TokenCookieMiddleware(AuthenticationMiddleware(app, authenticator, rules))
+        guarded: ASGIApp = TokenCookieMiddleware(AuthenticationMiddleware(app, authenticator, rules))
+        if tracer is not None:
+            guarded = TracingMiddleware(guarded, tracer)
         table = ConnectionTable(config.server.http_limits, registry)
         timeout = config.server.shutdown_timeout
         async with open_server(guarded, listen, table=table, shutdown_timeout=timeout) as server:

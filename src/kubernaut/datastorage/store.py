@@ -33,6 +33,7 @@ from kubernaut.datastorage.migrate import require_migrated
 from kubernaut.datastorage.partitions import PartitionMaintainer, is_missing_partition
 from kubernaut.datastorage.reader import Reader
 from kubernaut.datastorage.settings import DatabaseSettings
+from kubernaut.ops import tracing
 from kubernaut.ops.tasks import background
 
 log = structlog.get_logger("datastorage")
@@ -83,7 +84,9 @@ class Store:
         A strict request stores all or nothing. Raises QueueFull when too much is waiting and DatabaseUnavailable when
         PostgreSQL does not answer; sending the same events again is safe, because ids make it idempotent.
         """
-        return await self._queue.append(AppendRequest(entries=entries, strict=strict))
+        with tracing.span("append group", events=len(entries)):
+            request = AppendRequest(entries=entries, strict=strict, trace=tracing.current())
+            return await self._queue.append(request)
 
     @asynccontextmanager
     async def running(self, pool: asyncpg.Pool) -> AsyncIterator[None]:
@@ -184,7 +187,9 @@ class Store:
 
     async def _commit(self, writer: int, group: Group) -> list[list[AppendResult]]:
         try:
-            results = await self._commit_or_retry(writer, group)
+            causes = [request.trace for request in group.requests]
+            with tracing.span_of(causes, "PostgreSQL commit", requests=len(causes)):
+                results = await self._commit_or_retry(writer, group)
         except Exception as error:
             self._disconnect(writer)
             if isinstance(error, DataStorageError) and error.reason:
