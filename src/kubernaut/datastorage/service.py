@@ -119,6 +119,7 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
         rules = AccessRules(
             permission_for=permission_for,
             rate_limiter=RateLimiter(config.auth.rate_limit),
+            failure_limiter=RateLimiter(config.auth.failure_limit.rate_limit),
             rate_limit_slug=Slug.RATE_LIMIT,
             rejection=rejection,
         )

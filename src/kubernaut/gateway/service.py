@@ -96,6 +96,7 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
         rules = AccessRules(
             permission_for=lambda _, path: None if path in PUBLIC_PATHS else Permission.WRITE,
             rate_limiter=RateLimiter(config.auth.rate_limit),
+            failure_limiter=RateLimiter(config.auth.failure_limit.rate_limit),
             # An Alertmanager drops a notification that is answered with 429.
             rate_limit_slug=Slug.UNAVAILABLE,
         )

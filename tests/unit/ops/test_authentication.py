@@ -67,6 +67,7 @@ async def open_http(
     rules = AccessRules(
         permission_for=permission_for,
         rate_limiter=RateLimiter(limit or RateLimitConfig()),
+        failure_limiter=RateLimiter(RateLimitConfig(requests_per_second=0.001, burst=3)),
         rate_limit_slug=Slug.RATE_LIMIT,
     )
     app = AuthenticationMiddleware(problems.application(routes), authenticator, rules)
@@ -237,3 +238,24 @@ def test_all_clients_together_have_a_limit_as_well():
     assert limiter.check("b").reason == "b sends more than 1 requests per second"
     now += 0.25
     assert limiter.check("c") is None
+
+
+async def test_invalid_tokens_of_an_address_are_limited_and_its_known_clients_are_not(tmp_path: Path):
+    async with open_http(token_files(tmp_path, known=(Permission.READ,), new=(Permission.READ,))) as client:
+        assert (await client.get("/events", headers=bearer("known"))).status_code == 200
+
+        statuses = [(await client.get("/events", headers=bearer(f"guess-{n}"))).status_code for n in range(5)]
+        limited = await client.get("/events", headers=bearer("new"))
+
+        assert statuses == [401, 401, 401, 429, 429]
+        assert limited.status_code == 429
+        assert int(limited.headers["retry-after"]) > 0
+        assert (await client.get("/events", headers=bearer("known"))).status_code == 200
+
+
+async def test_requests_without_a_token_and_outages_are_no_failures(tmp_path: Path):
+    async with open_http(token_files(tmp_path, known=(Permission.READ,))) as client:
+        assert {(await client.get("/events")).status_code for _ in range(5)} == {401}
+        assert (await client.get("/events", headers=bearer("known"))).status_code == 200
+    async with open_http(Unreachable()) as client:
+        assert {(await client.get("/events", headers=bearer("known"))).status_code for _ in range(5)} == {503}

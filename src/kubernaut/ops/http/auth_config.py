@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from kubernaut.ops.http.authentication import Permission
-from kubernaut.ops.http.rate_limit import RateLimitConfig
+from kubernaut.ops.http.rate_limit import FailureLimitConfig, RateLimitConfig
 from kubernaut.ops.settings import Between, Seconds, SettingsError
 
 
@@ -86,6 +86,7 @@ class AuthConfig:
     kubernetes: ReviewConfig = field(default_factory=ReviewConfig)
     tokens: tuple[TokenConfig, ...] = ()
     rate_limit: RateLimitConfig = field(default_factory=RateLimitConfig)
+    failure_limit: FailureLimitConfig = field(default_factory=FailureLimitConfig)
 
     def mode_on(self, host: str) -> AuthMode:
         """The mode of a service that listens on `host`. Raises SettingsError when strangers could get in."""

@@ -5,9 +5,11 @@ nothing of the service. While tokens cannot be checked the answer is 503 and nev
 notification that was answered with a 4xx, and the outage of an API server must not cost an alert.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from math import ceil
 from typing import Protocol
 
@@ -18,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kubernaut.api.problems import Slug
 from kubernaut.ops.http.problems import RequestRejected, problem_response
-from kubernaut.ops.http.rate_limit import RateLimiter
+from kubernaut.ops.http.rate_limit import MAX_BUCKETS, RateLimiter
 
 RETRY_AFTER = 5
 """Seconds after which a request whose token could not be checked should come again."""
@@ -78,6 +80,9 @@ class AccessRules:
 
     rate_limiter: RateLimiter
 
+    failure_limiter: RateLimiter
+    """Takes one for each token of an address that is nobody's."""
+
     rate_limit_slug: Slug
     """The answer to a client that exceeds its rate: a 503 where clients do not retry a 429."""
 
@@ -93,6 +98,7 @@ class AuthenticationMiddleware:
         self._app = app
         self._authenticator = authenticator
         self._rules = rules
+        self._accepted = _AcceptedTokens()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -108,7 +114,7 @@ class AuthenticationMiddleware:
         name = f"address {client[0]}" if client else ""
         if self._authenticator is not None:
             try:
-                identity = await _authenticate(self._authenticator, scope, permission)
+                identity = await self._authenticate(self._authenticator, scope, permission, name)
             except RequestRejected as rejected:
                 response = self._rules.rejection(request, rejected, cause=rejected.__cause__)
                 if rejected.slug is Slug.UNAUTHORIZED:
@@ -124,21 +130,54 @@ class AuthenticationMiddleware:
         too_many = RequestRejected(self._rules.rate_limit_slug, detail, retry_after=retry_after)
         return self._rules.rejection(request, too_many)
 
+    async def _authenticate(
+        self, authenticator: Authenticator, scope: Scope, permission: Permission, address: str
+    ) -> Identity:
+        """The sender of a request, who has the permission. Raises RequestRejected."""
+        token = _bearer_token(Headers(scope=scope))
+        limiter = self._rules.failure_limiter
+        # Others may share the address, as behind a proxy; whose token is known is not held up.
+        if token not in self._accepted and (wait := limiter.wait(address)):
+            detail = f"{address} has sent too many invalid bearer tokens; wait, and send the request again"
+            raise RequestRejected(self._rules.rate_limit_slug, detail, retry_after=max(1, ceil(wait)))
+        try:
+            identity = await authenticator.authenticate(token)
+            if identity is None:
+                self._accepted.discard(token)
+                limiter.check(address)
+                raise RequestRejected(Slug.UNAUTHORIZED, "the bearer token is invalid or has expired")
+            self._accepted.add(token)
+            denial = await authenticator.denial(identity, permission)
+        except CannotAuthenticate as error:
+            detail = "the bearer token cannot be checked at the moment; send the request again"
+            raise RequestRejected(Slug.UNAVAILABLE, detail, retry_after=RETRY_AFTER) from error
+        if denial is not None:
+            raise RequestRejected(Slug.FORBIDDEN, denial)
+        return identity
 
-async def _authenticate(authenticator: Authenticator, scope: Scope, permission: Permission) -> Identity:
-    """The sender of a request, who has the permission. Raises RequestRejected."""
-    token = _bearer_token(Headers(scope=scope))
-    try:
-        identity = await authenticator.authenticate(token)
-        if identity is None:
-            raise RequestRejected(Slug.UNAUTHORIZED, "the bearer token is invalid or has expired")
-        denial = await authenticator.denial(identity, permission)
-    except CannotAuthenticate as error:
-        detail = "the bearer token cannot be checked at the moment; send the request again"
-        raise RequestRejected(Slug.UNAVAILABLE, detail, retry_after=RETRY_AFTER) from error
-    if denial is not None:
-        raise RequestRejected(Slug.FORBIDDEN, denial)
-    return identity
+
+class _AcceptedTokens:
+    """Tokens that were accepted before, by their hashes; the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._digests: OrderedDict[bytes, None] = OrderedDict()
+
+    def __contains__(self, token: str) -> bool:
+        return _digest(token) in self._digests
+
+    def add(self, token: str) -> None:
+        """Remember the token."""
+        self._digests[_digest(token)] = None
+        if len(self._digests) > MAX_BUCKETS:
+            self._digests.popitem(last=False)
+
+    def discard(self, token: str) -> None:
+        """Forget a token that is no longer accepted."""
+        self._digests.pop(_digest(token), None)
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode(errors="surrogateescape")).digest()
 
 
 def _bearer_token(headers: Headers) -> str:

@@ -29,6 +29,22 @@ class RateLimitConfig:
     """Requests of all clients that may come at once."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FailureLimitConfig:
+    """Requests of one address whose token is nobody's; those whose token was accepted before are not held up."""
+
+    requests_per_second: Annotated[float, Between(0, 1_000_000)] = 1.0
+    """Invalid tokens per second in the long run; 0 is unlimited."""
+
+    burst: Annotated[int, Between(1, 1_000_000)] = 20
+    """Invalid tokens that may come at once."""
+
+    @property
+    def rate_limit(self) -> RateLimitConfig:
+        """The same as a limit of requests."""
+        return RateLimitConfig(requests_per_second=self.requests_per_second, burst=self.burst)
+
+
 class RateExceeded(NamedTuple):
     """How long a client has to wait, and why."""
 
@@ -65,6 +81,11 @@ class RateLimiter:
             return RateExceeded(delay, f"all clients together send more than {rate:g} requests per second")
         return None
 
+    def wait(self, client: str) -> float:
+        """The seconds until this client has a token, which is not taken."""
+        bucket = self._buckets.get(client)
+        return bucket.wait(self._clock()) if bucket else 0.0
+
 
 class _Bucket:
     def __init__(self, rate: float, burst: int, now: float) -> None:
@@ -75,9 +96,13 @@ class _Bucket:
 
     def take(self, now: float) -> float:
         """Take one token and return 0.0, or return the seconds until there is one."""
+        delay = self.wait(now)
+        if not delay:
+            self._tokens -= 1
+        return delay
+
+    def wait(self, now: float) -> float:
+        """The seconds until there is a token."""
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
-        if self._tokens < 1:
-            return (1 - self._tokens) / self._rate
-        self._tokens -= 1
-        return 0.0
+        return (1 - self._tokens) / self._rate if self._tokens < 1 else 0.0
