@@ -621,14 +621,18 @@ INSERT INTO audit_legal_hold_releases (hold_id, release_id, reason, released_by,
 VALUES (:hold_id, :release_id, :reason, :released_by, :released_at);
 
 -- name: recorded_holds
--- Every hold there ever was.
-SELECT hold_id AS operation_id, correlation_id, reason, placed_by AS actor_id, placed_at AS time, NULL::uuid AS hold_id
+-- Every hold there ever was. A time that Python cannot hold is null, because no event has it.
+SELECT hold_id AS operation_id, correlation_id, reason, placed_by AS actor_id,
+       CASE WHEN placed_at >= '0001-01-01' AND placed_at < '10000-01-01' THEN placed_at END AS time,
+       NULL::uuid AS hold_id
   FROM audit_legal_holds ORDER BY placed_at, hold_id LIMIT :limit;
 
 -- name: recorded_releases
--- Every release of a hold there ever was, with the correlation of the hold as far as that is there.
+-- Every release of a hold there ever was, with the correlation of the hold as far as that is there. A time that Python
+-- cannot hold is null, because no event has it.
 SELECT releases.release_id AS operation_id, holds.correlation_id, releases.reason, releases.released_by AS actor_id,
-       releases.released_at AS time, releases.hold_id
+       CASE WHEN released_at >= '0001-01-01' AND released_at < '10000-01-01' THEN released_at END AS time,
+       releases.hold_id
   FROM audit_legal_hold_releases AS releases LEFT JOIN audit_legal_holds AS holds USING (hold_id)
  ORDER BY releases.released_at, releases.hold_id LIMIT :limit;
 
