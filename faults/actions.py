@@ -16,7 +16,7 @@ from support.processes import descendants
 
 CANCEL_INTERVAL = 0.02  # seconds
 DBA_TIMEOUT = 3.0  # seconds
-HEAL_TIMEOUT = 30.0  # seconds
+HEAL_TIMEOUT = 60.0  # seconds
 
 _BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'kubernaut-datastorage'"
 _DBA_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
@@ -188,9 +188,9 @@ _OPENINGS: dict[FaultType, Callable[[Stack, Action], AbstractAsyncContextManager
 
 
 @asynccontextmanager
-async def _dba(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
+async def _dba(stack: Stack, timeout: float = DBA_TIMEOUT) -> AsyncIterator[asyncpg.Connection]:
     """A superuser's connection, past every proxy."""
-    connection = await asyncpg.connect(stack.database, timeout=DBA_TIMEOUT, command_timeout=DBA_TIMEOUT)
+    connection = await asyncpg.connect(stack.database, timeout=timeout, command_timeout=timeout)
     try:
         yield connection
     finally:
@@ -214,7 +214,7 @@ async def _reset_database(stack: Stack) -> bool:
     if not stack.components[POSTGRES].is_up.is_set():
         return False
     try:
-        async with _dba(stack) as connection:
+        async with _dba(stack, HEAL_TIMEOUT / 4) as connection:
             await connection.execute("SET default_transaction_read_only = off")
             await connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
             await connection.execute("SELECT pg_reload_conf()")

@@ -35,7 +35,7 @@ SHARDS = 3
 EVENTS = 2400
 BATCH = 200
 CORRELATIONS = 40
-COSIGN_TIMEOUT = 8.0  # seconds
+COSIGN_TIMEOUT = 60.0  # seconds
 
 
 async def make_ledger(url: str, directory: Path) -> PublicKeys:

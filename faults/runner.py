@@ -23,6 +23,7 @@ from support.processes import mentioning
 
 VERIFY = "/api/v1/audit/verify-chain"
 AUDIT_INTERVAL = 0.5  # seconds
+VERIFY_TIMEOUT = 60.0  # seconds until a healed replica answers
 FINISH_TIMEOUT = 75.0  # seconds; more than a client's own limit
 DRAIN_TIMEOUT = 40.0  # seconds
 
@@ -99,7 +100,9 @@ async def _run(stack: Stack, history: History, outcome: Outcome) -> None:
     outcome.acknowledged, outcome.stored = checked.acknowledged, checked.stored
     outcome.problems += checked.problems
     for url in stack.replicas():
-        await eventually(lambda url=url: _verify(url, outcome), timeout=10, interval=0.1, description="verified")
+        await eventually(
+            lambda url=url: _verify(url, outcome), timeout=VERIFY_TIMEOUT, interval=0.1, description=f"{url} verifies"
+        )
 
 
 async def _write(stack: Stack, history: History, outcome: Outcome) -> None:
@@ -155,7 +158,7 @@ async def _audit(stack: Stack, outcome: Outcome) -> None:
 async def _verify(url: str, outcome: Outcome) -> bool:
     """Whether there was an answer; a verification that finds something is a problem."""
     try:
-        async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
+        async with httpx2.AsyncClient(trust_env=False, timeout=20) as http:
             answer = await http.post(url + VERIFY)
     except httpx2.HTTPError:
         return False

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 from faults.ledgers import make_ledger
 from faults.tampering import open_tampering
 
 SEEDS = range(20)
 
 
+@pytest.mark.timeout(300)
 async def test_every_edit_is_found(migrated_database: str, tmp_path: Path):
     keys = await make_ledger(migrated_database, tmp_path)
     async with open_tampering(migrated_database, keys) as tampering:

@@ -29,7 +29,7 @@ async def record_template(muster_run: muster.Workspace) -> AsyncIterator[dict[st
     yield {name: str(value) if isinstance(value, Path) else value for name, value in asdict(template).items()}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_what_is_acknowledged_survives_every_fault(
     seed: int, record_template: dict[str, Any], own_directory: Path
