@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
 WEBHOOK = Path(__file__).resolve().parents[1] / "cases/webhook"
 WRITTEN_AT = datetime(2026, 11, 29, 16, 26, 7, tzinfo=UTC)
 """When most of the notifications were sent, by the times in them."""
+MOVED_BY = datetime.now(UTC) - WRITTEN_AT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +64,9 @@ WARNING = {"severity": "warning", "priority": "P1"}
 INFO = {"severity": "info", "priority": "P2"}
 
 
-NOT_YET = dict.fromkeys(["w06+w06b+z01", "w10", "w19", "w28a+w28b", "w30"], "folding")
-"""Rows that fail today, and what is missing."""
-
-
 def case(*files, signals=()):
     name = "+".join(file.split("-")[0] or "deleted" for file in files)
-    marks = [pytest.mark.xfail(reason=NOT_YET[name], strict=True)] if name in NOT_YET else []
-    return pytest.param(Case(files, tuple(signals)), id=name, marks=marks)
+    return pytest.param(Case(files, tuple(signals)), id=name)
 
 
 def about(target, **more):
@@ -286,10 +282,9 @@ class Shop:
 
 def moved(body: bytes) -> bytes:
     """The body with its times moved to now, so that what lay in the future still does."""
-    by = datetime.now(UTC) - WRITTEN_AT
 
     def move(at: re.Match[bytes]) -> bytes:
-        return (datetime.fromisoformat(at[0].decode()) + by).isoformat().encode()
+        return (datetime.fromisoformat(at[0].decode()) + MOVED_BY).isoformat().encode()
 
     return re.sub(rb"2026-11-\d\dT[\d:.]+(?=Z|[+-]\d\d:\d\d)", move, body)
 
@@ -302,7 +297,7 @@ def webhook(kubernetes_with_crds):
 
     asyncio.run(prepare())
     with enterable_directory() as path:
-        up = start_up(path / "data", "--kubeconfig", str(kubernetes_with_crds))
+        up = start_up(path / "data", "--kubeconfig", str(kubernetes_with_crds), "--yes")
         yield up.webhook
         assert stop_up(up) == 0
 

@@ -122,7 +122,7 @@ class CaseCluster:
     async def add_shop(self) -> tuple[str, str]:
         """A shop and its functions; returns their namespaces."""
         number = f"{os.getpid()}-{next(_numbers)}"
-        shop, functions = f"shop-{number}", f"fn-{number}"
+        shop, functions = f"case-shop-{number}", f"case-fn-{number}"
         for namespace in (shop, functions):
             await self.add("Namespace", namespace, labels=PRODUCTION)
         await self._add_workloads(shop)

@@ -120,6 +120,9 @@ class GatewayPayload(AuditWire, frozen=True):
     deduplication_status: str | None = None
     occurrence_count: int | None = None
     remediation_request_namespace: str | None = None
+    signal_labels: dict[str, str] | None = None
+    """Labels of the alert that was folded."""
+
     alert_status: str | None = None
     """`resolved` where an alert has ended, which the shared vocabulary has no event type for."""
 

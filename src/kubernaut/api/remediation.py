@@ -20,7 +20,12 @@ class RemediationSpec(Wire, frozen=True):
     signal_name: Annotated[str, Meta(max_length=253)]
     signal_fingerprint: Fingerprint | None = None
     severity: str = ""
+    signal_type: str = ""
+    signal_source: str = ""
+    target_type: str = ""
     target_resource: Target | None = None
+    firing_time: Time | None = None
+    received_time: Time | None = None
 
 
 class Deduplication(Wire, frozen=True):
@@ -29,8 +34,14 @@ class Deduplication(Wire, frozen=True):
     occurrence_count: Annotated[int, Meta(ge=1)] = 1
     first_seen_at: Time | None = None
     last_seen_at: Time | None = None
-    signal_names: Annotated[list[str], Meta(description="Every alert name seen for this workload, in order.")] = []
-    firing: Annotated[list[str], Meta(description="Alerts that no resolve notice has come for, by their labels.")] = []
+    signal_names: Annotated[list[str], Meta(description="The first 50 alert names that were counted, in order.")] = []
+    firing: Annotated[
+        list[str],
+        Meta(description="Alerts that no resolve notice has come for: hash of the labels/start/number/received."),
+    ] = []
+    overflow: Annotated[
+        bool, Meta(description="More alerts fire than are known one by one; the count is a minimum.")
+    ] = False
 
 
 class RemediationStatus(Wire, frozen=True):

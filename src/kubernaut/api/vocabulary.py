@@ -212,6 +212,11 @@ class Label(StrEnum):
     COST_CENTER = "kubernaut.ai/cost-center"
     REGION = "kubernaut.ai/region"
     RESOLVED_AT = "kubernaut.ai/resolved-at"
+    FOLD_KEY = "kubernaut.ai/fold-key"
+    """The same for alerts that are one signal while it is open."""
+    SUPERSEDES = "kubernaut.ai/supersedes"
+    """The request whose alert has become more severe."""
+    SUPERSEDED_BY = "kubernaut.ai/superseded-by"
     TARGET_NOTE = "kubernaut.ai/target-note"
     """Why the target may not be what the alert means; makes the signal degraded."""
 

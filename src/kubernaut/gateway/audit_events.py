@@ -13,62 +13,72 @@ from kubernaut.api.events import AuditEvent, GatewayPayload
 from kubernaut.api.remediation import REMEDIATION_KIND, RemediationRequest
 from kubernaut.api.signals import Target
 from kubernaut.api.vocabulary import EventOutcome, EventType
-from kubernaut.gateway.alertmanager import TYPE, Alert
+from kubernaut.gateway.alertmanager import TYPE
+from kubernaut.gateway.mapped_alert import ReceivedAlert
+from kubernaut.gateway.occurrences import Occurrence
 
 CATEGORY = "gateway"
 ACTOR = "gateway-service"
 
 
-def events_of(request: RemediationRequest, recorded_count: int = 0) -> list[AuditEvent]:
-    """What the object says has happened: that it was received, and how often it was deduplicated, as of now.
-
-    The first is left out when `recorded_count`, the count that was recorded before, shows that it was recorded.
-    """
+def received_event(request: RemediationRequest) -> AuditEvent | None:
+    """That the request's signal was received; None before it was counted."""
     deduplication = request.status.deduplication
-    if deduplication is None or deduplication.first_seen_at is None or deduplication.last_seen_at is None:
-        return []
-    events = []
-    if not recorded_count:
-        payload = _payload(request, EventType.SIGNAL_RECEIVED)
-        payload = msgspec.structs.replace(payload, deduplication_status="new")
-        events.append(_event(request, payload, "received", deduplication.first_seen_at))
-    count = deduplication.occurrence_count
-    if count > 1:
-        payload = _payload(request, EventType.SIGNAL_DEDUPLICATED)
-        payload = msgspec.structs.replace(payload, deduplication_status="duplicate", occurrence_count=count)
-        events.append(_event(request, payload, f"deduplicated/{count}", deduplication.last_seen_at))
-    return events
-
-
-def resolved_event(request: RemediationRequest, alert: Alert, at: datetime) -> AuditEvent:
-    """That one of the request's alerts is resolved: one more notification of a known signal, with `alert_status`."""
-    payload = _payload(request, EventType.SIGNAL_DEDUPLICATED)
+    if deduplication is None or deduplication.first_seen_at is None:
+        return None
+    spec = request.spec
+    payload = _payload(request, EventType.SIGNAL_RECEIVED)
     payload = msgspec.structs.replace(
-        payload, signal_name=alert.name, alert_status="resolved", resolved_at=at.isoformat()
+        payload, signal_name=spec.signal_name, severity=spec.severity, deduplication_status="new"
     )
-    return _event(request, payload, f"resolved/{alert.id}/{at.isoformat()}", at)
+    return _event(request, spec.target_resource, payload, "received", deduplication.first_seen_at)
+
+
+def occurrence_event(request: RemediationRequest, received: ReceivedAlert, occurrence: Occurrence) -> AuditEvent:
+    """That an alert was folded: one more occurrence, with its own name, severity, labels and target."""
+    payload = _payload_of(request, received)
+    payload = msgspec.structs.replace(payload, deduplication_status="duplicate", occurrence_count=occurrence.number)
+    identity = f"deduplicated/{occurrence.number}"
+    return _event(request, received.signal.target_resource, payload, identity, occurrence.received)
+
+
+def resolved_event(request: RemediationRequest, received: ReceivedAlert, at: datetime) -> AuditEvent:
+    """That one of the request's alerts is resolved: one more notification of a known signal, with `alert_status`."""
+    payload = _payload_of(request, received)
+    payload = msgspec.structs.replace(payload, alert_status="resolved", resolved_at=at.isoformat())
+    # What it is about may be gone by now, and each delivery must give the same event.
+    return _event(request, request.spec.target_resource, payload, f"resolved/{received.alert.id}/{at.isoformat()}", at)
+
+
+def _payload_of(request: RemediationRequest, received: ReceivedAlert) -> GatewayPayload:
+    payload = _payload(request, EventType.SIGNAL_DEDUPLICATED)
+    signal = received.signal
+    return msgspec.structs.replace(
+        payload, signal_name=signal.name, severity=signal.severity, signal_labels=signal.labels
+    )
 
 
 def _payload(request: RemediationRequest, type: EventType) -> GatewayPayload:
-    spec = request.spec
-    target = spec.target_resource or Target(kind="", name="")
     return GatewayPayload(
         event_type=type,
         signal_type=TYPE,
-        signal_name=spec.signal_name,
-        namespace=target.namespace,
-        fingerprint=spec.signal_fingerprint or "",
-        severity=spec.severity,
-        resource_kind=target.kind,
-        resource_name=target.name,
+        signal_name="",
+        namespace="",
+        fingerprint=request.spec.signal_fingerprint or "",
         remediation_request=request.metadata.name,
         remediation_request_namespace=request.metadata.namespace or None,
     )
 
 
-def _event(request: RemediationRequest, payload: GatewayPayload, identity: str, at: datetime) -> AuditEvent:
+def _event(
+    request: RemediationRequest, target: Target | None, payload: GatewayPayload, identity: str, at: datetime
+) -> AuditEvent:
     """`identity` tells the events of one request apart."""
-    metadata, target = request.metadata, request.spec.target_resource
+    metadata = request.metadata
+    about = target or Target(kind="", name="")
+    payload = msgspec.structs.replace(
+        payload, namespace=about.namespace, resource_kind=about.kind, resource_name=about.name
+    )
     # Without a target the event is about the request itself.
     kind, name = (target.kind, target.name) if target and target.name else (REMEDIATION_KIND, metadata.name)
     namespace = target.namespace if target and target.name else metadata.namespace

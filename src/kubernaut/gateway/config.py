@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from kubernaut.audit import AuditConfig, ClientConfig, SpoolConfig
+from kubernaut.gateway.folding import FoldBy
 from kubernaut.ops.http.auth_config import AuthConfig
 from kubernaut.ops.http.limits import HttpLimits
 from kubernaut.ops.http.server import Listen
@@ -13,6 +14,7 @@ from kubernaut.ops.logs import LogFormat, LogLevel
 from kubernaut.ops.settings import Between, Bytes, Seconds
 
 CLUSTER_LABEL = "cluster"
+HEARTBEATS = ("Watchdog", "*DeadMan*Switch", "DeadMansSnitch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,14 @@ class IntakeConfig:
     labels: dict[str, str] = field(default_factory=dict)
     """Labels that name a target, as `label: Kind.version.group`, before the built-in ones; an empty kind takes one out.
     """
+
+    fold_by: FoldBy = FoldBy.ALERT
+    """`alert` makes one signal of the alerts of one name about one workload, `workload` one of all alerts about it, as
+    the Go project does."""
+
+    ignore: tuple[str, ...] = HEARTBEATS
+    """Names of alerts that always fire, as patterns with `*`; they open no signal and set
+    `gateway_heartbeat_timestamp_seconds`."""
 
     namespace: str = ""
     """Namespace of the objects, the controller's; empty takes the pod's own, or that of the kubeconfig."""

@@ -1,4 +1,4 @@
-"""From notifications to objects: at least once to the API server, and one open request per workload."""
+"""From notifications to objects: at least once to the API server, and one open request per fold key."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ from kubernaut.audit import AuditError
 from kubernaut.gateway.alertmanager import Alert, InvalidAlert, Webhook
 from kubernaut.gateway.audit_recorder import AuditRecorder
 from kubernaut.gateway.deduplication import Deduplicator
+from kubernaut.gateway.heartbeats import Heartbeats
 from kubernaut.gateway.mapped_alert import ReceivedAlert
 from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.resolution import AlertResolver
@@ -24,6 +25,7 @@ from kubernaut.kube.errors import KubeError, TooManyRequests
 log = structlog.get_logger("gateway")
 
 NO_TARGET = "no label names a namespace or a kind of object that this cluster has"
+HEARTBEAT = "a heartbeat by intake.ignore: it opens no signal"
 MAX_PART = 250
 """Alerts of one notification that are decoded and processed at the same time."""
 
@@ -39,7 +41,8 @@ written soon, and what is not written in time has cost the API server nothing.""
 class Intake:
     """Processes notifications."""
 
-    def __init__(self, mapper: SignalMapper, store: RequestStore, audit: AuditRecorder) -> None:
+    def __init__(self, mapper: SignalMapper, store: RequestStore, audit: AuditRecorder, heartbeats: Heartbeats) -> None:
+        self._heartbeats = heartbeats
         self._mapper = mapper
         self._store = store
         self._audit = audit
@@ -93,6 +96,9 @@ class Intake:
         limit = asyncio.Semaphore(MAX_CONCURRENCY)
 
         async def map_alert(index: int, alert: Alert) -> None:
+            if self._heartbeats.observe(alert):
+                results[index] = Result(status=ResultStatus.IGNORED, name=alert.name, message=HEARTBEAT)
+                return
             async with limit:
                 try:
                     mapped = await self._mapper.map(alert, webhook)
@@ -103,7 +109,7 @@ class Intake:
                 results[index] = _rejected(alert.name, Reason.NO_TARGET, NO_TARGET)
             else:
                 received = ReceivedAlert(index=index, alert=alert, mapped=mapped)
-                groups.setdefault(mapped.signal.fingerprint, []).append(received)
+                groups.setdefault(mapped.fold_key, []).append(received)
 
         async def process_group(group: list[ReceivedAlert]) -> None:
             async with limit, self._writing:
@@ -130,18 +136,28 @@ class Intake:
         """Record what the cached requests say has happened, in case an earlier process crashed before it could."""
         try:
             for request in self._store.cached():
-                self._audit.record_state(request)
+                self._audit.record_received(request)
         except AuditError as error:
             # Each is recorded with its next alert all the same.
             log.warning("audit event not recorded", error=str(error))
 
     async def _process_workload(self, group: Sequence[ReceivedAlert]) -> dict[int, Result]:
-        """The results by index. Firing alerts first: what fires is not resolved because another alert of it is."""
+        """The results by index. Firing alerts first: what fires is not resolved because another alert of it is.
+
+        But an alert that ended and began again ends first.
+        """
         firing = [received for received in group if received.alert.is_firing]
         resolved = [received for received in group if not received.alert.is_firing]
+        began = {received.alert.id: received.alert.starts_at for received in firing}
+        before = [received for received in resolved if _ends_before(received.alert, began.get(received.alert.id))]
+        after = [received for received in resolved if received not in before]
         results: dict[int, Result] = {}
-        async with self._locks.setdefault(group[0].signal.fingerprint, asyncio.Lock()):
-            for part, process in ((firing, self._deduplicator.process), (resolved, self._resolver.process)):
+        async with self._locks.setdefault(group[0].mapped.fold_key, asyncio.Lock()):
+            for part, process in (
+                (before, self._resolver.process),
+                (firing, self._deduplicator.process),
+                (after, self._resolver.process),
+            ):
                 if not part:
                     continue
                 try:
@@ -150,6 +166,10 @@ class Intake:
                     processed = [_failed(received.alert, error) for received in part]
                 results |= {received.index: result for received, result in zip(part, processed, strict=True)}
         return results
+
+
+def _ends_before(alert: Alert, began: datetime | None) -> bool:
+    return began is not None and alert.ended_at is not None and alert.ended_at < began
 
 
 def _with_adjustments(result: Result | None, alert: Alert | InvalidAlert, now: datetime) -> Result:

@@ -13,6 +13,8 @@ class MappedAlert:
     signal: Signal
     owner: Target
     """The top-level owner of the signal's target."""
+    fold_key: str
+    """The same for alerts that are one signal."""
     notes: tuple[str, ...] = ()
     """Why the target may not be what the labels mean."""
 

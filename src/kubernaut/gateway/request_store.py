@@ -8,7 +8,7 @@ from typing import Any
 
 from kubernaut.api.remediation import RemediationRequest
 from kubernaut.api.vocabulary import Label
-from kubernaut.gateway import requests
+from kubernaut.gateway import occurrences, requests
 from kubernaut.gateway.config import IntakeConfig
 from kubernaut.gateway.mapped_alert import MappedAlert
 from kubernaut.gateway.requests import REQUESTS, SIGNALS
@@ -17,7 +17,7 @@ from kubernaut.kube.errors import AlreadyExists, NotFound
 from kubernaut.kube.informer import Informer, InformerConfig
 from kubernaut.kube.objects import Key, key_of
 
-BY_FINGERPRINT = "fingerprint"
+BY_FOLD_KEY = "fold key"
 BY_FIRING = "firing"
 
 MAX_ATTEMPTS = 10
@@ -32,8 +32,8 @@ def new_cache(client: Client, namespace: str) -> Informer[RemediationRequest]:
         REQUESTS,
         InformerConfig(options=ListOptions(namespace=namespace)),
         indexes={
-            BY_FINGERPRINT: lambda request: [request.spec.signal_fingerprint or ""],
-            BY_FIRING: lambda request: request.status.deduplication.firing if request.status.deduplication else [],
+            BY_FOLD_KEY: lambda request: [requests.fold_key_of(request)],
+            BY_FIRING: lambda request: occurrences.firing_of(request.status.deduplication),
         },
     )
 
@@ -51,8 +51,11 @@ class RequestStore:
     def cached(self) -> list[RemediationRequest]:
         return self._cache.list()
 
-    def cached_by_fingerprint(self, fingerprint: str) -> list[RemediationRequest]:
-        return self._cache.by_index(BY_FINGERPRINT, fingerprint)
+    def cached_by_fold_key(self, fold_key: str) -> list[RemediationRequest]:
+        return self._cache.by_index(BY_FOLD_KEY, fold_key)
+
+    def cached_by_name(self, name: str) -> RemediationRequest | None:
+        return self._cache.get(Key(self._config.namespace, name))
 
     def cached_by_alert(self, alert_id: str) -> list[RemediationRequest]:
         """The requests on which that alert fires."""
@@ -60,17 +63,20 @@ class RequestStore:
 
     def newest_open(self, candidates: Sequence[RemediationRequest]) -> RemediationRequest | None:
         now, timeout = datetime.now(UTC), self._config.resolve_timeout
-        return requests.newest(request for request in candidates if requests.is_open(request, now, timeout))
+        open_requests = (request for request in candidates if requests.is_open(request, now, timeout))
+        return requests.newest(requests.not_superseded(open_requests))
 
-    async def get_or_create_open(self, mapped: MappedAlert, previous: RemediationRequest | None) -> RemediationRequest:
-        """The open request about a workload, created when there is none.
+    async def get_or_create_open(
+        self, mapped: MappedAlert, previous: RemediationRequest | None, supersedes: str = ""
+    ) -> RemediationRequest:
+        """The open request of an alert's fold key, created when there is none after `previous`.
 
         Names follow from each other, so a cache that lags behind only makes the walk longer: a name that exists leads
-        to its request, and if that is closed, to the name after it. Listing all requests about a workload instead would
+        to its request, and if that is closed, to the name after it. Listing all requests of the key instead would
         make the server look at every request there is, for each new one.
         """
         while True:
-            name = requests.name_of(mapped.signal.fingerprint, previous, datetime.now(UTC))
+            name = requests.name_of(mapped, previous, datetime.now(UTC))
             key = Key(self._config.namespace, name)
             tombstone = self._cache.tombstone(key)
             if tombstone is not None:
@@ -78,7 +84,7 @@ class RequestStore:
                 continue
             try:
                 request = await self._client.create(
-                    REQUESTS, requests.new_request(name, key.namespace, mapped.signal, mapped.owner)
+                    REQUESTS, requests.new_request(name, key.namespace, mapped, supersedes)
                 )
             except AlreadyExists:
                 request = await self._client.get(REQUESTS, key)
@@ -89,27 +95,32 @@ class RequestStore:
 
     async def get_open(self, request: RemediationRequest) -> RemediationRequest | None:
         """The request as the API server has it now, if it is still open."""
+        current = await self.get(request)
+        return self.newest_open([current]) if current is not None else None
+
+    async def get(self, request: RemediationRequest) -> RemediationRequest | None:
+        """The request as the API server has it now."""
         try:
             request = await self._client.get(REQUESTS, key_of(request))
         except NotFound:
             return None
         self._cache.observe(request)
-        return self.newest_open([request])
+        return request
 
-    async def list_by_fingerprint(self, fingerprint: str) -> list[RemediationRequest]:
-        """The requests about a workload as the API server has them now."""
-        options = ListOptions(namespace=self._config.namespace, label_selector=requests.selector(fingerprint))
+    async def list_by_fold_key(self, fold_key: str) -> list[RemediationRequest]:
+        """The requests of a fold key as the API server has them now."""
+        options = ListOptions(namespace=self._config.namespace, label_selector=requests.selector(fold_key))
         listed = await self._client.list(REQUESTS, options)
         for request in listed.items:
             self._cache.observe(request)
-        return [request for request in listed.items if request.spec.signal_fingerprint == fingerprint]
+        return listed.items
 
     async def ensure_signal(self, request: RemediationRequest, mapped: MappedAlert) -> None:
         """Create the signal of a request unless it exists, or an orchestrator creates it."""
         if not self._config.create_parents or request.metadata.uid in self._with_signal:
             return
         with contextlib.suppress(AlreadyExists):
-            await self._client.create(SIGNALS, requests.new_signal(request, mapped.signal, mapped.notes))
+            await self._client.create(SIGNALS, requests.new_signal(request, mapped))
         self._with_signal[request.metadata.uid] = None
         while len(self._with_signal) > self._config.max_remembered:
             self._with_signal.popitem(last=False)
@@ -121,8 +132,14 @@ class RequestStore:
 
     async def annotate_resolved(self, request: RemediationRequest, at: datetime | None) -> RemediationRequest:
         """Mark the request and its signal as resolved; as firing again where `at` is None."""
-        value = at.isoformat().replace("+00:00", "Z") if at else None
-        annotations = {"annotations": {Label.RESOLVED_AT.value: value}}
+        return await self._annotate(request, Label.RESOLVED_AT, at.isoformat().replace("+00:00", "Z") if at else None)
+
+    async def annotate_superseded(self, request: RemediationRequest, by: RemediationRequest) -> RemediationRequest:
+        """Mark the request and its signal as superseded: alerts are counted on the other one."""
+        return await self._annotate(request, Label.SUPERSEDED_BY, by.metadata.name)
+
+    async def _annotate(self, request: RemediationRequest, label: Label, text: str | None) -> RemediationRequest:
+        annotations = {"annotations": {label.value: text}}
         metadata = request.metadata
         with contextlib.suppress(NotFound):
             signal = Key(metadata.namespace, requests.signal_name_of(request))

@@ -6,7 +6,7 @@ since the last one, because a notification may get lost.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from kubernaut.api.meta import ObjectMeta, OwnerReference
@@ -24,13 +24,11 @@ from kubernaut.api.signals import (
     PLURAL,
     VERSION,
     ParentReference,
-    Signal,
     SignalProcessing,
     SignalSpec,
-    Target,
 )
 from kubernaut.api.vocabulary import Label
-from kubernaut.gateway.alertmanager import Alert
+from kubernaut.gateway.mapped_alert import MappedAlert
 from kubernaut.kube.objects import Kind
 
 REQUESTS = Kind(group=GROUP, version=VERSION, kind=REMEDIATION_KIND, plural=REMEDIATION_PLURAL, type=RemediationRequest)
@@ -40,8 +38,6 @@ FINGERPRINT_LABEL = "kubernaut.ai/signal-fingerprint"
 LABELS = {"app.kubernetes.io/managed-by": "gateway-service", "app.kubernetes.io/component": "remediation"}
 
 _FINAL_PHASES = {"Completed", "Failed", "TimedOut", "Skipped", "Cancelled"}
-_MAX_SIGNAL_NAMES = 50
-_MAX_FIRING = 1000
 _MAX_NOTE_LENGTH = 1000
 
 
@@ -50,14 +46,18 @@ def fingerprint_label(fingerprint: str) -> str:
     return fingerprint[:63]
 
 
-def selector(fingerprint: str) -> str:
-    """Label selector of the requests about one workload."""
-    return f"{FINGERPRINT_LABEL}={fingerprint_label(fingerprint)}"
+def fold_key_of(request: RemediationRequest) -> str:
+    return request.metadata.labels.get(Label.FOLD_KEY, "")
+
+
+def selector(fold_key: str) -> str:
+    """Label selector of the requests on which alerts of that key are counted."""
+    return f"{Label.FOLD_KEY.value}={fold_key}"
 
 
 def is_open(request: RemediationRequest, now: datetime, resolve_timeout: float) -> bool:
     """Whether further alerts are counted on it."""
-    if request.metadata.deletion_timestamp is not None:
+    if request.metadata.deletion_timestamp is not None or Label.SUPERSEDED_BY in request.metadata.annotations:
         return False
     phase = request.status.overall_phase
     if phase:
@@ -75,30 +75,45 @@ def newest(requests: Iterable[RemediationRequest]) -> RemediationRequest | None:
     )
 
 
-def name_of(fingerprint: str, previous: RemediationRequest | None, now: datetime) -> str:
-    """The name of the next request about a workload: the same for every replica, so that only one can create it.
+def not_superseded(requests: Iterable[RemediationRequest]) -> list[RemediationRequest]:
+    """Those that no other one supersedes; the annotation of the superseded one is written later than this one's."""
+    known = list(requests)
+    superseded = {request.metadata.annotations.get(Label.SUPERSEDES) for request in known}
+    return [request for request in known if request.metadata.name not in superseded]
+
+
+def name_of(mapped: MappedAlert, previous: RemediationRequest | None, now: datetime) -> str:
+    """The name of the next request of a fold key: the same for every replica, so that only one can create it.
 
     It follows from the request before it. Where there is none, from the hour, so that a name does not come back
     when old requests have been deleted.
     """
     before = previous.metadata.uid if previous else now.strftime("%Y-%m-%dT%H")
-    suffix = hashlib.sha256(f"{fingerprint}:{before}".encode()).hexdigest()[:8]
-    return f"rr-{fingerprint[:12]}-{suffix}"
+    suffix = hashlib.sha256(f"{mapped.fold_key}:{before}".encode()).hexdigest()[:8]
+    return f"rr-{mapped.signal.fingerprint[:12]}-{suffix}"
 
 
-def new_request(name: str, namespace: str, signal: Signal, owner: Target) -> RemediationRequest:
+def new_request(name: str, namespace: str, mapped: MappedAlert, supersedes: str = "") -> RemediationRequest:
     """The request about a signal; what is to be remedied is the owner of its target."""
+    signal = mapped.signal
+    labels = {FINGERPRINT_LABEL: fingerprint_label(signal.fingerprint), Label.FOLD_KEY.value: mapped.fold_key}
     return RemediationRequest(
         metadata=ObjectMeta(
             name=name,
             namespace=namespace,
-            labels={**LABELS, FINGERPRINT_LABEL: fingerprint_label(signal.fingerprint)},
+            labels=LABELS | labels,
+            annotations={Label.SUPERSEDES.value: supersedes} if supersedes else {},
         ),
         spec=RemediationSpec(
             signal_name=signal.name,
             signal_fingerprint=signal.fingerprint,
             severity=signal.severity,
-            target_resource=owner,
+            signal_type=signal.type,
+            signal_source=signal.source,
+            target_type=signal.target_type,
+            target_resource=mapped.owner,
+            firing_time=signal.firing_time or signal.received_time,
+            received_time=signal.received_time,
         ),
     )
 
@@ -107,8 +122,11 @@ def signal_name_of(request: RemediationRequest) -> str:
     return f"sp-{request.metadata.name}"
 
 
-def new_signal(request: RemediationRequest, signal: Signal, notes: Sequence[str] = ()) -> SignalProcessing:
+def new_signal(request: RemediationRequest, mapped: MappedAlert) -> SignalProcessing:
     """The signal of a request, owned by it: deleting the request deletes it."""
+    signal = mapped.signal
+    annotations = {Label.SUPERSEDES.value: request.metadata.annotations.get(Label.SUPERSEDES, "")}
+    annotations[Label.TARGET_NOTE.value] = "; ".join(mapped.notes)[:_MAX_NOTE_LENGTH]
     parent = request.metadata
     owner = OwnerReference(
         api_version=API_VERSION,
@@ -126,24 +144,10 @@ def new_signal(request: RemediationRequest, signal: Signal, notes: Sequence[str]
             name=signal_name_of(request),
             namespace=parent.namespace,
             labels={**LABELS, FINGERPRINT_LABEL: fingerprint_label(signal.fingerprint)},
-            annotations={Label.TARGET_NOTE.value: "; ".join(notes)[:_MAX_NOTE_LENGTH]} if notes else {},
+            annotations={name: text for name, text in annotations.items() if text},
             owner_references=(owner,),
         ),
         spec=SignalSpec(remediation_request_ref=reference, signal=signal),
-    )
-
-
-def count_occurrences(request: RemediationRequest, alerts: Sequence[Alert], now: datetime) -> Deduplication:
-    """The request's deduplication status after these alerts were received, once each."""
-    before = request.status.deduplication
-    names = [*(before.signal_names if before else ()), *(alert.name for alert in alerts)]
-    firing = [*(before.firing if before else ()), *(alert.id for alert in alerts)]
-    return Deduplication(
-        occurrence_count=(before.occurrence_count if before else 0) + len(alerts),
-        first_seen_at=before.first_seen_at if before and before.first_seen_at else now,
-        last_seen_at=now,
-        signal_names=[*dict.fromkeys(names)][:_MAX_SIGNAL_NAMES],
-        firing=[*dict.fromkeys(firing)][:_MAX_FIRING],
     )
 
 
@@ -156,5 +160,6 @@ def deduplication_patch(deduplication: Deduplication) -> dict[str, object]:
             "lastSeenAt": deduplication.last_seen_at,
             "signalNames": deduplication.signal_names,
             "firing": deduplication.firing,
+            "overflow": deduplication.overflow or None,
         }
     }

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from kubernaut.api.remediation import RemediationRequest
-from kubernaut.gateway import requests
+from kubernaut.api.vocabulary import Label
+from kubernaut.gateway import occurrences, requests
 from kubernaut.gateway.alertmanager import Alert
 from kubernaut.gateway.audit_recorder import AuditRecorder
 from kubernaut.gateway.mapped_alert import ReceivedAlert
@@ -22,41 +23,55 @@ class AlertResolver:
         self._audit = audit
 
     async def process(self, resolved: Sequence[ReceivedAlert]) -> list[Result]:
-        """Remove the alerts from their workload's open request; returns one result for each. Raises a `KubeError`."""
-        fingerprint = resolved[0].signal.fingerprint
-        known = self._store.cached_by_fingerprint(fingerprint)
-        if self._store.newest_open(known) is None:
+        """Remove the alerts from the requests on which they fire; returns one result for each. Raises a `KubeError`."""
+        key = resolved[0].mapped.fold_key
+        known = self._store.cached_by_fold_key(key)
+        if not any(map(_is_firing, known)):
             # The cache may lag behind, and a resolved alert is sent only once.
-            known = await self._store.list_by_fingerprint(fingerprint)
-        request = self._store.newest_open(known)
-        attempt = 0
-        while request is not None:
+            known = await self._store.list_by_fold_key(key)
+        alerts = [received.alert for received in resolved]
+        ended: dict[str, RemediationRequest] = {}
+        for request in sorted(filter(_is_firing, known), key=lambda request: str(request.metadata.creation_timestamp)):
+            fired = occurrences.firing_of(request.status.deduplication).keys() & {alert.id for alert in alerts}
+            updated = await self._remove_firing(request, alerts) if fired else request
+            ended |= dict.fromkeys(fired, updated or request)
+        newest = requests.newest(known)
+        results = []
+        for received in resolved:
+            request_ = ended.get(received.alert.id)
+            # Recorded although it fires no more, if its end is known: an earlier process may have crashed between the
+            # write and the record.
+            recorded = request_ or (newest if received.alert.ends_at else None)
+            if recorded is not None:
+                self._audit.record_resolved(recorded, received, _ended_at(received.alert))
+            results.append(_result(received, request_))
+        return results
+
+    async def _remove_firing(self, request: RemediationRequest, alerts: Sequence[Alert]) -> RemediationRequest | None:
+        """The request without the alerts, resolved when none is left; None when it was deleted."""
+        current: RemediationRequest | None = request
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            if current is None or (deduplication := current.status.deduplication) is None:
+                return current
             try:
-                request = await self._remove_firing(request, [received.alert for received in resolved])
+                still_firing = occurrences.without(deduplication, alerts)
+                if still_firing != deduplication.firing:
+                    current = await self._store.patch_status(current, {"deduplication": {"firing": still_firing}})
+                if not still_firing and not deduplication.overflow:
+                    current = await self._store.annotate_resolved(current, max(map(_ended_at, alerts)))
             except (Conflict, NotFound):
-                attempt += 1
                 if attempt == MAX_ATTEMPTS:
                     raise
                 await asyncio.sleep(RETRY_DELAY * attempt)
-                request = await self._store.get_open(request)
+                current = await self._store.get(request)
             else:
-                break
-        # Recorded although no request is open: an earlier process may have crashed between the write and the record.
-        newest = request or requests.newest(known)
-        if newest is not None:
-            for received in resolved:
-                self._audit.record_resolved(newest, received.alert, _ended_at(received.alert))
-        return [_result(received, request) for received in resolved]
+                return current
+        return current
 
-    async def _remove_firing(self, request: RemediationRequest, alerts: Sequence[Alert]) -> RemediationRequest:
-        firing = request.status.deduplication.firing if request.status.deduplication else []
-        ended = {alert.id for alert in alerts}
-        still_firing = [alert_id for alert_id in firing if alert_id not in ended]
-        if still_firing != firing:
-            request = await self._store.patch_status(request, {"deduplication": {"firing": still_firing}})
-        if not still_firing:
-            request = await self._store.annotate_resolved(request, max(map(_ended_at, alerts)))
-        return request
+
+def _is_firing(request: RemediationRequest) -> bool:
+    """Whether alerts of it fire; also when it was superseded, or what it asked for is done."""
+    return request.metadata.deletion_timestamp is None and Label.RESOLVED_AT not in request.metadata.annotations
 
 
 def _ended_at(alert: Alert) -> datetime:

@@ -17,6 +17,7 @@ class ResultStatus(StrEnum):
     DUPLICATE = "duplicate"
     RESOLVED = "resolved"
     REJECTED = "rejected"
+    IGNORED = "ignored"
     FAILED = "failed"
 
 
@@ -99,6 +100,7 @@ class Summary(Wire, frozen=True, omit_defaults=False):
     deduplicated: int
     resolved: int
     rejected: int
+    ignored: int
     failed: int
 
 
@@ -143,6 +145,7 @@ def batch_response(results: Sequence[Result], truncated_alerts: int) -> BatchRes
         deduplicated=count[ResultStatus.DUPLICATE],
         resolved=count[ResultStatus.RESOLVED],
         rejected=count[ResultStatus.REJECTED],
+        ignored=count[ResultStatus.IGNORED],
         failed=count[ResultStatus.FAILED],
     )
     return BatchResponse(

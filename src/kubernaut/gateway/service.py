@@ -17,8 +17,8 @@ from kubernaut.gateway.audit_recorder import AuditRecorder
 from kubernaut.gateway.cluster import ClusterReader
 from kubernaut.gateway.config import GatewayConfig
 from kubernaut.gateway.endpoints import PROMETHEUS, Endpoints, application
+from kubernaut.gateway.heartbeats import Heartbeats
 from kubernaut.gateway.intake import Intake
-from kubernaut.gateway.labels import with_defaults
 from kubernaut.gateway.metrics import GatewayMetrics
 from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.signals import SignalMapper
@@ -75,8 +75,10 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
         request_cache = request_store.new_cache(client, settings.namespace)
         requests = RequestStore(client, request_cache, settings)
         reader = ClusterReader(client, discovery, object_caches)
-        mapper = SignalMapper(reader, requests, config.cluster, with_defaults(settings.labels))
-        intake = Intake(mapper, requests, AuditRecorder(audit, settings.max_remembered))
+        mapper = SignalMapper(reader, requests, config.cluster, settings)
+        intake = Intake(
+            mapper, requests, AuditRecorder(audit, settings.max_remembered), Heartbeats(settings.ignore, registry)
+        )
         caches: list[Informer[Any]] = [*object_caches, request_cache]
         discovered = asyncio.Event()
 

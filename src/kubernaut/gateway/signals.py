@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from kubernaut.gateway import targets
+from kubernaut.gateway import requests, targets
 from kubernaut.gateway.alertmanager import MAX_NAME_LENGTH, Alert, Webhook, signal_of
-from kubernaut.gateway.config import ClusterConfig
-from kubernaut.gateway.labels import Subject, subject_of
+from kubernaut.gateway.config import ClusterConfig, IntakeConfig
+from kubernaut.gateway.folding import fold_key
+from kubernaut.gateway.labels import Subject, subject_of, with_defaults
 from kubernaut.gateway.mapped_alert import MappedAlert
 from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.targets import ObjectReader, ResolvedObject
@@ -19,12 +20,13 @@ class SignalMapper:
     """Maps alerts to signals. Raises a `KubeError` when the API server is unreachable."""
 
     def __init__(
-        self, reader: ObjectReader, requests: RequestStore, cluster: ClusterConfig, labels: Mapping[str, str]
+        self, reader: ObjectReader, requests: RequestStore, cluster: ClusterConfig, config: IntakeConfig
     ) -> None:
         self._reader = reader
         self._requests = requests
         self._cluster = cluster
-        self._labels = labels
+        self._labels = with_defaults(config.labels)
+        self._fold_by = config.fold_by
 
     async def map(self, alert: Alert, webhook: Webhook) -> MappedAlert | None:
         """The signal of an alert; None when no label names a target."""
@@ -37,14 +39,17 @@ class SignalMapper:
         if resolved is None:
             return None
         # The target may be deleted by the time the alert repeats or is resolved; the request has kept its owner.
-        known = self._requests.newest_open(self._requests.cached_by_alert(alert.id))
+        known = requests.newest(self._requests.cached_by_alert(alert.id))
         if known is not None and known.spec.signal_fingerprint and known.spec.target_resource:
             resolved = ResolvedObject(target=resolved.target, owner=known.spec.target_resource, notes=resolved.notes)
             signal = signal_of(alert, webhook, resolved, now, cluster)
             signal = msgspec.structs.replace(signal, fingerprint=known.spec.signal_fingerprint)
-        else:
-            signal = signal_of(alert, webhook, resolved, now, cluster)
-        return MappedAlert(signal=signal, owner=resolved.owner, notes=resolved.notes)
+            return MappedAlert(
+                signal=signal, owner=resolved.owner, fold_key=requests.fold_key_of(known), notes=resolved.notes
+            )
+        key = fold_key(alert, resolved.owner, cluster, self._fold_by)
+        signal = signal_of(alert, webhook, resolved, now, cluster)
+        return MappedAlert(signal=signal, owner=resolved.owner, fold_key=key, notes=resolved.notes)
 
     async def _subject(self, labels: Mapping[str, str]) -> tuple[Subject, str]:
         """What the labels name, and the cluster that the alert is from."""

@@ -5,7 +5,9 @@ import hashlib
 import json
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
 from kubernaut.api.vocabulary import Label
 from kubernaut.audit import AuditConfig, SpoolConfig, open_audit
@@ -15,10 +17,12 @@ from kubernaut.gateway.audit_recorder import AuditRecorder
 from kubernaut.gateway.cluster import ClusterReader
 from kubernaut.gateway.config import ClusterConfig, IntakeConfig
 from kubernaut.gateway.decoder import decode
+from kubernaut.gateway.folding import FoldBy
+from kubernaut.gateway.heartbeats import Heartbeats
 from kubernaut.gateway.intake import Intake
-from kubernaut.gateway.labels import DEFAULT_LABELS
+from kubernaut.gateway.mapped_alert import MappedAlert
 from kubernaut.gateway.request_store import RequestStore
-from kubernaut.gateway.requests import REQUESTS, SIGNALS, new_request, signal_name_of
+from kubernaut.gateway.requests import REQUESTS, SIGNALS, fold_key_of, new_request, signal_name_of
 from kubernaut.gateway.signals import SignalMapper
 from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.objects import Key
@@ -69,17 +73,18 @@ async def test_repeats_are_deduplicated_and_counted(cluster, gateway, store):
     alert = an_alert(namespace=cluster.shop, deployment="cart")
 
     answers = [await gateway.post(alert) for _ in range(3)]
-    other = await gateway.post(an_alert("CartIsSlow", namespace=cluster.shop, deployment="cart"))
+    other = await gateway.post(an_alert(namespace=cluster.shop, deployment="cart", replica="b", severity="warning"))
 
     assert [answer.status_code for answer in answers] == [201, 202, 202]
     assert (other.status_code, other.json()["duplicate"]) == (202, True)
     deduplication = (await cluster.only()).status.deduplication
-    assert deduplication.occurrence_count == 4
-    assert deduplication.signal_names == ["KubePodCrashLooping", "CartIsSlow"]
+    assert deduplication.occurrence_count == 2
     assert deduplication.first_seen_at < deduplication.last_seen_at
     assert len(await cluster.signals()) == 1
-    await eventually(lambda: len(store.stored) == 4)
-    assert types(store) == ["gateway.signal.received"] + ["gateway.signal.deduplicated"] * 3
+    await eventually(lambda: len(store.stored) == 2)
+    assert types(store) == ["gateway.signal.received", "gateway.signal.deduplicated"]
+    folded = msgspec.json.decode([*store.stored.values()][1].event_data)
+    assert (folded["severity"], folded["signal_labels"]["replica"], folded["occurrence_count"]) == ("warning", "b", 2)
     assert {event.correlation_id for event in store.stored.values()} == {(await cluster.only()).metadata.name}
 
 
@@ -90,7 +95,8 @@ async def test_a_group_of_alerts_has_a_result_for_each(cluster, gateway):
     answer = await gateway.post(
         an_alert("A", namespace=cluster.shop, deployment="cart"),
         an_alert("B", namespace=cluster.shop, deployment="search"),
-        an_alert("C", namespace=cluster.shop, deployment="cart"),
+        an_alert("A", namespace=cluster.shop, deployment="cart", replica="b"),
+        an_alert("Elsewhere"),
         an_alert("Watchdog"),
         an_alert("D", resolved=True, namespace=cluster.shop, deployment="nothing"),
     )
@@ -102,14 +108,16 @@ async def test_a_group_of_alerts_has_a_result_for_each(cluster, gateway):
         "created",
         "duplicate",
         "rejected",
+        "ignored",
         "resolved",
     ]
     assert body["summary"] == {
-        "total": 5,
+        "total": 6,
         "created": 2,
         "deduplicated": 1,
         "resolved": 1,
         "rejected": 1,
+        "ignored": 1,
         "failed": 0,
     }
     assert "namespace" in body["results"][3]["error"]
@@ -129,7 +137,7 @@ async def test_resolved_never_opens_a_signal(cluster, gateway):
 async def test_the_last_resolved_alert_resolves_the_request_and_the_next_one_opens_another(cluster, gateway, store):
     await cluster.deployment("cart")
     first = an_alert("A", namespace=cluster.shop, deployment="cart")
-    second = an_alert("B", namespace=cluster.shop, deployment="cart")
+    second = an_alert("A", namespace=cluster.shop, deployment="cart", replica="b")
     await gateway.post(first, second)
 
     await gateway.post(over(first))
@@ -150,6 +158,43 @@ async def test_the_last_resolved_alert_resolves_the_request_and_the_next_one_ope
     assert len(await cluster.requests()) == 2
     await eventually(lambda: types(store).count("gateway.signal.received") == 2)
     assert [event.event_action for event in store.stored.values()].count("resolved") == 2
+
+
+async def test_a_more_severe_alert_opens_a_signal_that_supersedes(cluster, gateway, store):
+    await cluster.deployment("cart")
+    labels = {"namespace": cluster.shop, "deployment": "cart"}
+    warning, critical = an_alert("A", **labels, severity="warning"), an_alert("A", **labels)
+
+    answers = [await gateway.post(*alerts) for alerts in ([warning], [critical], [warning, critical], [warning])]
+
+    first, second = sorted(await cluster.requests(), key=lambda request: request.spec.severity, reverse=True)
+    assert [answer.status_code for answer in answers] == [201, 201, 207, 202]
+    assert (first.spec.severity, second.spec.severity) == ("warning", "critical")
+    assert second.metadata.annotations["kubernaut.ai/supersedes"] == first.metadata.name
+    assert first.metadata.annotations["kubernaut.ai/superseded-by"] == second.metadata.name
+    assert [request.status.deduplication.occurrence_count for request in (first, second)] == [1, 1]
+    signals = {signal.metadata.name: signal.metadata.annotations for signal in await cluster.signals()}
+    assert signals[f"sp-{second.metadata.name}"] == {"kubernaut.ai/supersedes": first.metadata.name}
+    assert signals[f"sp-{first.metadata.name}"] == {"kubernaut.ai/superseded-by": second.metadata.name}
+
+    await gateway.post(over(warning), over(critical))
+    assert all(Label.RESOLVED_AT in request.metadata.annotations for request in await cluster.requests())
+    assert (await gateway.post(warning)).status_code == 201
+
+
+async def test_alerts_of_two_names_are_two_signals_unless_they_fold_by_workload(cluster, opened):
+    await cluster.deployment("cart")
+    alerts = [an_alert(name, namespace=cluster.shop, deployment="cart") for name in ("A", "B")]
+
+    async with opened() as gateway:
+        await gateway.post(*alerts)
+    assert len(await cluster.requests()) == 2
+    await cluster.deployment("search")
+    async with opened(fold_by=FoldBy.WORKLOAD) as gateway:
+        await gateway.post(*(an_alert(name, namespace=cluster.shop, deployment="search") for name in ("A", "B")))
+
+    assert len(await cluster.requests()) == 3
+    assert len({request.spec.signal_fingerprint for request in await cluster.requests()}) == 2
 
 
 async def test_an_alert_is_deduplicated_and_resolved_after_its_pod_was_deleted(cluster, opened):
@@ -178,7 +223,7 @@ async def test_a_pod_that_was_just_deleted_still_finds_its_workload(cluster, gat
     await cluster.deployment("cart")
     await cluster.pod("cart-7d4b-bbbbb", "cart")
     # The cache must have observed the pod before it can keep a tombstone.
-    await gateway.post(an_alert("Other", namespace=cluster.shop, pod="cart-7d4b-bbbbb"))
+    await gateway.post(an_alert("Late", namespace=cluster.shop, pod="cart-7d4b-bbbbb", replica="b"))
     await cluster.delete("Pod", "cart-7d4b-bbbbb")
     await eventually(lambda: gone(cluster, "Pod", "cart-7d4b-bbbbb"))
 
@@ -200,14 +245,14 @@ async def test_an_unknown_pod_is_its_own_target(cluster, gateway):
 
 async def test_two_gateways_make_one_signal(cluster, opened):
     await cluster.deployment("cart")
-    alerts = [an_alert(f"A{number}", namespace=cluster.shop, deployment="cart") for number in range(4)]
+    alerts = [an_alert("A", namespace=cluster.shop, deployment="cart", replica=str(number)) for number in range(4)]
 
     async with opened() as one, opened() as two:
         answers = await asyncio.gather(*(gateway.post(alert) for alert in alerts for gateway in (one, two)))
 
     assert sorted(answer.status_code for answer in answers) == [201] + [202] * 7
     assert len(await cluster.signals()) == 1
-    assert (await cluster.only()).status.deduplication.occurrence_count == 8
+    assert (await cluster.only()).status.deduplication.occurrence_count == 4
 
 
 async def test_a_gateway_with_an_empty_cache_finds_the_open_request(cluster, gateway, store, tmp_path):
@@ -221,16 +266,17 @@ async def test_a_gateway_with_an_empty_cache_finds_the_open_request(cluster, gat
     discovery = Discovery(cluster.client)
     cache = request_store.new_cache(cluster.client, cluster.home)  # it never runs
     requests = RequestStore(cluster.client, cache, IntakeConfig(namespace=cluster.home))
-    mapper = SignalMapper(ClusterReader(cluster.client, discovery, []), requests, ClusterConfig(), DEFAULT_LABELS)
+    mapper = SignalMapper(ClusterReader(cluster.client, discovery, []), requests, ClusterConfig(), IntakeConfig())
     async with open_audit(config, "blind") as audit:
-        intake = Intake(mapper, requests, AuditRecorder(audit, max_remembered=10))
+        heartbeats = Heartbeats((), CollectorRegistry())
+        intake = Intake(mapper, requests, AuditRecorder(audit, max_remembered=10), heartbeats)
         (result,) = await intake.process(decode(json.dumps(a_webhook(alert)).encode()), 8.0)
 
     if datetime.now(UTC).hour != hour:
         pytest.skip("the hour, which the first name follows from, has changed")
     assert result.status == "duplicate"
     assert len(await cluster.requests()) == 3
-    assert result.request.status.deduplication.occurrence_count == 2
+    assert result.request.status.deduplication.occurrence_count == 1
 
 
 async def test_the_name_of_a_deleted_request_is_not_used_again(cluster, gateway):
@@ -261,9 +307,8 @@ async def test_a_crash_between_the_writes_is_repaired_by_the_next_delivery(clust
     await cluster.client.delete(SIGNALS, Key(cluster.home, signal_name_of(before)))
     await cluster.client.delete(REQUESTS, Key(cluster.home, before.metadata.name))
     await eventually(lambda: _none(cluster))
-    orphan = await cluster.client.create(
-        REQUESTS, new_request("rr-orphan", cluster.home, signal.spec.signal, before.spec.target_resource)
-    )
+    mapped = MappedAlert(signal=signal.spec.signal, owner=before.spec.target_resource, fold_key=fold_key_of(before))
+    orphan = await cluster.client.create(REQUESTS, new_request("rr-orphan", cluster.home, mapped))
 
     async with opened() as gateway:
         answer = await gateway.post(alert)
@@ -281,14 +326,17 @@ async def _none(cluster):
 async def test_what_was_counted_but_not_recorded_is_recorded_by_the_next_gateway(cluster, opened, store):
     await cluster.deployment("cart")
     alert = an_alert(namespace=cluster.shop, deployment="cart")
+    other = an_alert(namespace=cluster.shop, deployment="cart", replica="b")
     async with opened() as gateway:
-        await gateway.post(alert)
-        await gateway.post(alert)
+        await gateway.post(alert, other)
     await eventually(lambda: len(store.stored) == 2)
     before = dict(store.stored)
     store.stored.clear()
 
-    async with opened():
+    async with opened() as gateway:
+        await eventually(lambda: len(store.stored) == 1)
+        # The sender repeats what it got no response to, and only then is there what the second alert said.
+        await gateway.post(alert, other)
         await eventually(lambda: len(store.stored) == 2)
 
     assert store.stored == before
