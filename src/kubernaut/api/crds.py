@@ -1,5 +1,6 @@
 """The CRD manifests, derived from the types, so that the two cannot disagree."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,10 @@ from kubernaut.api.remediation import (
     RemediationSpec,
     RemediationStatus,
 )
-from kubernaut.api.signals import GROUP, IMMUTABLE, KIND, PLURAL, VERSION, SignalSpec, SignalStatus
+from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalSpec, SignalStatus
+
+_RESERVED = {"namespace"}
+"""Words of CEL that are names of our fields."""
 
 Manifest = dict[str, Any]  # a Kubernetes object as YAML spells it; no type could say more
 
@@ -39,7 +43,8 @@ def signal_processing_crd() -> Manifest:
         ("Resolved", "date", ".metadata.annotations.kubernaut\\.ai/resolved-at", 1),
         ("Age", "date", ".metadata.creationTimestamp", 0),
     ]
-    spec = structural_schema(SignalSpec) | IMMUTABLE
+    spec = structural_schema(SignalSpec)
+    spec |= {"x-kubernetes-validations": [_HAS_PARENT, _immutability(spec)]}
     names = _Names(kind=KIND, plural=PLURAL, short_name="sp")
     manifest = _manifest(names, columns, spec, structural_schema(SignalStatus))
     manifest["spec"]["versions"][0]["selectableFields"] = [{"jsonPath": ".spec.remediationRequestRef.name"}]
@@ -55,12 +60,58 @@ def remediation_request_crd() -> Manifest:
         ("Age", "date", ".metadata.creationTimestamp", 0),
     ]
     names = _Names(kind=REMEDIATION_KIND, plural=REMEDIATION_PLURAL, short_name="rr")
-    return _manifest(names, columns, structural_schema(RemediationSpec), structural_schema(RemediationStatus))
+    # A parent of the Go project writes more than we read, and must find it again.
+    spec, status = (_keep_unknown(structural_schema(of)) for of in (RemediationSpec, RemediationStatus))
+    return _manifest(names, columns, spec, status)
 
 
 def all_crds() -> list[Manifest]:
     """Every CRD we own, parents first."""
     return [remediation_request_crd(), signal_processing_crd()]
+
+
+def _keep_unknown(schema: Manifest) -> Manifest:
+    """The schema of an object that keeps fields which are not declared."""
+    properties = {
+        name: _keep_unknown(inner) if "properties" in inner else inner for name, inner in schema["properties"].items()
+    }
+    return schema | {"properties": properties, "x-kubernetes-preserve-unknown-fields": True}
+
+
+_HAS_PARENT = {
+    "rule": "self.remediationRequestRef.name != ''",
+    "message": "remediationRequestRef.name is required for audit trail correlation",
+}
+_IMMUTABLE = "spec is immutable after creation (ADR-001)"
+_ZERO = {"string": "''", "integer": "0", "boolean": "false", "object": "{}"}
+
+
+def _immutability(schema: Manifest) -> Manifest:
+    """The rule that an object must be as it was.
+
+    Compared is what a typed client of Go keeps: times in whole seconds, and a field without a value is an absent one.
+    """
+    fields = " && ".join(f"({rule})" for rule in _unchanged(schema, "self", "oldSelf"))
+    return {"rule": f"self == oldSelf || ({fields})", "message": _IMMUTABLE}
+
+
+def _unchanged(schema: Manifest, new: str, old: str) -> Iterator[str]:
+    for name, inner in schema["properties"].items():
+        field = f"__{name}__" if name in _RESERVED else name
+        now, before = f"{new}.{field}", f"{old}.{field}"
+        if "properties" in inner:
+            parts = " && ".join(f"({part})" for part in _unchanged(inner, now, before))
+            if name in schema.get("required", ()):
+                yield parts
+            else:
+                yield f"has({now}) == has({before}) && (!has({now}) || ({parts}))"
+        elif inner.get("format") == "date-time":
+            close = " && ".join(f"{a} - {b} < duration('1s')" for a, b in ((now, before), (before, now)))
+            same = f"{now}.getSeconds() == {before}.getSeconds() && {close}"
+            yield f"has({now}) == has({before}) && (!has({now}) || ({same}))"
+        else:
+            zero = _ZERO[inner["type"]]
+            yield f"(has({now}) ? {now} : {zero}) == (has({before}) ? {before} : {zero})"
 
 
 def structural_schema(of: type[Wire]) -> Manifest:

@@ -85,17 +85,6 @@ class EnrichmentConfig(Wire, frozen=True):
     timeout: str = ""
 
 
-IMMUTABLE = {
-    "x-kubernetes-validations": [
-        {
-            "rule": "self.remediationRequestRef.name != ''",
-            "message": "remediationRequestRef.name is required for audit trail correlation",
-        },
-        {"rule": "self == oldSelf", "message": "spec is immutable after creation (ADR-001)"},
-    ]
-}
-
-
 class SignalSpec(Wire, frozen=True):
     """What is to be processed; immutable."""
 
@@ -238,7 +227,7 @@ class SignalStatus(Wire, frozen=True):
 class SignalProcessing(Wire, frozen=True):
     """The object as the API server keeps it."""
 
-    spec: Annotated[SignalSpec, Meta(extra_json_schema=IMMUTABLE)]
+    spec: SignalSpec
     metadata: ObjectMeta = ObjectMeta()
     status: SignalStatus = SignalStatus()
     api_version: str = API_VERSION

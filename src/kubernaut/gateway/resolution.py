@@ -32,7 +32,7 @@ class AlertResolver:
         alerts = [received.alert for received in resolved]
         ended: dict[str, RemediationRequest] = {}
         for request in sorted(filter(_is_firing, known), key=lambda request: str(request.metadata.creation_timestamp)):
-            fired = occurrences.firing_of(request.status.deduplication).keys() & {alert.id for alert in alerts}
+            fired = _fired(request, alerts)
             updated = await self._remove_firing(request, alerts) if fired else request
             ended |= dict.fromkeys(fired, updated or request)
         newest = requests.newest(known)
@@ -72,6 +72,16 @@ class AlertResolver:
 def _is_firing(request: RemediationRequest) -> bool:
     """Whether alerts of it fire; also when it was superseded, or what it asked for is done."""
     return request.metadata.deletion_timestamp is None and Label.RESOLVED_AT not in request.metadata.annotations
+
+
+def _fired(request: RemediationRequest, alerts: Sequence[Alert]) -> set[str]:
+    """The ids of those alerts that fire on the request."""
+    deduplication = request.status.deduplication
+    ids = {alert.id for alert in alerts}
+    if deduplication is None or deduplication.firing or deduplication.overflow:
+        return ids & occurrences.firing_of(deduplication).keys()
+    # None is left, but the end was not written; or the CRD of the Go project is installed, which keeps no such list.
+    return ids if deduplication.signal_names or deduplication.occurrence_count == 1 else set()
 
 
 def _ended_at(alert: Alert) -> datetime:
