@@ -69,6 +69,17 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KubernetesEventsConfig:
+    """Which Events of the cluster are taken in as alerts."""
+
+    types: tuple[str, ...] = ()
+    """Types such as Warning; empty watches none."""
+
+    namespaces: tuple[str, ...] = ()
+    """Namespaces of the objects that they are about; empty takes all."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class IntakeConfig:
     """How alerts become objects."""
 
@@ -83,6 +94,8 @@ class IntakeConfig:
     ignore: tuple[str, ...] = HEARTBEATS
     """Names of alerts that always fire, as patterns with `*`; they open no signal and set
     `gateway_heartbeat_timestamp_seconds`."""
+
+    kubernetes_events: KubernetesEventsConfig = field(default_factory=KubernetesEventsConfig)
 
     namespace: str = ""
     """Namespace of the objects, the controller's; empty takes the pod's own, or that of the kubeconfig."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
 
@@ -15,13 +15,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from kubernaut.api.problems import Slug
+from kubernaut.gateway import kubernetes_events
 from kubernaut.gateway.admission import AdmissionQueue, Busy
 from kubernaut.gateway.alertmanager import SOURCE, InvalidWebhook, Webhook
 from kubernaut.gateway.config import ServerConfig
 from kubernaut.gateway.decoder import decode
 from kubernaut.gateway.intake import Intake
 from kubernaut.gateway.metrics import GatewayMetrics
-from kubernaut.gateway.responses import Result, ResultStatus, batch_response, signal_response
+from kubernaut.gateway.responses import Reason, Result, ResultStatus, batch_response, signal_response
 from kubernaut.ops.http import problems
 from kubernaut.ops.http.authentication import Identity
 from kubernaut.ops.http.body import JsonBodyReader
@@ -31,6 +32,7 @@ from kubernaut.ops.redaction import redact
 log = structlog.get_logger("gateway")
 
 PROMETHEUS = "/api/v1/signals/prometheus"
+KUBERNETES_EVENT = "/api/v1/signals/kubernetes-event"
 RETRY_AFTER = 5
 """Seconds after which a notification that was not stored should come again."""
 
@@ -63,13 +65,50 @@ class Endpoints:
 
     async def prometheus(self, request: Request) -> Response:
         """One notification of an Alertmanager."""
+        return await self._observed(request, PROMETHEUS, self._process)
+
+    async def kubernetes_event(self, request: Request) -> Response:
+        """One Event of core/v1."""
+        return await self._observed(request, KUBERNETES_EVENT, self._process_event)
+
+    async def _observed(
+        self, request: Request, path: str, process: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
         started = time.perf_counter()
         try:
-            response = await self._process(request)
+            response = await process(request)
         except RequestRejected as rejected:
             response = problem_response(request, rejected)
-        self._metrics.observe_request(PROMETHEUS, response.status_code, time.perf_counter() - started)
+        self._metrics.observe_request(path, response.status_code, time.perf_counter() - started)
         return response
+
+    async def _process_event(self, request: Request) -> Response:
+        body = await self._body.read(request)
+        try:
+            event = kubernetes_events.decode(body)
+        except kubernetes_events.InvalidEvent as error:
+            raise RequestRejected(Slug.VALIDATION, str(error), {"$": str(error)}, title="Not an Event") from error
+        self._check_timestamp(request.headers.get("x-timestamp"))
+        self._check_pending()
+        if reason := kubernetes_events.rejection_of(event):
+            result = Result(status=ResultStatus.REJECTED, name=event.reason, message=reason, reason=Reason.INVALID)
+        else:
+            try:
+                async with (
+                    asyncio.timeout(self._config.timeout),
+                    self._admission.admitted(_sender(request), len(body), self._config.timeout / 2),
+                ):
+                    result = await self._intake.process_event(event)
+            except (Busy, TimeoutError) as error:
+                reason = str(error) or "the Kubernetes API did not answer in time"
+                raise _unavailable(f"{reason}; send it again") from None
+        self._metrics.count_results(kubernetes_events.SOURCE, _sender(request), [result], 0)
+        return _response(request, [result], 0)
+
+    def _check_pending(self) -> None:
+        pending = self._pending_caches()
+        if pending is not None:
+            raise _unavailable(f"the gateway is starting and waits for {pending}; send it again")
 
     async def _process(self, request: Request) -> Response:
         body = await self._body.read(request)
@@ -80,9 +119,7 @@ class Endpoints:
             title = "Not an Alertmanager notification"
             raise RequestRejected(Slug.VALIDATION, detail, errors, title=title) from error
         self._check_timestamp(request.headers.get("x-timestamp"))
-        pending = self._pending_caches()
-        if pending is not None:
-            raise _unavailable(f"the gateway is starting and waits for {pending}; send it again")
+        self._check_pending()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._config.timeout
         sender = _sender(request)
@@ -106,7 +143,11 @@ class Endpoints:
 
 def application(endpoints: Endpoints, more: Sequence[BaseRoute]) -> Starlette:
     """The gateway as an ASGI application."""
-    routes = [Route(PROMETHEUS, endpoints.prometheus, methods=["POST"]), *more]
+    routes = [
+        Route(PROMETHEUS, endpoints.prometheus, methods=["POST"]),
+        Route(KUBERNETES_EVENT, endpoints.kubernetes_event, methods=["POST"]),
+        *more,
+    ]
     return problems.application(routes, hint=f"alerts go to POST {PROMETHEUS}")
 
 

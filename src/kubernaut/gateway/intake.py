@@ -10,10 +10,12 @@ from weakref import WeakValueDictionary
 import structlog
 
 from kubernaut.audit import AuditError
+from kubernaut.gateway import kubernetes_events
 from kubernaut.gateway.alertmanager import Alert, InvalidAlert, Webhook
 from kubernaut.gateway.audit_recorder import AuditRecorder
 from kubernaut.gateway.deduplication import Deduplicator
 from kubernaut.gateway.heartbeats import Heartbeats
+from kubernaut.gateway.kubernetes_events import CoreEvent
 from kubernaut.gateway.mapped_alert import ReceivedAlert
 from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.resolution import AlertResolver
@@ -83,6 +85,24 @@ class Intake:
                 keys.append(key_of(alert))
                 self._stored.add(keys[-1], result)
         return keys
+
+    async def process_event(self, event: CoreEvent) -> Result:
+        """Store a Kubernetes Event that is an alert."""
+        alert = kubernetes_events.alert_of(event)
+        try:
+            self._audit.check_space(1)
+            mapped = await self._mapper.map_event(event, alert)
+        except (KubeError, AuditError) as error:
+            return _failed(alert, error)
+        if mapped is None:
+            return _rejected(alert.name, Reason.NO_TARGET, NO_TARGET)
+        async with self._writing:
+            (result,) = (await self._process_workload([ReceivedAlert(index=0, alert=alert, mapped=mapped)])).values()
+        try:
+            await self._audit.synced()
+        except AuditError as error:
+            return _unrecorded(result, error)
+        return result
 
     async def _process_part(
         self, alerts: Sequence[Alert | InvalidAlert], webhook: Webhook, deadline: float
@@ -192,7 +212,7 @@ def _not_reached(alert: Alert | InvalidAlert) -> Result:
 
 def _unrecorded(result: Result, error: AuditError) -> Result:
     """What was stored, but whose audit events are not on disk, must come again."""
-    if result.status is ResultStatus.REJECTED:
+    if result.status in (ResultStatus.REJECTED, ResultStatus.IGNORED):
         return result
     return replace(result, status=ResultStatus.FAILED, message=str(error), reason=Reason.AUDIT)
 

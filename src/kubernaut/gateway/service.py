@@ -15,15 +15,16 @@ from kubernaut.audit import open_audit
 from kubernaut.gateway import cluster, request_store
 from kubernaut.gateway.audit_recorder import AuditRecorder
 from kubernaut.gateway.cluster import ClusterReader
-from kubernaut.gateway.config import GatewayConfig
+from kubernaut.gateway.config import GatewayConfig, IntakeConfig
 from kubernaut.gateway.endpoints import PROMETHEUS, Endpoints, application
+from kubernaut.gateway.event_watch import EventWatch
 from kubernaut.gateway.heartbeats import Heartbeats
 from kubernaut.gateway.intake import Intake
 from kubernaut.gateway.metrics import GatewayMetrics
 from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.signals import SignalMapper
 from kubernaut.kube.authenticator import open_authenticator
-from kubernaut.kube.client import ClientConfig, open_client
+from kubernaut.kube.client import Client, ClientConfig, open_client
 from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.errors import KubeError
 from kubernaut.kube.informer import Informer, open_informers
@@ -106,12 +107,31 @@ async def open_service(config: GatewayConfig) -> AsyncIterator[Server]:
         async with (
             open_informers(*caches),
             background(_warm_up(request_cache, intake, discovery, discovered), name="warm-up"),
+            _watching_events(client, settings, intake, discovered),
             open_server(app, config.server.listen(), table=table, shutdown_timeout=shutdown_timeout) as server,
         ):
             try:
                 yield server
             finally:
                 health.is_stopping = True
+
+
+@asynccontextmanager
+async def _watching_events(
+    client: Client, settings: IntakeConfig, intake: Intake, ready: asyncio.Event
+) -> AsyncIterator[None]:
+    """Take the Events of the cluster in while the block runs, where that is configured."""
+    events = EventWatch(client, settings.namespace, settings.kubernetes_events, intake.process_event)
+
+    async def run() -> None:
+        await ready.wait()
+        await events.run()
+
+    if not settings.kubernetes_events.types:
+        yield
+    else:
+        async with background(run(), name="kubernetes-events"):
+            yield
 
 
 async def _warm_up(

@@ -1,14 +1,16 @@
 """Maps alerts to signals, with the help of the cluster."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
 
-from kubernaut.gateway import requests, targets
+from kubernaut.gateway import kubernetes_events, requests, targets
 from kubernaut.gateway.alertmanager import MAX_NAME_LENGTH, Alert, Webhook, signal_of
 from kubernaut.gateway.config import ClusterConfig, IntakeConfig
 from kubernaut.gateway.folding import fold_key
+from kubernaut.gateway.kubernetes_events import CoreEvent
 from kubernaut.gateway.labels import Subject, subject_of, with_defaults
 from kubernaut.gateway.mapped_alert import MappedAlert
 from kubernaut.gateway.request_store import RequestStore
@@ -30,14 +32,23 @@ class SignalMapper:
 
     async def map(self, alert: Alert, webhook: Webhook) -> MappedAlert | None:
         """The signal of an alert; None when no label names a target."""
-        now = datetime.now(UTC)
         subject, cluster = await self._subject(alert.labels)
         if self._cluster.is_local(cluster):
             resolved = await targets.resolve(subject, self._reader)
         else:
             resolved = targets.resolve_elsewhere(subject)
+        return self._mapped(alert, webhook, resolved, cluster) if resolved is not None else None
+
+    async def map_event(self, event: CoreEvent, alert: Alert) -> MappedAlert | None:
+        """The signal of a Kubernetes Event, and of the alert that it is; None when it names no kind of object."""
+        resolved = await targets.resolve(kubernetes_events.subject_of(event), self._reader)
         if resolved is None:
             return None
+        mapped = self._mapped(alert, Webhook(alerts=[alert]), resolved, "")
+        return replace(mapped, signal=msgspec.structs.replace(mapped.signal, source=kubernetes_events.SOURCE))
+
+    def _mapped(self, alert: Alert, webhook: Webhook, resolved: ResolvedObject, cluster: str) -> MappedAlert:
+        now = datetime.now(UTC)
         # The target may be deleted by the time the alert repeats or is resolved; the request has kept its owner.
         known = requests.newest(self._requests.cached_by_alert(alert.id))
         if known is not None and known.spec.signal_fingerprint and known.spec.target_resource:

@@ -4,6 +4,7 @@ An object that is missing or may not be read makes the context degraded; it neve
 that does not answer raises, because a retry can help.
 """
 
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -22,13 +23,20 @@ from kubernaut.api.signals import (
     WorkloadContext,
 )
 from kubernaut.api.vocabulary import Label, TargetType
-from kubernaut.kube.errors import Forbidden, Unauthorized
+from kubernaut.kube.errors import ApiServerUnreachable, Forbidden, KubeError, TimedOut, Unauthorized
 from kubernaut.kube.objects import Key
 from kubernaut.kube.owners import ObservedOwner, owner_chain
 from kubernaut.ops import redaction
 from kubernaut.signalprocessing.detection import DetectionInput, detect_labels
 from kubernaut.signalprocessing.kinds import NAMESPACE, REMEDIATION
 from kubernaut.signalprocessing.reader import ObjectReference, Reader, ResolvedObject
+
+MAX_FAILURES = 3
+"""Attempts after which an object that the API server cannot read, such as one whose conversion webhook is down, is left
+out; the context is degraded then."""
+
+READ_TIMEOUT = 2.0  # seconds
+"""For one object in the attempts after that."""
 
 
 class EnrichmentError(StrEnum):
@@ -60,6 +68,9 @@ class EnrichmentResult:
 async def enrich(reader: Reader, signal: SignalProcessing, cluster: str = "") -> EnrichmentResult:
     """Everything about the signal's target and its remediation; `cluster` is the name of the cluster that is read."""
     spec = signal.spec
+    failure = signal.status.failure_info
+    if failure is not None and failure.consecutive_failures >= MAX_FAILURES:
+        reader = _LenientReader(reader)
     context, reasons = await context_of(reader, spec.signal, cluster)
     note = signal.metadata.annotations.get(Label.TARGET_NOTE, "")
     if note:
@@ -88,7 +99,7 @@ async def context_of(
     target = await _resolve(reader, reference, reasons)
     namespace_name = _namespace_of(reference, target)
     namespace = await _resolve_namespace(reader, namespace_name, reasons) if namespace_name else None
-    owner_chain, owners = await _owner_chain(reader, target) if target else ([], [])
+    owner_chain, owners = await _owner_chain(reader, target, reasons) if target else ([], [])
     labels = None
     if namespace_name:
         inputs = DetectionInput(namespace=namespace, target=target, owner_chain=owner_chain, owners=owners)
@@ -129,6 +140,30 @@ def format_duration(span: timedelta) -> str:
     return "".join(parts)
 
 
+class _Unreadable(KubeError):
+    """The API server failed to read one object, again and again."""
+
+
+class _LenientReader:
+    """A reader that gives up on an object; only an API server that accepts no connection raises as before."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.get = reader.get
+        self.list = reader.list
+
+    async def resolve(self, reference: ObjectReference) -> ResolvedObject | None:
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                return await self._reader.resolve(reference)
+        except (Forbidden, Unauthorized):
+            raise
+        except (KubeError, TimeoutError) as error:
+            if isinstance(error, ApiServerUnreachable) and not isinstance(error, TimedOut):
+                raise
+            raise _Unreadable(str(error) or f"no answer within {READ_TIMEOUT:g} s") from error
+
+
 def _incomplete(message: str) -> DegradedReason:
     return DegradedReason(error=EnrichmentError.INCOMPLETE, message=message)
 
@@ -138,6 +173,9 @@ async def _resolve(reader: Reader, reference: ObjectReference, reasons: list[Deg
         obj = await reader.resolve(reference)
     except (Forbidden, Unauthorized):
         reasons.append(_incomplete(f"access to {reference.kind} was denied"))
+        return None
+    except _Unreadable as error:
+        reasons.append(_incomplete(f"{reference.kind} could not be read: {redaction.redact(str(error))}"))
         return None
     if obj is None:
         reasons.append(DegradedReason(error=EnrichmentError.NOT_FOUND, message=f"{reference.kind} not found"))
@@ -176,11 +214,18 @@ def _workload_context(obj: ResolvedObject) -> WorkloadContext:
     )
 
 
-async def _owner_chain(reader: Reader, target: ResolvedObject) -> tuple[list[OwnerChainEntry], list[ResolvedObject]]:
+async def _owner_chain(
+    reader: Reader, target: ResolvedObject, reasons: list[DegradedReason]
+) -> tuple[list[OwnerChainEntry], list[ResolvedObject]]:
     """The owners, nearest first, as entries and as objects; an owner that cannot be read ends the chain."""
 
     async def read(reference: OwnerReference, namespace: str) -> ObservedOwner[ResolvedObject]:
-        return await _read_owner(reader, reference, namespace)
+        try:
+            return await _read_owner(reader, reference, namespace)
+        except _Unreadable as error:
+            text = redaction.redact(str(error))
+            reasons.append(_incomplete(f"owner {reference.kind} could not be read: {text}"))
+            return ObservedOwner(namespaced=reference.kind not in _CLUSTER_SCOPED, note="could not be read")
 
     chain = await owner_chain(target.api_version, target.kind, target, read)
     entries = [

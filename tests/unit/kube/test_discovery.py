@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from kubernaut.kube import discovery as discovery_module
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.errors import KubeError
@@ -20,6 +21,7 @@ class Server:
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
         self.broken: set[str] = set()
+        self.hanging: set[str] = set()
         self.resources = {
             "/api/v1": [
                 a_resource("pods", "Pod"),
@@ -34,6 +36,8 @@ class Server:
 
     async def __call__(self, call: Call) -> None:
         self.asked[call.path] += 1
+        if call.path in self.hanging:
+            await call.stay_idle()
         if call.path in self.broken:
             await call.reject(503, "ServiceUnavailable", "no endpoints")
         elif call.path == "/apis":
@@ -125,3 +129,19 @@ async def test_response_that_is_no_discovery_document_raises(tmp_path: Path):
     async with open_scripted_api(script, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
         with pytest.raises(KubeError, match="not the discovery document"):
             await Discovery(client).kind("v1", "Pod")
+
+
+async def test_a_group_that_hangs_costs_its_timeout_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(discovery_module, "GROUP_TIMEOUT", 1.0)
+    server = Server()
+    server.hanging = {"/apis/serving.example.com/v1"}
+    with capture_logs():
+        async with open_scripted_api(server, tmp_path) as file, open_client(ClientConfig(kubeconfig=file)) as client:
+            discovery = Discovery(client)
+            called = [await discovery.kinds_called(name) for name in ("deployment", "service")]
+            for _ in range(3):
+                with pytest.raises(KubeError, match="no answer within"):
+                    await discovery.kind("serving.example.com/v1", "Service")
+
+    assert [[kind.api_version for kind in kinds] for kinds in called] == [["apps/v1"], ["v1"]]
+    assert server.asked["/apis/serving.example.com/v1"] == 1

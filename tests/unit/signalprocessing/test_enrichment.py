@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from kubernaut.api.signals import KubernetesContext, SignalProcessing
+from kubernaut.api.signals import FailureInfo, KubernetesContext, SignalProcessing
 from kubernaut.api.vocabulary import TargetType
-from kubernaut.kube.errors import ApiServerUnreachable, Forbidden
+from kubernaut.kube.errors import ApiServerUnreachable, Forbidden, ServerError
 from kubernaut.kube.objects import Kind
 from kubernaut.signalprocessing import enrichment
 from kubernaut.signalprocessing.enrichment import DegradedReason, EnrichmentError
@@ -227,6 +227,30 @@ async def test_unreachable_api_server_raises_because_a_retry_helps():
 
     with pytest.raises(ApiServerUnreachable):
         await context_of(Unanswering(), a_signal())
+
+
+class BrokenSessions(Manifests):
+    async def resolve(self, reference: ObjectReference) -> ResolvedObject | None:
+        if reference.kind == "Session":
+            raise ServerError("conversion webhook failed")
+        return await super().resolve(reference)
+
+
+async def test_an_owner_that_is_never_read_degrades_the_context_after_some_attempts():
+    owner = an_object("Session", "s1", api_version="training.example/v1")
+    cluster = a_cluster(a_namespace("shop"), an_object("Pod", "api-7d-x", owner=owned_by(owner)), of=BrokenSessions)
+    signal = a_signal()
+    failed = msgspec.structs.replace(signal.status, failure_info=FailureInfo(error="e", consecutive_failures=3))
+
+    with pytest.raises(ServerError):
+        await enrichment.enrich(cluster, signal)
+    enriched = await enrichment.enrich(cluster, msgspec.structs.replace(signal, status=failed))
+
+    assert enriched.context.degraded_mode
+    assert [(hop.name, hop.note) for hop in enriched.context.owner_chain] == [("s1", "could not be read")]
+    assert [reason.message for reason in enriched.degraded_reasons] == [
+        "owner Session could not be read: conversion webhook failed"
+    ]
 
 
 DETECTED = {
