@@ -1,5 +1,6 @@
 """Maps alerts to signals, with the help of the cluster."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +18,9 @@ from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.targets import ObjectReader, ResolvedObject
 from kubernaut.kube.objects import Key
 
+OBJECT_TTL = 60.0  # seconds
+MAX_OBJECTS = 1000
+
 
 class SignalMapper:
     """Maps alerts to signals. Raises a `KubeError` when the API server is unreachable."""
@@ -29,6 +33,7 @@ class SignalMapper:
         self._cluster = cluster
         self._labels = with_defaults(config.labels)
         self._fold_by = config.fold_by
+        self._objects: dict[Key, tuple[float, bool]] = {}
 
     async def map(self, alert: Alert, webhook: Webhook) -> MappedAlert | None:
         """The signal of an alert; None when no label names a target."""
@@ -67,7 +72,20 @@ class SignalMapper:
         label = self._cluster.label
         subject = subject_of(labels, self._labels, label)
         cluster = labels.get(label, "").strip()[:MAX_NAME_LENGTH] if label else ""
-        if cluster and await targets.exists(label, Key(subject.namespace, cluster), self._reader):
-            # It names an object, such as a database cluster.
+        if cluster and await self._names_an_object(label, Key(subject.namespace, cluster)):
             return subject_of(labels, self._labels), ""
         return subject, cluster
+
+    async def _names_an_object(self, label: str, key: Key) -> bool:
+        """Whether the label of the cluster names an object, such as a database cluster.
+
+        Nearly every alert has that label, so the answer is kept for a while.
+        """
+        expires_at, known = self._objects.get(key, (0.0, False))
+        if time.monotonic() < expires_at:
+            return known
+        found = await targets.exists(label, key, self._reader)
+        self._objects[key] = (time.monotonic() + OBJECT_TTL, found)
+        while len(self._objects) > MAX_OBJECTS:
+            del self._objects[next(iter(self._objects))]
+        return found
