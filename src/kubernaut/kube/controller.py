@@ -23,8 +23,10 @@ from kubernaut.kube.errors import Conflict, KubeError
 from kubernaut.kube.metrics import KubeMetrics
 from kubernaut.kube.objects import Key, KubeObject, key_of
 from kubernaut.kube.queue import QueueShutDown, WorkQueue
+from kubernaut.ops.tasks import background
 
 K = TypeVar("K", bound=Hashable)
+WATCHDOG_INTERVAL = 1.0  # seconds
 log = structlog.get_logger("kube")
 
 
@@ -92,6 +94,7 @@ class Controller(Generic[K]):
         workers: int = 2,
         caches: Sequence[Cache] = (),
         metrics: KubeMetrics | None = None,
+        reconcile_timeout: float = 60.0,
     ) -> None:
         self.name = queue.name
         self.started = asyncio.Event()
@@ -100,6 +103,9 @@ class Controller(Generic[K]):
         self._reconcile = reconcile
         self._workers = workers
         self._caches = caches
+        self._reconcile_timeout = reconcile_timeout
+        self._began: dict[K, float] = {}
+        """When each running reconcile began."""
         self._metrics = metrics or KubeMetrics()
         self._log = log.bind(controller=queue.name)
 
@@ -109,9 +115,27 @@ class Controller(Generic[K]):
         self._log.info("starting workers", workers=self._workers)
         self._metrics.max_concurrent_reconciles.labels(self.name).set(self._workers)
         self.started.set()
-        async with asyncio.TaskGroup() as tasks:
+        async with background(self._watch_reconciles(), name=f"{self.name} watchdog"), asyncio.TaskGroup() as tasks:
             for number in range(self._workers):
                 tasks.create_task(self._run_worker(), name=f"{self.name} worker {number}")
+
+    def overdue(self) -> list[K]:
+        """The keys whose reconcile runs longer than its time limit, the oldest first; it is never interrupted."""
+        limit = time.monotonic() - self._reconcile_timeout
+        return [key for key, began in self._began.items() if began <= limit]
+
+    async def _watch_reconciles(self) -> None:
+        """Log each overdue reconcile once, and keep their number in a metric, until cancelled."""
+        gauge = self._metrics.reconciles_overdue.labels(self.name)
+        reported: set[K] = set()
+        while True:
+            overdue = self.overdue()
+            gauge.set(len(overdue))
+            for key in overdue:
+                if key not in reported:
+                    self._log.error("reconcile exceeds its time limit", key=str(key), timeout=self._reconcile_timeout)
+            reported = set(overdue)
+            await asyncio.sleep(min(WATCHDOG_INTERVAL, self._reconcile_timeout))
 
     async def _run_worker(self) -> None:
         active = self._metrics.workers_active.labels(self.name)
@@ -121,11 +145,13 @@ class Controller(Generic[K]):
             except QueueShutDown:
                 return
             active.inc()
+            self._began[key] = time.monotonic()
             began = time.perf_counter()
             try:
                 result = await self._process(key)
             finally:
                 active.dec()
+                del self._began[key]
                 self._metrics.reconcile_time.labels(self.name).observe(time.perf_counter() - began)
                 self._queue.done(key)
             self._metrics.reconciles.labels(self.name, result).inc()

@@ -50,6 +50,12 @@ class KubeMetrics:
             controller,
             registry=at,
         )
+        self.reconciles_overdue = Gauge(
+            "controller_runtime_reconciles_overdue",
+            "Reconciles that run longer than their time limit.",
+            controller,
+            registry=at,
+        )
         self.reconcile_time = Histogram(
             "controller_runtime_reconcile_time_seconds",
             "How long reconciles took.",

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ import httpx2
 from prometheus_client import CollectorRegistry
 
 from kubernaut.kube.informer import Informer
+from kubernaut.kube.objects import Key
 from kubernaut.ops.health import Health
 from kubernaut.ops.http.connections import ConnectionTable
 from kubernaut.ops.http.problems import application
@@ -57,17 +58,24 @@ async def open_readiness_probe(url: str, tls: ssl.SSLContext | bool) -> AsyncIte
 
 @asynccontextmanager
 async def open_health_server(
-    config: ControllerConfig, registry: CollectorRegistry, caches: Sequence[Informer[Any]], probe: ReadinessProbe
+    config: ControllerConfig,
+    registry: CollectorRegistry,
+    caches: Sequence[Informer[Any]],
+    probe: ReadinessProbe,
+    overdue: Callable[[], Sequence[Key]],
 ) -> AsyncIterator[Server]:
     """The server of health and metrics, or two where the configuration names two addresses.
 
-    `caches` is read at each request, so that more may be added.
+    `caches` is read at each request, so that more may be added. `overdue` tells the reconciles that exceed their limit.
     """
 
     async def caches_synced() -> str | None:
         return None if all(cache.synced.is_set() for cache in caches) else "caches_not_synced"
 
-    health = Health({"caches": caches_synced, "datastorage": probe.check})
+    async def reconciles_in_time() -> str | None:
+        return next((f"reconcile_exceeds_time_limit:{key}" for key in overdue()), None)
+
+    health = Health({"caches": caches_synced, "datastorage": probe.check, "reconciles": reconciles_in_time})
     health_address = listen_address(config.health_probe_addr, config.port_file)
     metrics_address = listen_address(config.metrics_addr)
     app = application(health.routes(registry))

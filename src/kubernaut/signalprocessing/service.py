@@ -101,7 +101,16 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
             )
         )
         caches: list[Informer[Any]] = [signals, config_map]
-        server = await enter(open_health_server(config.controller, registry, caches, probe))
+        controllers: list[Controller[Key]] = []
+        server = await enter(
+            open_health_server(
+                config.controller,
+                registry,
+                caches,
+                probe,
+                lambda: [key for each in controllers for key in each.overdue()],
+            )
+        )
         reader = await enter(open_cluster_reader(client, namespace, config.enrichment.cache_ttl))
         caches += reader.caches
         dependencies = Dependencies(
@@ -127,6 +136,7 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
             caches=caches,
             metrics=kube_metrics,
         )
+        controllers.append(controller)
         await enter(open_informers(signals, config_map))
         await enter(_run_until_drained(controller, queue))
         log.info("controller started", namespace=namespace, workers=config.controller.workers, health=server.url)

@@ -244,3 +244,34 @@ async def test_workers_finish_after_the_queue_is_shut_down():
     await asyncio.wait_for(Controller(queue, reconcile).run(), 5)
 
     assert sorted(worked) == ["a", "b", "c"]
+
+
+async def test_reconcile_beyond_its_time_limit_is_logged_once_named_and_counted():
+    release = asyncio.Event()
+
+    async def hang(key: str) -> Result:
+        if key == "stuck":
+            await release.wait()
+        return None
+
+    registry = CollectorRegistry()
+    metrics = KubeMetrics(registry)
+    queue: WorkQueue[str] = WorkQueue("test", QUICK, metrics)
+    controller = Controller(queue, hang, workers=2, metrics=metrics, reconcile_timeout=0.05)
+
+    def overdue() -> float | None:
+        return registry.get_sample_value("controller_runtime_reconciles_overdue", {"controller": "test"})
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(controller.run())
+        with capture_logs() as logs:
+            queue.add("stuck")
+            queue.add("other")
+            await eventually(lambda: overdue() == 1)
+            await eventually(lambda: controller.overdue() == ["stuck"])
+            release.set()
+            await eventually(lambda: overdue() == 0)
+        queue.shutdown()
+
+    assert [line["key"] for line in logs if line["event"] == "reconcile exceeds its time limit"] == ["stuck"]
+    assert controller.overdue() == []
