@@ -33,6 +33,8 @@ CATEGORY = "signalprocessing"
 ACTOR = "signalprocessing-controller"
 
 _IDS = UUID("8d1a2c0e-6b1f-5f0f-9a53-0d0f6a1b7c11")
+MAX_CLOCK_DIFFERENCE = 86_400.0  # seconds
+MAX_LIFE = 30 * 86_400.0  # seconds
 _encoder = msgspec.json.Encoder()
 
 _ACTIONS = {
@@ -124,7 +126,7 @@ class _SignalEvents:
         elif phase is Phase.CATEGORIZING:
             entered = _transition_time(status, ConditionType.CLASSIFICATION)
         created = self._signal.metadata.creation_timestamp
-        return entered or status.start_time or created or self._spec.received_time
+        return self._plausible(entered or status.start_time or created or self._spec.received_time)
 
     def _transition(self, before: str, phase: Phase) -> AuditEvent:
         payload = self._payload(EventType.PHASE_TRANSITION, phase, from_phase=before, to_phase=phase)
@@ -249,6 +251,14 @@ class _SignalEvents:
         }
         return limits.truncate_payload(msgspec.convert(content, type=SignalPayload))
 
+    def _plausible(self, at: datetime) -> datetime:
+        """The time, or when the signal was created where a status edited by hand has one outside of its life."""
+        created = self._signal.metadata.creation_timestamp
+        if created is None:
+            return at
+        span = (at - created).total_seconds()
+        return at if -MAX_CLOCK_DIFFERENCE <= span <= MAX_LIFE else created
+
     def _event(
         self, payload: SignalPayload, transition: str, at: datetime, outcome: EventOutcome = EventOutcome.SUCCESS
     ) -> AuditEvent:
@@ -260,7 +270,7 @@ class _SignalEvents:
         return AuditEvent(
             event_id=uuid5(_IDS, f"{metadata.uid}/{payload.event_type}/{transition}"),
             event_type=payload.event_type,
-            event_timestamp=at,
+            event_timestamp=self._plausible(at),
             event_category=CATEGORY,
             event_action=_ACTIONS[payload.event_type],
             event_outcome=outcome,

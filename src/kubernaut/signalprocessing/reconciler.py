@@ -7,7 +7,7 @@ process may have written without recording it is recorded first.
 
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -214,8 +214,10 @@ def _remaining_backoff(signal: SignalProcessing) -> float | None:
         return None
     if failure is None or not failure.consecutive_failures or failure.last_failure_time is None:
         return None
-    due = failure.last_failure_time + timedelta(seconds=RETRY.delay(failure.consecutive_failures))
-    delay = (due - datetime.now(UTC)).total_seconds()
+    elapsed = (datetime.now(UTC) - failure.last_failure_time).total_seconds()
+    delay = RETRY.delay(failure.consecutive_failures) - elapsed
+    if elapsed < -RETRY.max_delay:
+        return None  # nobody has failed in the future: the status was edited
     return _until_deadline(signal, delay) if delay > 0 and not _is_expired(signal) else None
 
 
