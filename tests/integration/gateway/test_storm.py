@@ -54,3 +54,4 @@ async def test_a_notification_that_takes_longer_than_one_delivery_makes_progress
     assert gone == sorted(gone, reverse=True)
     assert gone[-1] == 0
     assert len(await cluster.requests()) == len(await cluster.signals()) == 60
+    assert {request.status.deduplication.occurrence_count for request in await cluster.requests()} == {1}
