@@ -41,8 +41,6 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """
         if chain.content_hash(self.payload).hex() != self.content_hash:
             raise InvalidMessage("the content differs from its hash")
-        if self.received_at > self.timestamp + intake.MAX_CLOCK_AHEAD:
-            raise InvalidMessage("the event was received after it was queued")
         try:
             admitted = intake.admit_one(chain.canonical(self.payload), self.received_at)
         except RequestRejected as error:
