@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -64,6 +65,7 @@ def _all(template: Template, seeds: range, jobs: int, root: Path, kept: Path) ->
 
 
 def _one(seed: int, template: Template, path: Path, kept: Path) -> Outcome:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `timeout` sends it to every process of a run
     logs.configure(logs.LogLevel.ERROR, stream=sys.stderr)
     history = random_history(seed, has_disks=template.has_disks, has_clocks=template.library is not None)
     return asyncio.run(run_history(history, template, path, kept))
