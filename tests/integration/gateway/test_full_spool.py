@@ -34,6 +34,7 @@ async def test_while_the_spool_is_full_an_alert_is_sent_back_and_nothing_acknowl
         async def stored() -> bool:
             return (await gateway.post(*alerts[-100:])).status_code == 207
 
-        await eventually(stored, timeout=20)
+        # After several failures, the audit client waits up to 30 s before it delivers again.
+        await eventually(stored, timeout=60, interval=0.2)
         recorded = lambda: {event.correlation_id for event in store.stored.values()}  # noqa: E731
         await eventually(lambda: set(acknowledged) < recorded())
