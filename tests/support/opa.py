@@ -16,6 +16,8 @@ from kubernaut.signalprocessing.policy.sources import from_text
 Case = tuple[str, dict[str, Any]]
 """An expression and its input."""
 
+OPA_TIMEOUT = 300.0  # seconds
+
 REFUSED = "refused"
 """In place of an answer: the expression is not accepted."""
 
@@ -108,7 +110,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 def _run(opa: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([opa, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run([opa, *arguments], capture_output=True, text=True, check=False, timeout=OPA_TIMEOUT)
 
 
 def builtins_of(opa: str) -> list[dict[str, Any]]:

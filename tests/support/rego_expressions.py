@@ -606,6 +606,9 @@ NOT_COMPARED = frozenset(
 )
 """Builtins that depend on more than their operands, are no functions, or are the parser's own."""
 
+_POOLS_ONLY = frozenset({"numbers.range", "numbers.range_step"})
+"""Builtins of which other operands make lists that no memory holds, in OPA too."""
+
 _OPERATORS = ("+", "-", "*", "/", "%", "<", "<=", ">", ">=", "==", "!=", "&", "|")
 
 
@@ -642,7 +645,9 @@ class Expressions:
         pools = _POOLS.get(name, [])
         operands = []
         for place, argument in enumerate(declared):
-            if depth and self._random.random() < 0.5:
+            if name in _POOLS_ONLY:
+                operands.append(self._operand(self._random.choice(pools[place])))
+            elif depth and self._random.random() < 0.5:
                 operands.append(self._nested(argument, depth - 1))
             elif place < len(pools) and self._random.random() < 0.93:
                 operands.append(self._operand(self._random.choice(pools[place])))
