@@ -55,6 +55,7 @@ class Component:
         """Keep it running until cancelled; gives up after too many failed starts."""
         failed_starts = 0
         self.may_start.set()
+        # muster: ignore[M303] it supervises until it is cancelled, and gives up after max_failed_starts
         while True:
             await self.may_start.wait()
             try:

@@ -110,8 +110,15 @@ async def test_post_migrations_wait_until_asked_for(postgres_database: str):
     assert await migrate(postgres_database, migrations=files) == ["late"]
 
 
+LITERALS = {"use_snapshot"}
+"""Statements in which PostgreSQL takes a quoted literal and no parameter."""
+
+
 async def test_every_statement_is_accepted_by_postgresql(sql: asyncpg.Connection):
     for name, statement in QUERIES.items():
+        if name in LITERALS:
+            await sql.prepare(statement.sql.replace("$1", "'00000003-1'"))
+            continue
         prepared = await sql.prepare(statement.sql)
         assert len(prepared.get_parameters()) == len(statement.parameters), name
 
