@@ -78,6 +78,8 @@ def test_demo_is_legible_on_a_narrow_terminal(printed: tuple[int, int, str]):
 
 def test_readme_shows_what_the_demo_prints(printed: tuple[int, int, str]):
     columns, _, text = printed
+    if os.environ.get("KUBEBUILDER_ASSETS"):
+        pytest.skip("the README shows the embedded API server")
     shown = re.search(r"```text\n\$ make demo\n(.*?)```", README.read_text(), re.DOTALL)[1]
 
     lines = {masked(line) for line in text.splitlines()}

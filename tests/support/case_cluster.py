@@ -6,12 +6,12 @@ under names of its own, so that no case sees the alerts of another.
 
 import itertools
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kubernaut.kube.client import Client
 from kubernaut.kube.crds import ensure_crds
-from kubernaut.kube.errors import AlreadyExists
+from kubernaut.kube.errors import AlreadyExists, NotFound
 from kubernaut.kube.objects import Key, Kind, Unstructured
 
 PRODUCTION = {"kubernaut.ai/environment": "production", "kubernaut.ai/team": "checkout"}
@@ -47,6 +47,9 @@ KINDS: dict[str, Kind[Unstructured]] = {
 }
 KNATIVE_SERVICE = "Service.serving.knative.dev"
 
+OLDER = {"CronJob": replace(KINDS["CronJob"], version="v1beta1")}
+"""Kinds as a Kubernetes before 1.21 serves them."""
+
 _numbers = itertools.count(1)
 
 
@@ -56,6 +59,7 @@ class CaseCluster:
 
     client: Client
     made: dict[tuple[str, str, str], Unstructured] = field(default_factory=dict)
+    kinds: dict[str, Kind[Unstructured]] = field(default_factory=lambda: dict(KINDS))
 
     async def add(
         self,
@@ -77,15 +81,26 @@ class CaseCluster:
             metadata["ownerReferences"] = [self._reference(owner, namespace, controller)]
         body: Unstructured = {"metadata": metadata} | ({"spec": spec} if spec else {})
         try:
-            obj = await self.client.create(KINDS[kind], body)
+            obj = await self._create(kind, body)
         except AlreadyExists:
-            obj = await self.client.patch(KINDS[kind], Key(namespace, name), {"metadata": {"labels": labels or {}}})
+            obj = await self.client.patch(
+                self.kinds[kind], Key(namespace, name), {"metadata": {"labels": labels or {}}}
+            )
         self.made[kind, namespace, name] = obj
+
+    async def _create(self, kind: str, body: Unstructured) -> Unstructured:
+        try:
+            return await self.client.create(self.kinds[kind], body)
+        except NotFound:
+            if self.kinds[kind] is OLDER.get(kind, self.kinds[kind]):
+                raise
+            self.kinds[kind] = OLDER[kind]
+            return await self.client.create(OLDER[kind], body)
 
     def _reference(self, owner: str, namespace: str, controller: bool | None) -> Unstructured:
         kind, _, name = owner.partition("/")
         obj = self.made.get((kind, namespace, name)) or self.made["Node", "", name]
-        reference = {"apiVersion": KINDS[kind].api_version, "kind": KINDS[kind].kind, "name": name}
+        reference = {"apiVersion": self.kinds[kind].api_version, "kind": self.kinds[kind].kind, "name": name}
         more = {} if controller is None else {"controller": controller}
         return reference | more | {"uid": obj["metadata"]["uid"]}
 
@@ -98,7 +113,7 @@ class CaseCluster:
         await self.add("Pod", name, namespace, owner=owner, spec={"nodeName": node} | _pod_spec(), **more)
 
     async def delete(self, kind: str, name: str, namespace: str) -> None:
-        await self.client.delete(KINDS[kind], Key(namespace, name))
+        await self.client.delete(self.kinds[kind], Key(namespace, name))
 
     async def add_common(self) -> None:
         """The kinds, the nodes and the namespaces that all cases share."""

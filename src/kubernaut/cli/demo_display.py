@@ -51,7 +51,7 @@ class Display:
 
     def objects_created(self, skipped: Sequence[str]) -> None:
         for kind in skipped:
-            say(f"{kind} is not available in this Kubernetes API, skipping its objects")
+            paragraph(f"{kind} is not available in this Kubernetes API, skipping its objects")
 
     def alerts_sent(self, response: dict[str, Any]) -> None:
         summary = ", ".join(f"{name} {count}" for name, count in response.get("summary", {}).items() if count)

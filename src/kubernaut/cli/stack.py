@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,7 +41,8 @@ class Progress:
         self._started = time.monotonic()
 
     def ready(self, description: str) -> None:
-        say(f"{time.monotonic() - self._started:6.2f} s  {description}")
+        line = f"{time.monotonic() - self._started:6.2f} s  {visible(description)}"
+        say(textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent=" " * 10, break_on_hyphens=False))
 
     def done(self) -> None:
         self.ready("all ready")

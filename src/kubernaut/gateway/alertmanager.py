@@ -159,17 +159,20 @@ def signal_of(
         target_type=TargetType.KUBERNETES,
         target_resource=resolved.target,
         cluster_id=cluster,
-        labels=redact_labels(_without_empty_names(alert.labels)),
-        annotations=redact_labels(_without_empty_names(alert.annotations)),
+        labels=redact_labels(_without_empty(alert.labels)),
+        annotations=redact_labels(_without_empty(alert.annotations)),
         firing_time=min(alert.starts_at, received_at) if alert.starts_at else None,
         received_time=received_at,
         provider_data=_provider_data(alert, webhook, received_at),
     )
 
 
-def _without_empty_names(labels: dict[str, str]) -> dict[str, str]:
-    """kube-apiserver 1.20 rejects an object with an empty name in these."""
-    return {name: text for name, text in labels.items() if name}
+def _without_empty(pairs: Mapping[str, str]) -> dict[str, str]:
+    """Without what means nothing: in Prometheus, a label with an empty value is one that is not there.
+
+    A kube-apiserver before 1.21 also rejects an object with an empty text in such a map.
+    """
+    return {name: value for name, value in pairs.items() if name and value}
 
 
 def _provider_data(alert: Alert, webhook: Webhook, received_at: datetime) -> str:

@@ -209,7 +209,7 @@ async def test_role_decides_who_may_send_alerts(kubernetes_with_crds, accounts, 
         # kube-apiserver itself remembers a token for 10 s.
         await eventually(is_revoked, timeout=30, interval=0.5, description="the token of a deleted account is refused")
 
-    assert (stored.status_code, rotated.status_code) == (201, 202)
+    assert (stored.status_code, rotated.status_code) == (201, 201)
     assert (forbidden.status_code, slug_of(forbidden)) == (403, "forbidden")
     assert forbidden.json()["detail"] == (
         f"{accounts.user('reader')} has no write permission: it may not create services 'gateway-service' "
