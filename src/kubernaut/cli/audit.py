@@ -103,7 +103,7 @@ async def query(
     show_events(page.data)
     if page.pagination.has_more:
         total, more = page.pagination.total, "" if page.pagination.total_is_exact else "more than "
-        note(f"{len(page.data)} of {more}{total} events; next page: --cursor {page.pagination.cursor}")
+        note(visible(f"{len(page.data)} of {more}{total} events; next page: --cursor {page.pagination.cursor}"))
     return 0
 
 
@@ -277,4 +277,4 @@ def show_verification(result: Verification) -> None:
         table(["seq", "event", "correlation", "finding"], rows)
     for head in result.heads:
         since = f", verified before up to {head.verified_after}" if head.verified_after else ""
-        say(f"ledger {head.shard}: size {head.head_sequence}, root {head.head_hash}{since}")
+        say(visible(f"ledger {head.shard}: size {head.head_sequence}, root {head.head_hash}{since}"))

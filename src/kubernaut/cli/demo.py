@@ -15,6 +15,7 @@ from kubernaut.cli.stack import (
     confirm_cluster,
     stay,
 )
+from kubernaut.ops.visible_text import visible
 
 NEXT_STEPS = """\
 Try next:
@@ -50,7 +51,7 @@ async def demo(
         progress.done()
         result = await runner.run(stack, Display([*EXPECTED]))
         for problem in result.problems:
-            say(f"UNEXPECTED  {problem}")
+            say(f"UNEXPECTED  {visible(problem)}")
         say("")
         if keep:
             say(addresses(stack))

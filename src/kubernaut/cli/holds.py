@@ -21,6 +21,7 @@ from kubernaut.api.lifecycle import (
 from kubernaut.cli.connection import ConnectionOptions, open_store
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
+from kubernaut.ops.visible_text import visible
 
 AsOption = Annotated[
     str | None,
@@ -50,7 +51,8 @@ async def place(
     async with open_store(connection) as store:
         placed = await store.call("POST", _HOLDS, HoldPlaced, body=body, user=as_user or getpass.getuser())
     if not emit(placed, output):
-        say(f"{correlation_id} is under a legal hold, placed by {placed.placed_by}: {placed.events_affected} events")
+        said = f"{correlation_id} is under a legal hold, placed by {placed.placed_by}: {placed.events_affected} events"
+        say(visible(said))
     return 0
 
 
@@ -89,7 +91,7 @@ async def release(
             "DELETE", path, HoldReleased, body=ReleaseHold(release_reason=reason), user=as_user or getpass.getuser()
         )
     if not emit(released, output):
-        say(f"the legal hold on {correlation_id} has ended, released by {released.released_by}")
+        say(visible(f"the legal hold on {correlation_id} has ended, released by {released.released_by}"))
     return 0
 
 
@@ -121,7 +123,7 @@ async def erase(
             "POST", "/api/v1/audit/erasures", EventsErased, body=body, user=as_user or getpass.getuser()
         )
     if not emit(erased, output):
-        say(f"{erased.events_erased} events erased by order {order}")
+        say(visible(f"{erased.events_erased} events erased by order {order}"))
     return 0
 
 

@@ -10,6 +10,7 @@ from kubernaut.api.ledger import checkpoints, exports, notes, receipts
 from kubernaut.cli.connection import ConnectionOptions, open_store
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import note, say
+from kubernaut.ops.visible_text import visible
 
 KeyFileOption = Annotated[Path, cyclopts.Parameter(name=["--file", "-f"], help="File of private keys, one a line")]
 
@@ -88,10 +89,10 @@ def verify_receipt(file: Path, keys: list[str]) -> int:
     try:
         verified = receipts.verify(receipts.parse(file.read_bytes()), verifiers)
     except receipts.InvalidReceipt as error:
-        note(f"{file}: the receipt proves nothing: {error}")
+        note(visible(f"{file}: the receipt proves nothing: {error}"))
         return 1
     entry, head = verified.entry, verified.checkpoint.head
-    say(f"verified: event {entry.event_id} is row {entry.sequence} of {verified.checkpoint.origin}")
+    say(visible(f"verified: event {entry.event_id} is row {entry.sequence} of {verified.checkpoint.origin}"))
     say(f"received {entry.received_at.isoformat()}, in a tree of {head.size} events with root {head.root.hex()}")
     return 0
 
@@ -106,7 +107,7 @@ def _verify_export(file: Path, verifiers: list[notes.Verifier]) -> int:
         with file.open("rb") as lines:
             verified = exports.verify(lines, verifiers)
     except exports.InvalidExport as error:
-        note(f"{file}: NOT VERIFIED: {error}")
+        note(visible(f"{file}: NOT VERIFIED: {error}"))
         return 1
     say(f"verified: {verified.events} events, and {verified.removed} entries whose payload was removed")
     for shard, checkpoint in sorted(verified.checkpoints.items()):
