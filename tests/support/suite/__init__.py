@@ -1,0 +1,1 @@
+"""What the integration suite of signal processing stands on: the run's services, each worker's controller, builders."""

@@ -1,0 +1,152 @@
+"""The services of a run of the suite: DataStorage as a process of its own on the run's PostgreSQL and Valkey.
+
+They are started once, by the process that owns the run, and stopped once, after the last worker. A worker gets plain
+data of them. What each has proven is a line that is printed once, when all of them are up and before the first spec.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx2
+import pytest
+import valkey.asyncio
+from structlog.testing import capture_logs
+
+import pytest_muster as muster
+from kubernaut.audit.config import AuditConfig, ClientConfig, SpoolConfig
+from kubernaut.audit.store import open_audit
+from kubernaut.embedded.directory import open_directory
+from kubernaut.embedded.secret_files import ensure_signing_key, write_secret
+from kubernaut.embedded.services import DataStorageFiles, RunningService, datastorage, open_service
+from kubernaut.embedded.valkey import ValkeyConfig, open_valkey
+from support.audit import an_event
+from support.services import SharedPostgres, SharedProcess, SharedValkey
+
+READY = "SignalProcessing integration test environment ready!"
+ORIGIN = "signalprocessing.test/ledger"
+
+
+@muster.shared(timeout=60)
+async def suite_queue(muster_run: muster.Workspace) -> AsyncIterator[dict[str, Any]]:
+    """Valkey with an append-only file, as DataStorage wants its dead-letter queue."""
+    config = ValkeyConfig(directory=muster_run.directory / "valkey", env=os.environ)
+    async with open_valkey(config) as server:
+        yield {"host": server.host, "port": server.port, "password": server.password, "pid": server.process.pid}
+
+
+@muster.shared(timeout=60)
+async def signalprocessing_datastorage_test(
+    muster_run: muster.Workspace,
+    postgres_server: dict[str, Any],
+    migrated_template: str,
+    suite_queue: dict[str, Any],
+) -> AsyncIterator[dict[str, Any]]:
+    """DataStorage by its production command, on a database of this run; healthy when it is handed out."""
+    postgres, queue = _postgres(postgres_server), _valkey(suite_queue)
+    database = await _new_database(postgres, muster_run.name("sp-audit"), migrated_template)
+    files = muster_run.directory / "files"
+    files.mkdir()
+    write_secret(files / "database-password", postgres.password)
+    write_secret(files / "queue-password", queue.password)
+    secrets = DataStorageFiles(
+        database_password=files / "database-password",
+        queue_password=files / "queue-password",
+        key=ensure_signing_key(files / "ledger.key", ORIGIN),
+    )
+    service = datastorage(postgres, database, queue, secrets)
+    with open_directory(muster_run.directory / "stack") as directory:
+        async with open_service(service, directory, os.environ) as running:
+            await _check(running, postgres.url(database), queue.url(0))
+            yield {
+                "url": running.url,
+                "pid": running.process.pid,
+                "log": str(directory.path / "datastorage" / "datastorage.log"),
+                "database": postgres.url(database),
+                "proven": [
+                    "DataStorage is healthy (PostgreSQL + Redis ready)",
+                    "SignalProcessing Integration Infrastructure Ready",
+                ],
+            }
+
+
+@muster.shared(timeout=30)
+async def suite_services(
+    muster_run: muster.Workspace,
+    signalprocessing_datastorage_test: dict[str, Any],
+    postgres_server: dict[str, Any],
+    suite_queue: dict[str, Any],
+) -> dict[str, Any]:
+    """All of the services answer, and an audit store delivers a first event to them."""
+    pids = {
+        "PostgreSQL": postgres_server["pid"],
+        "Redis": suite_queue["pid"],
+        "DataStorage": signalprocessing_datastorage_test["pid"],
+    }
+    for pid in pids.values():
+        os.kill(pid, 0)
+    proven = ["All services started and healthy"]
+    config = AuditConfig(
+        spool=SpoolConfig(directory=muster_run.directory / "spool"),
+        client=ClientConfig(url=signalprocessing_datastorage_test["url"]),
+        flush_interval=0.01,
+    )
+    with capture_logs():  # nobody captures what is printed before the first test
+        async with open_audit(config, "signalprocessing-suite") as store:
+            store.record([an_event(correlation=f"suite-{uuid4().hex}")])
+            flushed = await store.flush(10)
+    if not flushed.is_complete:
+        raise RuntimeError(f"DataStorage did not take a first event: {flushed}")
+    return {"pids": pids, "proven": [*proven, "Audit store configured"]}
+
+
+async def _new_database(postgres: SharedPostgres, name: str, template: str) -> str:
+    connection = await asyncpg.connect(postgres.url("postgres"), timeout=10)
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
+    finally:
+        await connection.close()
+    return name
+
+
+async def _check(service: RunningService, database: str, queue: str) -> None:
+    """PostgreSQL, Valkey and DataStorage answer; raises with the one that does not."""
+    connection = await asyncpg.connect(database, timeout=5)
+    await connection.fetchval("SELECT 1")
+    await connection.close()
+    client = valkey.asyncio.from_url(queue)
+    await client.ping()
+    await client.aclose()
+    async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
+        health = await http.get(f"{service.url}/health")
+    if health.status_code != 200:
+        raise RuntimeError(f"DataStorage is not healthy: {health.status_code} {health.text}")
+
+
+def _postgres(published: dict[str, Any]) -> SharedPostgres:
+    place = {name: published[name] for name in ("host", "port", "user", "password")}
+    return SharedPostgres(process=SharedProcess(pid=published["pid"]), **place)
+
+
+def _valkey(published: dict[str, Any]) -> SharedValkey:
+    place = {name: published[name] for name in ("host", "port", "password")}
+    return SharedValkey(process=SharedProcess(pid=published["pid"]), **place)
+
+
+def pytest_muster_shared_ready(config: pytest.Config, values: dict[str, Any]) -> None:
+    """Print what the services have proven; the last line comes when nothing is missing any more."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if "suite_services" not in values or reporter is None:
+        return
+    for name in ("signalprocessing_datastorage_test", "suite_services"):
+        for line in values[name]["proven"]:
+            reporter.write_line(f"✓ {line}")
+    reporter.write_line(f"✓ {READY}")
+
+
+def log_of(published: dict[str, Any]) -> Path:
+    """The log of the DataStorage process."""
+    return Path(published["log"])
