@@ -103,6 +103,8 @@ class SignalPayload(AuditWire, frozen=True):
     decided_priority_source: str | None = None
     decided_criticality: str | None = None
     decided_severity_source: str | None = None
+    facts: msgspec.Raw | None = None
+    """What the decision was made from, a `kubernaut.api.facts.DecisionFacts`; of a classification decision only."""
 
 
 class GatewayPayload(AuditWire, frozen=True):

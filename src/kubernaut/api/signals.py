@@ -13,6 +13,7 @@ from kubernaut.api.meta import Condition, ObjectMeta, Time, Wire
 from kubernaut.api.vocabulary import (
     Criticality,
     Environment,
+    EnvironmentSource,
     Phase,
     Priority,
     Severity,
@@ -165,10 +166,18 @@ class RecoveryContext(Wire, frozen=True):
     time_since_first_failure: Annotated[str, Meta(description="Duration such as 12m30s.")] = ""
 
 
+class FallbackEnvironment(Wire, frozen=True):
+    """The environment that holds where the policy leaves it open; written even where the policy did not."""
+
+    environment: Environment
+    source: Annotated[EnvironmentSource, Meta(description="configmap or default.")]
+
+
 class EnvironmentClassification(Wire, frozen=True):
     environment: Environment
     source: Annotated[str, Meta(description="namespace-labels, rego-inference, configmap, default or the policy's.")]
     classified_at: Time
+    fallback: FallbackEnvironment | None = None
 
 
 class PriorityAssignment(Wire, frozen=True):

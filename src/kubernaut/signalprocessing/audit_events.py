@@ -28,6 +28,7 @@ from kubernaut.api.vocabulary import (
     Phase,
     SeveritySource,
 )
+from kubernaut.signalprocessing import facts
 
 CATEGORY = "signalprocessing"
 ACTOR = "signalprocessing-controller"
@@ -165,6 +166,7 @@ class _SignalEvents:
             duration_ms=_milliseconds(self._entered_at(Phase.CATEGORIZING) - self._entered_at(Phase.CLASSIFYING)),
             **self._classification(),
         )
+        payload = msgspec.structs.replace(payload, facts=facts.recorded(self._signal))
         return self._event(payload, "classification", self._entered_at(Phase.CATEGORIZING))
 
     def _categorized(self) -> AuditEvent:

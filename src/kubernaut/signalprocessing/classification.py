@@ -26,7 +26,10 @@ def classified(status: SignalStatus, decision: Decision, mode: ResolvedMode, now
         phase=Phase.CATEGORIZING,
         kubernetes_context=msgspec.structs.replace(context, custom_labels=decision.custom_labels),
         environment_classification=EnvironmentClassification(
-            environment=decision.environment, source=decision.environment_source, classified_at=now
+            environment=decision.environment,
+            source=decision.environment_source,
+            classified_at=now,
+            fallback=decision.fallback_environment,
         ),
         priority_assignment=PriorityAssignment(
             priority=decision.priority,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from kubernaut.api.signals import BusinessClassification
+from kubernaut.api.signals import BusinessClassification, FallbackEnvironment
 from kubernaut.api.vocabulary import (
     Criticality,
     Environment,
@@ -59,6 +59,7 @@ class Decision:
     policy_name: str
     policy_hash: str
     custom_labels: dict[str, list[str]]
+    fallback_environment: FallbackEnvironment
     cluster: str = ""
     business: BusinessClassification | None = None
     failures: tuple[RuleFailure, ...] = ()
@@ -122,6 +123,9 @@ def decide(evaluation: Evaluation, policy_input: PolicyInput, policy_hash: str, 
         policy_name=priority[1] if priority else "",
         policy_hash=policy_hash,
         custom_labels=labels.labels or custom_labels.fallback(policy_input.context),
+        fallback_environment=FallbackEnvironment(
+            environment=policy_input.fallback_environment[0], source=policy_input.fallback_environment[1]
+        ),
         cluster=cluster,
         business=business,
         failures=tuple(results.failures),
