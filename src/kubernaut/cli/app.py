@@ -42,6 +42,10 @@ signals.command("kubernaut.cli.signals:list_signals", name="list", help="List si
 signals.command("kubernaut.cli.signals:show", help="Show one signal: context, decision, conditions.")
 app.command(signals)
 
+policy = cyclopts.App(name="policy", help="Check, evaluate, test and compare policies.")
+policy.command("kubernaut.cli.policy:check", help="Find the faults of a policy, each with place and hint.")
+app.command(policy)
+
 audit = cyclopts.App(name="audit", help="Query and verify the audit log.")
 audit.command("kubernaut.cli.audit:query", help="Find audit events, newest first.")
 audit.command("kubernaut.cli.audit:timeline", help="Show all events of one correlation id, in causal order.")

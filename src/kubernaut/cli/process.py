@@ -13,10 +13,10 @@ import yaml
 from kubernaut.api.signals import KIND, ParentReference, SignalProcessing, SignalSpec
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, table
+from kubernaut.cli.policy import sources_of
 
 if TYPE_CHECKING:
     from kubernaut.gateway.alertmanager import Webhook
-    from kubernaut.signalprocessing.policy.sources import Sources
 
 
 async def process(
@@ -47,21 +47,12 @@ async def process(
         signals = await _signals(signal, cluster)
     except offline.ManifestError as error:
         raise CommandError(str(error), code=2) from error
-    async with open_policy(_sources(policy)) as rules:
+    async with open_policy(sources_of(policy)) as rules:
         modes = signal_mode.builtin()
         decided = [await offline.process(each, manifests, rules, modes=modes) for each in signals]
     if not emit(decided, output, [each.metadata.name for each in decided]):
         _show(decided)
     return 0 if all(each.status.phase == "Completed" for each in decided) else 1
-
-
-def _sources(policy: Path | None) -> "Sources":
-    # Lazy import, see kubernaut.cli.app.
-    from kubernaut.signalprocessing.policy import sources
-
-    if policy is not None and not policy.exists():
-        raise CommandError(f"{policy}: no such file or folder", code=2)
-    return sources.read(policy.parent, policy.name) if policy and policy.is_file() else sources.read(policy)
 
 
 def _content(path: Path) -> "Webhook | dict[str, Any]":

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import msgspec
 
 from kubernaut.signalprocessing.policy import negation
+from kubernaut.signalprocessing.policy.analysis import Module, analyse, needs_exact
 from kubernaut.signalprocessing.policy.builtins import numbers, table
 from kubernaut.signalprocessing.policy.builtins.results import Undefined
 from kubernaut.signalprocessing.policy.errors import PolicyError
@@ -14,13 +15,11 @@ from kubernaut.signalprocessing.policy.protocol import RuleError
 from kubernaut.signalprocessing.policy.rewrite import (
     ARITHMETIC,
     HELPERS,
-    Module,
     Rewritten,
-    analyse,
     helper_module,
-    needs_exact,
     rewritten,
 )
+from kubernaut.signalprocessing.policy.syntax import parse
 
 ENTRY = "kubernaut_entry.rego"
 """The name of the module that is ours."""
@@ -63,9 +62,9 @@ class Regorus:
             engine.add_policy(f"{HELPERS}.rego", helper_module())
 
     def add_module(self, file: str, text: str) -> None:
-        hoisted = negation.hoisted(text.encode(), _parsed(file, text))
+        hoisted = negation.hoisted(text.encode(), parse(file, text))
         try:
-            module = analyse(file, hoisted.text, _parsed(file, hoisted.text), is_ours=file == ENTRY)
+            module = analyse(file, hoisted.text, parse(file, hoisted.text), is_ours=file == ENTRY)
             fast, exact = rewritten(module, exact=False), rewritten(module, exact=True)
         except PolicyError as error:
             column = hoisted.column(error.line, error.column)
@@ -98,15 +97,6 @@ class Regorus:
             return found
         finally:
             engine.take_prints()
-
-
-def _parsed(file: str, text: str) -> dict[str, Any]:
-    """The syntax tree of one module."""
-    parser = _regorus({})
-    parser.add_policy(file, text)
-    (parsed,) = msgspec.json.decode(parser.get_ast_as_json())
-    tree: dict[str, Any] = parsed["ast"]
-    return tree
 
 
 def _regorus(denied_builtins: dict[str, int]) -> Any:

@@ -1,6 +1,7 @@
 """Where a policy's text comes from: the built-in one, a `policy.rego`, or one file per dimension."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -61,6 +62,11 @@ class Sources:
             text = text.replace("data.signalprocessing.labels.labels", "data.signalprocessing.customlabels.labels")
         return text
 
+    @property
+    def entries(self) -> list[str]:
+        """The paths of the rules that are asked for, such as `data.signalprocessing.severity`."""
+        return sorted(set(re.findall(r"data\.signalprocessing[\w.]*", self.entry)))
+
 
 def builtin() -> Sources:
     """The default policy that comes with the package."""
@@ -80,15 +86,16 @@ def read(directory: Path | None, file: str = "policy.rego") -> Sources:
     if directory is None:
         return builtin()
     if (directory / file).is_file():
-        return from_text(_text(directory / file), file)
-    files = [(name, _text(directory / name)) for name in PER_DIMENSION_FILES if (directory / name).is_file()]
+        return from_text(read_file(directory / file), file)
+    files = [(name, read_file(directory / name)) for name in PER_DIMENSION_FILES if (directory / name).is_file()]
     if not files:
         raise PolicyMissing(f"there is no {file} in {directory}, nor any of {', '.join(PER_DIMENSION_FILES)}")
     joined = b"\0".join(f"{name}\0{text}".encode() for name, text in sorted(files))
     return Sources(files=tuple(files), form=Form.PER_DIMENSION, hash=_digest(joined))
 
 
-def _text(path: Path) -> str:
+def read_file(path: Path) -> str:
+    """The text of one file of a policy. Raises PolicyError when it is too large or no UTF-8."""
     try:
         return read_text(path, MAX_BYTES)
     except InvalidFile as error:

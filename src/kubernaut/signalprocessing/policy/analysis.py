@@ -1,0 +1,152 @@
+"""What the engine would answer otherwise than OPA: every place of a policy that is refused for it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubernaut.signalprocessing.policy.builtins import table
+from kubernaut.signalprocessing.policy.errors import PolicyError
+
+_CANONICAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?")
+_SHOWS_NUMBERS = frozenset({"sprintf", "json.marshal"})
+_READS_NUMBERS = frozenset({"to_number", "json.unmarshal"})
+_DECODES = frozenset({"base64.decode", "base64url.decode", "hex.decode", "urlquery.decode", "json.unmarshal"})
+_MAX_DIGITS = 15
+
+
+@dataclass(kw_only=True)
+class Module:
+    """What one file of a policy uses; made by `analyse`."""
+
+    file: str
+    source: bytes
+    nodes: list[tuple[str, dict[str, Any]]]
+    functions: set[str] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)
+    is_ascii: bool = True
+
+
+def analyse(file: str, text: str, tree: dict[str, Any], *, is_ours: bool = False) -> Module:
+    """What the module uses. Raises PolicyError where that cannot be made equal to OPA."""
+    module = Module(file=file, source=text.encode(), nodes=[*nodes_of(tree)])
+    for error in differences(module, is_ours=is_ours):
+        raise error
+    return module
+
+
+def differences(module: Module, *, is_ours: bool) -> Iterator[PolicyError]:
+    """Every place that cannot be made equal to OPA; fills in what the module uses."""
+    module.functions = {name_of(module, node["refr"]) for kind, node in module.nodes if kind == "Func"}
+    for name in module.functions:
+        if table.is_available(name):
+            yield refused(module, _head(module, name), f"a function must not have the name of the builtin {name}")
+    for kind, node in module.nodes:
+        if kind == "Call":
+            yield from _check_call(module, node, is_ours=is_ours)
+        elif kind == "With":
+            root = name_of(module, node["refr"]).split(".")[0].split("[")[0]
+            if root not in ("input", "data"):
+                yield refused(module, node, "`with` may replace parts of input and data only")
+        elif kind in ("String", "RawString"):
+            module.is_ascii = module.is_ascii and str(node.get("value", "")).isascii()
+        elif kind == "UnaryExpr":
+            yield refused(module, node, "write 0 - x for the negative of x")
+    yield from _check_numbers(module)
+
+
+def needs_exact(modules: list[Module]) -> bool:
+    """Whether texts beyond ASCII can come from the policy itself."""
+    return any(not module.is_ascii or module.calls & _DECODES for module in modules)
+
+
+def nodes_of(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every node with its kind, outer ones first."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending.extend(reversed(node))
+        elif isinstance(node, dict):
+            for modifier in node.get("with_mods") or ():
+                yield "With", modifier
+            for kind, inner in node.items():
+                if isinstance(inner, dict) and isinstance(inner.get("span"), dict):
+                    yield kind, inner
+            pending.extend(reversed([*node.values()]))
+
+
+def name_of(module: Module, node: dict[str, Any]) -> str:
+    (inner,) = node.values()
+    span = inner["span"]
+    return re.sub(r"\s", "", module.source[span["start"] : span["end"]].decode())
+
+
+def _head(module: Module, name: str) -> dict[str, Any]:
+    return next(node for kind, node in module.nodes if kind == "Func" and name_of(module, node["refr"]) == name)
+
+
+def _imported(module: Module) -> set[str]:
+    return {match.decode() for match in re.findall(rb"(?m)^\s*import\s+\S*?(\w+)\s*(?:#.*)?$", module.source)} | {
+        match.decode() for match in re.findall(rb"(?m)^\s*import\s+\S+\s+as\s+(\w+)", module.source)
+    }
+
+
+def is_builtin(module: Module, name: str) -> bool:
+    return name not in module.functions and name.split(".")[0] not in {"data", *_imported(module)}
+
+
+def _check_call(module: Module, node: dict[str, Any], *, is_ours: bool) -> Iterator[PolicyError]:
+    name = name_of(module, node["fcn"])
+    if not is_builtin(module, name):
+        return
+    module.calls.add(name)
+    if is_ours:
+        return
+    if not table.is_available(name):
+        yield refused(module, node, f"{name} is not available to policies: {table.refusal(name)}")
+        return
+    expected = _operand_count(name)
+    if expected is not None and len(node["params"]) != expected:
+        yield refused(module, node, f"{name} takes {expected} operands; write `x := {name}(…)` for its result")
+
+
+def _operand_count(name: str) -> int | None:
+    if ours := table.OURS.get(name) or table.OURS_BEYOND_ASCII.get(name):
+        return ours[0]
+    if name in table.GUARDED:
+        return len(table.GUARDED[name])
+    return table.TRIED.get(name) or table.TRIED_ALWAYS.get(name)
+
+
+def _check_numbers(module: Module) -> Iterator[PolicyError]:
+    shown = module.calls & _SHOWS_NUMBERS
+    for kind, node in module.nodes:
+        if kind != "Number":
+            continue
+        span = node["span"]
+        written = module.source[span["start"] : span["end"]].decode()
+        digits = re.sub(r"[eE].*|[^0-9]", "", written).strip("0")
+        is_whole = re.fullmatch(r"-?[0-9]+", written) is not None
+        if (is_whole and abs(int(written)) >= 2**63) or (not is_whole and len(digits) > _MAX_DIGITS):
+            yield refused(module, node, f"the number {written[:40]} has more digits than this engine's numbers")
+        if shown and not _CANONICAL.fullmatch(written):
+            yield refused(
+                module, node, f"write {written} without exponent and final zeros: {min(shown)} shows them in OPA only"
+            )
+    both = module.calls & _READS_NUMBERS
+    if "json.marshal" in shown and both:
+        call = next(
+            node for kind, node in module.nodes if kind == "Call" and name_of(module, node["fcn"]) == "json.marshal"
+        )
+        yield refused(
+            module, call, f"json.marshal is not available beside {min(both)}: numbers are written differently"
+        )
+
+
+def refused(module: Module, node: dict[str, Any], message: str) -> PolicyError:
+    span = node["span"]
+    start = span["start"]
+    line = module.source.count(b"\n", 0, start) + 1
+    column = len(module.source[module.source.rfind(b"\n", 0, start) + 1 : start].decode(errors="replace")) + 1
+    return PolicyError(message, file=module.file, line=line, column=column)
