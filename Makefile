@@ -97,9 +97,24 @@ ledger-interop: $(READY) ## Have transparency-dev's fsck and an independent witn
 opa-compare: $(READY) ## Compare policies and expressions of a fresh seed with OPA (needs Go)
 	@$(BIN)/python scripts/opa-compare $(ARGS)
 
+.PHONY: image
+image: $(READY) ## Build the images of the services with docker, podman or buildah (ARGS names some)
+	@$(BIN)/python scripts/image $(ARGS)
+
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+IMAGE_EXTRAS_datastorage := datastorage kubernetes-auth tracing
+IMAGE_EXTRAS_controller := controller
+IMAGE_EXTRAS_gateway := gateway
+
 .PHONY: lock
 lock: $(READY) ## Update the pinned requirements (needs uv)
-	@uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra all --group dev --quiet --upgrade --no-emit-package pocketkube --output-file requirements/dev.txt pyproject.toml pocketkube/pyproject.toml
+	@$(COMPILE) --extra all --group dev --upgrade --no-emit-package pocketkube --output-file requirements/dev.txt pyproject.toml pocketkube/pyproject.toml
+	@$(MAKE) lock-images
+
+.PHONY: lock-images
+lock-images: ## The requirements of the images, in the versions of requirements/dev.txt (needs uv)
+	@$(COMPILE) --constraint requirements/dev.txt --output-file requirements/image-build.txt requirements/image-build.in
+	@$(foreach image,datastorage controller gateway,$(COMPILE) --constraint requirements/dev.txt $(addprefix --extra ,$(IMAGE_EXTRAS_$(image))) --output-file requirements/image-$(image).txt pyproject.toml;)
 
 .PHONY: clean
 clean: ## Remove the environment and caches
