@@ -1,7 +1,5 @@
 """What holds for every test."""
 
-import os
-
 import hypothesis
 import pytest
 
@@ -20,14 +18,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if KUBERNETES & set(getattr(item, "fixturenames", ())):
             item.add_marker("kubernetes")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Ignore the sockets that httpcore2 leaves open when a request is cancelled in its TLS handshake.
-
-    `AnyIOStream.start_tls` closes its socket after an `Exception`, and `CancelledError` is none. Only real API servers
-    speak TLS, so elsewhere an unclosed socket stays an error; other resources stay errors everywhere.
-    """
-    if os.environ.get("KUBEBUILDER_ASSETS"):
-        config.addinivalue_line("filterwarnings", "ignore:unclosed transport <_SelectorSocketTransport:ResourceWarning")
-        config.addinivalue_line("filterwarnings", "ignore:unclosed <socket.socket fd=.* raddr=:ResourceWarning")

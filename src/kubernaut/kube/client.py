@@ -6,36 +6,21 @@ events five times slower than msgspec does, and offers no bookmarks.
 A call is one request: the caller knows whether its deadline allows a retry, and a write without a response may have
 happened. Only reads are retried when their connection breaks, because a kept-alive connection to a restarted server
 breaks on its next use, which is no outage.
-
-Watches have connections of their own. Each holds one for minutes, and in a shared pool a few dozen would starve the
-calls.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
-import httpx2
 import msgspec
 import stamina
-from lightkube.core.exceptions import ConfigError
 
-from kubernaut.kube.credentials import client_arguments, read_config
-from kubernaut.kube.errors import (
-    ApiServerUnreachable,
-    Gone,
-    IdleTimeout,
-    KubeError,
-    TimedOut,
-    Unauthorized,
-    from_response,
-    from_transport,
-)
+from kubernaut.kube.connection import Connection, ConnectionConfig, open_connection
+from kubernaut.kube.credentials import connection_parameters, read_config
+from kubernaut.kube.errors import ApiServerUnreachable, Gone, KubeError, TimedOut
 from kubernaut.kube.flow_control import TokenBucket
 from kubernaut.kube.objects import Key, Kind, KubeObject, Unstructured, key_of, to_body
 from kubernaut.kube.wire import ObjectList, WatchEvent, decode_items, decode_page, decode_watch_event, split_lines
@@ -88,12 +73,8 @@ class PatchType(StrEnum):
 class Client:
     """The API server as one user sees it. Every method raises a `KubeError`; none waits without a limit."""
 
-    def __init__(
-        self, calls: httpx2.AsyncClient, watches: httpx2.AsyncClient, config: ClientConfig, namespace: str
-    ) -> None:
-        self._calls = calls
-        self._watches = watches
-        self._url = str(calls.base_url).rstrip("/")
+    def __init__(self, connection: Connection, config: ClientConfig, namespace: str) -> None:
+        self._connection = connection
         self._writes = TokenBucket(config.write_qps, config.write_burst)
         self.config = config
         self.namespace = namespace
@@ -101,7 +82,7 @@ class Client:
 
     @property
     def url(self) -> str:
-        return self._url
+        return self._connection.url
 
     async def get(self, kind: Kind[T], key: Key) -> T:
         return _decode(kind, await self.get_raw(kind.path(key)))
@@ -185,35 +166,15 @@ class Client:
         }
         path = kind.collection(options.namespace)
         operation = f"WATCH {path}"
-        # Connecting gives up before the limit around it does: a cancelled TLS handshake leaves its socket open.
-        limits = httpx2.Timeout(self.config.timeout / 2, read=idle_timeout)
-        request = self._watches.build_request("GET", path, params=query, timeout=limits)
-        response: httpx2.Response | None = None
-        try:
-            async with asyncio.timeout(self.config.timeout):
-                response = await self._watches.send(request, stream=True)
-                if response.is_error:
-                    await response.aread()
-                    raise from_response(response)
+        async with self._connection.stream(path, query, operation, idle_timeout) as parts:
             yield WatchEvent("BOOKMARK", None, resource_version)
-            async with aclosing(split_lines(response.aiter_bytes())) as lines:
+            async with aclosing(split_lines(parts)) as lines:
                 async for line in lines:
                     yield decode_watch_event(kind, line, operation)
-        except httpx2.ReadTimeout as error:
-            raise IdleTimeout(f"{operation}: nothing received for {idle_timeout:g} s") from error
-        except TimeoutError as error:
-            raise TimedOut(f"{operation}: no response in {self.config.timeout:g} s") from error
-        except httpx2.TransportError as error:
-            raise from_transport(error, operation) from error
-        except ConfigError as error:
-            raise Unauthorized(f"{operation}: {error}") from error
-        finally:
-            if response is not None:
-                await response.aclose()
 
     async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         """GET any path of the server; retried at most twice when the connection breaks."""
-        return await _retry_reads(self._request, "GET", path, query)
+        return await _retry_reads(self._connection.request, "GET", path, query)
 
     async def post_raw(self, path: str, body: object) -> bytes:
         """POST to any path of the server, for reviews and the like; never retried."""
@@ -237,28 +198,7 @@ class Client:
     ) -> bytes:
         content = msgspec.json.encode(body)
         await self._writes.acquire()
-        return await self._request(method, path, query, content, content_type)
-
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        content: bytes | None = None,
-        content_type: str = "",
-    ) -> bytes:
-        # A whole URL spares httpx2 from joining one, which costs a tenth of a call.
-        url = f"{self._url}{path}?{urlencode(query)}" if query else f"{self._url}{path}"
-        headers = {"content-type": content_type} if content_type else None
-        try:
-            response = await self._calls.request(method, url, content=content, headers=headers)
-        except httpx2.TransportError as error:
-            raise from_transport(error, f"{method} {path}") from error
-        except ConfigError as error:  # a token file that vanished
-            raise Unauthorized(f"{method} {path}: {error}") from error
-        if not response.is_success:
-            raise from_response(response)
-        return response.content
+        return await self._connection.request(method, path, query, content, content_type)
 
     def _field_manager(self) -> dict[str, str]:
         return {"fieldManager": self.config.field_manager}
@@ -268,23 +208,14 @@ class Client:
 async def open_client(config: ClientConfig) -> AsyncIterator[Client]:
     """A client for the cluster that the configuration names; raises `Misconfigured`. It does not connect yet."""
     single = read_config(config.kubeconfig, config.context)
-    arguments = client_arguments(single, config.timeout)
-    arguments["timeout"] = httpx2.Timeout(config.timeout)
-    arguments["headers"] = {
-        "accept": "application/json",
-        # Compressing costs the server more than the bytes cost a network inside a cluster.
-        "accept-encoding": "identity",
-        "user-agent": config.field_manager,
-    }
-    limits = httpx2.Limits(
-        max_connections=config.max_connections, max_keepalive_connections=config.max_connections, keepalive_expiry=60.0
+    connecting = ConnectionConfig(
+        **connection_parameters(single, config.timeout),
+        user_agent=config.field_manager,
+        timeout=config.timeout,
+        max_connections=config.max_connections,
     )
-    unlimited = httpx2.Limits(max_connections=None, max_keepalive_connections=2, keepalive_expiry=5.0)
-    async with (
-        httpx2.AsyncClient(**arguments, limits=limits) as calls,
-        httpx2.AsyncClient(**arguments, limits=unlimited) as watches,
-    ):
-        yield Client(calls, watches, config, single.namespace)
+    async with open_connection(connecting) as connection:
+        yield Client(connection, config, single.namespace)
 
 
 def _is_broken_connection(error: Exception) -> bool:

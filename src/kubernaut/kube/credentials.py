@@ -43,8 +43,8 @@ def read_config(kubeconfig: Path | None, context: str | None = None) -> SingleCo
     return chosen
 
 
-def client_arguments(config: SingleConfig, plugin_timeout: float) -> dict[str, Any]:
-    """Arguments for `httpx2.AsyncClient`: address, certificates and authentication."""
+def connection_parameters(config: SingleConfig, plugin_timeout: float) -> dict[str, Any]:
+    """`url`, `tls` and `auth` of a `ConnectionConfig`: address, certificates and authentication."""
     user = config.user or User()
     plugin = user.exec
     if plugin is not None:
@@ -53,9 +53,8 @@ def client_arguments(config: SingleConfig, plugin_timeout: float) -> dict[str, A
         arguments = ConnectionParams().httpx_params(config._replace(user=user))
     except (ConfigError, OSError, ValueError) as error:
         raise Misconfigured(f"context {config.context_name}: {error}") from error
-    if plugin is not None:
-        arguments["auth"] = ExecCredentialAuth(plugin, plugin_timeout)
-    return arguments
+    auth = arguments["auth"] if plugin is None else ExecCredentialAuth(plugin, plugin_timeout)
+    return {"url": arguments["base_url"], "tls": arguments["verify"], "auth": auth}
 
 
 class _Credential(msgspec.Struct, rename="camel"):

@@ -1,6 +1,5 @@
 """The errors of an API server; the only module that knows status codes."""
 
-import httpx2
 import msgspec
 
 
@@ -120,22 +119,12 @@ def from_status(status: Status, operation: str, retry_after: float | None = None
     return kind(message, code=status.code, reason=status.reason, retry_after=retry_after)
 
 
-def from_response(response: httpx2.Response) -> KubeError:
-    """The error for a response with an error status; its body must have been read."""
-    operation = f"{response.request.method} {response.request.url.path}"
+def from_body(code: int, body: bytes, operation: str, retry_after: str = "") -> KubeError:
+    """The error for a response with an error status, its body and its Retry-After header."""
     try:
-        status = _decoder.decode(response.content)
+        status = _decoder.decode(body)
     except msgspec.DecodeError:
         # A proxy, or a path no handler owns: text that may hold anything, so only its beginning is shown.
-        status = Status(message=response.content[:200].decode("utf-8", "replace").strip())
-    status.code = response.status_code
-    after = response.headers.get("retry-after", "")
-    return from_status(status, operation, float(after) if after.isdecimal() else None)
-
-
-def from_transport(error: httpx2.TransportError, operation: str) -> KubeError:
-    """The error for a request that got no response."""
-    text = f"{operation}: {str(error) or type(error).__name__}"
-    if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout | httpx2.PoolTimeout):
-        return TimedOut(f"{operation}: no response in time ({type(error).__name__})")
-    return ApiServerUnreachable(text)
+        status = Status(message=body[:200].decode("utf-8", "replace").strip())
+    status.code = code
+    return from_status(status, operation, float(retry_after) if retry_after.isdecimal() else None)

@@ -1,6 +1,5 @@
 """Answers of real servers (1.20 and 1.36 say the same) become errors by class."""
 
-import httpx2
 import pytest
 
 from kubernaut.kube.errors import (
@@ -15,19 +14,17 @@ from kubernaut.kube.errors import (
     NotFound,
     ServerError,
     Status,
-    TimedOut,
     TooManyRequests,
     Unauthorized,
-    from_response,
+    from_body,
     from_status,
-    from_transport,
 )
 
-REQUEST = httpx2.Request("PATCH", "https://127.0.0.1/api/v1/namespaces/shop/configmaps/a?fieldManager=x")
+OPERATION = "PATCH /api/v1/namespaces/shop/configmaps/a"
 
 
-def an_answer(code: int, body: bytes, **headers: str) -> httpx2.Response:
-    return httpx2.Response(code, content=body, headers=headers, request=REQUEST)
+def an_error(code: int, body: bytes, retry_after: str = "") -> KubeError:
+    return from_body(code, body, OPERATION, retry_after)
 
 
 BODIES = [
@@ -122,7 +119,7 @@ BODIES = [
 
 @pytest.mark.parametrize(("error", "code", "body"), BODIES, ids=lambda value: getattr(value, "__name__", ""))
 def test_response_becomes_the_error_of_its_status(error: type[KubeError], code: int, body: bytes):
-    raised = from_response(an_answer(code, body))
+    raised = an_error(code, body)
 
     assert type(raised) is error
     assert raised.code == code
@@ -130,23 +127,23 @@ def test_response_becomes_the_error_of_its_status(error: type[KubeError], code: 
 
 
 def test_message_is_that_of_the_server():
-    error = from_response(an_answer(*BODIES[3][1:]))
+    error = an_error(*BODIES[3][1:])
 
     assert str(error) == 'PATCH /api/v1/namespaces/shop/configmaps/a: configmaps "none" not found (404)'
     assert error.reason == "NotFound"
 
 
 def test_text_of_a_proxy_is_truncated():
-    error = from_response(an_answer(502, b"<html>" + b"x" * 10_000))
+    error = an_error(502, b"<html>" + b"x" * 10_000)
 
     assert isinstance(error, ApiServerUnreachable)
     assert len(str(error)) < 300
 
 
 def test_retry_after_is_read_from_the_header_and_from_the_status():
-    by_header = from_response(an_answer(429, b"too many requests", **{"retry-after": "3"}))
-    by_status = from_response(an_answer(429, b'{"kind":"Status","details":{"retryAfterSeconds":7}}'))
-    by_nobody = from_response(an_answer(429, b"{}"))
+    by_header = an_error(429, b"too many requests", retry_after="3")
+    by_status = an_error(429, b'{"kind":"Status","details":{"retryAfterSeconds":7}}')
+    by_nobody = an_error(429, b"{}")
 
     assert isinstance(by_header, TooManyRequests)
     assert (by_header.retry_after, by_status.retry_after, by_nobody.retry_after) == (3, 7, None)
@@ -156,13 +153,3 @@ def test_expired_resource_version_inside_a_watch_is_gone():
     error = from_status(Status(code=410, reason="Expired", message="too old resource version: 1 (9)"), "WATCH /x")
 
     assert isinstance(error, Gone)
-
-
-def test_read_timeout_differs_from_a_broken_connection():
-    slow = from_transport(httpx2.ReadTimeout(""), "GET /x")
-    broken = from_transport(httpx2.RemoteProtocolError("server disconnected"), "GET /x")
-
-    assert isinstance(slow, TimedOut)
-    assert isinstance(broken, ApiServerUnreachable)
-    assert not isinstance(broken, TimedOut)
-    assert str(broken) == "GET /x: server disconnected"
