@@ -44,7 +44,7 @@ async def process(
 
     try:
         manifests = offline.read(cluster)
-        signals = await _signals(signal, cluster)
+        signals = await signals_of(content_of(signal), signal, cluster)
     except offline.ManifestError as error:
         raise CommandError(str(error), code=2) from error
     async with open_policy(sources_of(policy)) as rules:
@@ -55,7 +55,7 @@ async def process(
     return 0 if all(each.status.phase == "Completed" for each in decided) else 1
 
 
-def _content(path: Path) -> "Webhook | dict[str, Any]":
+def content_of(path: Path) -> "Webhook | dict[str, Any]":
     """The notification in a file, or whatever other object it holds.
 
     JSON is read as the gateway reads it, because YAML forbids some of what JSON allows: tabs, and escaped slashes.
@@ -89,8 +89,8 @@ def _timestamp(value: object) -> str:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
-async def _signals(path: Path, cluster: Path) -> list[SignalProcessing]:
-    content = _content(path)
+async def signals_of(content: "Webhook | dict[str, Any]", path: Path, cluster: Path | None) -> list[SignalProcessing]:
+    """The signals of a notification or of an object. Raises CommandError or ManifestError."""
     if not isinstance(content, dict):
         return await _from_alertmanager(path, content, cluster)
     if content.get("kind") == KIND:
@@ -101,7 +101,7 @@ async def _signals(path: Path, cluster: Path) -> list[SignalProcessing]:
     raise CommandError(f"{path}: not an Alertmanager payload (no 'alerts') and not a {KIND} object", code=2)
 
 
-async def _from_alertmanager(path: Path, webhook: "Webhook", cluster: Path) -> list[SignalProcessing]:
+async def _from_alertmanager(path: Path, webhook: "Webhook", cluster: Path | None) -> list[SignalProcessing]:
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.gateway import alertmanager, targets
     from kubernaut.gateway.cluster import ManifestReader
@@ -113,7 +113,7 @@ async def _from_alertmanager(path: Path, webhook: "Webhook", cluster: Path) -> l
 
     now = datetime.now(UTC)
     known = [kind.with_type(PartialObjectMetadata) for kind in CACHED]
-    reader = ManifestReader(known, (manifest for _, manifest in read_manifests(cluster)))
+    reader = ManifestReader(known, (manifest for _, manifest in (read_manifests(cluster) if cluster else ())))
     made = []
     for alert in webhook.alerts:
         if isinstance(alert, alertmanager.InvalidAlert):

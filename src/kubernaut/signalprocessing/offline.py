@@ -7,12 +7,14 @@ from typing import Any, TypeVar, cast
 import msgspec
 import yaml
 
-from kubernaut.api.signals import SignalProcessing
+from kubernaut.api.signals import SignalProcessing, SignalStatus
+from kubernaut.api.vocabulary import Phase
 from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
-from kubernaut.signalprocessing import environment_mapping
+from kubernaut.signalprocessing import environment_mapping, facts
 from kubernaut.signalprocessing.config import OnPolicyError
 from kubernaut.signalprocessing.kinds import CACHED, CONFIG_MAP, REMEDIATION, ConfigMap, decode
 from kubernaut.signalprocessing.phases import Dependencies, Phases, Policy
+from kubernaut.signalprocessing.policy.input import PolicyInput
 from kubernaut.signalprocessing.reader import ObjectReference, ResolvedObject, resolved
 from kubernaut.signalprocessing.signal_mode import SignalModeMapping
 
@@ -103,18 +105,30 @@ async def process(
     on_policy_error: OnPolicyError = OnPolicyError.FALLBACK,
 ) -> SignalProcessing:
     """The signal with the status that the controller would have given it."""
-    environments = manifests.environment_mapping()
-    dependencies = Dependencies(
-        reader=manifests,
-        policy=policy,
-        environments=lambda: environments,
-        signal_modes=lambda: modes or SignalModeMapping(),
-    )
-    phases = Phases(dependencies, on_policy_error=on_policy_error)
+    phases = _phases(manifests, policy, modes or SignalModeMapping(), on_policy_error)
     while signal.status.phase is None or not signal.status.phase.is_final:
         result = await phases.advance(signal)
         signal = msgspec.structs.replace(signal, status=result.status)
     return signal
+
+
+async def policy_input(signal: SignalProcessing, manifests: Manifests, policy: Policy) -> PolicyInput:
+    """What the policy would get to see of the signal; of one that was decided, the facts that it was decided from."""
+    if decided_from := facts.facts_of(signal):
+        return facts.policy_input(decided_from)
+    phases = _phases(manifests, policy, SignalModeMapping(), OnPolicyError.FALLBACK)
+    if signal.status.kubernetes_context is None:
+        signal = msgspec.structs.replace(signal, status=SignalStatus(phase=Phase.ENRICHING))
+        signal = msgspec.structs.replace(signal, status=(await phases.advance(signal)).status)
+    return phases.policy_input(signal)
+
+
+def _phases(manifests: Manifests, policy: Policy, modes: SignalModeMapping, on_policy_error: OnPolicyError) -> Phases:
+    environments = manifests.environment_mapping()
+    dependencies = Dependencies(
+        reader=manifests, policy=policy, environments=lambda: environments, signal_modes=lambda: modes
+    )
+    return Phases(dependencies, on_policy_error=on_policy_error)
 
 
 def _read_file(path: Path) -> Iterator[dict[str, Any]]:

@@ -157,7 +157,7 @@ class Phases:
         )
 
     async def _classify(self, signal: SignalProcessing) -> PhaseResult:
-        decision = await self._dependencies.policy.decide(self._policy_input(signal))
+        decision = await self._dependencies.policy.decide(self.policy_input(signal))
         failure = decision.required_failure
         if failure and self._on_policy_error is OnPolicyError.FAIL:
             prefix, reason = _RULE_FAILURES[failure.rule]
@@ -176,7 +176,8 @@ class Phases:
         warnings = (_policy_warning(signal, failure),) if failure else ()
         return PhaseResult(status=status, events=warnings, warnings=decision.warnings)
 
-    def _policy_input(self, signal: SignalProcessing) -> PolicyInput:
+    def policy_input(self, signal: SignalProcessing) -> PolicyInput:
+        """What the policy gets to see of a signal that has been enriched."""
         context = signal.status.kubernetes_context or UNKNOWN_CONTEXT
         mapped: Environment | None = None
         if context.namespace:

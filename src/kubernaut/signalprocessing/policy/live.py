@@ -46,12 +46,15 @@ class PolicyVersion:
 
     async def decide(self, policy_input: PolicyInput) -> Decision:
         """The decision about one signal; a rule that failed is replaced by its fallback and listed in `failures`."""
-        form = self.sources.form
+        return await self.decide_document(encode(policy_input, self.sources.form), policy_input)
+
+    async def decide_document(self, document: bytes, policy_input: PolicyInput) -> Decision:
+        """The same, for an input document that is at hand already."""
         try:
-            evaluation = await self.process.evaluate(encode(policy_input, form))
+            evaluation = await self.process.evaluate(document)
         except PolicyError as error:
             return decision.fallback_decision(str(error), policy_input, self.hash)
-        return decision.decide(evaluation, policy_input, self.hash, form)
+        return decision.decide(evaluation, policy_input, self.hash, self.sources.form)
 
 
 @asynccontextmanager
