@@ -27,6 +27,7 @@ from kubernaut.api.events import (
 from kubernaut.audit.config import ClientConfig
 from kubernaut.audit.errors import StoreError, StoreUnreachable, StoreUnrecognized, check
 from kubernaut.ops import tracing
+from kubernaut.ops.logins import without_login
 from kubernaut.ops.settings import SettingsError
 
 EVENTS = "/api/v1/audit/events"
@@ -127,7 +128,7 @@ class DataStorageClient:
                     yield chunk
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise StoreUnreachable(
-                f"network error: GET {self._url}{EXPORT}: {str(error) or type(error).__name__}"
+                f"network error: GET {without_login(self._url)}{EXPORT}: {str(error) or type(error).__name__}"
             ) from error
 
     async def _read(
@@ -177,11 +178,11 @@ class DataStorageClient:
                 )
         except TimeoutError as error:
             raise StoreUnreachable(
-                f"network error: {method} {self._url}{path}: no answer within {timeout:g} s"
+                f"network error: {method} {without_login(self._url)}{path}: no answer within {timeout:g} s"
             ) from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise StoreUnreachable(
-                f"network error: {method} {self._url}{path}: {str(error) or type(error).__name__}"
+                f"network error: {method} {without_login(self._url)}{path}: {str(error) or type(error).__name__}"
             ) from error
         check(response)
         return response

@@ -107,8 +107,9 @@ def check(response: httpx2.Response) -> None:
     else:
         if problem.type == PREFIX + Slug.BATCH_SIZE:
             kind = RequestTooLarge
-        fields = "; ".join(f"{name}: {reason}" for name, reason in problem.field_errors.items())
-        text = "; ".join(part for part in (f"{text}: {problem.detail or problem.title}", fields) if part)
+        said = problem.detail or problem.title
+        fields = "; ".join(f"{name}: {reason}" for name, reason in problem.field_errors.items() if reason not in said)
+        text = "; ".join(part for part in (f"{text}: {said}", fields) if part)
     error = kind(
         text[:_MAX_TEXT_LENGTH],
         status=status,

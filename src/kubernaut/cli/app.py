@@ -18,6 +18,7 @@ import cyclopts
 
 from kubernaut.cli.errors import CommandError, command_error
 from kubernaut.ops import logs
+from kubernaut.ops.logins import without_login
 from kubernaut.ops.visible_text import visible
 
 SUCCESS, FINDING, USAGE, UNREACHABLE = 0, 1, 2, 3
@@ -26,7 +27,6 @@ app = cyclopts.App(
     name="kubernaut",
     help="Enriches and ranks Kubernetes alerts by rules you own, with a tamper-evident audit log of every decision.",
     version=version("kubernaut-signalprocessing"),
-    help_epilogue="Start with: kubernaut demo",
 )
 app.command("kubernaut.cli.demo:demo", help="Run the whole system on this machine and show how it decides six alerts.")
 app.command("kubernaut.cli.up:up", help="Run the whole system on this machine until Ctrl-C; prints its addresses.")
@@ -36,6 +36,14 @@ app.command("kubernaut.cli.services:gateway", help="Run the gateway, which recei
 app.command("kubernaut.cli.services:migrate", help="Apply pending migrations to DataStorage's PostgreSQL schema.")
 app.command("kubernaut.cli.services:crd", help="Print the CRD manifests.")
 app.command("kubernaut.cli.process:process", help="Decide alerts offline, against a folder of manifests.")
+
+app.command("kubernaut.cli.version:version", help="Print the version of this program and of Python.")
+app.command("kubernaut.cli.completion:completion", help="Print the completion script of a shell.")
+
+config = cyclopts.App(name="config", help="Show and check the configuration of a service.")
+config.command("kubernaut.cli.config:show", help="Print the whole configuration, with defaults and without secrets.")
+config.command("kubernaut.cli.config:check", help="Check a configuration without starting the service.")
+app.command(config)
 
 signals = cyclopts.App(name="signals", help="List and show signals.")
 signals.command("kubernaut.cli.signals:list_signals", name="list", help="List signals.")
@@ -114,8 +122,9 @@ def run(arguments: list[str]) -> int:
         if asyncio.iscoroutine(result):
             result = _run_async(result)
         return result if isinstance(result, int) else SUCCESS
-    except cyclopts.CycloptsError:
-        print("See: kubernaut --help", file=sys.stderr)  # noqa: T201 - the command line speaks to people
+    except cyclopts.CycloptsError as error:
+        chain = " ".join(error.command_chain or ())
+        print(f"See: kubernaut {f'{chain} ' if chain else ''}--help", file=sys.stderr)  # noqa: T201 - see report
         return USAGE
     except KeyboardInterrupt:
         return 130
@@ -170,7 +179,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def report(error: CommandError) -> int:
     """Print the error and the command that helps; returns the exit code."""
     # A message may quote what a service or a file said; only its line breaks are ours.
-    text = "\n".join(map(visible, str(error).splitlines()))
+    text = "\n".join(map(visible, without_login(str(error)).splitlines()))
     print(f"kubernaut: {text}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
     if error.hint:
         print(f"try: {error.hint}", file=sys.stderr)  # noqa: T201 - the command line speaks to people

@@ -100,7 +100,7 @@ async def query(
         page = await _pages(store, given, limit)
     if emit(page, output, [str(event.event_id) for event in page.data]):
         return 0
-    show_events(page.data)
+    show_events(page.data, is_wide=output.is_wide)
     if page.pagination.has_more:
         total, more = page.pagination.total, "" if page.pagination.total_is_exact else "more than "
         note(visible(f"{len(page.data)} of {more}{total} events; next page: --cursor {page.pagination.cursor}"))
@@ -137,7 +137,7 @@ async def timeline(
     async with open_store(connection) as store:
         found = await store.timeline(correlation_id)
     if not emit(found, output, [str(event.event_id) for event in found.events]) and found.events:
-        show_events(found.events)
+        show_events(found.events, is_wide=output.is_wide)
     if not found.events:
         note(f"No events found for correlation_id {visible(correlation_id)}; try: kubernaut audit query")
         return 1
@@ -242,7 +242,7 @@ def _shard(origin: str, trusted: TrustedHead) -> int:
     return trusted.shard if trusted.shard is not None else named or 0
 
 
-def show_events(events: list[StoredEvent]) -> None:
+def show_events(events: list[StoredEvent], *, is_wide: bool = False) -> None:
     """One line per event."""
     rows = [
         (
@@ -260,6 +260,7 @@ def show_events(events: list[StoredEvent]) -> None:
         ["seq", "time (UTC)", "event", "outcome", "namespace", "resource", "hash"],
         rows,
         droppable=["hash", "outcome", "namespace", "seq"],
+        is_wide=is_wide,
     )
 
 
@@ -274,7 +275,7 @@ def show_verification(result: Verification) -> None:
         say(f"{scope}: {state}, no events yet.")
     if result.findings:
         rows = [(found.sequence, found.event_id, found.correlation_id, found.message) for found in result.findings]
-        table(["seq", "event", "correlation", "finding"], rows)
+        table(["seq", "event", "correlation", "finding"], rows, droppable=["correlation", "event"], wrapped=True)
     for head in result.heads:
         since = f", verified before up to {head.verified_after}" if head.verified_after else ""
         say(visible(f"ledger {head.shard}: size {head.head_sequence}, root {head.head_hash}{since}"))

@@ -4,8 +4,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import cyclopts
+
+from kubernaut.cli.errors import CommandError
+from kubernaut.ops.logins import without_login
 
 if TYPE_CHECKING:
     from kubernaut.audit import DataStorageClient
@@ -28,10 +32,25 @@ class ConnectionOptions:
     """PEM file with the CA certificates of an https URL; without it, those of the system."""
 
 
+def _check(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        shown = without_login(url)
+        raise CommandError(f"--url {shown!r} is no http:// or https:// URL", code=2, hint=f"--url {DEFAULT_URL}")
+
+
 def open_store(options: ConnectionOptions | None) -> AbstractAsyncContextManager["DataStorageClient"]:
-    """A client of that DataStorage. Raises SettingsError when the CA certificates cannot be read."""
+    """A client of that DataStorage. Raises CommandError for a URL that is none.
+
+    Raises SettingsError when the CA certificates cannot be read.
+    """
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.audit import ClientConfig, open_client
 
     options = options or ConnectionOptions()
+    _check(options.url)
     return open_client(ClientConfig(url=options.url, token_file=options.token_file, ca_file=options.ca_file))

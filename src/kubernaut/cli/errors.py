@@ -24,7 +24,12 @@ _KNOWN: tuple[tuple[str, str, int, str], ...] = (
     ("kubernaut.audit", "SpoolLocked", 3, "stop the service that uses the spool"),
     ("kubernaut.audit", "SpoolError", 3, "--spool with the `spoolDir` of a service"),
     ("kubernaut.audit", "StoreRejected", 2, "kubernaut audit query --help"),
+    ("kubernaut.audit.errors", "StoreUnauthorized", 3, "--token-file with the token of somebody who may do this"),
     ("kubernaut.audit", "AuditError", 3, "kubernaut up, or --url for another DataStorage"),
+    ("kubernaut.kube.errors", "BadRequest", 2, ""),
+    ("kubernaut.kube.errors", "Misconfigured", 3, "kubernaut up, or --kubeconfig and --context for another cluster"),
+    ("kubernaut.kube.errors", "Forbidden", 3, "kubectl auth can-i --list, with the same KUBECONFIG"),
+    ("kubernaut.kube.errors", "NotFound", 3, "kubernaut crd | kubectl apply --server-side -f -"),
     ("kubernaut.kube.errors", "KubeError", 3, "kubectl cluster-info, with the same KUBECONFIG"),
 )
 

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import cyclopts
 
@@ -69,8 +70,20 @@ async def receipt(event_id: str, /, *, connection: ConnectionOptions | None = No
 
     Keep it in a file; `kubernaut audit verify FILE --key VKEY` checks it with neither database nor network.
     """
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.audit.errors import StoreError
+
+    try:
+        event = UUID(event_id)
+    except ValueError:
+        raise CommandError(f"{event_id!r} is no event id", code=2, hint="kubernaut audit query -o name") from None
     async with open_store(connection) as store:
-        say((await store.receipt(event_id)).decode())
+        try:
+            say((await store.receipt(str(event))).decode())
+        except StoreError as error:
+            if error.status != 404:
+                raise
+            raise CommandError(f"{error}", hint="kubernaut audit query -o name") from error
     return 0
 
 

@@ -1,82 +1,175 @@
-"""The output of a command: a table for people, JSON or YAML for programs."""
+"""The output of a command: a table for people, JSON, YAML or JSONPath for programs.
+
+Text from outside (names, labels, messages of services) is only ever text: whatever is printed here keeps its lines and
+loses what a terminal would obey.
+"""
 
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import cyclopts
 import msgspec
 import yaml
 
+from kubernaut.cli import columns
+from kubernaut.cli.errors import CommandError
+from kubernaut.cli.jsonpath import InvalidTemplate, Template
 from kubernaut.ops.visible_text import UNSAFE_BEYOND_ASCII, visible, visible_json
 
 
-class Output(StrEnum):
-    """The format of a command's output."""
+class Format(StrEnum):
+    """The formats of `-o`."""
 
     TABLE = "table"
+    WIDE = "wide"
     JSON = "json"
     YAML = "yaml"
     NAME = "name"
+    JSONPATH = "jsonpath"
 
 
-OutputOption = Annotated[Output, cyclopts.Parameter(name=["--output", "-o"], help="table, json, yaml or name")]
+@dataclass(frozen=True)
+class Output:
+    """The format of a command's output, and the template of `jsonpath=TEMPLATE`."""
 
-_SEPARATOR = "   "
+    format: Format
+    template: Template | None = None
+
+    TABLE: ClassVar["Output"]
+    WIDE: ClassVar["Output"]
+    JSON: ClassVar["Output"]
+    YAML: ClassVar["Output"]
+    NAME: ClassVar["Output"]
+
+    @property
+    def is_wide(self) -> bool:
+        return self.format is Format.WIDE
+
+    def __str__(self) -> str:
+        return self.format.value
+
+
+Output.TABLE = Output(Format.TABLE)
+Output.WIDE = Output(Format.WIDE)
+Output.JSON = Output(Format.JSON)
+Output.YAML = Output(Format.YAML)
+Output.NAME = Output(Format.NAME)
+
+
+def _converted(_: object, tokens: Sequence[cyclopts.Token]) -> Output:
+    """`-o`'s value. Raises ValueError, which cyclopts reports as wrong usage."""
+    text = tokens[0].value
+    name, _separator, template = text.partition("=")
+    try:
+        chosen = Format(name.strip().lower())
+    except ValueError:
+        raise ValueError(f'"{text}" is none of table, wide, json, yaml, name and jsonpath=TEMPLATE') from None
+    if chosen is not Format.JSONPATH:
+        if template:
+            raise ValueError(f'"{text}": {chosen} takes no template')
+        return Output(chosen)
+    try:
+        return Output(chosen, Template(template))
+    except InvalidTemplate as error:
+        raise ValueError(f'"{text}": {error}') from None
+
+
+OutputOption = Annotated[
+    Output,
+    cyclopts.Parameter(
+        name=["--output", "-o"],
+        help="table, wide, json, yaml, name or jsonpath=TEMPLATE, as kubectl's",
+        converter=_converted,
+        n_tokens=1,
+        accepts_keys=False,
+        show_choices=False,
+        show_default=False,
+    ),
+]
 
 
 def emit(value: Any, output: Output, names: Iterable[str] = ()) -> bool:
-    """Print `value` as JSON or YAML, or only the `names`; returns False for a table, which the command lays out."""
-    if output is Output.TABLE:
+    """Print `value`, or only the `names`, for programs; returns False for a table, which the command lays out.
+
+    A template sees a list as kubectl's does: under `items`.
+    """
+    if output.format in (Format.TABLE, Format.WIDE):
         return False
-    if output is Output.NAME:
+    if output.format is Format.NAME:
         for name in names:
             say(visible(name))
         return True
     plain = msgspec.to_builtins(value, enc_hook=_builtin)
-    if output is Output.JSON:
-        text = visible_json(msgspec.json.encode(plain))
+    if output.template is not None:
+        _say_template(output.template, {"kind": "List", "items": plain} if isinstance(plain, list) else plain)
+    elif output.format is Format.JSON:
+        say(visible_json(msgspec.json.encode(plain)))
     else:
         text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip()
         if UNSAFE_BEYOND_ASCII.search(text):
             text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=False).rstrip()
-    say(text)
+        say(text)
     return True
+
+
+def _say_template(template: Template, value: Any) -> None:
+    try:
+        text = template.render(value)
+    except InvalidTemplate as error:
+        raise CommandError(f"-o jsonpath: {error}", code=2) from error
+    # kubectl ends such an output without a line break; a terminal's prompt would stand behind it.
+    if sys.stdout.isatty() and text and not text.endswith("\n"):
+        text += "\n"
+    sys.stdout.write("\t".join(_printable(part) for part in text.split("\t")))
 
 
 def _builtin(value: object) -> object:
     return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else str(value)
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]], droppable: Sequence[str] = ()) -> None:
+def table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    droppable: Sequence[str] = (),
+    *,
+    wrapped: bool = False,
+    is_wide: bool = False,
+) -> None:
     """Print aligned columns as kubectl does: no borders, upper-case heads, `-` for an empty cell.
 
-    A terminal that is too narrow loses the `droppable` columns, the first of them first; a pipe never does.
+    A terminal that is too narrow loses the `droppable` columns, the first of them first, and then the ends of the
+    longest cells; with `wrapped`, the last column goes on in further lines instead. A pipe and `is_wide` lose nothing.
     """
     cells = [[head.upper() for head in heads], *([_cell(value) for value in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
-    shown = list(range(len(heads)))
-    if sys.stdout.isatty():
-        available = shutil.get_terminal_size().columns
-        for head in droppable:
-            if sum(widths[column] for column in shown) + len(_SEPARATOR) * (len(shown) - 1) <= available:
-                break
-            shown.remove(list(heads).index(head))
-    for row in cells:
-        say(_SEPARATOR.join(row[column].ljust(widths[column]) for column in shown).rstrip())
+    available = None if is_wide else terminal_columns()
+    drop = [list(heads).index(head) for head in droppable]
+    for line in columns.lines(cells, drop, available, wrapped=wrapped):
+        say(line)
 
 
 def _cell(value: object) -> str:
     return "-" if value is None or value == "" else visible(str(value))
 
 
+def terminal_columns() -> int | None:
+    """Columns of the terminal that standard output is; None for a pipe or a file."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def say(text: str) -> None:
-    """One piece of text on standard output."""
-    sys.stdout.write(text + "\n")
+    """Text on standard output, over one line or several."""
+    sys.stdout.write(_printable(text) + "\n")
 
 
 def note(text: str) -> None:
-    """One piece of text on standard error, where it does not disturb a pipe."""
-    sys.stderr.write(text + "\n")
+    """Text on standard error, where it does not disturb a pipe."""
+    sys.stderr.write(_printable(text) + "\n")
+
+
+def _printable(text: str) -> str:
+    """The text with its lines, and with escapes for what a terminal would obey instead of showing it."""
+    return "\n".join(map(visible, text.split("\n")))

@@ -1,9 +1,9 @@
 """`kubernaut signals …`: list and show signals, read from the Kubernetes API."""
 
 import contextlib
+import textwrap
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import cyclopts
@@ -11,15 +11,14 @@ import cyclopts
 from kubernaut.api.remediation import REMEDIATION_KIND, REMEDIATION_PLURAL, RemediationRequest
 from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
 from kubernaut.api.vocabulary import Label, Priority
+from kubernaut.cli.cluster import ClusterOptions, open_cluster
 from kubernaut.cli.errors import CommandError
-from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
+from kubernaut.cli.output import Output, OutputOption, emit, note, say, table, terminal_columns
+from kubernaut.ops.visible_text import visible
 
-NamespaceOption = Annotated[
-    str | None, cyclopts.Parameter(name=["--namespace", "-n"], help="Namespace of the signals; default: all")
-]
-KubeconfigOption = Annotated[
-    Path | None,
-    cyclopts.Parameter(name="--kubeconfig", env_var="KUBECONFIG", help="Default: ~/.kube/config"),
+SelectorOption = Annotated[
+    str,
+    cyclopts.Parameter(name=["--selector", "-l"], help="Only signals with these labels, such as a=b,c!=d,e"),
 ]
 
 
@@ -63,18 +62,24 @@ async def list_signals(
             name=["--namespace", "-n"], help="Namespace of the signals, or of what they are about; default: all"
         ),
     ] = None,
+    everywhere: Annotated[
+        bool, cyclopts.Parameter(name=["--all-namespaces", "-A"], negative="", help="All namespaces, as without -n")
+    ] = False,
+    selector: SelectorOption = "",
     is_open: Annotated[
         bool, cyclopts.Parameter(name="--open", negative="", help="Only those whose alerts are not resolved")
     ] = False,
     priority: Annotated[str | None, cyclopts.Parameter(help="Only these priorities, such as P0,P1")] = None,
     output: OutputOption = Output.TABLE,
-    kubeconfig: KubeconfigOption = None,
+    cluster: ClusterOptions | None = None,
 ) -> int:
     """List signals, oldest first."""
+    if everywhere and namespace is not None:
+        raise CommandError("-A and -n exclude each other", code=2)
     priorities = _priorities(priority)
     listed = [
         each
-        for each in await _read_listed(kubeconfig)
+        for each in await _read_listed(cluster, selector)
         if each.is_in(namespace)
         and not (is_open and each.resolved_at)
         and (not priorities or each.priority in priorities)
@@ -89,11 +94,13 @@ async def list_signals(
             *("occurrences", "resolved", "age"),
         ],
         _rows(listed, datetime.now(UTC)),
-        droppable=["namespace", "environment", "resolved", "occurrences"],
+        droppable=["namespace", "environment", "resolved", "occurrences", "severity", "phase", "name"],
+        is_wide=output.is_wide,
     )
     if not found:
         hint = "Send alerts to the gateway's webhook, or try: kubernaut demo"
-        note("No such signals found." if is_open or priority or namespace else f"No signals found. {hint}")
+        is_filtered = is_open or priority or namespace or selector
+        note("No such signals found." if is_filtered else f"No signals found. {hint}")
     return 0
 
 
@@ -139,9 +146,9 @@ def _age(since: datetime | None, now: datetime) -> str | None:
     return f"{seconds}s"
 
 
-async def _read_listed(kubeconfig: Path | None) -> list[_Listed]:
+async def _read_listed(cluster: ClusterOptions | None, selector: str) -> list[_Listed]:
     # Lazy import, see kubernaut.cli.app.
-    from kubernaut.kube.client import ClientConfig, open_client
+    from kubernaut.kube.client import ListOptions
     from kubernaut.kube.errors import Forbidden, NotFound
     from kubernaut.kube.objects import Key, Kind
 
@@ -149,8 +156,8 @@ async def _read_listed(kubeconfig: Path | None) -> list[_Listed]:
     requests = Kind(
         group=GROUP, version=VERSION, kind=REMEDIATION_KIND, plural=REMEDIATION_PLURAL, type=RemediationRequest
     )
-    async with open_client(ClientConfig(kubeconfig=kubeconfig or default_kubeconfig())) as client:
-        found = (await client.list(signals)).items
+    async with open_cluster(cluster) as client:
+        found = (await client.list(signals, ListOptions(label_selector=selector))).items
         by_key: dict[Key, RemediationRequest] = {}
         with contextlib.suppress(Forbidden, NotFound):
             items = (await client.list(requests)).items
@@ -167,9 +174,11 @@ async def show(
     name: str,
     /,
     *,
-    namespace: NamespaceOption = None,
+    namespace: Annotated[
+        str, cyclopts.Parameter(name=["--namespace", "-n"], help="Namespace of the signal; default: all")
+    ] = "",
     output: OutputOption = Output.TABLE,
-    kubeconfig: KubeconfigOption = None,
+    cluster: ClusterOptions | None = None,
 ) -> int:
     """Show one signal: context, decision, conditions.
 
@@ -178,29 +187,21 @@ async def show(
     name
         Name of the SignalProcessing object, such as sp-rr-1f0c3a9be2d4-5a5a5a5a.
     """
-    found = [signal for signal in await _read_all(kubeconfig, namespace) if signal.metadata.name == name]
-    if not found:
-        raise CommandError(f"signal {name!r} not found", hint="kubernaut signals list")
-    signal = found[0]
-    if not emit(signal, output, [signal.metadata.name]):
-        _describe(signal)
-    return 0
-
-
-async def _read_all(kubeconfig: Path | None, namespace: str | None) -> list[SignalProcessing]:
     # Lazy import, see kubernaut.cli.app.
-    from kubernaut.kube.client import ClientConfig, ListOptions, open_client
+    from kubernaut.kube.client import ListOptions
     from kubernaut.kube.objects import Kind
 
     kind = Kind(group=GROUP, version=VERSION, kind=KIND, plural=PLURAL, type=SignalProcessing)
-    async with open_client(ClientConfig(kubeconfig=kubeconfig or default_kubeconfig())) as client:
-        return list((await client.list(kind, ListOptions(namespace=namespace or ""))).items)
-
-
-def default_kubeconfig() -> Path | None:
-    """kubectl's default file where it exists; None means the service account of a pod."""
-    path = Path.home() / ".kube" / "config"
-    return path if path.exists() else None
+    # As kubectl writes and takes it: sp/NAME, signalprocessing.kubernaut.ai/NAME.
+    name = name.rpartition("/")[2]
+    async with open_cluster(cluster) as client:
+        options = ListOptions(namespace=namespace, field_selector=f"metadata.name={name}")
+        found = (await client.list(kind, options)).items
+    if not found:
+        raise CommandError(f"signal {name!r} not found", hint="kubernaut signals list")
+    if not emit(found[0], output, [found[0].metadata.name]):
+        _describe(found[0])
+    return 0
 
 
 def _describe(signal: SignalProcessing) -> None:
@@ -238,18 +239,28 @@ def _describe(signal: SignalProcessing) -> None:
             ("Degraded", "yes" if context.degraded_mode else "no"),
         ]
     for name, value in rows:
-        say(f"{name + ':':<16}{'-' if value in (None, '') else value}")
+        _say_field(name, "-" if value in (None, "") else str(value))
     say("Conditions:")
     table(
-        ["  type", "status", "reason", "time (UTC)", "message"],
+        ["  type", "status", "time (UTC)", "reason", "message"],
         [
             (
                 f"  {condition.type}",
                 condition.status,
-                condition.reason,
                 condition.last_transition_time.strftime("%H:%M:%S.%f"),
+                condition.reason,
                 condition.message,
             )
             for condition in status.conditions
         ],
+        droppable=["time (UTC)", "reason", "status"],
+        wrapped=True,
     )
+
+
+def _say_field(name: str, value: str) -> None:
+    """A name and its value, which goes on in further lines of a narrow terminal."""
+    text, indent = visible(value), " " * 16
+    width = terminal_columns()
+    lines = textwrap.wrap(text, max(20, width - 16), break_on_hyphens=False) if width else [text]
+    say(f"{name + ':':<16}" + f"\n{indent}".join(lines))

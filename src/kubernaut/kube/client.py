@@ -30,8 +30,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class ClientConfig:
-    kubeconfig: Path | None = None
-    """None: the service account of the pod."""
+    kubeconfig: Path | Sequence[Path] | None = None
+    """A file, or several that are merged as kubectl does. None: the service account of the pod."""
     context: str | None = None
     """None: the current context of the file."""
     field_manager: str = "kubernaut"

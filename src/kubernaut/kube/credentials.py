@@ -6,40 +6,45 @@ Exec credential plugins are run here, because lightkube supports only the beta v
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import msgspec
-import yaml
 from lightkube.config.client_adapter import ConnectionParams
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.config.models import User, UserExec
 from lightkube.core.exceptions import ConfigError
 
 from kubernaut.kube.errors import Misconfigured, Unauthorized
+from kubernaut.kube.kubeconfig import merged
 
 _EXPIRY_MARGIN = timedelta(seconds=30)
 _EXEC_VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1", "v1alpha1"))
 
 
-def read_config(kubeconfig: Path | None, context: str | None = None) -> SingleConfig:
-    """The cluster and user of one context, or of the pod when no file is given; else `Misconfigured`."""
+def read_config(kubeconfig: Path | Sequence[Path] | None, context: str | None = None) -> SingleConfig:
+    """The cluster and user of one context, or of the pod when no file is given; else `Misconfigured`.
+
+    Several files are merged as kubectl merges them: the first that has a value wins, and a missing file is left out.
+    """
+    paths = (kubeconfig,) if isinstance(kubeconfig, Path) else tuple(kubeconfig or ())
+    where = (
+        f"kubeconfig {os.pathsep.join(map(str, paths))}" if paths else "no kubeconfig given, and not running in a pod"
+    )
     try:
-        if kubeconfig is None:
-            chosen = KubeConfig.from_service_account().get()
-        else:
-            chosen = KubeConfig.from_file(kubeconfig).get(context)
+        config = KubeConfig.from_dict(merged(paths)) if paths else KubeConfig.from_service_account()
+        chosen = config.get(context)
     except (ConfigError, OSError) as error:
-        where = f"kubeconfig {kubeconfig}" if kubeconfig else "no kubeconfig given, and not running in a pod"
         raise Misconfigured(f"{where}: {error}") from error
-    except (msgspec.ValidationError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        # The message would quote the file, and the file holds secrets.
-        raise Misconfigured(f"{kubeconfig} is not a kubeconfig ({type(error).__name__})") from None
+    except KeyError as error:
+        if "KUBERNETES_SERVICE" in str(error):
+            raise Misconfigured(f"{where}: the variable {error} is not set") from None
+        raise Misconfigured(f"{where}: the context names a cluster or a user that is not there: {error}") from None
     if chosen is None:
-        raise Misconfigured(f"kubeconfig {kubeconfig} has no current context")
+        raise Misconfigured(f"{where} has no current context")
     return chosen
 
 

@@ -11,6 +11,8 @@ from typing import BinaryIO, TextIO, cast
 import msgspec
 import structlog
 
+from kubernaut.ops.logins import without_login
+
 
 class LogLevel(StrEnum):
     DEBUG = "DEBUG"
@@ -39,6 +41,7 @@ def configure(
         structlog.stdlib.add_logger_name,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _hide_logins,
     ]
     if readable:
         renderer: list[structlog.types.Processor] = [structlog.dev.ConsoleRenderer(sort_keys=False)]
@@ -54,6 +57,14 @@ def configure(
     )
     # Libraries log through the standard module; only what needs attention is let through, on the same stream.
     logging.basicConfig(stream=stream, level=logging.WARNING, format='{"level":"%(levelname)s","event":"%(message)s"}')
+
+
+def _hide_logins(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Addresses are logged without their login, whoever logs them."""
+    for name, value in event.items():
+        if isinstance(value, str) and "://" in value:
+            event[name] = without_login(value)
+    return event
 
 
 class _LossyStream:

@@ -25,19 +25,39 @@ from typing import Annotated, Any, TypeVar
 
 import yaml
 
+from kubernaut.ops.logins import HIDDEN, without_login
+from kubernaut.ops.secret_patterns import NAMES
+
 C = TypeVar("C")
 
+MAX_SHOWN = 200
+"""Characters of a value in a message."""
 
 _NO_VALUE = object()
+_SECRET_NAME = re.compile(f"(?i){NAMES}|key|user|dsn|login|auth")
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 
 
 class SettingsError(ValueError):
-    """A configuration that cannot be used: names the key, the value and what is allowed."""
+    """A configuration that cannot be used: names the key, the value and what is allowed.
+
+    The value of a key that may hold a secret is not shown, nor the login of an address, nor a text where something of
+    several parts is expected: it may be what was meant for another key.
+    """
 
     def __init__(self, key: str, value: object, reason: str) -> None:
-        invalid = "" if value is _NO_VALUE else f"invalid value {value!r}: "
+        invalid = "" if value is _NO_VALUE else f"invalid value {_shown(key, value)}: "
         super().__init__(f"{key}: {invalid}{reason}")
         self.key, self.value, self.reason = key, value, reason
+
+
+def _shown(key: str, value: object) -> str:
+    if isinstance(value, str):
+        last = key.rpartition(".")[2].partition("[")[0]
+        return repr(HIDDEN if _SECRET_NAME.search(last) else without_login(value)[:MAX_SHOWN])
+    if isinstance(value, Mapping):
+        return "of several keys"
+    return "of several items" if isinstance(value, list | tuple) and value else repr(value)
 
 
 class Secret:
@@ -97,19 +117,23 @@ def load(
     cls: type[C], source: Path | Mapping[str, Any] | None, *, env: Mapping[str, str] | None = None, prefix: str = ""
 ) -> C:
     """Build `cls` from a file or mapping, overlaid by the environment. Raises SettingsError."""
-    values = _read(source) if isinstance(source, Path) else dict(source or {})
+    values = read_values(source) if isinstance(source, Path) else dict(source or {})
     if env and prefix:
         _overlay(values, env, prefix + "__")
     return _build(cls, values, "")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_values(path: Path) -> dict[str, Any]:
+    """The mapping in a file. Raises SettingsError, which never quotes the file: it may hold secrets."""
     try:
         values = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
     except OSError as error:
         raise SettingsError(str(path), _NO_VALUE, f"failed to read config file: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise SettingsError(str(path), _NO_VALUE, f"failed to parse config file: {error}") from error
+    except UnicodeDecodeError as error:
+        place = f"byte {error.start} is not UTF-8"
+        raise SettingsError(str(path), _NO_VALUE, f"failed to parse config file: {place}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise SettingsError(str(path), _NO_VALUE, f"failed to parse config file: {_yaml_problem(error)}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -117,27 +141,39 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
+def _yaml_problem(error: Exception) -> str:
+    """What is wrong and where, without what the parser quotes."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return "not YAML"
+    problem = _QUOTED.sub("'…'", error.problem or "not YAML")
+    return f"{problem}, line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+
+
 def _overlay(values: dict[str, Any], env: Mapping[str, str], prefix: str) -> None:
     for name, text in env.items():
         if not name.startswith(prefix):
             continue
-        *sections, last = [_camel(part.lower()) for part in name.removeprefix(prefix).split("__")]
+        *sections, last = [camel_case(part.lower()) for part in name.removeprefix(prefix).split("__")]
         place = values
         for section in sections:
             inner = place.get(section) or {}
             place[section] = inner = dict(inner) if isinstance(inner, Mapping) else {}
             place = inner
-        place[last] = yaml.load(text, Loader=yaml.CSafeLoader)
+        try:
+            place[last] = yaml.load(text, Loader=yaml.CSafeLoader)
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            raise SettingsError(name, _NO_VALUE, f"the variable is not YAML: {_yaml_problem(error)}") from None
 
 
-def _camel(name: str) -> str:
+def camel_case(name: str) -> str:
+    """`write_timeout` → `writeTimeout`."""
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
 
 
 def _build(cls: type[C], values: Mapping[str, Any], at: str) -> C:
     hints = typing.get_type_hints(cls, include_extras=True)
-    fields = {_camel(field.name): field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]  # cls is a dataclass by contract
+    fields = {camel_case(field.name): field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]  # cls is a dataclass by contract
     for key in values:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
@@ -165,16 +201,16 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         return None if value is None else _value(choices[0], value, key)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
-            raise SettingsError(key, value, "must be a mapping of keys to values")
+            raise SettingsError(key, _NO_VALUE, "must be a mapping of keys to values")
         return _build(hint, value, key + ".")  # type: ignore[arg-type]  # a class, as the hints of a dataclass are
     if typing.get_origin(hint) in (list, tuple):
         if not isinstance(value, list):
-            raise SettingsError(key, value, "must be a list")
+            raise SettingsError(key, _NO_VALUE, "must be a list")
         items = [_value(typing.get_args(hint)[0], item, f"{key}[{index}]") for index, item in enumerate(value)]
         return tuple(items) if typing.get_origin(hint) is tuple else items
     if typing.get_origin(hint) is dict:
         if not isinstance(value, Mapping):
-            raise SettingsError(key, value, "must be a mapping")
+            raise SettingsError(key, _NO_VALUE, "must be a mapping")
         return {str(name): _value(typing.get_args(hint)[1], inner, f"{key}.{name}") for name, inner in value.items()}
     return _scalar(hint, value, key)
 

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 import yaml
 
-from kubernaut.cli.output import Output, emit, table
+from kubernaut.cli.columns import width
+from kubernaut.cli.output import Output, emit, note, say, table
 from kubernaut.ops.visible_text import visible
 
 HOSTILE = {
@@ -69,3 +70,50 @@ def test_narrow_terminal_loses_the_least_important_columns(
     table(["name", "target", "hash"], [["a", "b", "c"]], droppable=["hash", "target"])
 
     assert capsys.readouterr().out.splitlines()[0] == heads
+
+
+@pytest.mark.parametrize(("text", "shown"), HOSTILE.values(), ids=HOSTILE)
+def test_whatever_is_printed_keeps_its_lines_and_is_never_obeyed(text, shown, capsys):
+    say(f"name: {text}")
+    note(f"name: {text}")
+
+    captured = capsys.readouterr()
+    expected = f"name: {shown if text != 'a' + chr(10) + 'b' else text}\n"
+    assert (captured.out, captured.err) == (expected, expected)
+
+
+LONG = [("sp-1", "N" * 400, "shop/Deployment/api", "P0"), ("sp-2", "東京" * 50, "shop/Pod/x", "P1")]
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_long_cell_is_shortened_on_a_terminal_and_no_line_is_wider(columns, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    table(["name", "alert", "target", "priority"], LONG)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(width(line) <= columns for line in lines)
+    assert all("…" in line and line.split()[-1] in ("P0", "P1") for line in lines[1:])
+
+
+@pytest.mark.parametrize("is_wide", [True, False])
+def test_nothing_is_shortened_in_a_pipe_or_when_wide(is_wide, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_wide)
+
+    table(["name", "alert", "target", "priority"], LONG, droppable=["target"], is_wide=is_wide)
+
+    assert "N" * 400 in capsys.readouterr().out
+
+
+def test_the_last_column_goes_on_in_further_lines(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+
+    table(["type", "reason", "message"], [("Ready", "Because", "word " * 12)], droppable=["reason"], wrapped=True)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 40 for line in lines)
+    assert sum(line.count("word") for line in lines) == 12
+    assert lines[2].startswith("        word")

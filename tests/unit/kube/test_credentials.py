@@ -1,7 +1,9 @@
 """From kubeconfigs to the Authorization header."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +15,9 @@ import pytest
 import yaml
 
 from kubernaut.kube.client import Client, ClientConfig, open_client
+from kubernaut.kube.credentials import read_config
 from kubernaut.kube.errors import Misconfigured, Unauthorized
+from kubernaut.kube.kubeconfig import default_kubeconfigs
 from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
 from support.scripted_api import Call, an_object, open_scripted_api
 
@@ -154,7 +158,7 @@ async def test_unknown_plugin_protocol_is_a_misconfiguration(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "not a kubeconfig"),
+        ("", "No current context"),
         ("token: [", "ParserError"),
         ("clusters: []\ncontexts: []\nusers: []\n", "No current context"),
         ("current-context: x\nclusters: []\ncontexts: []\nusers: []\n", "'x' not found"),
@@ -174,7 +178,7 @@ async def test_unusable_kubeconfig_is_named_and_not_quoted(tmp_path: Path, conte
 
 
 async def test_missing_kubeconfig_is_named(tmp_path: Path):
-    with pytest.raises(Misconfigured, match="none not found"):
+    with pytest.raises(Misconfigured, match=r"no such file: .*none"):
         async with open_client(ClientConfig(kubeconfig=tmp_path / "none")):
             pass
 
@@ -183,3 +187,47 @@ async def test_without_a_kubeconfig_a_pod_is_expected():
     with pytest.raises(Misconfigured, match="no kubeconfig given, and not running in a pod"):
         async with open_client(ClientConfig()):
             pass
+
+
+def a_kubeconfig(path: Path, *, current: str = "", server: str = "", token: str = "", **cluster: Any) -> Path:
+    """One context, cluster and user, all called as the file."""
+    name = path.stem
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content: dict[str, Any] = {
+        "clusters": [{"name": name, "cluster": {"server": server or f"https://{name}.example", **cluster}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": f"in-{name}"}}],
+        "users": [{"name": name, "user": {"token": token or f"token-{name}"}}],
+    }
+    path.write_text(yaml.safe_dump(content | ({"current-context": current} if current else {})))
+    return path
+
+
+def test_several_kubeconfigs_are_merged_as_kubectl_merges_them(tmp_path: Path):
+    """The first that has a value wins, and a missing or empty file is left out; kubectl itself is asked the same."""
+    first = a_kubeconfig(tmp_path / "one/a.yaml", **{"certificate-authority": "ca.crt"})
+    second = a_kubeconfig(tmp_path / "b.yaml", current="b")
+    third = a_kubeconfig(tmp_path / "two/a.yaml", current="a", server="https://not.this.one")
+    (tmp_path / "empty").write_text("")
+    listed = os.pathsep.join(map(str, (tmp_path / "none", first, tmp_path / "empty", second, "", third)))
+    files = default_kubeconfigs({"KUBECONFIG": listed})
+
+    for context in (None, "a", "b"):
+        found = read_config(files, context)
+
+        command = ["kubectl", "config", "view", "--raw", "--minify", "-o", "json", f"--context={context or ''}"]
+        told = subprocess.run(
+            command, env={**os.environ, "KUBECONFIG": listed}, capture_output=True, check=True, timeout=20
+        )
+        (cluster,), (user,) = json.loads(told.stdout)["clusters"], json.loads(told.stdout)["users"]
+        assert found.context_name == (context or "b")
+        assert found.cluster.server == cluster["cluster"]["server"]
+        assert found.user is not None
+        assert found.user.token == user["user"]["token"]
+    assert read_config(files, "a").cluster.certificate_auth == str(tmp_path / "one/ca.crt")
+
+
+def test_without_a_variable_the_home_is_read(tmp_path: Path):
+    assert default_kubeconfigs({"HOME": str(tmp_path)}) == ()
+    path = a_kubeconfig(tmp_path / ".kube/config")
+
+    assert default_kubeconfigs({"HOME": str(tmp_path)}) == (path,)

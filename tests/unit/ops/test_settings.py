@@ -1,6 +1,6 @@
 """Configuration is read whole or refused with the key, the value and what is allowed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubernaut.ops.settings import Between, Bytes, Seconds, Secret, SettingsError, load, seconds
+from kubernaut.ops.settings_view import as_values
 
 
 class Colour(StrEnum):
@@ -74,6 +75,72 @@ def test_bad_values_name_key_value_and_what_is_allowed(given_values, says):
 
     for part in says:
         assert part in str(error.value)
+
+
+SECRET = "hunter2"
+LOGIN, HIDDEN = f"http://me:{SECRET}@db.example/x", "http://***@db.example/x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "passwrod: hunter2",
+        "password: [hunter2]",
+        "server: hunter2",
+        "server: [hunter2]",
+        "server: {passwrod: hunter2}",
+        "server: {names: hunter2}",
+        "server: {names: [{a: hunter2}]}",
+        "where: {x: hunter2}",
+        "ratio: http://me:hunter2@db.example/",
+        "password: hunter2: hunter2",
+        "password: *hunter2",
+        "password: !hunter2 x",
+        "password: 'hunter2",
+        "- hunter2",
+        "hunter2",
+        "\tpassword: hunter2",
+    ],
+)
+def test_a_configuration_error_never_shows_a_secret(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+
+    with pytest.raises(SettingsError) as error:
+        load(Outer, path)
+
+    assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["a: b: hunter2", "*hunter2", "{hunter2"])
+def test_a_variable_that_is_no_yaml_is_named_and_not_quoted(text):
+    with pytest.raises(SettingsError, match="X__PASSWORD") as error:
+        load(Outer, None, env={"X__PASSWORD": text}, prefix="X")
+
+    assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a: \x80", b"a: \x00", b"[" * 3000])
+def test_a_file_that_is_no_yaml_at_all_is_named(tmp_path, content):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+
+    with pytest.raises(SettingsError, match=r"config\.yaml: failed to parse"):
+        load(Outer, path)
+
+
+def test_what_is_shown_of_a_configuration_reads_back_and_holds_no_secret():
+    given_values = {
+        "server": {"writeTimeout": "1m30s", "body": "5MiB", "port": 1, "names": [LOGIN], "colour": "blue"},
+        "password": SECRET,
+    }
+    config = load(Outer, given_values)
+
+    shown = as_values(config)
+
+    assert SECRET not in str(shown)
+    assert shown["server"] == {"writeTimeout": "90s", "body": "5MiB", "port": 1, "names": [HIDDEN], "colour": "blue"}
+    assert load(Outer, shown).server == replace(config.server, names=[HIDDEN])
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: [", "just text"])

@@ -1,11 +1,11 @@
 """The section `auth` of a service's configuration."""
 
-import ipaddress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+from kubernaut.ops.http.addresses import is_loopback
 from kubernaut.ops.http.authentication import Permission
 from kubernaut.ops.http.rate_limit import FailureLimitConfig, RateLimitConfig
 from kubernaut.ops.settings import Between, Seconds, SettingsError
@@ -103,11 +103,3 @@ class AuthConfig:
             )
             raise SettingsError("auth.mode", mode, reason)
         return self.mode or AuthMode.NONE
-
-
-def is_loopback(host: str) -> bool:
-    """Whether nobody outside of this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -11,15 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
 from kubernaut.ops.http.access_log import AccessLogMiddleware
+from kubernaut.ops.http.addresses import is_loopback
 from kubernaut.ops.http.connections import ConnectionTable
 from kubernaut.ops.http.limits import HttpLimits
 from kubernaut.ops.http.protocol import LimitedHttpProtocol
 from kubernaut.ops.http.tls import ServerCertificate, TlsConfig
 from kubernaut.ops.tasks import background
+
+log = structlog.get_logger("http")
 
 MAX_CHECK_INTERVAL = 1.0
 """Seconds between two looks at the deadlines of all connections, and at the certificate's files."""
@@ -91,6 +95,8 @@ async def open_server(
                 port: int = bound.getsockname()[1]
                 if listen.port_file:
                     write_port_file(listen.port_file, listen.host, port)
+                if not is_loopback(listen.host):
+                    log.warning("server can be reached from other machines", host=listen.host, port=port)
                 yield Server(host=listen.host, port=port, scheme="https" if certificate else "http")
             finally:
                 server.should_exit = True

@@ -1,0 +1,35 @@
+"""How a command reaches the Kubernetes API."""
+
+import os
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cyclopts
+
+if TYPE_CHECKING:
+    from kubernaut.kube.client import Client
+
+
+@cyclopts.Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """Which cluster."""
+
+    kubeconfig: Path | None = None
+    """File; default: the files of $KUBECONFIG, merged as kubectl does, then ~/.kube/config."""
+
+    context: str | None = None
+    """Context of it; default: the current one."""
+
+
+def open_cluster(options: ClusterOptions | None) -> AbstractAsyncContextManager["Client"]:
+    """A client of that cluster. Raises KubeError."""
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.kube.client import ClientConfig, open_client
+    from kubernaut.kube.kubeconfig import default_kubeconfigs
+
+    options = options or ClusterOptions()
+    files = (options.kubeconfig,) if options.kubeconfig else default_kubeconfigs(os.environ)
+    return open_client(ClientConfig(kubeconfig=files, context=options.context))
