@@ -21,7 +21,7 @@ from kubernaut.audit.errors import AuditError
 from kubernaut.kube.controller import RequeueAfter, Result, TransientError
 from kubernaut.kube.errors import Conflict, NotFound
 from kubernaut.kube.objects import Key, key_of
-from kubernaut.signalprocessing import audit_events
+from kubernaut.signalprocessing import audit_events, edited_status
 from kubernaut.signalprocessing.kubernetes_events import EventPublisher, KubernetesEvent
 from kubernaut.signalprocessing.metrics import ProcessingMetrics
 from kubernaut.signalprocessing.phases import RETRY, PhaseResult, Phases
@@ -84,12 +84,17 @@ class Reconciler:
         if signal is None:
             self._recorded.pop(key, None)
             return None
-        self._record(key, signal)
+        repaired = edited_status.repaired(signal)
+        if repaired is signal.status:
+            self._record(key, signal)
+        else:
+            log.warning("phase was edited", signal=str(key), phase=signal.status.phase, restored=repaired.phase)
         if signal.metadata.deletion_timestamp is not None:
             return None
-        if (delay := _remaining_backoff(signal)) is not None:
+        started = msgspec.structs.replace(signal, status=repaired)
+        if (delay := _remaining_backoff(started)) is not None:
             return RequeueAfter(delay)
-        status, events, requeue_after = await self._advance(signal)
+        status, events, requeue_after = await self._advance(started)
         if status == signal.status:
             return None
         stored = await self._write(key, signal, status)
@@ -183,7 +188,7 @@ class Reconciler:
             policy=status.signal_classification and status.signal_classification.policy_hash[:12],
         )
         if status.completion_time and status.start_time:
-            seconds = (status.completion_time - status.start_time).total_seconds()
+            seconds = max(0.0, (status.completion_time - status.start_time).total_seconds())
             if status.phase is Phase.COMPLETED:
                 self._metrics.succeeded(Phase.COMPLETED, seconds)
             else:
