@@ -186,6 +186,7 @@ class EventReason(StrEnum):
     SIGNAL_PROCESSED = "SignalProcessed"
     SIGNAL_FAILED = "SignalFailed"
     PROCESSING_TIMED_OUT = "ProcessingTimedOut"
+    SIGNAL_UNREADABLE = "SignalUnreadable"
 
 
 class EventType(StrEnum):

@@ -23,7 +23,16 @@ from kubernaut.kube.credentials import connection_parameters, read_config
 from kubernaut.kube.errors import ApiServerUnreachable, Gone, KubeError, TimedOut
 from kubernaut.kube.flow_control import TokenBucket
 from kubernaut.kube.objects import Key, Kind, KubeObject, Unstructured, key_of, to_body
-from kubernaut.kube.wire import ObjectList, WatchEvent, decode_items, decode_page, decode_watch_event, split_lines
+from kubernaut.kube.wire import (
+    ObjectList,
+    UndecodableHandler,
+    WatchEvent,
+    decode_items,
+    decode_page,
+    decode_watch_event,
+    ignore_undecodable,
+    split_lines,
+)
 
 T = TypeVar("T")
 
@@ -79,6 +88,8 @@ class Client:
         self.config = config
         self.namespace = namespace
         """The namespace of the kubeconfig's context."""
+        self.on_undecodable: UndecodableHandler = ignore_undecodable
+        """Called for each object of a list or a watch that does not fit its type."""
 
     @property
     def url(self) -> str:
@@ -170,7 +181,7 @@ class Client:
             yield WatchEvent("BOOKMARK", None, resource_version)
             async with aclosing(split_lines(parts)) as lines:
                 async for line in lines:
-                    yield decode_watch_event(kind, line, operation)
+                    yield decode_watch_event(kind, line, operation, self.on_undecodable)
 
     async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         """GET any path of the server; retried at most twice when the connection breaks."""
@@ -182,10 +193,10 @@ class Client:
 
     async def _list_pages(self, kind: Kind[T], path: str, query: Mapping[str, str]) -> ObjectList[T]:
         page = decode_page(await self.get_raw(path, query))
-        items = decode_items(kind, page)
+        items = decode_items(kind, page, self.on_undecodable)
         while page.continue_token:
             page = decode_page(await self.get_raw(path, {**query, "continue": page.continue_token}))
-            items += decode_items(kind, page)
+            items += decode_items(kind, page, self.on_undecodable)
         return ObjectList(items=items, resource_version=page.metadata.resource_version)
 
     async def _send(

@@ -69,6 +69,12 @@ class KubeMetrics:
         self.workers_active = Gauge(
             "controller_runtime_active_workers", "Workers that are reconciling.", controller, registry=at
         )
+        self.undecodable = Counter(
+            "kubernaut_kubernetes_objects_undecodable",
+            "Objects of a list or a watch that were skipped because they do not fit their type.",
+            ["kind"],
+            registry=at,
+        )
         self.events_written = Counter(
             "kubernaut_kubernetes_events_written", "Kubernetes Events created or updated.", registry=at
         )

@@ -1,17 +1,18 @@
 """Lists and watches as they stand on the wire, decoded without a detour through dictionaries.
 
-One object that cannot be decoded must not hide all others: it is logged and skipped.
+One object that cannot be decoded must not hide all others: it is logged, reported and skipped.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 import structlog
 
+from kubernaut.api.meta import ObjectMeta
 from kubernaut.kube.errors import KubeError, Status, from_status
-from kubernaut.kube.objects import Kind, resource_version_of
+from kubernaut.kube.objects import Kind, PartialObjectMetadata, resource_version_of
 
 T = TypeVar("T")
 log = structlog.get_logger("kube")
@@ -38,6 +39,7 @@ class _Metadata(msgspec.Struct, rename="camel"):
     token: str = msgspec.field(default="", name="continue")
     name: str = ""
     namespace: str = ""
+    uid: str = ""
 
 
 class _MetadataOnly(msgspec.Struct):
@@ -59,6 +61,14 @@ class _Line(msgspec.Struct):
     object: msgspec.Raw
 
 
+UndecodableHandler = Callable[[Kind[Any], PartialObjectMetadata, str], None]
+"""Gets an object of a kind that could not be decoded, and why; it must not wait."""
+
+
+def ignore_undecodable(kind: Kind[Any], obj: PartialObjectMetadata, reason: str) -> None:
+    """For those who need no more than the log line."""
+
+
 _page_decoder = msgspec.json.Decoder(ListPage)
 _line_decoder = msgspec.json.Decoder(_Line)
 _status_decoder = msgspec.json.Decoder(Status)
@@ -72,9 +82,9 @@ def decode_page(data: bytes) -> ListPage:
         raise KubeError(f"not a Kubernetes list: {error}") from error
 
 
-def decode_items(kind: Kind[T], page: ListPage) -> list[T]:
+def decode_items(kind: Kind[T], page: ListPage, report: UndecodableHandler = ignore_undecodable) -> list[T]:
     """The page's objects, without those that cannot be decoded."""
-    decoded = [_decode_or_skip(kind, item) for item in page.items or ()]
+    decoded = [_decode_or_skip(kind, item, report) for item in page.items or ()]
     return [item for item in decoded if item is not None]
 
 
@@ -87,7 +97,9 @@ async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, Non
                 yield line
 
 
-def decode_watch_event(kind: Kind[T], data: bytes, operation: str) -> WatchEvent[T]:
+def decode_watch_event(
+    kind: Kind[T], data: bytes, operation: str, report: UndecodableHandler = ignore_undecodable
+) -> WatchEvent[T]:
     """One line of a watch; an ERROR raises, as the status code of a response would have.
 
     An object that cannot be decoded becomes a bookmark, so that the watch gets past it.
@@ -97,7 +109,7 @@ def decode_watch_event(kind: Kind[T], data: bytes, operation: str) -> WatchEvent
         if line.type == "ERROR":
             raise from_status(_status_decoder.decode(line.object), operation)
         if line.type != "BOOKMARK":
-            obj = _decode_or_skip(kind, line.object)
+            obj = _decode_or_skip(kind, line.object, report)
             if obj is not None:
                 return WatchEvent(line.type, obj, resource_version_of(cast("Any", obj)))
         return WatchEvent("BOOKMARK", None, _metadata_decoder.decode(line.object).metadata.resource_version)
@@ -105,11 +117,18 @@ def decode_watch_event(kind: Kind[T], data: bytes, operation: str) -> WatchEvent
         raise KubeError(f"{operation}: not a watch event: {error}") from error
 
 
-def _decode_or_skip(kind: Kind[T], item: msgspec.Raw) -> T | None:
+def _decode_or_skip(kind: Kind[T], item: msgspec.Raw, report: UndecodableHandler) -> T | None:
     try:
         return kind.decode(item)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         metadata = _metadata_decoder.decode(item).metadata
         name = f"{metadata.namespace}/{metadata.name}".lstrip("/")
         log.error("object skipped, decoding failed", kind=str(kind), object=name, error=str(error))
+        identity = ObjectMeta(
+            name=metadata.name,
+            namespace=metadata.namespace,
+            uid=metadata.uid,
+            resource_version=metadata.resource_version,
+        )
+        report(kind, PartialObjectMetadata(metadata=identity), str(error))
         return None

@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from kubernaut.api.signals import SignalProcessing
+from kubernaut.api.vocabulary import EventReason
 from kubernaut.audit.config import AuditConfig, SpoolConfig
 from kubernaut.audit.config import ClientConfig as StoreConfig
 from kubernaut.audit.store import AuditStore, open_audit
@@ -24,8 +25,10 @@ from kubernaut.kube.controller import Controller, enqueue
 from kubernaut.kube.events import EventRecorder, RecorderConfig, open_recorder
 from kubernaut.kube.informer import Informer, InformerConfig, open_informers
 from kubernaut.kube.metrics import KubeMetrics
-from kubernaut.kube.objects import Key
+from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
 from kubernaut.kube.queue import WorkQueue
+from kubernaut.kube.wire import UndecodableHandler
+from kubernaut.ops import redaction
 from kubernaut.ops.http.server import Server
 from kubernaut.ops.metrics import new_registry
 from kubernaut.ops.shutdown import stop_requested
@@ -95,6 +98,7 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
         signals = Informer(client, SIGNAL, InformerConfig(options=ListOptions(namespace=namespace)))
         environments, config_map = _environment_mapping(client, namespace, config.classifier.environment_config_map)
         recorder = await enter(open_recorder(client, RecorderConfig(component=ACTOR), kube_metrics))
+        client.on_undecodable = report_with(recorder, kube_metrics)
         probe = await enter(
             open_readiness_probe(
                 config.datastorage.health_url or f"{config.datastorage.url}/readyz", _store(config).tls_verification()
@@ -179,6 +183,18 @@ def _record_with(recorder: EventRecorder) -> Record:
         recorder.record(SIGNAL, signal, event.reason, event.message, warning=event.is_warning)
 
     return record
+
+
+def report_with(recorder: EventRecorder, metrics: KubeMetrics) -> UndecodableHandler:
+    """Counts objects that do not decode, and tells on a signal that it is one."""
+
+    def report(kind: Kind[Any], obj: PartialObjectMetadata, reason: str) -> None:
+        metrics.undecodable.labels(str(kind)).inc()
+        if kind is SIGNAL:
+            text = f"The object cannot be read and is not processed: {reason}. Correct or delete it"
+            recorder.record(kind, obj, EventReason.SIGNAL_UNREADABLE, redaction.redact(text), warning=True)
+
+    return report
 
 
 def _namespace(config: SignalProcessingConfig, client: Client) -> str:

@@ -131,6 +131,7 @@ class WatchedSignalModes:
             except OSError as error:  # there is no such directory, and there may be one later
                 log.debug("signal mode directory watch failed, retrying", error=str(error))
             await asyncio.sleep(WATCH_INTERVAL)
+            await asyncio.to_thread(self.reload)
 
 
 @asynccontextmanager

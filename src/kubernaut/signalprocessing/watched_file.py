@@ -14,16 +14,19 @@ def read_text(path: Path, max_bytes: int) -> str:
     try:
         # A named pipe would wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise InvalidFile("cannot be read: it is not a regular file")
             if found.st_size > max_bytes:
                 raise InvalidFile(f"is larger than {max_bytes} bytes")
-            content = file.read(max_bytes + 1)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(max_bytes + 1)
+        finally:
+            os.close(descriptor)
+    except InvalidFile:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, InvalidFile):
-            raise
         raise InvalidFile(f"cannot be read: {error}") from error
     if len(content) > max_bytes:
         raise InvalidFile(f"is larger than {max_bytes} bytes")

@@ -261,3 +261,32 @@ def test_applying_the_deltas_between_lists_gives_the_last_list(states: list[dict
                     assert copy.pop(key) == delta.object
 
         assert copy == {key_of(item): item for item in items}
+
+
+async def test_object_that_does_not_decode_is_reported_with_its_identity(tmp_path: Path):
+    broken = {"metadata": {"name": "b", "namespace": "shop", "uid": "u-1", "resourceVersion": "8", "labels": 3}}
+
+    async def script(call: Call) -> None:
+        if not call.is_watch:
+            return await call.respond(a_listing(an_object("a"), broken, version="5"))
+        await call.open_watch()
+        await call.send("MODIFIED", broken)
+        await call.send("ADDED", an_object("c", "9"))
+        return await call.stay_idle()
+
+    reported: list[tuple[str, str, str]] = []
+
+    def report(kind: Kind, obj: PartialObjectMetadata, reason: str) -> None:
+        assert "labels" in reason
+        reported.append((str(kind), str(key_of(obj)), obj.metadata.uid))
+
+    async with (
+        open_scripted_api(script, tmp_path) as kubeconfig,
+        open_client(ClientConfig(kubeconfig=kubeconfig, timeout=2.0)) as client,
+    ):
+        client.on_undecodable = report
+        async with aclosing(list_and_watch(client, CONFIGMAP, config=QUICK)) as deltas:
+            seen = await take(deltas, 3)
+
+    assert seen == [("ADDED", "a"), ("SYNCED", ""), ("ADDED", "c")]
+    assert reported == [("configmaps", "shop/b", "u-1")] * 2

@@ -1,6 +1,7 @@
 """Files that are watched may hold anything; the last good version goes on."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from kubernaut.api.vocabulary import Environment
-from kubernaut.signalprocessing import signal_mode
+from kubernaut.signalprocessing import directory_watch, signal_mode
 from kubernaut.signalprocessing.environment_mapping import KEY, WatchedEnvironmentMapping
 from kubernaut.signalprocessing.kinds import ConfigMap
 from kubernaut.signalprocessing.policy import sources
@@ -107,6 +108,67 @@ def test_named_pipe_is_not_waited_for(tmp_path: Path):
 
     with pytest.raises(InvalidFile, match="not a regular file"):
         read_text(tmp_path / "pipe", 1024)
+
+
+def _directory(path: Path) -> None:
+    path.mkdir()
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+
+
+def _link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+ODD_FILES = {
+    "directory": (_directory, "not a regular file"),
+    "1 GB sparse": (_sparse, "larger than"),
+    "named pipe": (os.mkfifo, "not a regular file"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+    "socket": (lambda path: socket.socket(socket.AF_UNIX).bind(str(path)), "cannot be read"),
+    "dangling link": (lambda path: path.symlink_to("nowhere"), "cannot be read"),
+    "link to itself": (_link_to_itself, "cannot be read"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize(("make", "reason"), ODD_FILES.values(), ids=ODD_FILES)
+def test_file_that_is_none_is_refused_with_the_reason(make, reason: str, modes: WatchedSignalModes, tmp_path: Path):
+    (tmp_path / "modes.yaml").unlink()
+    make(tmp_path / "modes.yaml")
+    make(tmp_path / "policy.rego")
+
+    with capture_logs() as logs:
+        modes.reload()
+        modes.reload()
+
+    assert [reason in line["error"] for line in logs] == [True]
+    assert modes.current.base_names == {"PredictedOOMKill": "OOMKilled"}
+    with pytest.raises(PolicyError, match=rf"policy\.rego: .*{reason}"):
+        sources.read(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_file_is_refused_with_the_reason(tmp_path: Path):
+    path = tmp_path / "policy.rego"
+    path.write_text("package signalprocessing")
+    path.chmod(0)
+
+    with pytest.raises(PolicyError, match="Permission denied"):
+        sources.read(tmp_path)
+
+
+async def test_directory_that_cannot_be_watched_is_an_expected_error(monkeypatch, tmp_path: Path):
+    def out_of_watches(*_: object, **__: object) -> None:
+        raise RuntimeError("OS file watch limit reached")
+
+    monkeypatch.setattr(directory_watch.watchfiles, "awatch", out_of_watches)
+
+    with pytest.raises(OSError, match="watch limit reached"):
+        await anext(directory_watch.watch_directory(tmp_path, interval=1))
 
 
 def test_invalid_lines_of_the_environment_mapping_are_one_log_line():

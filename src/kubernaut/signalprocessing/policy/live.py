@@ -181,14 +181,17 @@ class LivePolicy:
 
     async def follow(self) -> None:
         """Reload whenever the directory changes, and at an interval in case no change was reported, until cancelled."""
-        directory = self._config.policy_dir
+        directory, reported = self._config.policy_dir, ""
         while directory is not None:
             try:
                 async for _ in watch_directory(directory, interval=self._config.hot_reload_interval):
                     await self.reload()
             except OSError as error:  # the directory itself is being replaced
-                log.warning("policy directory watch failed, retrying", error=str(error))
+                if str(error) != reported:
+                    log.warning("policy directory watch failed, reading it at an interval", error=str(error))
+                reported = str(error)
             await asyncio.sleep(WATCH_RETRY_INTERVAL)
+            await self.reload()
 
     def _reject(self, rejected: str, error: PolicyError) -> None:
         """Report a rejected version, once as long as it stays the newest."""

@@ -1,6 +1,7 @@
 """Where a policy's text comes from: the built-in one, a `policy.rego`, or one file per dimension."""
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -85,9 +86,9 @@ def read(directory: Path | None, file: str = "policy.rego") -> Sources:
     """
     if directory is None:
         return builtin()
-    if (directory / file).is_file():
+    if os.path.lexists(directory / file):
         return from_text(read_file(directory / file), file)
-    files = [(name, read_file(directory / name)) for name in PER_DIMENSION_FILES if (directory / name).is_file()]
+    files = [(name, read_file(directory / name)) for name in PER_DIMENSION_FILES if os.path.lexists(directory / name)]
     if not files:
         raise PolicyMissing(f"there is no {file} in {directory}, nor any of {', '.join(PER_DIMENSION_FILES)}")
     joined = b"\0".join(f"{name}\0{text}".encode() for name, text in sorted(files))
