@@ -82,7 +82,7 @@ bench: $(READY) ## All benchmarks, or the named ones: make bench ARGS="ingest de
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: faults
-faults: $(READY) ## Random histories of faults, or edits of the tables: make faults ARGS=record, ARGS="edits --seed 7"
+faults: $(READY) ## Random faults, edits or storms: make faults ARGS=record, ARGS="edits --seed 7", ARGS=gateway
 	@$(BIN)/python -m faults $(ARGS)
 
 .PHONY: muster-endings

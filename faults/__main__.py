@@ -1,4 +1,7 @@
-"""`python -m faults record|edits`: random histories or edits. A failure prints its seed; `--seed N` repeats it."""
+"""`python -m faults record|edits|gateway`: random histories, edits or storms of alerts.
+
+A failure prints its seed; `--seed N` repeats it.
+"""
 
 import argparse
 import asyncio
@@ -12,15 +15,19 @@ from pathlib import Path
 # What starts processes and waits for them is shared with the tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from faults import records, tampering
+from faults import records, storms, tampering
 
-_COUNTS = {"record": 200, "edits": 1000}
+_COUNTS = {"record": 200, "edits": 1000, "gateway": 200}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
-    parser.add_argument("suite", choices=_COUNTS, help="record: processes, networks, disks and clocks fail; edits: SQL")
-    parser.add_argument("--count", type=int, help="how many (200 histories, 1000 edits)")
+    parser.add_argument(
+        "suite",
+        choices=_COUNTS,
+        help="record: processes, networks, disks and clocks fail; edits: SQL; gateway: storms of alerts",
+    )
+    parser.add_argument("--count", type=int, help="how many (200 histories, 1000 edits, 200 storms)")
     parser.add_argument("--seed", type=int, help="the seed of the first one, the others follow; random otherwise")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="histories at once")
     parser.add_argument("--keep", type=Path, help="directory for the files of what failed; a new one otherwise")
@@ -31,6 +38,8 @@ def main() -> int:
     count = arguments.count or _COUNTS[arguments.suite]
     if arguments.suite == "edits":
         return asyncio.run(tampering.run(count, seed))
+    if arguments.suite == "gateway":
+        return asyncio.run(storms.run(count, seed, kept))
     return records.run(count, seed, arguments.jobs, kept)
 
 

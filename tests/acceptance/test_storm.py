@@ -12,6 +12,7 @@ import time
 
 import httpx2
 import pytest
+from faults.storms import random_storm, run_storm
 
 from kubernaut.api.vocabulary import Label
 from kubernaut.gateway import occurrences
@@ -128,3 +129,13 @@ async def test_alerts_of_one_workload_are_counted_and_ended_once_each(own_direct
         (request,) = await listed(stack, REQUESTS)
         assert request.status.deduplication.occurrence_count == ALERTS
         assert Label.RESOLVED_AT in request.metadata.annotations
+
+
+@pytest.mark.parametrize("first", [100, 110])
+async def test_random_storms_leave_what_their_notifications_imply(own_directory, first):
+    """Twenty storms of `make faults ARGS=gateway`, always the same ones."""
+    async with open_supervised_stack(own_directory, durable=False) as stack:
+        for seed in range(first, first + 10):
+            storm = random_storm(seed)
+            problems = await run_storm(storm, stack)
+            assert problems == [], f"seed {seed}: {storm}"
