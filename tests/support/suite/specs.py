@@ -29,7 +29,8 @@ class Suite:
     """The world of one spec. Names are made for it alone, so that no two specs and no two runs ever meet."""
 
     cluster: Cluster
-    controller: SuiteController
+    controller: SuiteController | None
+    """None: the spec opens a controller of its own."""
     store: Store
     workspace: muster.Workspace
 
@@ -39,8 +40,8 @@ class Suite:
 
     @property
     def home(self) -> str:
-        """The namespace of this worker's signals."""
-        return self.controller.home
+        """The namespace of the signals."""
+        return self.cluster.home
 
     def name(self, stem: str) -> str:
         """A name that nobody else gets."""
@@ -56,14 +57,16 @@ class Suite:
     async def create(self, *manifests: Manifest) -> list[Manifest]:
         """Create objects, and go on when the controller has seen them."""
         created = await self.cluster.create(*manifests)
-        for manifest in created:
-            await self.controller.observe(manifest)
+        if self.controller:
+            for manifest in created:
+                await self.controller.observe(manifest)
         return created
 
     async def delete(self, kind: str, where: Key) -> None:
         """Delete an object, and go on when the controller has seen it go."""
         await self.cluster.delete(kind, where)
-        await self.controller.observe_deletion(kind, where)
+        if self.controller:
+            await self.controller.observe_deletion(kind, where)
 
     async def request(self, stem: str = "test-rr", *, severity: str = "critical", **status: Any) -> Manifest:
         """A RemediationRequest, the parent of a signal; its name is the correlation id of the audit trail."""
@@ -119,6 +122,10 @@ class Suite:
             "metadata": own,
             "spec": {"remediationRequestRef": reference, "signal": signal | fields, **(spec or {})},
         }
+
+    def key(self, manifest: Manifest) -> Key:
+        """The key of an object."""
+        return Key(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
 
     async def final(self, key: Key) -> SignalProcessing:
         """The signal once it is Completed or Failed, with its completion time."""

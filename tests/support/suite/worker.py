@@ -15,6 +15,7 @@ from kubernaut.signalprocessing import default_policy
 from kubernaut.signalprocessing.config import (
     BufferConfig,
     ClassifierConfig,
+    ClusterConfig,
     ControllerConfig,
     DataStorageConfig,
     RecordedEvents,
@@ -124,20 +125,29 @@ async def open_suite_controller(
     home, folder = worker.name("sp"), worker.directory / "suite"
     policies = Policies(folder / "policies")
     config = config_for(home, folder, kubeconfig, datastorage_url)
-    await _create_home(home, kubeconfig)
+    await create_home(home, kubeconfig)
     async with open_service(config) as service:
         policies.service = service
         await asyncio.wait_for(service.ready(), 20)
         yield SuiteController(home=home, kubeconfig=kubeconfig, policies=policies, service=service, config=config)
 
 
-def config_for(home: str, folder: Path, kubeconfig: Path, datastorage_url: str) -> SignalProcessingConfig:
-    """The configuration of a worker's controller."""
+def config_for(
+    home: str,
+    folder: Path,
+    kubeconfig: Path,
+    datastorage_url: str,
+    *,
+    cluster: str = "",
+    drain_timeout: float = 5.0,
+) -> SignalProcessingConfig:
+    """The configuration of a controller whose files are in a folder."""
     modes = folder / "signal-modes" / SIGNAL_MODES
-    modes.parent.mkdir(parents=True)
+    modes.parent.mkdir(parents=True, exist_ok=True)
     modes.write_text((resources.files(default_policy) / SIGNAL_MODES).read_text())
     return SignalProcessingConfig(
         kubeconfig=kubeconfig,
+        cluster=ClusterConfig(name=cluster),
         controller=ControllerConfig(
             metrics_addr="127.0.0.1:0",
             health_probe_addr="127.0.0.1:0",
@@ -149,13 +159,13 @@ def config_for(home: str, folder: Path, kubeconfig: Path, datastorage_url: str) 
             DataStorageConfig(),
             url=datastorage_url,
             spool_dir=folder / "spool",
-            drain_timeout=5.0,
+            drain_timeout=drain_timeout,
             buffer=BufferConfig(flush_interval=0.01),
         ),
     )
 
 
-async def _create_home(home: str, kubeconfig: Path) -> None:
+async def create_home(home: str, kubeconfig: Path) -> None:
     """The namespace of the signals, with the mapping that decides namespaces without a label."""
     async with open_client(ClientConfig(kubeconfig=kubeconfig, field_manager="suite")) as client:
         await client.create(RAW["Namespace"], {"metadata": {"name": home}})

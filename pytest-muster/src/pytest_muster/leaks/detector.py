@@ -31,6 +31,9 @@ from pytest_muster.leaks.tracker import CreationTracker
 from pytest_muster.records.audit_hook import observers_of
 from pytest_muster.records.run import Run, run_of
 
+SOON = 0.1
+"""Seconds after which it is asked what belongs to fixtures of a wider scope; only the rest is waited for any longer."""
+
 CLOSING_TIMEOUT = 1.0
 """Seconds in which a thread, a process or a socket may end after the test has."""
 
@@ -166,16 +169,18 @@ class _Detector:
         if new and (new := without_harmless(new)):
             if self.policy.fatal:
                 gc.collect()  # where leaks are only reported, it would show other people's warnings at another time
-            new = self._after_closing(new)
+            if new := self._after_closing(new, SOON):
+                self.base |= owned_by(self._values(), new)
+                new = self._after_closing(new - self.base, CLOSING_TIMEOUT - SOON)
         if not new:
             return []
         new = new - owned_by(self._values(), new)
         return [*self._describe(new)] if new else []
 
-    def _after_closing(self, new: ProcessSnapshot) -> ProcessSnapshot:
-        """What is still there when what was just ending has had time for it."""
+    def _after_closing(self, new: ProcessSnapshot, timeout: float) -> ProcessSnapshot:
+        """What is still there when what was just ending has had so many seconds for it."""
         began = time.monotonic()
-        deadline = began + (CLOSING_TIMEOUT if self.policy.fatal else min(CLOSING_TIMEOUT, self.wait_budget))
+        deadline = began + (timeout if self.policy.fatal else min(timeout, self.wait_budget))
         pause = 0.002
         while new and time.monotonic() < deadline:
             time.sleep(pause)

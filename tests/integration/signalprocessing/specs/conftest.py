@@ -3,8 +3,11 @@
 `CONTROL_PLANE=shared` gives all workers one API server; otherwise each has its own.
 """
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,10 @@ from kubernaut.audit.config import ClientConfig as StoreClientConfig
 from kubernaut.embedded.kubernetes import KubernetesConfig, open_kubernetes
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
+from kubernaut.signalprocessing.service import Service, open_service
 from support.signalprocessing import Cluster, Store
 from support.suite.specs import Suite
-from support.suite.worker import Policies, SuiteController, open_suite_controller
+from support.suite.worker import Policies, SuiteController, config_for, create_home, open_suite_controller
 
 CONTROL_PLANE = os.environ.get("CONTROL_PLANE", "worker")
 
@@ -76,6 +80,34 @@ async def store(signalprocessing_datastorage_test: dict[str, Any]) -> AsyncItera
 @pytest.fixture
 def suite(cluster: Cluster, controller: SuiteController, store: Store, muster_test: muster.Workspace) -> Suite:
     return Suite(cluster=cluster, controller=controller, store=store, workspace=muster_test)
+
+
+@pytest.fixture
+async def own_suite(suite: Suite) -> Suite:
+    """A namespace of signals without a controller: the spec opens one, or several in turn."""
+    home = suite.name("sp-own")
+    await create_home(home, suite.cluster.kubeconfig)
+    cluster = replace(suite.cluster, home=home)
+    return Suite(cluster=cluster, controller=None, store=suite.store, workspace=suite.workspace)
+
+
+OpenController = Callable[..., AbstractAsyncContextManager[Service]]
+
+
+@pytest.fixture
+def open_controller(own_suite: Suite, tmp_path: Path) -> OpenController:
+    """Start a controller of this spec as production does; all that are opened in turn share policy and spool."""
+    policies = Policies(tmp_path / "own" / "policies")
+
+    @asynccontextmanager
+    async def opening(kubeconfig: Path | None = None, url: str = "", **more: Any) -> AsyncIterator[Service]:
+        kubeconfig = kubeconfig or own_suite.cluster.kubeconfig
+        config = config_for(own_suite.home, policies.file.parents[1], kubeconfig, url or own_suite.store.url, **more)
+        async with open_service(config) as service:
+            await asyncio.wait_for(service.ready(), 20)
+            yield service
+
+    return opening
 
 
 @pytest.fixture
