@@ -176,6 +176,44 @@ async def test_without_authentication_everybody_is_let_in():
     assert answer.text == "anonymous"
 
 
+@pytest.mark.parametrize(
+    ("method", "host", "origin", "is_served"),
+    [
+        ("POST", "127.0.0.1:8080", None, True),
+        ("POST", "[::1]:8080", None, True),
+        ("POST", "localhost", None, True),
+        ("POST", "gateway:8080", None, True),
+        ("POST", "host.docker.internal:8080", None, True),
+        ("POST", "10.1.2.3:8080", None, True),
+        ("POST", "127.0.0.1:8080", "http://127.0.0.1:8080", True),  # a form of our own pages
+        ("POST", "127.0.0.1:8080", "http://127.0.0.1:3000", False),
+        ("POST", "127.0.0.1:8080", "https://evil.example", False),
+        ("POST", "127.0.0.1:8080", "null", False),
+        ("GET", "127.0.0.1:8080", "https://evil.example", True),  # a page cannot read the answer
+        ("GET", "evil.example:8080", None, False),
+        ("GET", "127.0.0.1.evil.example", None, False),
+        ("GET", "localhost.evil.example", None, False),
+        ("GET", "[", None, False),
+    ],
+)
+async def test_without_authentication_pages_of_other_sites_get_nothing(method, host, origin, is_served):
+    headers = {"host": host} | ({"origin": origin} if origin is not None else {})
+    async with open_http(None) as http:
+        answer = await http.request(method, "/events", headers=headers)
+
+    if is_served:
+        assert answer.text == "anonymous"
+    else:
+        assert_problem(answer, 403, "forbidden")
+
+
+async def test_with_authentication_any_name_is_served(tmp_path):
+    async with open_http(token_files(tmp_path, reader=(Permission.READ,))) as http:
+        answer = await http.get("/events", headers={**bearer("reader"), "host": "audit.example.com"})
+
+    assert answer.text == "reader"
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]"])
 def test_loopback_needs_no_authentication(host):
     assert AuthConfig().mode_on(host) is AuthMode.NONE

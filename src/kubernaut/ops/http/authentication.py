@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kubernaut.api.problems import Slug
+from kubernaut.ops.http.cross_site import cross_site_reason
 from kubernaut.ops.http.problems import RequestRejected, problem_response
 from kubernaut.ops.http.rate_limit import MAX_BUCKETS, RateLimiter
 
@@ -94,7 +95,8 @@ class AuthenticationMiddleware:
     """Lets a request through to `app` when its sender may send it; the application finds them in `state.identity`."""
 
     def __init__(self, app: ASGIApp, authenticator: Authenticator | None, rules: AccessRules) -> None:
-        """Without an authenticator everybody may do everything, and a client is known by its address."""
+        """Without an authenticator everybody may do everything, except web pages of other sites, and a client is known
+        by its address."""
         self._app = app
         self._authenticator = authenticator
         self._rules = rules
@@ -123,6 +125,8 @@ class AuthenticationMiddleware:
                 return response
             request.state.identity = identity
             name = identity.name
+        elif reason := cross_site_reason(request.headers, is_write=permission is not Permission.READ):
+            return self._rules.rejection(request, RequestRejected(Slug.FORBIDDEN, reason))
         exceeded = self._rules.rate_limiter.check(name)
         if exceeded is None:
             return None
