@@ -3,14 +3,13 @@
 import asyncio
 import contextlib
 import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from kubernaut.signalprocessing.policy import contract, decision, input_table
+from kubernaut.signalprocessing.policy import child, contract, decision, input_table
 from kubernaut.signalprocessing.policy.candidates import Candidates
 from kubernaut.signalprocessing.policy.documents import InvalidDocument, policy_input_of
 from kubernaut.signalprocessing.policy.errors import PolicyError
@@ -62,10 +61,7 @@ async def lint_apart(request: LintRequest) -> LintResult:
     """The faults of the text, found in a process of its own that cannot run on for ever."""
 
     def run() -> LintResult:
-        command = [sys.executable, "-m", "kubernaut.signalprocessing.policy.lint"]
-        done = subprocess.run(
-            command, input=msgspec.json.encode(request), capture_output=True, timeout=_LINT_TIMEOUT, check=False
-        )
+        done = child.run("kubernaut.signalprocessing.policy.lint", msgspec.json.encode(request), _LINT_TIMEOUT)
         if done.returncode:
             raise PolicyError(f"the text could not be analysed within its time (exit code {done.returncode})")
         return msgspec.json.decode(done.stdout, type=LintResult)

@@ -38,7 +38,7 @@ class Engine(Protocol):
 class Regorus:
     """gordon-to-regorus: the one in use, in two forms of the policy: a fast one and an exact one."""
 
-    def __init__(self, denied_builtins: dict[str, int]) -> None:
+    def __init__(self, denied_builtins: dict[str, int], *, coverage: bool = False) -> None:
         self._denied = denied_builtins
         self._modules: list[Module] = []
         self._rewritten: dict[str, tuple[Rewritten, Rewritten, Rewritten]] = {}
@@ -60,6 +60,18 @@ class Regorus:
                 engine.add_extension(f"kubernaut.{name}", 2, _as_list(function))
         for engine in (self._fast, self._exact):
             engine.add_policy(f"{HELPERS}.rego", helper_module())
+            engine.set_enable_coverage(coverage)
+
+    def take_coverage(self) -> dict[str, tuple[set[int], set[int]]]:
+        """Lines that were evaluated and lines that could have been, by file, since the last call."""
+        lines: dict[str, tuple[set[int], set[int]]] = {}
+        for engine in (self._fast, self._exact):
+            for each in msgspec.json.decode(engine.get_coverage_report_as_json())["files"]:
+                covered, known = lines.setdefault(each["path"], (set(), set()))
+                covered.update(each["covered"])
+                known.update(each["covered"], each["not_covered"])
+            engine.clear_coverage_data()
+        return lines
 
     def add_module(self, file: str, text: str) -> None:
         hoisted = negation.hoisted(text.encode(), parse(file, text))

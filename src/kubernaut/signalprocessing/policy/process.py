@@ -15,16 +15,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import msgspec
 import structlog
 
-import kubernaut
 from kubernaut.ops.backoff import Backoff
 from kubernaut.ops.tasks import background, shielded
-from kubernaut.signalprocessing.policy import sandbox
+from kubernaut.signalprocessing.policy import child, sandbox
 from kubernaut.signalprocessing.policy.errors import PolicyError, PolicyTimeout, PolicyUnavailable
 from kubernaut.signalprocessing.policy.protocol import Evaluation, FrameDecoder, LoadResult, Setup, encode_frame
 from kubernaut.signalprocessing.policy.sources import Sources
@@ -139,8 +137,6 @@ class PolicyProcess:
 
     async def _start(self) -> None:
         """Start the process and have it load the policy. Raises PolicyError when the engine rejects it."""
-        # Only what an import needs is handed over: no secret of ours belongs into that process.
-        path = [str(Path(kubernaut.__file__).parents[1]), *(entry for entry in sys.path if entry)]
         loop = asyncio.get_running_loop()
         worker = _Worker(self._on_evaluation)
         try:
@@ -152,7 +148,7 @@ class PolicyProcess:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.DEVNULL,
-                    env={"PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"},
+                    env=child.environment(),
                     start_new_session=True,
                 )
             )
