@@ -62,7 +62,7 @@ audit.command("kubernaut.cli.audit:timeline", help="Show all events of one corre
 audit.command("kubernaut.cli.audit:verify", help="Verify that no event was edited, removed or reordered.")
 audit.command("kubernaut.cli.ledger:receipt", help="Print the proof that the signed ledger holds an event.")
 keys = cyclopts.App(name="keys", help="Make and show the keys that sign the ledger.")
-keys.command("kubernaut.cli.ledger:new_key", name="new", help="Add a new private key to a file.")
+keys.command("kubernaut.cli.ledger:new_key", name="new", help="Add a new private key to a file or a Secret.")
 keys.command("kubernaut.cli.ledger:show_keys", name="show", help="Print the public keys of a file.")
 audit.command("kubernaut.cli.holds:export", help="Write events with proofs to a file that can be checked offline.")
 audit.command("kubernaut.cli.holds:erase", help="Erase the payloads of events by order.")

@@ -1,6 +1,7 @@
 """`kubernaut audit keys …` and `kubernaut audit receipt`: the ledger's keys, and proofs that need nothing of ours."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -16,28 +17,70 @@ from kubernaut.ops.visible_text import visible
 KeyFileOption = Annotated[Path, cyclopts.Parameter(name=["--file", "-f"], help="File of private keys, one a line")]
 
 
-def new_key(origin: str, /, *, file: KeyFileOption) -> int:
+async def new_key(
+    origin: str,
+    /,
+    *,
+    file: Annotated[Path | None, cyclopts.Parameter(name=["--file", "-f"])] = None,
+    secret: Annotated[str | None, cyclopts.Parameter(name="--secret")] = None,
+    kubeconfig: Annotated[Path | None, cyclopts.Parameter(name="--kubeconfig", env_var="KUBECONFIG")] = None,
+    namespace: Annotated[str | None, cyclopts.Parameter(name=["--namespace", "-n"])] = None,
+) -> int:
     """Write a new private key that signs checkpoints, and print the public one.
 
     The file is what `ledger.keyFile` names. A file that is there gets the key as one more line: both keys sign then,
-    until the old line is removed.
+    until the old line is removed. A Secret that is there is left as it is.
 
     Parameters
     ----------
     origin
         Origin of the log, such as audit.example.com/ledger.
+    file
+        File of private keys, one a line.
+    secret
+        Name of a Secret that gets the key under `keys`, instead of a file.
+    kubeconfig
+        Which cluster, for a Secret; without it the service account of the pod.
+    namespace
+        Where the Secret is made; without it the namespace of the kubeconfig or the pod.
     """
+    if (file is None) == (secret is None):
+        raise CommandError("give either --file FILE or --secret NAME", code=2, hint="kubernaut audit keys new --help")
     try:
         signer = notes.new_signer(origin)
+    except notes.NoteError as error:
+        raise CommandError(str(error), code=2) from error
+    if secret is not None:
+        if not await _create_secret(secret, signer, kubeconfig, namespace or ""):
+            note(f"Secret {visible(secret)} is there, nothing changed")
+            return 0
+        for line in _public_of([signer], origin, shards=1):
+            say(line)
+    elif file is not None:
         # Appended by one call, and to nobody but the owner readable from the first moment on.
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "w") as keys:
             keys.write(f"{signer.skey}\n")
-    except notes.NoteError as error:
-        raise CommandError(str(error), code=2) from error
-    for line in _public(file, origin, shards=1):
-        say(line)
+        for line in _public(file, origin, shards=1):
+            say(line)
     return 0
+
+
+async def _create_secret(name: str, signer: notes.Signer, kubeconfig: Path | None, namespace: str) -> bool:
+    """False when there is one of that name. It needs the permission to create Secrets, and none to read them."""
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.kube.client import ClientConfig, open_client
+    from kubernaut.kube.errors import AlreadyExists
+    from kubernaut.kube.objects import Kind
+
+    kind: Kind[dict[str, object]] = Kind(version="v1", kind="Secret", plural="secrets", type=dict)
+    async with open_client(ClientConfig(kubeconfig=kubeconfig, field_manager="kubernaut-keys")) as client:
+        metadata = {"name": name, "namespace": namespace or client.namespace}
+        try:
+            await client.create(kind, {"metadata": metadata, "stringData": {"keys": f"{signer.skey}\n"}})
+        except AlreadyExists:
+            return False
+    return True
 
 
 def show_keys(
@@ -60,6 +103,10 @@ def _public(file: Path, origin: str | None, *, shards: int) -> list[str]:
         signers = notes.parse_signers(file.read_text())
     except notes.NoteError as error:
         raise CommandError(f"{file}: {error}", code=2) from error
+    return _public_of(signers, origin, shards=shards)
+
+
+def _public_of(signers: Sequence[notes.Signer], origin: str | None, *, shards: int) -> list[str]:
     return [
         signer.named(f"{origin or signer.name}/{shard}").verifier.vkey for signer in signers for shard in range(shards)
     ]

@@ -1,0 +1,110 @@
+# The policy that decides when you give none; copy it and make it yours.
+#
+# Answers that are asked for: environment, severity, priority, labels, cluster.
+# A rule that is left undefined, or an environment "Unknown" from source "default", lets the ConfigMap
+# `kubernaut-environment-config` decide the environment; the other rules then see that environment.
+#
+# Labels of the signal itself are set by whoever raises the alert. Nothing here trusts them.
+package signalprocessing
+
+import rego.v1
+
+# --- environment: from the namespace's own label and from nothing else ---------------------------------------------
+
+_environments := {
+	"production": "Production",
+	"prod": "Production",
+	"staging": "Staging",
+	"stage": "Staging",
+	"development": "Development",
+	"dev": "Development",
+	"test": "Test",
+}
+
+default environment := {"environment": "Unknown", "source": "default"}
+
+environment := {"environment": name, "source": "namespace-labels"} if {
+	name := _environments[lower(input.namespace.labels["kubernaut.ai/environment"])]
+}
+
+# --- severity: what senders write, in our five words ---------------------------------------------------------------
+
+_severities := {
+	"critical": "critical",
+	"crit": "critical",
+	"fatal": "critical",
+	"emergency": "critical",
+	"page": "critical",
+	"sev0": "critical",
+	"sev1": "critical",
+	"p0": "critical",
+	"p1": "critical",
+	"high": "high",
+	"error": "high",
+	"major": "high",
+	"sev2": "high",
+	"p2": "high",
+	"warning": "warning",
+	"warn": "warning",
+	"medium": "warning",
+	"minor": "warning",
+	"sev3": "warning",
+	"p3": "warning",
+	"info": "info",
+	"information": "info",
+	"informational": "info",
+	"low": "info",
+	"notice": "info",
+	"none": "info",
+	"sev4": "info",
+	"sev5": "info",
+	"p4": "info",
+	"p5": "info",
+}
+
+default severity := "unknown"
+
+severity := _severities[lower(trim_space(input.signal.severity))]
+
+# --- priority: how bad, and where ----------------------------------------------------------------------------------
+
+_priorities := {
+	"Production": {"critical": "P0", "high": "P1", "warning": "P1", "info": "P2", "unknown": "P2"},
+	"Staging": {"critical": "P1", "high": "P2", "warning": "P2", "info": "P3", "unknown": "P2"},
+	"Development": {"critical": "P2", "high": "P3", "warning": "P3", "info": "P3", "unknown": "P3"},
+	"Test": {"critical": "P2", "high": "P3", "warning": "P3", "info": "P3", "unknown": "P3"},
+	"Unknown": {"critical": "P1", "high": "P1", "warning": "P2", "info": "P3", "unknown": "P2"},
+}
+
+default priority := {"priority": "P2", "policy_name": "default"}
+
+priority := {
+	"priority": _priorities[environment.environment][severity],
+	"policy_name": concat("-", [lower(environment.environment), severity]),
+}
+
+# --- labels: for whoever picks a remedy; the namespace's word counts before the workload's --------------------------
+
+_forwarded := {
+	"kubernaut.ai/team": "team",
+	"kubernaut.ai/tier": "tier",
+	"kubernaut.ai/cost-center": "cost-center",
+	"kubernaut.ai/region": "region",
+}
+
+labels[name] := [value] if {
+	some label, value in input.namespace.labels
+	name := _forwarded[label]
+	value != ""
+}
+
+labels[name] := [value] if {
+	some label, value in input.workload.labels
+	name := _forwarded[label]
+	not input.namespace.labels[label]
+	value != ""
+}
+
+# --- cluster: where the fleet's registry labels it ------------------------------------------------------------------
+
+cluster := input.cluster.labels.environment
