@@ -1,14 +1,18 @@
 """The production entry points: configuration from a file and the environment, then the service until SIGTERM."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import cyclopts
 import yaml
 
-from kubernaut.cli.output import note, say
+from kubernaut.cli.output import note, say, table
+
+if TYPE_CHECKING:
+    from kubernaut.datastorage.migrate import MigrationStatus
 
 C = TypeVar("C")
 
@@ -69,24 +73,45 @@ async def gateway(*, config: ConfigOption = None) -> int:
     return 0
 
 
-async def migrate(*, config: ConfigOption = None) -> int:
+async def migrate(
+    *,
+    config: ConfigOption = None,
+    stage: Literal["pre", "post"] = "post",
+    status: Annotated[bool, cyclopts.Parameter(negative=())] = False,
+) -> int:
     """Apply pending migrations to DataStorage's PostgreSQL schema; safe to run at any time, also concurrently.
 
     Parameters
     ----------
     config
         The configuration of `kubernaut datastorage`.
+    stage
+        pre: only what the version before this one works with as well, to be run before its processes are replaced.
+        post: everything.
+    status
+        List the migrations and change nothing; exit 1 while one of them is pending.
     """
     # Lazy import, see kubernaut.cli.app.
+    from kubernaut.datastorage import migrate as migrations
     from kubernaut.datastorage.config import DataStorageConfig
-    from kubernaut.datastorage.migrate import migrate as apply
 
     settings = configured(DataStorageConfig, config, "DATASTORAGE")
-    for name in (applied := await apply(settings.database.dsn())):
+    if status:
+        return _show_status(await migrations.status(settings.database.dsn()))
+    for name in (applied := await migrations.migrate(settings.database.dsn(), upto=migrations.Stage(stage))):
         say(f"applied {name}")
     if not applied:
         note("schema is up to date, nothing applied")
     return 0
+
+
+def _show_status(migrations: "Sequence[MigrationStatus]") -> int:
+    rows = [
+        [f"{each.version:05d}", each.stage, each.name, "applied" if each.is_applied else "pending"]
+        for each in migrations
+    ]
+    table(["VERSION", "STAGE", "NAME", "STATE"], rows)
+    return 0 if all(each.is_applied for each in migrations) else 1
 
 
 def crd() -> int:

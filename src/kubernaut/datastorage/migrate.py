@@ -107,6 +107,39 @@ async def migrate(
     return done
 
 
+@dataclass(frozen=True, kw_only=True)
+class MigrationStatus:
+    """A migration, and whether a database has it."""
+
+    version: int
+    stage: str
+    """Empty for one that this version does not know: a newer version has applied it."""
+    name: str
+    is_applied: bool
+
+
+async def status(dsn: str, *, timeout: float = 60.0) -> list[MigrationStatus]:
+    """All migrations that this version ships or the database has, in order; nothing is changed.
+
+    Raises EditedMigration, and CannotStart when PostgreSQL rejects the connection.
+    """
+    connection = await database.connect(dsn, timeout=timeout, statement_timeout=timeout, lock_timeout=timeout)
+    try:
+        applied = await _applied(connection)
+    except asyncpg.UndefinedTableError:
+        applied = {}
+    finally:
+        await connection.close(timeout=5)
+    _reject_edited(known(), applied)
+    found = [
+        MigrationStatus(version=each.version, stage=each.stage, name=each.name, is_applied=each.version in applied)
+        for each in known()
+    ]
+    newer = sorted(applied.keys() - {each.version for each in found})
+    unknown = [MigrationStatus(version=each, stage="", name="of a newer version", is_applied=True) for each in newer]
+    return found + unknown
+
+
 async def require_migrated(connection: asyncpg.Connection) -> None:
     """Raise NotMigrated when a `pre` migration of this version is missing; newer ones are somebody else's matter."""
     try:
