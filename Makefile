@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROCS ?= 4
 OLDEST := .venv-pytest84
+SITE := .venv-docs
 MUSTER_CORE := $(patsubst %,pytest-muster/tests/test_%.py,compatibility live plugin recording seed_failure serial shared_resources summary)
 
 .PHONY: help
@@ -76,6 +77,15 @@ fmt: $(READY) ## Format the code and regenerate the generated files
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/python scripts/generate
+
+$(SITE)/.ready: requirements/docs.txt
+	@$(PYTHON) -m venv $(SITE)
+	@$(SITE)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/docs.txt
+	@touch $@
+
+.PHONY: docs
+docs: $(SITE)/.ready ## Build the documents as a site that needs no network: site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
 
 .PHONY: bench
 bench: $(READY) ## All benchmarks, or the named ones: make bench ARGS="ingest decision"

@@ -40,6 +40,14 @@ def test_every_link_between_pages_leads_somewhere(page):
     assert {link for link in links if not (page.parent / link).exists()} == set()
 
 
+def test_every_page_is_in_the_table_of_contents():
+    docs = ROOT / "docs"
+    listed = LINK.findall((docs / "README.md").read_text())
+    pages = {str(page.relative_to(docs)) for page in docs.rglob("*.md")} - {"README.md"}
+
+    assert {page for page in pages if page not in listed and f"{page.rpartition('/')[0]}/" not in listed} == set()
+
+
 def test_the_path_of_one_signal_names_functions_that_exist():
     steps = STEP.findall((ROOT / "docs" / "architecture.md").read_text())
 

@@ -193,13 +193,21 @@ class EventType(StrEnum):
     """`event_type` of the audit events that our services write."""
 
     PHASE_TRANSITION = "signalprocessing.phase.transition"
+    """A signal entered a phase."""
     ENRICHMENT_COMPLETED = "signalprocessing.enrichment.completed"
+    """What was found out about the target, or why not (`degraded_mode`)."""
     CLASSIFICATION_DECISION = "signalprocessing.classification.decision"
+    """Severity, environment and priority, with the policy and what they were made from."""
     BUSINESS_CLASSIFIED = "signalprocessing.business.classified"
+    """Business unit, criticality and service level."""
     SIGNAL_PROCESSED = "signalprocessing.signal.processed"
+    """The signal is finished; the whole decision in one event."""
     ERROR_OCCURRED = "signalprocessing.error.occurred"
+    """An attempt of a phase failed."""
     SIGNAL_RECEIVED = "gateway.signal.received"
+    """The first alert of a signal; parent of all that follows."""
     SIGNAL_DEDUPLICATED = "gateway.signal.deduplicated"
+    """A further alert that was folded into the signal, or, with `alert_status: resolved`, the end of one."""
 
 
 class Label(StrEnum):
