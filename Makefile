@@ -11,11 +11,13 @@ READY := $(VENV)/.ready
 PROCS ?= 4
 OLDEST := .venv-pytest84
 SITE := .venv-docs
+SP_SPECS := tests/integration/signalprocessing/specs
+SP_LOG := .muster/sp-integration.log
 MUSTER_CORE := $(patsubst %,pytest-muster/tests/test_%.py,compatibility live plugin recording seed_failure serial shared_resources summary)
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-46s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  ARGS="…" reaches the command: make demo ARGS=--keep, make test ARGS="-k ledger", make bench ARGS=ingest'
 
 $(READY): requirements/dev.txt pyproject.toml pocketkube/pyproject.toml pytest-muster/pyproject.toml
@@ -40,6 +42,22 @@ up: $(READY) ## Run the same stack, empty, until Ctrl-C
 .PHONY: test
 test: $(READY) ## All tests (ARGS reach pytest, PROCS workers)
 	@$(BIN)/pytest -n $(PROCS) $(ARGS)
+
+.PHONY: setup-envtest
+setup-envtest: $(READY) ## Say which Kubernetes API the specs run on, and how to get a real one
+	@$(BIN)/python scripts/setup-envtest
+
+# DD-TEST-002: four workers. One is for comparison only; the verdict of each spec is the same.
+.PHONY: test-integration-signalprocessing
+test-integration-signalprocessing: setup-envtest ## The specs of signal processing on PROCS workers (4), in 10 minutes at most
+	@case '$(PROCS)' in 0|1) echo 'NOT COMPLIANT with DD-TEST-002: PROCS=$(PROCS) runs the specs one after the other' >&2;; esac
+	@mkdir -p $(dir $(SP_LOG))
+	@echo 'Running SignalProcessing integration tests ($(PROCS) processes), whole log in $(SP_LOG)'
+	@set -o pipefail; $(BIN)/pytest -n $(PROCS) --muster-live=off --muster-deadline=10m $(ARGS) $(SP_SPECS) 2>&1 | tee $(SP_LOG)
+
+.PHONY: test-integration-signalprocessing-parallel
+test-integration-signalprocessing-parallel: ## The same on four workers, whatever PROCS says
+	@$(MAKE) --no-print-directory test-integration-signalprocessing PROCS=4
 
 $(OLDEST)/.ready: requirements/pytest84.txt pytest-muster/pyproject.toml
 	@$(PYTHON) -m venv $(OLDEST)

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from kubernaut.kube.credentials import client_arguments, read_config
+from kubernaut.kube.credentials import connection_parameters, read_config
 from kubernaut.ops.http.server import Listen, open_server
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -48,8 +48,9 @@ class ApiProxy:
 async def open_api_proxy(kubeconfig: Path, folder: Path) -> AsyncIterator[ApiProxy]:
     """A proxy in front of the API server of a kubeconfig, without authentication of its own."""
     proxy = ApiProxy(kubeconfig=folder / "proxy.kubeconfig")
-    arguments = client_arguments(read_config(kubeconfig), 10.0) | {"timeout": None}  # a watch is open for minutes
-    async with httpx2.AsyncClient(**arguments) as upstream:
+    found = connection_parameters(read_config(kubeconfig), 10.0)
+    arguments = {"base_url": found["url"], "verify": found["tls"], "auth": found["auth"]}
+    async with httpx2.AsyncClient(**arguments, timeout=None) as upstream:  # a watch is open for minutes
 
         async def handle(request: Request) -> Response:
             proxy.seen.append((request.method, request.url.path))

@@ -14,24 +14,31 @@ import asyncpg
 import httpx2
 import pytest
 import valkey.asyncio
+import yaml
 from structlog.testing import capture_logs
 
 import pytest_muster as muster
 from kubernaut.audit.config import AuditConfig, ClientConfig, SpoolConfig
 from kubernaut.audit.store import open_audit
-from kubernaut.embedded.directory import open_directory
 from kubernaut.embedded.secret_files import ensure_signing_key, write_secret
-from kubernaut.embedded.services import DataStorageFiles, RunningService, datastorage, open_service
+from kubernaut.embedded.services import DataStorageFiles, datastorage
 from kubernaut.embedded.valkey import ValkeyConfig, open_valkey
 from support.audit import an_event
 from support.services import SharedPostgres, SharedProcess, SharedValkey
+from support.suite import preflight
 
 READY = "SignalProcessing integration test environment ready!"
 ORIGIN = "signalprocessing.test/ledger"
 
 
+@muster.shared
+def suite_preflight() -> dict[str, str]:
+    """What must be there before anything is started. Raises PreflightError, which names what is missing."""
+    return {"command": str(preflight.existing(preflight.COMMAND)), "policy": str(preflight.existing(preflight.POLICY))}
+
+
 @muster.shared(timeout=60)
-async def suite_queue(muster_run: muster.Workspace) -> AsyncIterator[dict[str, Any]]:
+async def suite_queue(muster_run: muster.Workspace, suite_preflight: dict[str, str]) -> AsyncIterator[dict[str, Any]]:
     """Valkey with an append-only file, as DataStorage wants its dead-letter queue."""
     config = ValkeyConfig(directory=muster_run.directory / "valkey", env=os.environ)
     async with open_valkey(config) as server:
@@ -41,6 +48,7 @@ async def suite_queue(muster_run: muster.Workspace) -> AsyncIterator[dict[str, A
 @muster.shared(timeout=60)
 async def signalprocessing_datastorage_test(
     muster_run: muster.Workspace,
+    suite_preflight: dict[str, str],
     postgres_server: dict[str, Any],
     migrated_template: str,
     suite_queue: dict[str, Any],
@@ -48,29 +56,58 @@ async def signalprocessing_datastorage_test(
     """DataStorage by its production command, on a database of this run; healthy when it is handed out."""
     postgres, queue = _postgres(postgres_server), _valkey(suite_queue)
     database = await _new_database(postgres, muster_run.name("sp-audit"), migrated_template)
-    files = muster_run.directory / "files"
-    files.mkdir()
-    write_secret(files / "database-password", postgres.password)
-    write_secret(files / "queue-password", queue.password)
+    config = _configure(muster_run.directory, muster_run.port(), postgres, database, queue)
+    command = [suite_preflight["command"], "datastorage", "--config", config]
+    process = muster_run.start(command, log="datastorage.log", env=_environment())
+    url = preflight.address((muster_run.directory / "url").read_text())
+    await wait_until_healthy(muster_run, url)
+    await _check_backends(postgres.url(database), queue.url(0))
+    yield {
+        "url": url,
+        "pid": process.pid,
+        "database": postgres.url(database),
+        "proven": [
+            "DataStorage is healthy (PostgreSQL + Redis ready)",
+            "SignalProcessing Integration Infrastructure Ready",
+        ],
+    }
+    process.stop()
+
+
+def _configure(folder: Path, port: int, postgres: SharedPostgres, database: str, queue: SharedValkey) -> Path:
+    """The configuration file of DataStorage, with its secrets in files beside it."""
+    write_secret(folder / "database-password", database_password(postgres))
+    write_secret(folder / "queue-password", queue.password)
     secrets = DataStorageFiles(
-        database_password=files / "database-password",
-        queue_password=files / "queue-password",
-        key=ensure_signing_key(files / "ledger.key", ORIGIN),
+        database_password=folder / "database-password",
+        queue_password=folder / "queue-password",
+        key=ensure_signing_key(folder / "ledger.key", ORIGIN),
     )
-    service = datastorage(postgres, database, queue, secrets)
-    with open_directory(muster_run.directory / "stack") as directory:
-        async with open_service(service, directory, os.environ) as running:
-            await _check(running, postgres.url(database), queue.url(0))
-            yield {
-                "url": running.url,
-                "pid": running.process.pid,
-                "log": str(directory.path / "datastorage" / "datastorage.log"),
-                "database": postgres.url(database),
-                "proven": [
-                    "DataStorage is healthy (PostgreSQL + Redis ready)",
-                    "SignalProcessing Integration Infrastructure Ready",
-                ],
-            }
+    settings = datastorage(postgres, database, queue, secrets).settings(port, folder / "address")
+    config = folder / "datastorage.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    (folder / "url").write_text(f"http://{preflight.HOST}:{port}")
+    return config
+
+
+def database_password(postgres: SharedPostgres) -> str:
+    """The one source of the password, for whoever connects."""
+    return postgres.password
+
+
+async def wait_until_healthy(workspace: muster.Workspace, url: str) -> None:
+    """DataStorage answers 200, and goes on doing so: muster watches it from then on."""
+
+    async def healthy() -> bool:
+        async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
+            return (await http.get(f"{url}/health")).status_code == 200
+
+    await workspace.wait_until_async(healthy, timeout=30, description="DataStorage is healthy")
+
+
+def _environment() -> dict[str, str]:
+    # A variable such as KUBERNAUT_DATASTORAGE__SERVER__PORT would override the file.
+    return {name: value for name, value in os.environ.items() if not name.startswith("KUBERNAUT_")}
 
 
 @muster.shared(timeout=30)
@@ -88,11 +125,14 @@ async def suite_services(
     }
     for pid in pids.values():
         os.kill(pid, 0)
-    proven = ["All services started and healthy"]
+    await deliver_first_event(muster_run, signalprocessing_datastorage_test["url"])
+    return {"pids": pids, "proven": ["All services started and healthy", "Audit store configured"]}
+
+
+async def deliver_first_event(workspace: muster.Workspace, url: str) -> None:
+    """An audit store as every service has it takes an event, and DataStorage has it."""
     config = AuditConfig(
-        spool=SpoolConfig(directory=muster_run.directory / "spool"),
-        client=ClientConfig(url=signalprocessing_datastorage_test["url"]),
-        flush_interval=0.01,
+        spool=SpoolConfig(directory=workspace.directory / "spool"), client=ClientConfig(url=url), flush_interval=0.01
     )
     with capture_logs():  # nobody captures what is printed before the first test
         async with open_audit(config, "signalprocessing-suite") as store:
@@ -100,7 +140,6 @@ async def suite_services(
             flushed = await store.flush(10)
     if not flushed.is_complete:
         raise RuntimeError(f"DataStorage did not take a first event: {flushed}")
-    return {"pids": pids, "proven": [*proven, "Audit store configured"]}
 
 
 async def _new_database(postgres: SharedPostgres, name: str, template: str) -> str:
@@ -112,18 +151,14 @@ async def _new_database(postgres: SharedPostgres, name: str, template: str) -> s
     return name
 
 
-async def _check(service: RunningService, database: str, queue: str) -> None:
-    """PostgreSQL, Valkey and DataStorage answer; raises with the one that does not."""
+async def _check_backends(database: str, queue: str) -> None:
+    """PostgreSQL and Valkey answer; raises with the one that does not."""
     connection = await asyncpg.connect(database, timeout=5)
     await connection.fetchval("SELECT 1")
     await connection.close()
     client = valkey.asyncio.from_url(queue)
     await client.ping()
     await client.aclose()
-    async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
-        health = await http.get(f"{service.url}/health")
-    if health.status_code != 200:
-        raise RuntimeError(f"DataStorage is not healthy: {health.status_code} {health.text}")
 
 
 def _postgres(published: dict[str, Any]) -> SharedPostgres:
@@ -145,8 +180,3 @@ def pytest_muster_shared_ready(config: pytest.Config, values: dict[str, Any]) ->
         for line in values[name]["proven"]:
             reporter.write_line(f"✓ {line}")
     reporter.write_line(f"✓ {READY}")
-
-
-def log_of(published: dict[str, Any]) -> Path:
-    """The log of the DataStorage process."""
-    return Path(published["log"])

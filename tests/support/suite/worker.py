@@ -18,6 +18,7 @@ from kubernaut.signalprocessing.config import (
     ClusterConfig,
     ControllerConfig,
     DataStorageConfig,
+    OnPolicyError,
     RecordedEvents,
     SignalProcessingConfig,
 )
@@ -140,6 +141,7 @@ def config_for(
     *,
     cluster: str = "",
     drain_timeout: float = 5.0,
+    on_policy_error: str = OnPolicyError.FALLBACK,
 ) -> SignalProcessingConfig:
     """The configuration of a controller whose files are in a folder."""
     modes = folder / "signal-modes" / SIGNAL_MODES
@@ -154,7 +156,9 @@ def config_for(
             namespace=home,
             events=RecordedEvents.ALL,
         ),
-        classifier=ClassifierConfig(policy_dir=folder / "policies", signal_modes=modes),
+        classifier=ClassifierConfig(
+            policy_dir=folder / "policies", signal_modes=modes, on_policy_error=OnPolicyError(on_policy_error)
+        ),
         datastorage=replace(
             DataStorageConfig(),
             url=datastorage_url,
