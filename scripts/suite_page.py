@@ -5,22 +5,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))  # the inventory is test code
 
-from support.suite import inventory  # noqa: E402
-from support.suite.requirements import REQUIREMENTS  # noqa: E402
+from support.suite import inventory
+from support.suite.requirements import REQUIREMENTS
 
 
 def integration_suite() -> str:
     """The page of the integration suite: what each spec shows, and what became of each line of the report."""
     found = inventory.specs()
-    parts = [
-        "# The integration suite of signal processing",
-        "Written by `make fmt` from the specs; do not edit.",
-        f"{len(found)} specs, of which {sum(spec.is_of_december for spec in found)} are those of 15 December 2025 under "
-        f"their ids; the {len(inventory.ONCE_SKIPPED)} that were skipped then are marked with \\*.\n"
+    december = sum(spec.is_of_december for spec in found)
+    intro = (
+        f"{len(found)} specs; {december} are those of 15 December 2025 under their ids, "
+        f"and the {len(inventory.ONCE_SKIPPED)} that were skipped then are marked with \\*.\n"
         "`make test-integration-signalprocessing` runs them; each is a test of "
         "`tests/integration/signalprocessing/specs/`.\n"
-        "[Testing](../testing.md) says what they stand on.",
-    ]
+        "[Testing](../testing.md) says what they stand on."
+    )
+    generated = "Written by `make fmt` from the specs; do not edit."
+    parts = ["# The integration suite of signal processing", generated, intro]
     for group, title in inventory.GROUPS.items():
         rows = "\n".join(
             f"| {spec.id}{chr(92) + '*' if spec.id in inventory.ONCE_SKIPPED else ''} | {', '.join(spec.requirements)} "

@@ -3,9 +3,8 @@
 import re
 from collections import Counter
 
-from support.suite.requirements import REQUIREMENTS
-
 from support.suite import inventory
+from support.suite.requirements import REQUIREMENTS
 
 SPECS = inventory.specs()
 
