@@ -20,6 +20,9 @@ AFTER_QUEUED_HEADER = "X-Audit-After-Queued"
 MAX_BATCH_EVENTS = 1000
 """Events in one batch at most."""
 
+ABSENT = msgspec.Raw()
+"""In place of JSON that is not there."""
+
 Category = Annotated[str, Meta(min_length=1, max_length=limits.MAX_EVENT_CATEGORY)]
 Action = Annotated[str, Meta(min_length=1, max_length=limits.MAX_EVENT_ACTION)]
 
@@ -103,7 +106,7 @@ class SignalPayload(AuditWire, frozen=True):
     decided_priority_source: str | None = None
     decided_criticality: str | None = None
     decided_severity_source: str | None = None
-    facts: msgspec.Raw | None = None
+    facts: msgspec.Raw = ABSENT
     """What the decision was made from, a `kubernaut.api.facts.DecisionFacts`; of a classification decision only."""
 
 

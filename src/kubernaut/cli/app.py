@@ -45,9 +45,10 @@ config.command("kubernaut.cli.config:show", help="Print the whole configuration,
 config.command("kubernaut.cli.config:check", help="Check a configuration without starting the service.")
 app.command(config)
 
-signals = cyclopts.App(name="signals", help="List and show signals.")
+signals = cyclopts.App(name="signals", help="List, show and explain signals.")
 signals.command("kubernaut.cli.signals:list_signals", name="list", help="List signals.")
 signals.command("kubernaut.cli.signals:show", help="Show one signal: context, decision, conditions.")
+signals.command("kubernaut.cli.explain:explain", help="Explain a decision: rule, inputs, what would change it.")
 app.command(signals)
 
 policy = cyclopts.App(name="policy", help="Check, evaluate, test and compare policies.")

@@ -187,21 +187,30 @@ async def show(
     name
         Name of the SignalProcessing object, such as sp-rr-1f0c3a9be2d4-5a5a5a5a.
     """
+    found = await find_signal(name, namespace, cluster)
+    if found is None:
+        raise CommandError(f"signal {bare(name)!r} not found", hint="kubernaut signals list")
+    if not emit(found, output, [found.metadata.name]):
+        _describe(found)
+    return 0
+
+
+def bare(name: str) -> str:
+    """The name of an object that kubectl writes as `sp/NAME` or `signalprocessing.kubernaut.ai/NAME`."""
+    return name.rpartition("/")[2]
+
+
+async def find_signal(name: str, namespace: str, cluster: ClusterOptions | None) -> SignalProcessing | None:
+    """A signal by its name, in one namespace or, for "", in any."""
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.kube.client import ListOptions
     from kubernaut.kube.objects import Kind
 
     kind = Kind(group=GROUP, version=VERSION, kind=KIND, plural=PLURAL, type=SignalProcessing)
-    # As kubectl writes and takes it: sp/NAME, signalprocessing.kubernaut.ai/NAME.
-    name = name.rpartition("/")[2]
     async with open_cluster(cluster) as client:
-        options = ListOptions(namespace=namespace, field_selector=f"metadata.name={name}")
+        options = ListOptions(namespace=namespace, field_selector=f"metadata.name={bare(name)}")
         found = (await client.list(kind, options)).items
-    if not found:
-        raise CommandError(f"signal {name!r} not found", hint="kubernaut signals list")
-    if not emit(found[0], output, [found[0].metadata.name]):
-        _describe(found[0])
-    return 0
+    return found[0] if found else None
 
 
 def _describe(signal: SignalProcessing) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from kubernaut.api import limits
-from kubernaut.api.events import AuditEvent, SignalPayload
+from kubernaut.api.events import ABSENT, AuditEvent, SignalPayload
 from kubernaut.api.meta import Condition, ConditionStatus
 from kubernaut.api.signals import KIND, SignalProcessing, SignalStatus
 from kubernaut.api.vocabulary import (
@@ -166,7 +166,7 @@ class _SignalEvents:
             duration_ms=_milliseconds(self._entered_at(Phase.CATEGORIZING) - self._entered_at(Phase.CLASSIFYING)),
             **self._classification(),
         )
-        payload = msgspec.structs.replace(payload, facts=facts.recorded(self._signal))
+        payload = msgspec.structs.replace(payload, facts=facts.recorded(self._signal) or ABSENT)
         return self._event(payload, "classification", self._entered_at(Phase.CATEGORIZING))
 
     def _categorized(self) -> AuditEvent:

@@ -6,6 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kubernaut.api.events import ABSENT, SignalPayload
 from kubernaut.api.facts import MAX_BYTES
 from kubernaut.api.signals import (
     EnvironmentClassification,
@@ -15,7 +16,7 @@ from kubernaut.api.signals import (
     SignalStatus,
     WorkloadContext,
 )
-from kubernaut.api.vocabulary import Environment, EnvironmentSource
+from kubernaut.api.vocabulary import Environment, EnvironmentSource, EventType, Phase
 from kubernaut.signalprocessing import facts
 from kubernaut.signalprocessing.policy.input import PolicyInput, encode
 from kubernaut.signalprocessing.policy.sources import Form
@@ -81,3 +82,14 @@ def test_facts_stay_within_their_limit_and_name_what_they_leave_out(labels, anno
     ):
         assert (name in found.omitted) == (not kept and bool(sent if name == "signal.labels" else context.namespace))
     assert msgspec.json.encode(json.loads(bytes(raw)))
+
+
+def test_audit_event_without_facts_is_as_it_was_and_one_with_them_is_read_back():
+    for raw in (ABSENT, facts.recorded(decided(a_context(), UNKNOWN))):
+        payload = SignalPayload(
+            event_type=EventType.CLASSIFICATION_DECISION, phase=Phase.CLASSIFYING, signal="x", facts=raw
+        )
+        encoded = msgspec.json.encode(payload)
+
+        assert ("facts" in json.loads(encoded)) == (raw is not ABSENT)
+        assert msgspec.json.decode(encoded, type=SignalPayload) == payload

@@ -72,6 +72,11 @@ def _check_limits(result: bytes | RuleError) -> bytes | RuleError:
     return result
 
 
+def environment_is_open(environment: bytes, document: str) -> bool:
+    """Whether the policy leaves the environment open; `environment` is the result of its rule."""
+    return _needs_fallback(b'{"environment":' + environment + b"}", document)
+
+
 def _needs_fallback(results: bytes, document: str) -> bool:
     """Whether the policy leaves the environment open, other than by returning the fallback environment itself."""
     try:
@@ -87,9 +92,7 @@ def _needs_fallback(results: bytes, document: str) -> bool:
 
 def _evaluate_each(engine: Engine, rules: list[str], document: str) -> Evaluation:
     (environment,) = map(_check_limits, engine.evaluate(document, ["environment"]))
-    needs_fallback = isinstance(environment, RuleError) or _needs_fallback(
-        b'{"environment":' + environment + b"}", document
-    )
+    needs_fallback = isinstance(environment, RuleError) or environment_is_open(environment, document)
     suffix = "_with_fallback" if needs_fallback else ""
     values = [environment, *map(_check_limits, engine.evaluate(document, [rule + suffix for rule in rules]))]
     results: dict[str, Any] = {}

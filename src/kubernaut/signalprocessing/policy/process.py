@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import structlog
@@ -62,7 +62,9 @@ class _Request:
 
 
 @asynccontextmanager
-async def open_process(sources: Sources, limits: Limits, engine: str = "regorus") -> AsyncIterator["PolicyProcess"]:
+async def open_process(
+    sources: Sources, limits: Limits, engine: str = "regorus", *, explains: bool = False
+) -> AsyncIterator["PolicyProcess"]:
     """A process that has loaded the policy, restarted whenever it ends while the block runs.
 
     Raises PolicyError when the sandbox or the engine rejects the policy.
@@ -80,6 +82,7 @@ async def open_process(sources: Sources, limits: Limits, engine: str = "regorus"
         # rego-cpp's allocator reserves more address space than any limit would allow.
         max_memory=0 if engine == "regopy" else limits.max_memory,
         parent_pid=os.getpid(),
+        explains=explains,
     )
     process = PolicyProcess(setup, limits)
     try:
@@ -102,6 +105,8 @@ class PolicyProcess:
         self._worker: _Worker | None = None
         self._is_closing = False
         self._idle = asyncio.Event()
+        self.outline: Any = None
+        """The definitions of the policy, where the process explains."""
         self.restarts = 0
         """How often the process had to be started again."""
 
@@ -163,6 +168,7 @@ class PolicyProcess:
                 raise PolicyTimeout("loading the policy timed out") from None
             raise
         self._worker = worker
+        self.outline = loaded.outline
         self._restart_deadline()
         for request in self._pending:
             worker.write(request.frame)

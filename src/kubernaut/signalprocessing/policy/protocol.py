@@ -25,6 +25,8 @@ class Setup(msgspec.Struct, kw_only=True):
     evaluation_timeout: float
     max_memory: int
     parent_pid: int
+    explains: bool = False
+    """Whether the process also tells what each definition of the policy says; for explanations."""
 
 
 class RuleError(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -40,6 +42,8 @@ class LoadResult(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Whether the engine accepted the policy."""
 
     error: RuleError | None = None
+    outline: Any = None
+    """The definitions of the policy, a list of `explanation.outline.Definition`, where they were asked for."""
 
 
 class Evaluation(msgspec.Struct, kw_only=True, omit_defaults=True):

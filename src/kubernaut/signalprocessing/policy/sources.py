@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -79,6 +80,16 @@ def from_text(text: str, file: str = "policy.rego") -> Sources:
     return Sources(files=((file, text),), form=Form.UNIFIED, hash=_digest(text.encode()))
 
 
+def from_files(files: Mapping[str, str]) -> Sources:
+    """A policy of files by their names, in the form that the names say."""
+    if set(files) <= set(PER_DIMENSION_FILES):
+        named = [(name, files[name]) for name in PER_DIMENSION_FILES if name in files]
+        joined = b"\0".join(f"{name}\0{text}".encode() for name, text in sorted(named))
+        return Sources(files=tuple(named), form=Form.PER_DIMENSION, hash=_digest(joined))
+    ((name, text),) = files.items()
+    return from_text(text, name)
+
+
 def read(directory: Path | None, file: str = "policy.rego") -> Sources:
     """The policy of a directory, or the built-in one for None.
 
@@ -88,11 +99,11 @@ def read(directory: Path | None, file: str = "policy.rego") -> Sources:
         return builtin()
     if os.path.lexists(directory / file):
         return from_text(read_file(directory / file), file)
-    files = [(name, read_file(directory / name)) for name in PER_DIMENSION_FILES if os.path.lexists(directory / name)]
+    present = [name for name in PER_DIMENSION_FILES if os.path.lexists(directory / name)]
+    files = {name: read_file(directory / name) for name in present}
     if not files:
         raise PolicyMissing(f"there is no {file} in {directory}, nor any of {', '.join(PER_DIMENSION_FILES)}")
-    joined = b"\0".join(f"{name}\0{text}".encode() for name, text in sorted(files))
-    return Sources(files=tuple(files), form=Form.PER_DIMENSION, hash=_digest(joined))
+    return from_files(files)
 
 
 def read_file(path: Path) -> str:

@@ -11,12 +11,16 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from kubernaut.signalprocessing.policy.engines import ENGINES, ENTRY, Engine, rule_error
 from kubernaut.signalprocessing.policy.evaluation import evaluate
 from kubernaut.signalprocessing.policy.protocol import FrameDecoder, LoadResult, Setup, encode_frame
+
+if TYPE_CHECKING:
+    from kubernaut.signalprocessing.explanation.probes import Probing
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _READ_BYTES = 1 << 16
@@ -36,13 +40,17 @@ def main() -> None:
     signal.setitimer(signal.ITIMER_PROF, setup.load_timeout)
     try:
         engine = _load(setup)
+        probing = _load_probes(setup) if setup.explains else None
     except BaseException as error:  # noqa: BLE001 - pyo3's panics are no Exceptions
         _write(output, msgspec.json.encode(LoadResult(error=rule_error(error))))
         return
-    _write(output, msgspec.json.encode(LoadResult()))
+    _write(output, msgspec.json.encode(LoadResult(outline=probing.definitions if probing else None)))
     for document in frames:
         signal.setitimer(signal.ITIMER_PROF, setup.evaluation_timeout)
-        _write(output, evaluate(engine, setup.rules, document.decode()))
+        if probing and document.startswith(b"?"):
+            _write(output, probing.evaluate(document[1:].decode()))
+        else:
+            _write(output, evaluate(engine, setup.rules, document.decode()))
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
@@ -52,6 +60,13 @@ def _load(setup: Setup) -> Engine:
         engine.add_module(file, text)
     engine.add_module(ENTRY, setup.entry)
     return engine
+
+
+def _load_probes(setup: Setup) -> "Probing":
+    # Only explanations need it; a process that decides starts without.
+    from kubernaut.signalprocessing.explanation.probes import Probing
+
+    return Probing(setup)
 
 
 def _read_frames(descriptor: int) -> Iterator[bytes]:
