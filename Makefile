@@ -105,6 +105,11 @@ $(SITE)/.ready: requirements/docs.txt
 docs: $(SITE)/.ready ## Build the documents as a site that needs no network: site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
 
+.PHONY: dist
+dist: $(READY) ## Build the wheels and source archives of the three distributions into dist/
+	@rm -rf dist
+	@for folder in . pocketkube pytest-muster; do (cd $$folder && "$(CURDIR)/$(BIN)/hatchling" build -d "$(CURDIR)/dist") || exit 1; done
+
 .PHONY: bench
 bench: $(READY) ## All benchmarks, or the named ones: make bench ARGS="ingest decision"
 	@$(BIN)/python -m benchmarks $(ARGS)

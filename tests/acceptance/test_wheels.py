@@ -8,7 +8,9 @@ import functools
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
+import tomllib
 import venv
 import zipfile
 from collections.abc import Callable
@@ -28,6 +30,8 @@ COMMANDS = {
     "pocketkube": {"pocketkube"},
     "pytest-muster": {"muster"},
 }
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 pytestmark = pytest.mark.timeout(300)  # pip downloads what is not in its cache
 
@@ -137,6 +141,25 @@ def test_a_wheel_holds_its_package_and_nothing_else(distribution, wheel_of):
     assert set(re.findall(r"^([\w-]+) =", scripts, re.MULTILINE)) == COMMANDS[distribution]
 
 
+@pytest.mark.parametrize("distribution", FOLDERS)
+def test_a_source_archive_builds_the_same_wheel(distribution, wheel_of, tmp_path):
+    hatchling = Path(sys.executable).with_name("hatchling")
+    command = [hatchling, "build", "-t", "sdist", "-d", tmp_path]
+    subprocess.run(command, cwd=FOLDERS[distribution], check=True, capture_output=True, timeout=120)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as files:
+        files.extractall(tmp_path, filter="data")
+        names = {Path(*Path(name).parts[1:]).as_posix() for name in files.getnames()}
+    built = pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, tmp_path / archive.name[:-7])
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+
+    assert {"pyproject.toml", "README.md", "LICENSE"} <= names
+    assert not [name for name in names if name.startswith(("tests/", "site/", ".venv", "dist/", ".muster"))]
+    with zipfile.ZipFile(wheel) as rebuilt, zipfile.ZipFile(wheel_of(distribution)) as first:
+        assert sorted(rebuilt.namelist()) == sorted(first.namelist())
+
+
 def test_the_wheel_has_every_template_style_and_script_of_the_pages(wheel_of):
     folder = ROOT / "src" / "kubernaut" / "datastorage" / "web"
     files = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
@@ -189,7 +212,7 @@ def check_alone(environment: Environment, distribution: str, *version: str) -> N
     for command in COMMANDS[distribution]:
         assert environment.run(command, "--help").returncode == 0
         if version:
-            assert "0.1.0" in environment.run(command, *version).stdout
+            assert VERSION in environment.run(command, *version).stdout
 
 
 def check_extra(environment: Environment, packages: list[str], unwanted: list[str]) -> None:
