@@ -8,7 +8,9 @@ calls.
 """
 
 import asyncio
+import contextlib
 import io
+import ipaddress
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -176,15 +178,29 @@ def _session(connector: aiohttp.TCPConnector, config: ConnectionConfig) -> aioht
         },
         timeout=aiohttp.ClientTimeout(total=None, connect=config.timeout, sock_read=config.timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
-        proxy=_proxy(config.url),
+        proxy=proxy_of(config.url),
     )
 
 
-def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for a server, as curl and kubectl read it."""
+def proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for a server, as curl and kubectl read it; addresses match networks too."""
     parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
-    return None if proxy is None or proxy_bypass(parts.hostname or "") else proxy
+    host, proxies = parts.hostname or "", getproxies()
+    proxy = proxies.get(parts.scheme)
+    if proxy is None or proxy_bypass(host) or _is_in_network(host, proxies.get("no", "")):
+        return None
+    return proxy
+
+
+def _is_in_network(host: str, no_proxy: str) -> bool:
+    """Whether an address is in one of the networks of `NO_PROXY`, which Python's own reading does not know."""
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        for entry in no_proxy.split(","):
+            with contextlib.suppress(ValueError):
+                if "/" in entry and address in ipaddress.ip_network(entry.strip(), strict=False):
+                    return True
+    return False
 
 
 def _header_of(request: httpx2.Request) -> str:
