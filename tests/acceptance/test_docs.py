@@ -1,11 +1,13 @@
 """Every example in the README and under docs/ is run as a reader would run it.
 
 A fenced block marked `console` is a session: lines that begin with `$ ` are commands, and all of them must succeed.
-The comment `<!-- with: up -->` before a block means "while `kubernaut up` runs, in a second terminal".
+The comment `<!-- with: up -->` before a block means "while `kubernaut up` runs, in a second terminal"; all such blocks of
+one page are one session, from the first to the last.
 Blocks marked `python`, `yaml` or `json` are parsed; `text` and `rego` blocks show something and are not checked.
 """
 
 import ast
+import itertools
 import json
 import os
 import re
@@ -33,8 +35,12 @@ class Block:
     text: str
     context: str
 
+    @property
+    def name(self):
+        return str(self.page.relative_to(ROOT))
+
     def __str__(self):
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
+        return f"{self.name}:{self.line}"
 
     @property
     def commands(self):
@@ -97,10 +103,18 @@ def test_every_block_says_what_it_is():
     ] == []
 
 
+def sessions_beside_a_stack():
+    """The blocks of each page that has some, in their order."""
+    found = [block for block in blocks("console") if block.context == "up"]
+    return [list(session) for _, session in itertools.groupby(found, key=lambda block: block.page)]
+
+
 @pytest.mark.kubernetes
-@pytest.mark.parametrize("block", [b for b in blocks("console") if b.context == "up"], ids=str)
-def test_session_runs_beside_a_running_stack(block, up):
-    done = run(block.commands, ROOT, up.env)
+@pytest.mark.parametrize("session", sessions_beside_a_stack(), ids=lambda session: session[0].name)
+def test_session_runs_beside_a_running_stack(session, up):
+    commands = [line for block in session for line in (f"echo '# {block}' >&2", *block.commands)]
+
+    done = run(commands, ROOT, up.env)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
