@@ -1,8 +1,8 @@
 """Every example in the README and under docs/ is run as a reader would run it.
 
 A fenced block marked `console` is a session: lines that begin with `$ ` are commands, and all of them must succeed.
-The comment `<!-- with: up -->` before a block means "while `kubernaut up` runs, in a second terminal"; all such blocks of
-one page are one session, from the first to the last.
+The comment `<!-- with: up -->` before a block means "while `kubernaut up` runs, in a second terminal"; all such blocks
+of one page are one session, from the first to the last.
 Blocks marked `python`, `yaml` or `json` are parsed; `text` and `rego` blocks show something and are not checked.
 """
 
