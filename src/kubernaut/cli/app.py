@@ -55,6 +55,8 @@ policy = cyclopts.App(name="policy", help="Check, evaluate, test and compare pol
 policy.command("kubernaut.cli.policy:check", help="Find the faults of a policy, each with place and hint.")
 policy.command("kubernaut.cli.policy_eval:evaluate", name="eval", help="Print the whole decision about an input.")
 policy.command("kubernaut.cli.policy_test:test", help="Run the tests of a policy: *_test.rego and tables of cases.")
+policy.command("kubernaut.cli.policy_replay:replay", help="Decide past signals by another policy.")
+policy.command("kubernaut.cli.policy_replay:diff", help="Compare two policies: text and answers.")
 app.command(policy)
 
 audit = cyclopts.App(name="audit", help="Query and verify the audit log.")

@@ -36,7 +36,11 @@ def documents(form: Form) -> list[dict[str, Any]]:
 
 def assignments(candidates: Sequence[Candidates], count: int, seed: int = 0) -> Iterator[Assignment]:
     """Each value of each input alone, then `count` random combinations; the same ones for the same seed."""
-    values = {tuple(each.path): known for each in candidates if (known := _values(each))}
+    values: dict[tuple[str, ...], list[Any]] = {}
+    for each in candidates:
+        known = values.setdefault(tuple(each.path), [])
+        known += [value for value in _values(each) if value not in known]
+    values = {path: known for path, known in values.items() if known}
     for path, known in values.items():
         yield from ({path: value} for value in known)
     if len(values) < 2:
