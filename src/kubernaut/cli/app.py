@@ -57,6 +57,7 @@ policy.command("kubernaut.cli.policy_eval:evaluate", name="eval", help="Print th
 policy.command("kubernaut.cli.policy_test:test", help="Run the tests of a policy: *_test.rego and tables of cases.")
 policy.command("kubernaut.cli.policy_replay:replay", help="Decide past signals by another policy.")
 policy.command("kubernaut.cli.policy_replay:diff", help="Compare two policies: text and answers.")
+policy.command("kubernaut.cli.policy_shadow:shadow", help="List what a controller's shadow policy decides otherwise.")
 app.command(policy)
 
 audit = cyclopts.App(name="audit", help="Query and verify the audit log.")

@@ -96,6 +96,10 @@ class ClassifierConfig:
     rego_config_map_key: str = "policy.rego"
     """Name of the policy's file in that directory."""
 
+    shadow: Path | None = None
+    """File or folder with a policy that decides beside the one in force; disagreements are counted and listed, no
+    decision is touched. Empty: none."""
+
     hot_reload_interval: Annotated[Seconds, Between(0.1, 86400)] = 30.0
     """Seconds after which the directory is read again even when no change was reported."""
 

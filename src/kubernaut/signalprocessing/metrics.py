@@ -1,6 +1,7 @@
 """The metrics of signal processing; processing and enrichment have the names and labels of the Go project."""
 
 import time
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -61,6 +62,40 @@ class PolicyMetrics:
 
     def decided(self, seconds: float) -> None:
         self._decisions.observe(seconds)
+
+
+class ShadowMetrics:
+    """What a shadow policy would decide."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._compared = Counter(
+            "signalprocessing_policy_shadow_total",
+            "Signals by what a shadow policy made of them: same, different, failed (a rule of it), skipped.",
+            ["result"],
+            registry=registry,
+        )
+        self._disagreements = Counter(
+            "signalprocessing_policy_shadow_disagreements_total",
+            "Parts of decisions that a shadow policy decides otherwise.",
+            ["part"],
+            registry=registry,
+        )
+        self._info = Gauge(
+            "signalprocessing_policy_shadow_info", "The shadow policy that is loaded.", ["hash"], registry=registry
+        )
+
+    def loaded(self, policy_hash: str) -> None:
+        """A shadow is loaded; none with an empty hash."""
+        self._info.clear()
+        if policy_hash:
+            self._info.labels(policy_hash).set(1)
+
+    def compared(self, result: str) -> None:
+        self._compared.labels(result).inc()
+
+    def disagreed(self, parts: Iterable[str]) -> None:
+        for part in parts:
+            self._disagreements.labels(part).inc()
 
 
 class ProcessingMetrics:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 from prometheus_client import CollectorRegistry
+from starlette.routing import Route
 
 from kubernaut.kube.informer import Informer
 from kubernaut.kube.objects import Key
@@ -63,10 +64,13 @@ async def open_health_server(
     caches: Sequence[Informer[Any]],
     probe: ReadinessProbe,
     overdue: Callable[[], Sequence[Key]],
+    *,
+    routes: Sequence[Route] = (),
 ) -> AsyncIterator[Server]:
     """The server of health and metrics, or two where the configuration names two addresses.
 
     `caches` is read at each request, so that more may be added. `overdue` tells the reconciles that exceed their limit.
+    `routes` are served beside them.
     """
 
     async def caches_synced() -> str | None:
@@ -78,7 +82,7 @@ async def open_health_server(
     health = Health({"caches": caches_synced, "datastorage": probe.check, "reconciles": reconciles_in_time})
     health_address = listen_address(config.health_probe_addr, config.port_file)
     metrics_address = listen_address(config.metrics_addr)
-    app = application(health.routes(registry))
+    app = application([*health.routes(registry), *routes])
     table = ConnectionTable(config.http_limits, registry)
     serve = partial(open_server, app, table=table, shutdown_timeout=DRAIN_TIMEOUT)
     async with AsyncExitStack() as stack:

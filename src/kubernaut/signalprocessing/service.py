@@ -39,9 +39,11 @@ from kubernaut.signalprocessing.config import SignalProcessingConfig
 from kubernaut.signalprocessing.environment_mapping import WatchedEnvironmentMapping
 from kubernaut.signalprocessing.kinds import CONFIG_MAP, SIGNAL, ConfigMap
 from kubernaut.signalprocessing.kubernetes_events import EventPublisher, KubernetesEvent, Record
-from kubernaut.signalprocessing.metrics import PolicyMetrics, ProcessingMetrics
+from kubernaut.signalprocessing.metrics import PolicyMetrics, ProcessingMetrics, ShadowMetrics
 from kubernaut.signalprocessing.phases import Dependencies, Phases
 from kubernaut.signalprocessing.policy.live import LivePolicy, open_live_policy
+from kubernaut.signalprocessing.policy.shadow import open_shadow
+from kubernaut.signalprocessing.policy.shadow_endpoint import shadow_routes
 from kubernaut.signalprocessing.readiness import open_health_server, open_readiness_probe
 from kubernaut.signalprocessing.reconciler import Reconciler
 from kubernaut.signalprocessing.signal_client import CachedSignalClient
@@ -92,6 +94,7 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
         enter = stack.enter_async_context
         store = await enter(open_audit(_audit(config), "signalprocessing", registry))
         policy = await enter(open_live_policy(config.classifier, PolicyMetrics(registry)))
+        shadowed = await enter(open_shadow(policy, config.classifier, ShadowMetrics(registry)))
         signal_modes = await enter(open_signal_modes(config.classifier.signal_modes))
         client = await enter(open_client(ClientConfig(kubeconfig=config.kubeconfig, field_manager=ACTOR)))
         namespace = _namespace(config, client)
@@ -113,13 +116,14 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
                 caches,
                 probe,
                 lambda: [key for each in controllers for key in each.overdue()],
+                routes=shadow_routes(shadowed) if shadowed else (),
             )
         )
         reader = await enter(open_cluster_reader(client, namespace, config.enrichment.cache_ttl))
         caches += reader.caches
         dependencies = Dependencies(
             reader=reader,
-            policy=policy,
+            policy=shadowed or policy,
             environments=lambda: environments.current,
             signal_modes=lambda: signal_modes.current,
             cluster=config.cluster.name,

@@ -1,0 +1,56 @@
+"""`kubernaut policy shadow`: what the shadow policy of a running controller would have decided otherwise."""
+
+from typing import Annotated
+
+import cyclopts
+
+from kubernaut.cli.errors import CommandError
+from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
+from kubernaut.ops.visible_text import visible
+
+TIMEOUT = 10.0  # seconds
+
+
+async def shadow(
+    *,
+    controller: Annotated[
+        str, cyclopts.Parameter(env_var="KUBERNAUT_CONTROLLER_URL", help="Health address of the controller")
+    ] = "http://127.0.0.1:8081",
+    output: OutputOption = Output.TABLE,
+) -> int:
+    """List the signals that the shadow policy (`classifier.shadow`) would have decided otherwise, newest first.
+
+    Exit code 1 when there is one.
+    """
+    # Lazy imports, see kubernaut.cli.app.
+    import httpx2
+    import msgspec
+
+    from kubernaut.signalprocessing.policy.outcome import text_of
+    from kubernaut.signalprocessing.policy.shadow import ShadowReport
+    from kubernaut.signalprocessing.policy.shadow_endpoint import PATH
+
+    try:
+        async with httpx2.AsyncClient(timeout=TIMEOUT) as http:
+            response = await http.get(f"{controller.rstrip('/')}{PATH}")
+    except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+        hint = "kubectl port-forward deploy/signalprocessing-controller 8081"
+        raise CommandError(f"{controller}: {error}", code=3, hint=hint) from error
+    if response.status_code == 404:
+        raise CommandError(f"{controller}: this controller has no shadow policy; set classifier.shadow", code=2)
+    try:
+        report = msgspec.json.decode(response.content, type=ShadowReport)
+    except msgspec.DecodeError as error:
+        raise CommandError(f"{controller}: answers {response.status_code}, no report of a shadow", code=3) from error
+    if not emit(report, output, [each.alert for each in report.disagreements]):
+        rows = [
+            (f"{each.at:%Y-%m-%dT%H:%M:%S}", each.target, each.alert, part, text_of(live), text_of(other))
+            for each in report.disagreements
+            for part, (live, other) in each.parts.items()
+        ]
+        if rows:
+            table(["decided", "target", "alert", "part", "is", "would be"], rows, droppable=["decided"])
+        say(f"{report.same} the same, {report.different} different, {report.failed} failed, {report.skipped} skipped")
+    if report.error:
+        note(visible(f"the shadow policy was rejected: {report.error}"))
+    return 1 if report.different or report.error else 0
