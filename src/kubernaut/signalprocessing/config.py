@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from kubernaut.ops.http.limits import HttpLimits
 from kubernaut.ops.http.server import Listen
@@ -83,9 +84,43 @@ class EnrichmentConfig:
     """Seconds to enrich one signal."""
 
 
+class PolicyEngine(StrEnum):
+    """What evaluates the policy."""
+
+    BUILTIN = "builtin"
+    OPA = "opa"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpaConfig:
+    """The OPA that evaluates the policy where `engine` is `opa`."""
+
+    url: str = "http://127.0.0.1:8181"
+    """Address of OPA's REST API; the policy is uploaded to it."""
+
+    timeout: Annotated[Seconds, Between(0.001, 60)] = 1.0
+    """Seconds for one request; afterwards the rules fall back."""
+
+    token_file: Path | None = None
+    """File with a bearer token for OPA; read again for each request."""
+
+    ca_file: Path | None = None
+    """PEM file with the CA certificates of an https `url`; without it, those of the system."""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise SettingsError("classifier.opa.url", self.url, "must be an address such as http://127.0.0.1:8181")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
     """The policy."""
+
+    engine: PolicyEngine = PolicyEngine.BUILTIN
+    """`builtin` evaluates in a process of the controller, `opa` in an OPA that runs beside it."""
+
+    opa: OpaConfig = OpaConfig()
 
     policy_dir: Path | None = Path("/etc/signalprocessing/policies")
     """Directory that holds the policy; null takes the built-in one."""

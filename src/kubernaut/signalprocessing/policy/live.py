@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import structlog
 
 from kubernaut.ops.tasks import background
-from kubernaut.signalprocessing.config import ClassifierConfig
+from kubernaut.signalprocessing.config import ClassifierConfig, PolicyEngine
 from kubernaut.signalprocessing.directory_watch import watch_directory
 from kubernaut.signalprocessing.metrics import PolicyMetrics
 from kubernaut.signalprocessing.policy import decision, smoke
@@ -26,6 +26,7 @@ from kubernaut.signalprocessing.policy.decision import Decision
 from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.input import PolicyInput, encode
 from kubernaut.signalprocessing.policy.process import Limits, PolicyProcess, open_process
+from kubernaut.signalprocessing.policy.protocol import OpaServer
 from kubernaut.signalprocessing.policy.sources import Sources, read
 
 log = structlog.get_logger("policy")
@@ -225,4 +226,15 @@ async def open_live_policy(config: ClassifierConfig, metrics: PolicyMetrics) -> 
 
 
 def limits_of(config: ClassifierConfig) -> Limits:
-    return Limits(evaluation_timeout=config.evaluation_timeout, deadline=config.deadline, max_memory=config.max_memory)
+    return Limits(
+        evaluation_timeout=config.evaluation_timeout,
+        deadline=config.deadline,
+        max_memory=config.max_memory,
+        opa=_opa(config) if config.engine is PolicyEngine.OPA else None,
+    )
+
+
+def _opa(config: ClassifierConfig) -> OpaServer:
+    server = config.opa
+    token, ca = (str(path) if path else "" for path in (server.token_file, server.ca_file))
+    return OpaServer(url=server.url, timeout=server.timeout, token_file=token, ca_file=ca)

@@ -24,7 +24,14 @@ from kubernaut.ops.backoff import Backoff
 from kubernaut.ops.tasks import background, shielded
 from kubernaut.signalprocessing.policy import child, sandbox
 from kubernaut.signalprocessing.policy.errors import PolicyError, PolicyTimeout, PolicyUnavailable
-from kubernaut.signalprocessing.policy.protocol import Evaluation, FrameDecoder, LoadResult, Setup, encode_frame
+from kubernaut.signalprocessing.policy.protocol import (
+    Evaluation,
+    FrameDecoder,
+    LoadResult,
+    OpaServer,
+    Setup,
+    encode_frame,
+)
 from kubernaut.signalprocessing.policy.sources import Sources
 
 log = structlog.get_logger("policy-process")
@@ -53,6 +60,9 @@ class Limits:
     max_pending: int = 1024
     """Requests that may wait at one time; more are rejected."""
 
+    opa: OpaServer | None = None
+    """The OPA that evaluates in place of the engine in this package."""
+
 
 @dataclass(eq=False, kw_only=True)
 class _Request:
@@ -70,7 +80,8 @@ async def open_process(
     Raises PolicyError when the sandbox or the engine rejects the policy.
     """
     for file, text in sources.files:
-        sandbox.check(file, text)
+        if limits.opa is None:  # OPA has a parser of its own, and says by its capabilities what policies may use
+            sandbox.check(file, text)
     setup = Setup(
         engine=engine,
         sources=[*sources.files],
@@ -83,6 +94,8 @@ async def open_process(
         max_memory=0 if engine == "regopy" else limits.max_memory,
         parent_pid=os.getpid(),
         explains=explains,
+        opa=limits.opa,
+        policy_hash=sources.hash,
     )
     process = PolicyProcess(setup, limits)
     try:

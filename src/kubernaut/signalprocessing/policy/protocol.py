@@ -13,6 +13,16 @@ import msgspec
 _HEADER = struct.Struct(">I")
 
 
+class OpaServer(msgspec.Struct, kw_only=True, frozen=True):
+    """An OPA that evaluates in place of the engine in this package."""
+
+    url: str
+    timeout: float
+    """Seconds for one request."""
+    token_file: str = ""
+    ca_file: str = ""
+
+
 class Setup(msgspec.Struct, kw_only=True):
     """What the process is to evaluate, and within which limits."""
 
@@ -27,6 +37,8 @@ class Setup(msgspec.Struct, kw_only=True):
     parent_pid: int
     explains: bool = False
     """Whether the process also tells what each definition of the policy says; for explanations."""
+    opa: OpaServer | None = None
+    policy_hash: str = ""
 
 
 class RuleError(msgspec.Struct, kw_only=True, omit_defaults=True):

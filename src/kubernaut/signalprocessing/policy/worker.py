@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _load(setup: Setup) -> Engine:
-    engine = ENGINES[setup.engine](setup.denied_builtins)
+    engine = _engine(setup)
     for file, text in setup.sources:
         engine.add_module(file, text)
     engine.add_module(ENTRY, setup.entry)
@@ -67,6 +67,15 @@ def _load_probes(setup: Setup) -> "Probing":
     from kubernaut.signalprocessing.explanation.probes import Probing
 
     return Probing(setup)
+
+
+def _engine(setup: Setup) -> Engine:
+    if setup.opa is None:
+        return ENGINES[setup.engine](setup.denied_builtins)
+    # It imports an HTTP client, which few need.
+    from kubernaut.signalprocessing.policy.opa_engine import Opa
+
+    return Opa(setup.opa, setup.policy_hash)
 
 
 def _read_frames(descriptor: int) -> Iterator[bytes]:
