@@ -72,6 +72,16 @@ class ClusterConfig:
     """The `clusterID` of this cluster's signals; those of another cluster are not enriched. Empty: every signal is
     from this cluster."""
 
+    labels: dict[str, str] = field(default_factory=dict)
+    """Labels of this cluster, which policies read as `input.cluster.labels`."""
+
+    others: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The same of other clusters, by the `clusterID` of their signals."""
+
+    def labels_of(self, cluster_id: str) -> dict[str, str]:
+        """The labels of the cluster that a signal is from; none for one that nobody registered."""
+        return self.labels if cluster_id in ("", self.name) else self.others.get(cluster_id, {})
+
 
 @dataclass(frozen=True, kw_only=True)
 class EnrichmentConfig:

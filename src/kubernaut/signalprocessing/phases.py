@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from kubernaut.api.signals import FailureInfo, KubernetesContext, SignalProcessing, SignalStatus, Target
+from kubernaut.api.signals import ClusterContext, FailureInfo, KubernetesContext, SignalProcessing, SignalStatus, Target
 from kubernaut.api.vocabulary import ConditionReason, ConditionType, Environment, EventReason, Phase, TargetType
 from kubernaut.kube.errors import KubeError
 from kubernaut.ops import redaction
@@ -52,6 +52,8 @@ class Dependencies:
     signal_modes: Callable[[], SignalModeMapping]
     cluster: str = ""
     """The name of the cluster that `reader` reads; empty when it has none."""
+    cluster_labels: Callable[[str], dict[str, str]] = lambda _: {}
+    """The labels of the cluster of that name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,12 +122,15 @@ class Phases:
                 enriched = await enrich(self._dependencies.reader, signal, self._dependencies.cluster)
         except (KubeError, TimeoutError) as error:
             return self._retry_enrichment(signal, str(error) or f"no answer within {timeout:g} s")
+        context = enriched.context
+        if labels := self._dependencies.cluster_labels(signal.spec.signal.cluster_id):
+            context = _replace(context, cluster=ClusterContext(labels=labels))
         reason, message, events = _enrichment_message(signal, enriched)
         conditions = Conditions.of(signal, self._clock()).set(ConditionType.ENRICHMENT, True, reason, message)
         status = _replace(
             signal.status,
             phase=Phase.CLASSIFYING,
-            kubernetes_context=enriched.context,
+            kubernetes_context=context,
             recovery_context=enriched.recovery,
             conditions=conditions.to_list(),
             failure_info=None,

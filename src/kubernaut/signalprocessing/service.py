@@ -127,6 +127,7 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
             environments=lambda: environments.current,
             signal_modes=lambda: signal_modes.current,
             cluster=config.cluster.name,
+            cluster_labels=config.cluster.labels_of,
         )
         reconciler = Reconciler(
             CachedSignalClient(client, signals),

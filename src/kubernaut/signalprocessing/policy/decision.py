@@ -110,7 +110,8 @@ def decide(evaluation: Evaluation, policy_input: PolicyInput, policy_hash: str, 
     elif decided := results.read("severity", lambda values: _severity(values, raw), None):
         severity, severity_source = decided, SeveritySource.REGO
     priority = results.read("priority", _priority, None)
-    labels = custom_labels.sanitize(results.read("labels", _labels, {}))
+    labels = results.read("labels", _labels, None)
+    sanitized = custom_labels.sanitize(labels or {})
     cluster = results.read("cluster", _cluster, "")
     business = results.read("business", _business, None)
     return Decision(
@@ -122,14 +123,14 @@ def decide(evaluation: Evaluation, policy_input: PolicyInput, policy_hash: str, 
         priority_source=PrioritySource.REGO if priority else PrioritySource.SEVERITY,
         policy_name=priority[1] if priority else "",
         policy_hash=policy_hash,
-        custom_labels=labels.labels or custom_labels.fallback(policy_input.context),
+        custom_labels=sanitized.labels if labels is not None else custom_labels.fallback(policy_input.context),
         fallback_environment=FallbackEnvironment(
             environment=policy_input.fallback_environment[0], source=policy_input.fallback_environment[1]
         ),
         cluster=cluster,
         business=business,
         failures=tuple(results.failures),
-        warnings=labels.warnings,
+        warnings=sanitized.warnings,
     )
 
 
@@ -205,8 +206,11 @@ def _priority(values: list[Any]) -> tuple[Priority, str]:
     return priority, bounded(name) if isinstance(name, str) else ""
 
 
-def _labels(values: list[Any]) -> Mapping[str, object]:
-    result = values[0] if values else {}
+def _labels(values: list[Any]) -> Mapping[str, object] | None:
+    """None when the policy has no answer; an empty object is one."""
+    if not values:
+        return None
+    result = values[0]
     if not isinstance(result, Mapping):
         raise _InvalidResult(f"invalid rego output type: {type(result).__name__}")
     return result
