@@ -27,7 +27,7 @@ class NamedInput:
 
 async def read_inputs(path: Path, cluster: Path | None, policy: "PolicyVersion") -> list[NamedInput]:
     """The inputs of a file, `-` for standard input. Raises CommandError when it holds none."""
-    # Lazy imports, see kubernaut.cli.app.
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.signalprocessing import offline
     from kubernaut.signalprocessing.policy.contract import PER_DIMENSION_FIELDS
     from kubernaut.signalprocessing.policy.documents import InvalidDocument, policy_input_of
@@ -57,7 +57,7 @@ async def read_inputs(path: Path, cluster: Path | None, policy: "PolicyVersion")
 
 async def decide(policy: "PolicyVersion", each: NamedInput) -> dict[str, Any]:
     """The outcome for one input, beside the document that it was decided from."""
-    # Lazy imports, see kubernaut.cli.app.
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.signalprocessing.policy.input import encode
     from kubernaut.signalprocessing.policy.outcome import outcome
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
+import msgspec
 
+from kubernaut.api.vocabulary import EventType
 from kubernaut.cli.connection import ConnectionOptions, open_store
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
@@ -55,7 +57,7 @@ async def replay(
     was recorded with; a recorded decision holds environment, severity and priority, so labels, cluster and business
     class are compared with `--baseline` only.
     """
-    # Lazy imports, see kubernaut.cli.app.
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.signalprocessing.policy.live import open_policy
     from kubernaut.signalprocessing.policy.replay import replay as replay_decisions
     from kubernaut.signalprocessing.policy.replay import summary
@@ -101,10 +103,7 @@ def _show(report: "ReplayReport") -> None:
 async def _recorded(
     source: Path | None, since: str, until: str | None, connection: ConnectionOptions | None
 ) -> AsyncIterator["RecordedDecision"]:
-    # Lazy imports, see kubernaut.cli.app.
-    import msgspec
-
-    from kubernaut.api.vocabulary import EventType
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.signalprocessing.policy import recorded
 
     try:
@@ -147,7 +146,7 @@ async def diff(
     Both are evaluated for a table of inputs that is made of the values with which they compare them, or with
     `--recorded` or `--from` for past signals.
     """
-    # Lazy imports, see kubernaut.cli.app.
+    # Lazy import, see kubernaut.cli.app.
     from kubernaut.signalprocessing.policy import comparison
     from kubernaut.signalprocessing.policy.live import open_policy
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import cyclopts
+import msgspec
 
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
@@ -22,10 +23,10 @@ async def shadow(
 
     Exit code 1 when there is one.
     """
-    # Lazy imports, see kubernaut.cli.app.
+    # Lazy import, see kubernaut.cli.app.
     import httpx2
-    import msgspec
 
+    # As above.
     from kubernaut.signalprocessing.policy.outcome import text_of
     from kubernaut.signalprocessing.policy.shadow import ShadowReport
     from kubernaut.signalprocessing.policy.shadow_endpoint import PATH
