@@ -15,11 +15,12 @@ DEMO = ROOT / "src/kubernaut/embedded/demo"
 POLICY = ROOT / "src/kubernaut/signalprocessing/default_policy/policy.rego"
 
 
-def kubernaut(*arguments):
+def kubernaut(*arguments, content=None):
     return subprocess.run(
         [Path(sys.executable).with_name("kubernaut"), *map(str, arguments)],
         capture_output=True,
         text=True,
+        input=content,
         timeout=60,
         check=False,
     )
@@ -165,3 +166,132 @@ def test_an_output_that_cannot_be_written_needs_no_traceback(redirect, code):
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert ("No space left" in done.stderr) == (code == 3)
+
+
+PAYLOAD = json.loads((DEMO / "alerts.json").read_text())
+EVENT = {
+    "apiVersion": "v1",
+    "kind": "Event",
+    "metadata": {"name": "x"},
+    "involvedObject": {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "api"},
+    "reason": "FailedCreate",
+    "type": "Warning",
+}
+
+
+def decided(done):
+    """Name, target and priority of each signal, from JSON."""
+    return [
+        (signal["spec"]["signal"]["name"], signal["spec"]["signal"]["targetResource"]["name"])
+        for signal in json.loads(done.stdout)
+    ]
+
+
+def alert(name, **labels):
+    return {"labels": {"alertname": name, "severity": "critical", "namespace": "shop", **labels}, "status": "firing"}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"alerts": [alert("A", deployment="api")]}, [("A", "api")]),
+        (EVENT, [("FailedCreate", "api")]),
+        ({"kind": "EventList", "items": [EVENT, EVENT]}, [("FailedCreate", "api")]),
+        ({"kind": "List", "items": [EVENT, {"alerts": [alert("A", deployment="api")]}]}, None),
+        ({"kind": "List", "items": None}, []),
+        ({"kind": "Event", **EVENT, "type": "Normal"}, []),
+        ({"alerts": [alert("A", deployment="api"), alert("A", deployment="api", pod="x")]}, [("A", "api")]),
+    ],
+    ids=["payload", "event", "list of events", "mixed list", "empty list", "normal event", "folding"],
+)
+def test_whatever_the_gateway_takes_is_taken_from_standard_input(content, expected):
+    done = kubernaut("process", "-", "--cluster", DEMO / "cluster", "-o", "json", content=json.dumps(content))
+
+    assert done.returncode == 0, done.stderr
+    expected = [("FailedCreate", "api"), ("A", "api")] if expected is None else expected
+    assert decided(done) == expected
+
+
+def test_several_files_fold_as_in_a_cluster(tmp_path):
+    for number, severity in enumerate(("info", "critical", "info")):
+        labels = {"alertname": "A", "namespace": "shop", "deployment": "api", "severity": severity}
+        (tmp_path / f"{number}.json").write_text(json.dumps({"alerts": [{"labels": labels}]}))
+
+    done = kubernaut("process", *sorted(tmp_path.glob("*.json")), "--cluster", DEMO / "cluster", "-o", "json")
+
+    severities = [signal["spec"]["signal"]["severity"] for signal in json.loads(done.stdout)]
+    assert severities == ["info", "critical"]
+    assert "which it supersedes" in done.stderr
+    assert "one more occurrence" in done.stderr
+
+
+def test_the_configuration_of_the_gateway_counts(tmp_path):
+    (tmp_path / "gateway.yaml").write_text(
+        "intake: {labels: {app: Deployment.v1.apps}, ignore: [Quiet*]}\ncluster: {name: eu-1, label: region}\n"
+    )
+    content = {
+        "alerts": [
+            alert("Mapped", app="api"),
+            alert("QuietOne", deployment="api"),
+            alert("Elsewhere", deployment="api", region="us-1"),
+            alert("Here", deployment="api", region="eu-1"),
+        ]
+    }
+
+    arguments = ["--cluster", DEMO / "cluster", "--gateway-config", tmp_path / "gateway.yaml", "-o", "json"]
+    done = kubernaut("process", "-", *arguments, content=json.dumps(content))
+
+    signals = {each["spec"]["signal"]["name"]: each for each in json.loads(done.stdout)}
+    assert signals.keys() == {"Mapped", "Elsewhere", "Here"}
+    assert signals["Mapped"]["spec"]["signal"]["targetResource"]["name"] == "api"
+    assert signals["Elsewhere"]["status"]["kubernetesContext"]["degradedMode"]
+    assert not signals["Here"]["status"]["kubernetesContext"].get("degradedMode", False)
+    assert "QuietOne: ignored" in done.stderr
+
+
+CONFLICT = 'severity := "info" if input.signal.name == "KubePodCrashLooping"\n'
+"""Disagrees with the rule of the built-in policy for some inputs only, so that loading cannot tell."""
+
+
+def test_a_policy_that_fell_back_is_told_and_exits_1(tmp_path):
+    (tmp_path / "policy.rego").write_text(POLICY.read_text() + "\n" + CONFLICT)
+
+    done = kubernaut("process", DEMO / "alerts.json", "--cluster", DEMO / "cluster", "--policy", tmp_path)
+
+    assert done.returncode == 1
+    assert "the policy failed, a fallback decided" in done.stderr
+    assert "severity" in done.stderr
+
+
+def test_a_controller_that_fails_signals_does_so_offline(tmp_path):
+    (tmp_path / "policy.rego").write_text(POLICY.read_text() + "\n" + CONFLICT)
+    (tmp_path / "controller.yaml").write_text("classifier: {onPolicyError: fail}\n")
+
+    arguments = ["--cluster", DEMO / "cluster", "--policy", tmp_path / "policy.rego"]
+    done = kubernaut(
+        "process", DEMO / "alerts.json", *arguments, "--controller-config", tmp_path / "controller.yaml", "-o", "json"
+    )
+
+    assert done.returncode == 1
+    phases = {signal["spec"]["signal"]["name"]: signal["status"]["phase"] for signal in json.loads(done.stdout)}
+    assert (phases["KubePodCrashLooping"], phases["HighRequestLatency"]) == ("Failed", "Completed")
+    assert "KubePodCrashLooping: Failed: policy evaluation failed" in done.stderr
+
+
+def test_a_signal_that_was_decided_is_decided_anew():
+    before = kubernaut("process", DEMO / "alerts.json", "--cluster", DEMO / "cluster", "-o", "json")
+    signals = [
+        {**signal, "apiVersion": "kubernaut.ai/v1alpha1", "kind": "SignalProcessing"}
+        for signal in json.loads(before.stdout)
+    ]
+    for signal in signals:
+        signal["status"]["priorityAssignment"]["priority"] = "P3"
+        signal["status"].pop("conditions")
+
+    content = json.dumps({"kind": "List", "items": signals})
+    again = kubernaut("process", "-", "--cluster", DEMO / "cluster", "-o", "json", content=content)
+
+    assert again.returncode == 0, again.stderr
+    assert [signal["status"]["priorityAssignment"]["priority"] for signal in json.loads(again.stdout)] == [
+        signal["status"]["priorityAssignment"]["priority"] for signal in json.loads(before.stdout)
+    ]

@@ -97,6 +97,9 @@ class CaseCluster:
             self.kinds[kind] = OLDER[kind]
             return await self.client.create(OLDER[kind], body)
 
+    async def _define_kinds(self, definitions: list[Unstructured]) -> None:
+        await ensure_crds(self.client, definitions)
+
     def _reference(self, owner: str, namespace: str, controller: bool | None) -> Unstructured:
         kind, _, name = owner.partition("/")
         obj = self.made.get((kind, namespace, name)) or self.made["Node", "", name]
@@ -117,7 +120,7 @@ class CaseCluster:
 
     async def add_common(self) -> None:
         """The kinds, the nodes and the namespaces that all cases share."""
-        await ensure_crds(self.client, [_crd(*custom) for custom in CUSTOM])
+        await self._define_kinds([_crd(*custom) for custom in CUSTOM])
         for name in ("worker-1", "worker-2", "cp-1"):
             await self.add("Node", name, labels={"kubernetes.io/hostname": name})
         await self.add("Namespace", "kube-system", labels=PRODUCTION)
@@ -181,6 +184,24 @@ class CaseCluster:
         await self.add(
             "Service", "hello", functions, owner="Route/hello", labels={"core": "placeholder"}, spec=external
         )
+
+
+class CaseFolder(CaseCluster):
+    """The same cluster as a list of manifests, as somebody keeps them in a repository: no server has seen them."""
+
+    def __init__(self) -> None:
+        super().__init__(client=None)  # type: ignore[arg-type]  # nothing is asked of a server
+        self.manifests: list[Unstructured] = []
+
+    async def _create(self, kind: str, body: Unstructured) -> Unstructured:
+        served = self.kinds[kind]
+        obj: Unstructured = {"apiVersion": served.api_version, "kind": served.kind, **body}
+        obj["metadata"]["uid"] = str(len(self.manifests) + 1)
+        self.manifests.append(obj)
+        return obj
+
+    async def _define_kinds(self, definitions: list[Unstructured]) -> None:
+        self.manifests += definitions
 
 
 def _pod_spec() -> Unstructured:

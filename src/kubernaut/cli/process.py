@@ -1,87 +1,172 @@
 """`kubernaut process`: the gateway's mapping and the controller's decision, on files instead of a cluster."""
 
 import json
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 import msgspec
-import yaml
 
+from kubernaut.api.meta import ObjectMeta
 from kubernaut.api.signals import KIND, ParentReference, SignalProcessing, SignalSpec
+from kubernaut.api.vocabulary import ConditionReason, ConditionType, Label, Phase
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, table
 from kubernaut.cli.policy import sources_of
+from kubernaut.cli.services import configured
 
 if TYPE_CHECKING:
     from kubernaut.gateway.alertmanager import Webhook
+    from kubernaut.gateway.kubernetes_events import CoreEvent
+    from kubernaut.gateway.offline import OfflineIntake, OfflineResult
+    from kubernaut.kube.manifests import Manifests
+
+_STDIN = Path("-")
 
 
 async def process(
-    signal: Path,
+    signal: Annotated[Path, cyclopts.Parameter(allow_leading_hyphen=True)],
     /,
-    *,
-    cluster: Annotated[Path, cyclopts.Parameter(help="Folder of Kubernetes manifests, YAML or JSON")],
+    *more: Annotated[Path, cyclopts.Parameter(allow_leading_hyphen=True)],
+    cluster: Annotated[Path, cyclopts.Parameter(help="Manifests, YAML or JSON: a folder, or one file")],
     policy: Annotated[
         Path | None, cyclopts.Parameter(help="policy.rego or its folder; default: the built-in policy")
     ] = None,
+    gateway_config: Annotated[
+        Path | None, cyclopts.Parameter(help="Configuration of the gateway: its `intake` and `cluster` are used")
+    ] = None,
+    controller_config: Annotated[
+        Path | None, cyclopts.Parameter(help="Configuration of the controller: its `classifier.onPolicyError` is used")
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> int:
-    """Decide alerts offline, with the same code and policy as in a cluster.
+    """Decide alerts offline, with the same code, policy and configuration as in a cluster.
 
-    Exit code 1 when a signal is not Completed.
+    Exit code 1 when a signal is not Completed, or when the policy failed and a fallback decided.
 
     Parameters
     ----------
     signal
-        An Alertmanager payload or a SignalProcessing object, as JSON or YAML.
+        A notification of Alertmanager, an Event or a SignalProcessing object, or a List of them, as JSON or YAML; - is
+        standard input.
+    more
+        Further files, taken in one after the other: what folds in a cluster folds here.
     """
     # Lazy import, see kubernaut.cli.app.
+    from kubernaut.gateway.config import GatewayConfig
+    from kubernaut.kube import manifests
     from kubernaut.signalprocessing import offline, signal_mode
+    from kubernaut.signalprocessing.config import SignalProcessingConfig
     from kubernaut.signalprocessing.policy.live import open_policy
 
+    intake_settings = configured(GatewayConfig, gateway_config, "GATEWAY")
+    settings = configured(SignalProcessingConfig, controller_config, "CONTROLLER")
     try:
-        manifests = offline.read(cluster)
-        signals = await signals_of(content_of(signal), signal, cluster)
-    except offline.ManifestError as error:
+        found = manifests.read(cluster)
+        objects = offline.of(found)
+        inputs = [each for path in (signal, *more) for each in _inputs(content_of(path), str(path))]
+    except manifests.ManifestError as error:
         raise CommandError(str(error), code=2) from error
+    for line in found.notes:
+        note(line)
+    signals = await _signals(inputs, _intake(found, intake_settings))
+    local = settings.cluster.name or intake_settings.cluster.name
+    on_error, modes = settings.classifier.on_policy_error, signal_mode.builtin()
     async with open_policy(sources_of(policy)) as rules:
-        modes = signal_mode.builtin()
-        decided = [await offline.process(each, manifests, rules, modes=modes) for each in signals]
+        decided = [
+            await offline.process(each, objects, rules, modes=modes, on_policy_error=on_error, cluster=local)
+            for each in signals
+        ]
     if not emit(decided, output, [each.metadata.name for each in decided]):
-        _show(decided)
-    return 0 if all(each.status.phase == "Completed" for each in decided) else 1
+        _show(decided, is_wide=output.is_wide)
+    failures = [line for each in decided if (line := _failure(each))]
+    for line in failures:
+        note(line)
+    return 1 if failures else 0
 
 
 def content_of(path: Path) -> "Webhook | dict[str, Any]":
-    """The notification in a file, or whatever other object it holds.
+    """The notification in a file or on standard input, or whatever other object there is; several become a List.
 
-    JSON is read as the gateway reads it, because YAML forbids some of what JSON allows: tabs, and escaped slashes.
+    JSON is read as the gateway reads it, which takes more than a parser of JSON does.
     """
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.gateway.alertmanager import InvalidWebhook
+    from kubernaut.gateway.decoder import decode
+    from kubernaut.kube.manifests import ManifestError, documents
+
+    try:
+        content = sys.stdin.buffer.read() if path == _STDIN else path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}", code=2) from error
+    try:
+        return decode(content)
+    except InvalidWebhook:
+        pass  # another object, YAML, or several documents
+    try:
+        found = documents(content, str(path))
+    except ManifestError as error:
+        raise CommandError(str(error), code=2) from error
+    if not found:
+        raise CommandError(f"{path}: is empty", code=2)
+    if len(found) == 1 and isinstance(found[0], dict):
+        only: dict[str, Any] = found[0]
+        return only if "alerts" not in only else _webhook(only, str(path))
+    return {"kind": "List", "items": found}
+
+
+async def signals_of(content: "Webhook | dict[str, Any]", path: Path, cluster: Path | None) -> list[SignalProcessing]:
+    """The signals of notifications and objects, as a gateway without a configuration file makes them.
+
+    Raises CommandError or ManifestError.
+    """
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.gateway.config import GatewayConfig
+    from kubernaut.kube import manifests
+
+    found = manifests.read(cluster) if cluster else manifests.Manifests()
+    inputs = list(_inputs(content, str(path)))
+    return await _signals(inputs, _intake(found, configured(GatewayConfig, None, "GATEWAY")))
+
+
+def _inputs(content: "Webhook | dict[str, Any]", file: str) -> "Iterator[Webhook | CoreEvent | SignalProcessing]":
+    """Each notification, Event and signal."""
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.gateway import kubernetes_events
+
+    if not isinstance(content, dict):
+        yield content
+        return
+    kind = content.get("kind")
+    try:
+        if "alerts" in content:
+            yield _webhook(content, file)
+        elif isinstance(kind, str) and kind.endswith("List") and "items" in content:
+            for item in content["items"] or ():
+                yield from _inputs(item if isinstance(item, dict) else {}, file)
+        elif kind == KIND:
+            yield msgspec.convert(content, SignalProcessing)
+        elif kind == "Event":
+            yield kubernetes_events.decode(json.dumps(content, default=_timestamp).encode())
+        else:
+            expected = f"not an Alertmanager payload (no 'alerts'), and no Event, {KIND} or List of them"
+            raise CommandError(f"{file}: {expected}", code=2)
+    except (msgspec.ValidationError, kubernetes_events.InvalidEvent) as error:
+        raise CommandError(f"{file}: {error}", code=2) from error
+
+
+def _webhook(content: dict[str, Any], file: str) -> "Webhook":
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.gateway.alertmanager import InvalidWebhook
     from kubernaut.gateway.decoder import decode
 
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}", code=2) from error
-    try:
-        return decode(content)
+        return decode(json.dumps(content, default=_timestamp).encode())
     except InvalidWebhook as error:
-        not_json = error
-    try:
-        loaded = yaml.load(content, Loader=yaml.CSafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path}: not valid JSON or YAML: {error}", code=2) from error
-    if not isinstance(loaded, dict) or "alerts" not in loaded:
-        return loaded if isinstance(loaded, dict) else {}
-    try:
-        return decode(json.dumps(loaded, default=_timestamp).encode())
-    except InvalidWebhook as error:
-        raise CommandError(f"{path}: {error.path}: {error}", code=2) from not_json
+        raise CommandError(f"{file}: {error.path}: {error}", code=2) from error
 
 
 def _timestamp(value: object) -> str:
@@ -89,52 +174,73 @@ def _timestamp(value: object) -> str:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
-async def signals_of(content: "Webhook | dict[str, Any]", path: Path, cluster: Path | None) -> list[SignalProcessing]:
-    """The signals of a notification or of an object. Raises CommandError or ManifestError."""
-    if not isinstance(content, dict):
-        return await _from_alertmanager(path, content, cluster)
-    if content.get("kind") == KIND:
-        try:
-            return [msgspec.convert(content, SignalProcessing)]
-        except msgspec.ValidationError as error:
-            raise CommandError(f"{path}: {error}", code=2) from error
-    raise CommandError(f"{path}: not an Alertmanager payload (no 'alerts') and not a {KIND} object", code=2)
-
-
-async def _from_alertmanager(path: Path, webhook: "Webhook", cluster: Path | None) -> list[SignalProcessing]:
+def _intake(found: "Manifests", settings: Any) -> "OfflineIntake":
     # Lazy import, see kubernaut.cli.app.
-    from kubernaut.gateway import alertmanager, targets
     from kubernaut.gateway.cluster import ManifestReader
-    from kubernaut.gateway.config import CLUSTER_LABEL
-    from kubernaut.gateway.labels import DEFAULT_LABELS, subject_of
+    from kubernaut.gateway.offline import OfflineIntake
     from kubernaut.kube.objects import PartialObjectMetadata
     from kubernaut.signalprocessing.kinds import CACHED
-    from kubernaut.signalprocessing.offline import read_manifests
 
-    now = datetime.now(UTC)
     known = [kind.with_type(PartialObjectMetadata) for kind in CACHED]
-    reader = ManifestReader(known, (manifest for _, manifest in (read_manifests(cluster) if cluster else ())))
-    made = []
-    for alert in webhook.alerts:
-        if isinstance(alert, alertmanager.InvalidAlert):
-            note(f"{alert.name}: rejected: {alert.reason}")
+    reader = ManifestReader([*known, *found.kinds], (each.content for each in found.objects))
+    return OfflineIntake(reader, settings)
+
+
+async def _signals(
+    inputs: "Sequence[Webhook | CoreEvent | SignalProcessing]", intake: "OfflineIntake"
+) -> list[SignalProcessing]:
+    """The signals that the inputs open; what becomes of the other alerts is noted."""
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.gateway.alertmanager import Webhook
+
+    made: list[SignalProcessing] = []
+    for each in inputs:
+        if isinstance(each, SignalProcessing):
+            made.append(each)
             continue
-        if not alert.is_firing:
-            note(f"{alert.name}: resolved, creates no signal")
-            continue
-        resolved = await targets.resolve(subject_of(alert.labels, DEFAULT_LABELS, CLUSTER_LABEL), reader)
-        if resolved is None:
-            note(f"{alert.name}: ignored: no label names an object of a known kind")
-            continue
-        spec = SignalSpec(
-            remediation_request_ref=ParentReference(name=f"offline-{alert.id}"),
-            signal=alertmanager.signal_of(alert, webhook, resolved, now),
-        )
-        made.append(SignalProcessing(spec=spec))
+        results = await intake.process(each) if isinstance(each, Webhook) else [await intake.process_event(each)]
+        for result in results:
+            for line in _notes(result):
+                note(line)
+            if result.signal is not None:
+                made.append(_signal(result, len(made) + 1))
     return made
 
 
-def _show(decided: Sequence[SignalProcessing]) -> None:
+def _signal(result: "OfflineResult", number: int) -> SignalProcessing:
+    assert result.signal is not None  # noqa: S101 - for the type checker
+    name = f"offline-{result.fold_key[:12]}-{number}"
+    reference = ParentReference(name=f"rr-{name}")
+    # As the gateway writes it: enrichment reads there why the target may be another one.
+    annotations = {Label.TARGET_NOTE.value: "; ".join(result.notes)} if result.notes else {}
+    return SignalProcessing(
+        metadata=ObjectMeta(name=f"sp-{name}", annotations=annotations),
+        spec=SignalSpec(remediation_request_ref=reference, signal=result.signal),
+    )
+
+
+def _notes(result: "OfflineResult") -> Iterator[str]:
+    status = "resolved, creates no signal" if result.status == "resolved" else str(result.status)
+    message = f": {result.message}" if result.message and result.status != "resolved" else ""
+    if result.signal is None or result.message:
+        yield f"{result.name}: {status}{message}"
+    for text in (*result.adjustments, *result.notes):
+        yield f"{result.name}: {text}"
+
+
+def _failure(signal: SignalProcessing) -> str:
+    """Why the answer is not the policy's; empty when it is."""
+    name, status = signal.spec.signal.name, signal.status
+    classified = status.condition(ConditionType.CLASSIFICATION)
+    if status.phase != Phase.COMPLETED:
+        reason = status.failure_info.error if status.failure_info else classified.message if classified else ""
+        return f"{name}: {status.phase}: {reason}"
+    if classified is not None and classified.reason == ConditionReason.POLICY_FALLBACK:
+        return f"{name}: the policy failed, a fallback decided: {classified.message.partition('policy fallback: ')[2]}"
+    return ""
+
+
+def _show(decided: Sequence[SignalProcessing], *, is_wide: bool) -> None:
     rows = []
     for signal in decided:
         target, status = signal.spec.signal.target_resource, signal.status
@@ -151,4 +257,5 @@ def _show(decided: Sequence[SignalProcessing]) -> None:
                 "degraded" if context and context.degraded_mode else "",
             )
         )
-    table(["alert", "target", "environment", "severity", "priority", "rule", "context"], rows)
+    heads = ["alert", "target", "environment", "severity", "priority", "rule", "context"]
+    table(heads, rows, droppable=["context", "rule", "severity", "environment"], is_wide=is_wide)

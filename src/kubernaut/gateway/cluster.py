@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -166,37 +167,43 @@ class ClusterReader:
 
 
 class ManifestReader:
-    """An `ObjectReader` of a list of manifests, for work without a cluster."""
+    """An `ObjectReader` of a list of manifests, for work without a cluster.
+
+    As in a cluster, an object is there in every version of its kind.
+    """
 
     def __init__(self, kinds: Iterable[ObjectKind], manifests: Iterable[Unstructured]) -> None:
-        self._kinds = {(kind.api_version, kind.kind): kind for kind in kinds}
+        self._kinds: dict[tuple[str, str], ObjectKind] = {}
+        for known in kinds:
+            self._kinds.setdefault((known.group, known.kind), known)
         self._objects: dict[tuple[str, str], dict[Key, PartialObjectMetadata]] = {}
         for manifest in manifests:
             kind = _kind_of(manifest)
-            self._kinds.setdefault((kind.api_version, kind.kind), kind)
+            self._kinds.setdefault((kind.group, kind.kind), kind)
             types: dict[str, type[PartialObjectMetadata]] = {POD.kind: Pod, NODE.kind: Node}
             obj = msgspec.convert(manifest, types.get(kind.kind, PartialObjectMetadata), strict=False)
-            self._objects.setdefault((kind.api_version, kind.kind), {})[key_of(manifest)] = obj
+            self._objects.setdefault((kind.group, kind.kind), {})[key_of(manifest)] = obj
 
     async def get(self, kind: ObjectKind, key: Key) -> PartialObjectMetadata | None:
-        return self._objects.get((kind.api_version, kind.kind), {}).get(key)
+        return self._objects.get((kind.group, kind.kind), {}).get(key)
 
     def tombstone(self, kind: ObjectKind, key: Key) -> PartialObjectMetadata | None:
         return None
 
     def list_by_name(self, kind: ObjectKind, name: str) -> list[PartialObjectMetadata]:
-        objects = self._objects.get((kind.api_version, kind.kind), {})
+        objects = self._objects.get((kind.group, kind.kind), {})
         return [obj for key, obj in objects.items() if key.name == name]
 
     async def kind(self, api_version: str, kind: str) -> ObjectKind | None:
-        return self._kinds.get((api_version, kind))
+        known = self._kinds.get((api_version.rpartition("/")[0], kind))
+        return None if known is None else replace(known, version=api_version.rpartition("/")[2])
 
     async def kinds_called(self, name: str) -> Sequence[ObjectKind]:
         called = [kind for (_, kind_name), kind in self._kinds.items() if kind_name.lower() == name]
         return sorted(called, key=lambda kind: kind.group)
 
     async def node_at(self, address: str) -> str:
-        nodes = self._objects.get((NODE.api_version, NODE.kind), {})
+        nodes = self._objects.get((NODE.group, NODE.kind), {})
         at = [key.name for key, node in nodes.items() if address in (key.name, *_addresses(node))]
         return at[0] if len(at) == 1 else ""
 

@@ -4,9 +4,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 
+from kubernaut.api.remediation import RemediationRequest
 from kubernaut.gateway import kubernetes_events, requests, targets
 from kubernaut.gateway.alertmanager import MAX_NAME_LENGTH, Alert, Webhook, signal_of
 from kubernaut.gateway.config import ClusterConfig, IntakeConfig
@@ -14,7 +16,6 @@ from kubernaut.gateway.folding import fold_key
 from kubernaut.gateway.kubernetes_events import CoreEvent
 from kubernaut.gateway.labels import Subject, subject_of, with_defaults
 from kubernaut.gateway.mapped_alert import MappedAlert
-from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.targets import ObjectReader, ResolvedObject
 from kubernaut.kube.objects import Key
 
@@ -22,11 +23,18 @@ OBJECT_TTL = 60.0  # seconds
 MAX_OBJECTS = 1000
 
 
+class KnownRequests(Protocol):
+    """The requests that there are: those of a cluster, or none."""
+
+    def cached_by_alert(self, alert_id: str) -> list[RemediationRequest]:
+        """Those on which an alert fires."""
+
+
 class SignalMapper:
     """Maps alerts to signals. Raises a `KubeError` when the API server is unreachable."""
 
     def __init__(
-        self, reader: ObjectReader, requests: RequestStore, cluster: ClusterConfig, config: IntakeConfig
+        self, reader: ObjectReader, requests: KnownRequests, cluster: ClusterConfig, config: IntakeConfig
     ) -> None:
         self._reader = reader
         self._requests = requests

@@ -1,14 +1,15 @@
 """Deciding a signal against a folder of manifests, with the enrichment and the policy that a cluster would use."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import msgspec
-import yaml
 
 from kubernaut.api.signals import SignalProcessing, SignalStatus
 from kubernaut.api.vocabulary import Phase
+from kubernaut.kube import manifests
+from kubernaut.kube.manifests import ManifestError as ManifestError
 from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
 from kubernaut.signalprocessing import environment_mapping, facts
 from kubernaut.signalprocessing.config import OnPolicyError
@@ -21,10 +22,6 @@ from kubernaut.signalprocessing.signal_mode import SignalModeMapping
 T = TypeVar("T")
 
 CONFIG_MAP_NAME = "kubernaut-environment-config"
-
-
-class ManifestError(ValueError):
-    """A file of the folder is no manifest."""
 
 
 class Manifests:
@@ -55,7 +52,7 @@ class Manifests:
         found = [
             (kind, obj)
             for (_, name, key), (kind, obj) in self._objects.items()
-            if name == reference.kind and key in keys and reference.api_version in ("", kind.api_version)
+            if name == reference.kind and key in keys and _same_group(reference.api_version, kind)
         ]
         return resolved(*found[0]) if found else None
 
@@ -78,22 +75,17 @@ class Manifests:
         return environment_mapping.EnvironmentMapping()
 
 
-def read(folder: Path) -> Manifests:
-    """Every object of every YAML and JSON file below a folder. Raises ManifestError, naming the file."""
-    manifests = Manifests()
-    for path, manifest in read_manifests(folder):
-        manifests.add(manifest, str(path))
-    return manifests
+def read(place: Path) -> Manifests:
+    """Every object of a file, or of the YAML and JSON files below a folder. Raises ManifestError, naming the file."""
+    return of(manifests.read(place))
 
 
-def read_manifests(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every manifest below a folder with the file that it stands in. Raises ManifestError."""
-    if not folder.is_dir():
-        raise ManifestError(f"{folder}: not a folder")
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in (".yaml", ".yml", ".json") and path.is_file():
-            for manifest in _read_file(path):
-                yield path, manifest
+def of(read_manifests: manifests.Manifests) -> Manifests:
+    """The objects of manifests. Raises ManifestError, naming the file."""
+    result = Manifests()
+    for each in read_manifests.objects:
+        result.add(each.content, each.file)
+    return result
 
 
 async def process(
@@ -103,9 +95,11 @@ async def process(
     *,
     modes: SignalModeMapping | None = None,
     on_policy_error: OnPolicyError = OnPolicyError.FALLBACK,
+    cluster: str = "",
 ) -> SignalProcessing:
-    """The signal with the status that the controller would have given it."""
-    phases = _phases(manifests, policy, modes or SignalModeMapping(), on_policy_error)
+    """The signal with the status that the controller of `cluster` would give it now, whatever it has already."""
+    phases = _phases(manifests, policy, modes or SignalModeMapping(), on_policy_error, cluster)
+    signal = msgspec.structs.replace(signal, status=SignalStatus())
     while signal.status.phase is None or not signal.status.phase.is_final:
         result = await phases.advance(signal)
         signal = msgspec.structs.replace(signal, status=result.status)
@@ -123,39 +117,38 @@ async def policy_input(signal: SignalProcessing, manifests: Manifests, policy: P
     return phases.policy_input(signal)
 
 
-def _phases(manifests: Manifests, policy: Policy, modes: SignalModeMapping, on_policy_error: OnPolicyError) -> Phases:
+def _phases(
+    manifests: Manifests,
+    policy: Policy,
+    modes: SignalModeMapping,
+    on_policy_error: OnPolicyError,
+    cluster: str = "",
+) -> Phases:
     environments = manifests.environment_mapping()
     dependencies = Dependencies(
-        reader=manifests, policy=policy, environments=lambda: environments, signal_modes=lambda: modes
+        reader=manifests,
+        policy=policy,
+        environments=lambda: environments,
+        signal_modes=lambda: modes,
+        cluster=cluster,
     )
     return Phases(dependencies, on_policy_error=on_policy_error)
 
 
-def _read_file(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        documents = list(yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: not YAML: {error}") from error
-    for document in documents:
-        if document is None:
-            continue
-        if not isinstance(document, dict):
-            raise ManifestError(f"{path}: not a Kubernetes object")
-        if str(document.get("kind", "")).endswith("List") and "items" in document:
-            yield from document["items"]
-        else:
-            yield document
+# By group: a server has an object in every version of its kind, whatever version a manifest is written in.
+_KNOWN = {(kind.group, kind.kind): kind for kind in (*CACHED, CONFIG_MAP, REMEDIATION)}
 
 
-_KNOWN = {(kind.api_version, kind.kind): kind for kind in (*CACHED, CONFIG_MAP, REMEDIATION)}
+def _same_group(api_version: str, kind: Kind[Any]) -> bool:
+    return not api_version or api_version.rpartition("/")[0] == kind.group
 
 
 def _kind_of(manifest: dict[str, Any]) -> Kind[Any]:
     api_version, name = str(manifest["apiVersion"]), str(manifest["kind"])
-    known = _KNOWN.get((api_version, name))
+    group, _, version = api_version.rpartition("/")
+    known = _KNOWN.get((group, name))
     if known:
         return known
-    group, _, version = api_version.rpartition("/")
     # Without discovery only the manifest tells whether an unknown kind is namespaced.
     namespaced = bool(manifest["metadata"].get("namespace"))
     return Kind(

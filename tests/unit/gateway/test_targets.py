@@ -32,7 +32,7 @@ class DeletedObjects(ManifestReader):
         return None
 
     def tombstone(self, kind, key) -> PartialObjectMetadata | None:
-        return self._objects.get((kind.api_version, kind.kind), {}).get(key)
+        return self._objects.get((kind.group, kind.kind), {}).get(key)
 
 
 async def test_the_owner_is_at_the_top_of_the_chain():
