@@ -134,6 +134,10 @@ opa-compare: $(READY) ## Compare policies and expressions of a fresh seed with O
 image: $(READY) ## Build the images of the services with docker, podman or buildah (ARGS names some)
 	@$(BIN)/python scripts/image $(ARGS)
 
+.PHONY: kustomize
+kustomize: $(READY) ## Render deploy/kustomize from the Helm chart (needs helm)
+	@$(BIN)/python scripts/kustomize $(ARGS)
+
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 IMAGE_EXTRAS_datastorage := datastorage kubernetes-auth tracing
 IMAGE_EXTRAS_controller := controller

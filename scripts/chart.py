@@ -34,6 +34,10 @@ OLDER_VERSIONS = (kinds.CRON_JOB, kinds.HORIZONTAL_POD_AUTOSCALER, kinds.POD_DIS
 """Cached kinds of which an object may name an older version; that is read one object at a time."""
 
 
+NEWER = frozenset({"x-kubernetes-validations", "selectableFields"})
+"""Fields of a CRD that helm and kubectl refuse to send to a server which does not know them."""
+
+
 def files() -> dict[Path, str]:
     """Every file of the chart that is derived from code."""
     policy = Path(default_policy.__file__).parent
@@ -45,8 +49,16 @@ def files() -> dict[Path, str]:
     for name in ("policy.rego", "proactive-signal-mappings.yaml"):
         written[f"files/{name}"] = (policy / name).read_text()
     for crd in all_crds():
-        written[f"files/crds/{crd['metadata']['name']}.yaml"] = yaml.safe_dump(crd, sort_keys=False, width=120)
+        name = f"{crd['metadata']['name']}.yaml"
+        written[f"files/crds/{name}"] = yaml.safe_dump(crd, sort_keys=False, width=120)
+        written[f"files/crds-before-1.31/{name}"] = yaml.safe_dump(_without(crd, NEWER), sort_keys=False, width=120)
     return {CHART / name: text for name, text in written.items()}
+
+
+def _without(manifest: Any, names: frozenset[str]) -> Any:
+    if isinstance(manifest, dict):
+        return {key: _without(value, names) for key, value in manifest.items() if key not in names}
+    return [_without(each, names) for each in manifest] if isinstance(manifest, list) else manifest
 
 
 def permissions() -> dict[str, list[Rule]]:

@@ -49,21 +49,21 @@ backoffLimit: 10
 ttlSecondsAfterFinished: 86400
 template:
   metadata:
-    labels: {{- include "kubernaut.selector" (dict "root" . "component" "migrate") | nindent 6 }}
+    labels: {{- include "kubernaut.selector" (dict "root" .root "component" "migrate") | nindent 6 }}
   spec:
     restartPolicy: OnFailure
     automountServiceAccountToken: false
-    securityContext: {{- include "kubernaut.podSecurity" . | nindent 6 }}
-    {{- with .Values.image.pullSecrets }}
+    securityContext: {{- include "kubernaut.podSecurity" .root | nindent 6 }}
+    {{- with .root.Values.image.pullSecrets }}
     imagePullSecrets: {{- toYaml . | nindent 6 }}
     {{- end }}
     containers:
       - name: migrate
-        image: {{ include "kubernaut.image" (dict "root" . "component" "datastorage") }}
-        imagePullPolicy: {{ .Values.image.pullPolicy }}
-        command: [kubernaut, migrate, --config, /etc/datastorage/config.yaml]
-        securityContext: {{- include "kubernaut.containerSecurity" . | nindent 10 }}
+        image: {{ include "kubernaut.image" (dict "root" .root "component" "datastorage") }}
+        imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+        command: [kubernaut, migrate, --stage, {{ .stage }}, --config, /etc/datastorage/config.yaml]
+        securityContext: {{- include "kubernaut.containerSecurity" .root | nindent 10 }}
         resources: {requests: {cpu: 50m, memory: 64Mi}, limits: {memory: 256Mi}}
-        volumeMounts: {{- include "kubernaut.datastorageMounts" . | nindent 10 }}
-    volumes: {{- include "kubernaut.datastorageVolumes" . | nindent 6 }}
+        volumeMounts: {{- include "kubernaut.datastorageMounts" .root | nindent 10 }}
+    volumes: {{- include "kubernaut.datastorageVolumes" .root | nindent 6 }}
 {{- end }}

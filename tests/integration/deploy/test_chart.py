@@ -256,3 +256,18 @@ def test_every_value_is_commented_and_in_the_schema():
     assert {key: set(part) - set(schema["properties"][key]["properties"]) for key, part in values.items()} == {
         key: set() for key in values
     }
+
+
+def test_an_upgrade_migrates_in_two_stages_around_the_new_pods(tmp_path):
+    jobs = {
+        each["metadata"]["name"]: each
+        for each in render(tmp_path, EXTERNAL, "--is-upgrade")
+        if each["kind"] == "Job" and "migrate" in each["metadata"]["name"]
+    }
+
+    assert set(jobs) == {"data-storage-migrate-pre", "data-storage-migrate-post"}
+    for stage in ("pre", "post"):
+        job = jobs[f"data-storage-migrate-{stage}"]
+        assert job["metadata"]["annotations"]["helm.sh/hook"] == f"{stage}-upgrade"
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        assert container["command"][:4] == ["kubernaut", "migrate", "--stage", stage]

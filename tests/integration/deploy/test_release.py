@@ -4,14 +4,16 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import yaml
 
+from kubernaut.api.crds import all_crds
 from kubernaut.api.signals import Phase, SignalProcessing
+from kubernaut.embedded.kubernetes import KubernetesConfig, open_kubernetes
 from kubernaut.kube.client import ListOptions
 from kubernaut.kube.crds import ensure_crds
 from kubernaut.kube.errors import KubeError
@@ -25,6 +27,7 @@ from support.release import KUBERNAUT, VALUES, Release, Services, open_release, 
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
 
+CRDS = {("CustomResourceDefinition", crd["metadata"]["name"]) for crd in all_crds()}
 UNKNOWN_TO_OLD_SERVERS = {"cronjobs.batch", "horizontalpodautoscalers.autoscaling", "poddisruptionbudgets.policy"}
 """Kinds whose version that we list came after Kubernetes 1.20; a server without it is as one that denies it."""
 WEBHOOK = "/api/v1/signals/prometheus"
@@ -50,37 +53,48 @@ def a_definition_of_anything(plural: str, kind: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("values", [EXTERNAL, TRIAL], ids=["external", "trial"])
-async def test_install_upgrade_rollback_and_uninstall(release, values):
-    await ensure_crds(
-        release.client,
-        [
-            a_definition_of_anything("servicemonitors", "ServiceMonitor"),
-            a_definition_of_anything("prometheusrules", "PrometheusRule"),
-        ],
-    )
-    values = {**values, "crds": {"install": False}}
-    rendered = {
-        (each["kind"], each["metadata"]["name"])
-        for each in render(release.folder, values, "--no-hooks", namespace=release.namespace)
-    }
+@pytest.fixture
+async def own_release(tmp_path) -> AsyncIterator[Release]:
+    """On an API server of its own, which has no CRD of ours."""
+    helm_program()
+    env = {name: value for name, value in os.environ.items() if name == "KUBEBUILDER_ASSETS"}
+    config = KubernetesConfig(directory=tmp_path / "kubernetes", env=env, durable=False)
+    async with open_kubernetes(config) as api, open_release(api.kubeconfig, tmp_path) as opened:
+        yield opened
 
-    await release.install(values)
-    assert await installed(release) == rendered
-    secrets = await passwords(release)
-    await release.install({**values, "gateway": {"replicas": 2}}, "upgrade")
-    assert await passwords(release) == secrets  # what an install made, an upgrade keeps
-    assert ("PodDisruptionBudget", "gateway") in await installed(release)
+
+async def test_install_upgrade_rollback_and_uninstall(own_release):
+    release = own_release
+    monitors, rules = ("servicemonitors", "ServiceMonitor"), ("prometheusrules", "PrometheusRule")
+    await ensure_crds(release.client, [a_definition_of_anything(*monitors), a_definition_of_anything(*rules)])
+
+    await release.install(TRIAL)
+    assert await installed(release) == rendered(release, TRIAL)
+    before = await secrets(release)
+    await release.install({**EXTERNAL, **TRIAL, "gateway": {"replicas": 2}}, "upgrade")
+    assert await secrets(release) == before  # what an install made, an upgrade keeps
+    assert {("PodDisruptionBudget", "gateway"), ("PrometheusRule", "kubernaut")} <= await installed(release)
+    await release.install(EXTERNAL, "upgrade")
+    assert {kind for kind, _ in await installed(release)} >= {"ServiceMonitor", "ConfigMap", "NetworkPolicy"}
     await release.helm("rollback", RELEASE, "1", "--no-hooks")
-    assert ("PodDisruptionBudget", "gateway") not in await installed(release)
+    assert await installed(release) == rendered(release, TRIAL)
+    manifest = await release.helm("get", "manifest", RELEASE)
     await release.helm("uninstall", RELEASE, "--no-hooks")
-    assert await installed(release) == set()
+    assert await existing(release, manifest) == CRDS  # kept, with all signals
+
+
+def rendered(release: Release, values: Mapping[str, Any]) -> set[tuple[str, str]]:
+    manifests = render(release.folder, values, "--no-hooks", namespace=release.namespace)
+    return {(each["kind"], each["metadata"]["name"]) for each in manifests}
 
 
 async def installed(release: Release) -> set[tuple[str, str]]:
     """Kind and name of every object of the release that the server has."""
+    return await existing(release, await release.helm("get", "manifest", RELEASE))
+
+
+async def existing(release: Release, manifest: str) -> set[tuple[str, str]]:
     found = set()
-    manifest = await release.helm("get", "manifest", RELEASE, check=False)
     for each in yaml.load_all(manifest, yaml.CSafeLoader):
         if each and await exists(release, each):
             found.add((each["kind"], each["metadata"]["name"]))
@@ -96,7 +110,7 @@ async def exists(release: Release, manifest: Unstructured) -> bool:
     plural = kinds.get(manifest["kind"], manifest["kind"].lower() + "s")
     group, _, version = manifest["apiVersion"].rpartition("/")
     root = f"/apis/{group}/{version}" if group else f"/api/{version}"
-    where = "" if manifest["kind"].startswith("Cluster") else f"/namespaces/{release.namespace}"
+    where = "" if manifest["kind"].startswith(("Cluster", "CustomResource")) else f"/namespaces/{release.namespace}"
     try:
         await release.client.get_raw(f"{root}{where}/{plural}/{manifest['metadata']['name']}")
     except KubeError:
@@ -104,7 +118,7 @@ async def exists(release: Release, manifest: Unstructured) -> bool:
     return True
 
 
-async def passwords(release: Release) -> str:
+async def secrets(release: Release) -> str:
     return await asyncio.to_thread(
         lambda: (
             subprocess.run(
