@@ -10,7 +10,7 @@ from kubernaut.api.events import AuditWire
 from kubernaut.api.vocabulary import EventType
 
 CORRELATION_PREFIX = "policy-"
-MAX_PART_CHARS = 40_000
+MAX_PART_CHARS = 24_000
 """Characters of policy text in one event; each may take six bytes as JSON."""
 
 MAX_DIFF_CHARS = 8_000

@@ -185,6 +185,8 @@ class EventReason(StrEnum):
     POLICY_EVALUATION_FAILED = "PolicyEvaluationFailed"
     SIGNAL_PROCESSED = "SignalProcessed"
     SIGNAL_FAILED = "SignalFailed"
+    POLICY_LOADED = "PolicyLoaded"
+    POLICY_REJECTED = "PolicyRejected"
     PROCESSING_TIMED_OUT = "ProcessingTimedOut"
     SIGNAL_UNREADABLE = "SignalUnreadable"
 

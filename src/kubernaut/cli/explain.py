@@ -12,13 +12,13 @@ from kubernaut.cli.cluster import ClusterOptions
 from kubernaut.cli.connection import ConnectionOptions, open_store
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
+from kubernaut.cli.policy_text import find
 from kubernaut.cli.signals import bare, find_signal
 from kubernaut.ops.visible_text import visible
 
 if TYPE_CHECKING:
     from kubernaut.signalprocessing.explanation.record import Export, RecordedDecision
     from kubernaut.signalprocessing.explanation.result import Answer, DefinitionResult, Explanation
-    from kubernaut.signalprocessing.policy.sources import Sources
 
 ExportOption = Annotated[
     list[Path] | None,
@@ -61,7 +61,7 @@ async def explain(
     if found.facts is None:
         text = f"{name}: decided by an earlier version, which did not record what the policy was given"
         raise CommandError(text, hint=f"kubernaut audit timeline {found.correlation_id}")
-    rules = await _policy(found.policy_hash, policy, exports, None if export else connection or ConnectionOptions())
+    rules = await find(found.policy_hash, policy, exports, None if export else connection or ConnectionOptions())
     async with open_explainer(rules) as explainer:
         explained = await explainer.explain(found.facts, found.answers)
     explained = msgspec.structs.replace(
@@ -143,20 +143,6 @@ async def _in_ledger(name: str, namespace: str, connection: ConnectionOptions | 
                 if name in (found.name, found.correlation_id) and namespace in ("", found.namespace):
                     return found
     return None
-
-
-async def _policy(
-    policy_hash: str, path: Path | None, exports: "Sequence[Export]", connection: ConnectionOptions | None
-) -> "Sources":
-    """The policy that decided. Raises CommandError when its text is nowhere."""
-    # Lazy import, see kubernaut.cli.app.
-    from kubernaut.cli.policy_text import find
-    from kubernaut.signalprocessing.explanation.record import policy_of
-
-    for export in exports:
-        if found := policy_of(export.policies, policy_hash):
-            return found
-    return await find(policy_hash, path, connection)
 
 
 def _show(explained: "Explanation", place: str) -> None:

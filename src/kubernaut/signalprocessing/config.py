@@ -163,6 +163,10 @@ class ClassifierConfig:
     signal_modes: Path | None = Path("/etc/signalprocessing/proactive-signal-mappings.yaml")
     """File that maps predicted names to base names; without it every signal is reactive."""
 
+    archive_dir: Path | None = None
+    """Directory in which accepted policies are kept, so that a restart goes on with the last good one; null takes the
+    spool's directory with `-policies` behind its name."""
+
     environment_config_map: str = "kubernaut-environment-config"
     """ConfigMap with the environment mapping, in the controller's namespace."""
 

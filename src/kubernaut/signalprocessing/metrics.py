@@ -27,6 +27,11 @@ class PolicyMetrics:
             registry=registry,
         )
         self._info = Gauge("signalprocessing_policy_info", "The policy in force.", ["hash"], registry=registry)
+        self._uses_kept = Gauge(
+            "signalprocessing_policy_last_known_good",
+            "1 while a kept version decides because the files at the start were rejected.",
+            registry=registry,
+        )
         self._fallbacks = Counter(
             "signalprocessing_policy_fallback_total",
             "Policy rules that failed or had an invalid result.",
@@ -40,8 +45,9 @@ class PolicyMetrics:
             registry=registry,
         )
 
-    def loaded(self, policy_hash: str) -> None:
-        """A version is in force."""
+    def loaded(self, policy_hash: str, *, is_kept: bool = False) -> None:
+        """A version is in force; a kept one where the files at the start were rejected."""
+        self._uses_kept.set(int(is_kept))
         self._reloads.inc()
         self._when.set(time.time())
         self._is_good.set(1)
@@ -50,6 +56,7 @@ class PolicyMetrics:
 
     def restored(self) -> None:
         """The files hold the version in force again."""
+        self._uses_kept.set(0)
         self._is_good.set(1)
 
     def rejected(self) -> None:

@@ -64,12 +64,14 @@ async def open_health_server(
     caches: Sequence[Informer[Any]],
     probe: ReadinessProbe,
     overdue: Callable[[], Sequence[Key]],
+    policy_rejection: Callable[[], str | None],
     *,
     routes: Sequence[Route] = (),
 ) -> AsyncIterator[Server]:
     """The server of health and metrics, or two where the configuration names two addresses.
 
-    `caches` is read at each request, so that more may be added. `overdue` tells the reconciles that exceed their limit.
+    `caches` is read at each request, so that more may be added. `overdue` tells the reconciles that exceed their limit,
+    `policy_rejection` why the newest policy does not decide, which makes the controller degraded and not unready.
     `routes` are served beside them.
     """
 
@@ -79,7 +81,13 @@ async def open_health_server(
     async def reconciles_in_time() -> str | None:
         return next((f"reconcile_exceeds_time_limit:{key}" for key in overdue()), None)
 
-    health = Health({"caches": caches_synced, "datastorage": probe.check, "reconciles": reconciles_in_time})
+    async def newest_policy_decides() -> str | None:
+        return policy_rejection()
+
+    health = Health(
+        {"caches": caches_synced, "datastorage": probe.check, "reconciles": reconciles_in_time},
+        degraded={"policy": newest_policy_decides},
+    )
     health_address = listen_address(config.health_probe_addr, config.port_file)
     metrics_address = listen_address(config.metrics_addr)
     app = application([*health.routes(registry), *routes])

@@ -5,8 +5,9 @@ nothing can be decided; then the caches. No worker starts before every cache has
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry
 
+from kubernaut.api.meta import ObjectMeta
 from kubernaut.api.signals import SignalProcessing
 from kubernaut.api.vocabulary import EventReason
 from kubernaut.audit.config import AuditConfig, SpoolConfig
@@ -41,9 +43,11 @@ from kubernaut.signalprocessing.kinds import CONFIG_MAP, SIGNAL, ConfigMap
 from kubernaut.signalprocessing.kubernetes_events import EventPublisher, KubernetesEvent, Record
 from kubernaut.signalprocessing.metrics import PolicyMetrics, ProcessingMetrics, ShadowMetrics
 from kubernaut.signalprocessing.phases import Dependencies, Phases
+from kubernaut.signalprocessing.policy.archive import PolicyArchive
 from kubernaut.signalprocessing.policy.live import LivePolicy, open_live_policy
 from kubernaut.signalprocessing.policy.shadow import open_shadow
 from kubernaut.signalprocessing.policy.shadow_endpoint import shadow_routes
+from kubernaut.signalprocessing.policy_trail import PolicyTrail, open_policy_trail
 from kubernaut.signalprocessing.readiness import open_health_server, open_readiness_probe
 from kubernaut.signalprocessing.reconciler import Reconciler
 from kubernaut.signalprocessing.signal_client import CachedSignalClient
@@ -93,7 +97,7 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         store = await enter(open_audit(_audit(config), "signalprocessing", registry))
-        policy = await enter(open_live_policy(config.classifier, PolicyMetrics(registry)))
+        policy = await enter(open_live_policy(config.classifier, PolicyMetrics(registry), _archive(config)))
         shadowed = await enter(open_shadow(policy, config.classifier, ShadowMetrics(registry)))
         signal_modes = await enter(open_signal_modes(config.classifier.signal_modes))
         client = await enter(open_client(ClientConfig(kubeconfig=config.kubeconfig, field_manager=ACTOR)))
@@ -102,6 +106,7 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
         environments, config_map = _environment_mapping(client, namespace, config.classifier.environment_config_map)
         recorder = await enter(open_recorder(client, RecorderConfig(component=ACTOR), kube_metrics))
         client.on_undecodable = report_with(recorder, kube_metrics)
+        await enter(_open_policy_trail(config, policy, store, recorder, namespace))
         probe = await enter(
             open_readiness_probe(
                 config.datastorage.health_url or f"{config.datastorage.url}/readyz", _store(config).tls_verification()
@@ -116,6 +121,7 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
                 caches,
                 probe,
                 lambda: [key for each in controllers for key in each.overdue()],
+                lambda: policy.rejection,
                 routes=shadow_routes(shadowed) if shadowed else (),
             )
         )
@@ -163,6 +169,23 @@ async def _run_until_drained(controller: Controller[Key], queue: WorkQueue[Key])
             queue.shutdown()
             if controller.started.is_set():
                 await asyncio.wait([running], timeout=DRAIN_TIMEOUT)
+
+
+def _archive(config: SignalProcessingConfig) -> PolicyArchive:
+    spool = config.datastorage.spool_dir
+    return PolicyArchive(config.classifier.archive_dir or spool.with_name(f"{spool.name}-policies"))
+
+
+def _open_policy_trail(
+    config: SignalProcessingConfig, policy: LivePolicy, store: AuditStore, recorder: EventRecorder, namespace: str
+) -> AbstractAsyncContextManager[None]:
+    name = config.classifier.rego_config_map_name
+    about = ConfigMap(metadata=ObjectMeta(name=name, namespace=namespace))
+
+    def record(event: KubernetesEvent) -> None:
+        recorder.record(CONFIG_MAP, about, event.reason, event.message, warning=event.is_warning)
+
+    return open_policy_trail(PolicyTrail(policy, store, record, replica=socket.gethostname(), name=name))
 
 
 def _phases(config: SignalProcessingConfig, dependencies: Dependencies) -> Phases:

@@ -12,6 +12,8 @@ from structlog.testing import capture_logs
 
 from kubernaut.signalprocessing.config import ClassifierConfig
 from kubernaut.signalprocessing.metrics import PolicyMetrics
+from kubernaut.signalprocessing.policy.archive import PolicyArchive
+from kubernaut.signalprocessing.policy.changes import ChangeReason
 from kubernaut.signalprocessing.policy.errors import PolicyError, PolicyMissing
 from kubernaut.signalprocessing.policy.input import PolicyInput
 from kubernaut.signalprocessing.policy.live import LivePolicy, open_live_policy
@@ -201,4 +203,86 @@ async def test_no_content_of_a_policy_file_ends_the_policy(content: bytes, tmp_p
         path.write_bytes(content)
         await live.reload()
 
+        assert await versions(live) == {"v1"}
+
+
+def told(live: LivePolicy) -> list[tuple[ChangeReason, str, bool]]:
+    """Every change since the last call: reason, hash, and whether it was rejected."""
+    changes = [live.changes.get_nowait()[0] for _ in range(live.changes.qsize())]
+    return [(change.reason, change.hash, change.error is not None) for change in changes]
+
+
+async def test_restart_with_a_rejected_policy_goes_on_with_the_last_good_one(tmp_path: Path):
+    folder, archive = tmp_path / "policies", PolicyArchive(tmp_path / "kept")
+    folder.mkdir()
+    config = ClassifierConfig(policy_dir=folder, hot_reload_interval=1.0)
+    (folder / "policy.rego").write_text(a_policy("v1"))
+    async with open_live_policy(config, PolicyMetrics(CollectorRegistry()), archive) as live:
+        good = live.current.hash
+    (folder / "policy.rego").write_text(a_policy("v2") + "severity := {")
+    registry = CollectorRegistry()
+    with capture_logs() as logs:
+        async with open_live_policy(config, PolicyMetrics(registry), archive) as live:
+            assert await versions(live) == {"v1"}
+            assert registry.get_sample_value("signalprocessing_policy_last_reload_successful") == 0
+            assert registry.get_sample_value("signalprocessing_policy_last_known_good") == 1
+            assert live.rejection == f"policy_rejected:policy.rego:12:14,in_force:{good[:12]}"
+            (loaded, rejected) = told(live)
+            assert loaded == (ChangeReason.LAST_KNOWN_GOOD, good, False)
+            assert rejected[2]
+            (folder / "policy.rego").write_text(a_policy("v3"))
+            await asyncio.wait_for(live.changed.wait(), 10)
+
+            assert await versions(live) == {"v3"}
+            assert live.rejection is None
+            assert registry.get_sample_value("signalprocessing_policy_last_known_good") == 0
+            assert registry.get_sample_value("signalprocessing_policy_last_reload_successful") == 1
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == [
+        "policy rejected at start, the last known good one decides",
+        "policy rejected, keeping the previous version",
+    ]
+
+
+async def test_start_without_policy_files_goes_on_with_the_last_good_one(tmp_path: Path):
+    archive = PolicyArchive(tmp_path / "kept")
+    (tmp_path / "policy.rego").write_text(a_policy("v1"))
+    config = ClassifierConfig(policy_dir=tmp_path)
+    async with open_live_policy(config, PolicyMetrics(CollectorRegistry()), archive):
+        (tmp_path / "policy.rego").unlink()
+
+    async with open_live_policy(config, PolicyMetrics(CollectorRegistry()), archive) as live:
+        assert await versions(live) == {"v1"}
+
+
+async def test_start_tells_what_changed_while_nobody_ran(tmp_path: Path):
+    archive = PolicyArchive(tmp_path / "kept")
+    config = ClassifierConfig(policy_dir=tmp_path)
+    for version in ("v1", "v2"):
+        (tmp_path / "policy.rego").write_text(a_policy(version))
+        async with open_live_policy(config, PolicyMetrics(CollectorRegistry()), archive) as live:
+            (change, _) = live.changes.get_nowait()
+
+    assert change.before is not None
+    assert dict(change.before.files)["policy.rego"] == a_policy("v1")
+
+
+async def test_good_then_bad_then_good_again_is_told_once_each(tmp_path: Path):
+    (tmp_path / "policy.rego").write_text(a_policy("v1"))
+    async with opened(tmp_path) as live:
+        good = live.current.hash
+        for text in (a_policy("v2") + "severity := {", a_policy("v1")):
+            (tmp_path / "policy.rego").write_text(text)
+            for _ in range(3):
+                await live.reload()
+
+        reasons = [(reason, is_rejected) for reason, _, is_rejected in told(live)]
+        assert reasons == [(ChangeReason.START, False), (ChangeReason.CHANGED, True), (ChangeReason.RESTORED, False)]
+        assert (live.current.hash, live.rejection) == (good, None)
+
+
+async def test_archive_that_cannot_be_written_stops_nothing(tmp_path: Path):
+    (tmp_path / "kept").write_text("not a directory")
+    (tmp_path / "policy.rego").write_text(a_policy("v1"))
+    config = ClassifierConfig(policy_dir=tmp_path)
+    async with open_live_policy(config, PolicyMetrics(CollectorRegistry()), PolicyArchive(tmp_path / "kept")) as live:
         assert await versions(live) == {"v1"}

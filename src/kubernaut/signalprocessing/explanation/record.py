@@ -134,7 +134,10 @@ def policy_of(payloads: Iterable[PolicyPayload], policy_hash: str) -> Sources | 
     for _, payload in sorted(parts.items()):
         for file in payload.files:
             files[file.name] = files.get(file.name, "") + file.text
-    found = sources.from_files(files)
+    try:
+        found = sources.from_files(files, next(iter(parts.values())).form)
+    except ValueError:
+        return None
     return found if found.hash == policy_hash else None
 
 

@@ -14,6 +14,7 @@ from asyncio import TaskGroup
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 
@@ -22,6 +23,8 @@ from kubernaut.signalprocessing.config import ClassifierConfig, PolicyEngine
 from kubernaut.signalprocessing.directory_watch import watch_directory
 from kubernaut.signalprocessing.metrics import PolicyMetrics
 from kubernaut.signalprocessing.policy import decision, smoke
+from kubernaut.signalprocessing.policy.archive import PolicyArchive
+from kubernaut.signalprocessing.policy.changes import ChangeReason, PolicyChange
 from kubernaut.signalprocessing.policy.decision import Decision
 from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.input import PolicyInput, encode
@@ -124,25 +127,60 @@ class _Versions:
             start.started.cancel()  # does nothing when it has a result
 
 
+@dataclass(frozen=True, kw_only=True)
+class _First:
+    """The version that decides from the start; a kept one where the files were rejected with an error."""
+
+    running: _Running
+    before: Sources | None = None
+    """The version that decided last before the start, where it was another."""
+    rejected: Sources | None = None
+    error: PolicyError | None = None
+
+
 class LivePolicy:
     """The policy in force; made by `open_live_policy`."""
 
-    def __init__(self, config: ClassifierConfig, metrics: PolicyMetrics, versions: _Versions, first: _Running) -> None:
+    def __init__(
+        self,
+        config: ClassifierConfig,
+        metrics: PolicyMetrics,
+        versions: _Versions,
+        first: _First,
+        archive: PolicyArchive | None,
+    ) -> None:
+        self.changes: asyncio.Queue[tuple[PolicyChange, datetime]] = asyncio.Queue()
+        """Each version that was accepted or rejected, and when; for whoever tells of them."""
         self.changed = asyncio.Event()
         """Set whenever another version has come into force; for whoever waits for it."""
         self._config = config
         self._metrics = metrics
         self._versions = versions
-        self._running = first
+        self._running = first.running
+        self._archive = archive
         self._rejected = ""
         """What was rejected since the version in force was loaded: its hash, or why it could not be read."""
+        self._rejection: PolicyError | None = None
         self._reloading = asyncio.Lock()
-        self._report_loaded()
+        if first.error is None:
+            self._report_loaded(ChangeReason.START, first.before)
+        else:
+            self._report_loaded(ChangeReason.LAST_KNOWN_GOOD, None)
+            self._reject(first.rejected.hash if first.rejected else str(first.error), first.error, first.rejected)
 
     @property
     def current(self) -> PolicyVersion:
         """The version that decides now. Take it once per signal."""
         return self._running.version
+
+    @property
+    def rejection(self) -> str | None:
+        """Where the newest version is wrong and which one decides in its place; None where the newest one decides."""
+        if self._rejection is None:
+            return None
+        error = self._rejection
+        place = f"{error.file}:{error.line}:{error.column}" if error.line else error.file or "files"
+        return f"policy_rejected:{place},in_force:{self.current.hash[:12]}"
 
     async def decide(self, policy_input: PolicyInput) -> Decision:
         """The decision about one signal by the version in force, observed in the metrics."""
@@ -172,11 +210,12 @@ class LivePolicy:
             try:
                 new = await self._versions.start(sources)
             except PolicyError as error:
-                self._reject(sources.hash, error)
+                self._reject(sources.hash, error, sources)
                 return False
-            old, self._running, self._rejected = self._running, new, ""
+            old, self._running, self._rejected, self._rejection = self._running, new, "", None
             old.replaced.set()
-            self._report_loaded()
+            self._report_loaded(ChangeReason.CHANGED, old.version.sources)
+            await self.keep()
             self.changed.set()
             return True
 
@@ -194,35 +233,85 @@ class LivePolicy:
             await asyncio.sleep(WATCH_RETRY_INTERVAL)
             await self.reload()
 
-    def _reject(self, rejected: str, error: PolicyError) -> None:
+    async def keep(self) -> None:
+        """Keep the version in force for the next start."""
+        if self._archive is None:
+            return
+        try:
+            await asyncio.to_thread(self._archive.keep, self.current.sources)
+        except OSError as error:
+            log.error("accepted policy could not be kept for the next start", error=str(error))
+
+    def _reject(self, rejected: str, error: PolicyError, sources: Sources | None = None) -> None:
         """Report a rejected version, once as long as it stays the newest."""
         if self._rejected == rejected:
             return
-        self._rejected = rejected
+        self._rejected, self._rejection = rejected, error
         self._metrics.rejected()
-        log.error("policy rejected, keeping the previous version", error=str(error), in_force=self.current.hash)
+        log.error(
+            "policy rejected, keeping the previous version",
+            error=str(error),
+            hash=sources.hash if sources else None,
+            in_force=self.current.hash,
+        )
+        self._tell(ChangeReason.CHANGED, sources, self.current.sources, error)
 
     def _report_restored(self) -> None:
         """The files hold the version in force again, after one that was rejected."""
         if self._rejected:
-            self._rejected = ""
+            self._rejected, self._rejection = "", None
             self._metrics.restored()
             log.info("policy files restored to the version in force", hash=self.current.hash)
+            self._tell(ChangeReason.RESTORED, self.current.sources, self.current.sources)
 
-    def _report_loaded(self) -> None:
-        self._metrics.loaded(self.current.hash)
-        log.info("policy loaded", hash=self.current.hash, form=self.current.sources.form)
+    def _report_loaded(self, reason: ChangeReason, before: Sources | None) -> None:
+        is_kept = reason is ChangeReason.LAST_KNOWN_GOOD
+        self._metrics.loaded(self.current.hash, is_kept=is_kept)
+        if is_kept:
+            log.error("policy rejected at start, the last known good one decides", hash=self.current.hash)
+        else:
+            log.info("policy loaded", hash=self.current.hash, form=self.current.sources.form)
+        self._tell(reason, self.current.sources, before)
+
+    def _tell(
+        self, reason: ChangeReason, sources: Sources | None, before: Sources | None, error: PolicyError | None = None
+    ) -> None:
+        change = PolicyChange(reason=reason, sources=sources, before=before, error=error)
+        self.changes.put_nowait((change, datetime.now(UTC)))
 
 
 @asynccontextmanager
-async def open_live_policy(config: ClassifierConfig, metrics: PolicyMetrics) -> AsyncIterator[LivePolicy]:
-    """The configured policy, reloaded while the block runs. Raises PolicyError when the first version is rejected."""
-    sources = await asyncio.to_thread(read, config.policy_dir, config.rego_config_map_key)
+async def open_live_policy(
+    config: ClassifierConfig, metrics: PolicyMetrics, archive: PolicyArchive | None = None
+) -> AsyncIterator[LivePolicy]:
+    """The configured policy, reloaded while the block runs.
+
+    Where it is rejected at the start, the version that the archive has as the last good one decides until the files
+    are mended. Raises PolicyError where there is none.
+    """
     versions = _Versions(limits_of(config))
     async with background(versions.run(), name="policy-versions"):
-        live = LivePolicy(config, metrics, versions, await versions.start(sources))
+        live = LivePolicy(config, metrics, versions, await _start(config, versions, archive), archive)
+        await live.keep()
         async with background(live.follow(), name="policy-reload"):
             yield live
+
+
+async def _start(config: ClassifierConfig, versions: _Versions, archive: PolicyArchive | None) -> _First:
+    sources: Sources | None = None
+    kept = await asyncio.to_thread(archive.last_known_good) if archive else None
+    try:
+        sources = await asyncio.to_thread(read, config.policy_dir, config.rego_config_map_key)
+        before = kept if kept and kept.hash != sources.hash else None
+        return _First(running=await versions.start(sources), before=before)
+    except PolicyError as error:
+        if kept is None or (sources is not None and kept.hash == sources.hash):
+            raise
+        try:
+            return _First(running=await versions.start(kept), rejected=sources, error=error)
+        except PolicyError as other:
+            log.error("last known good policy rejected", hash=kept.hash, error=str(other))
+            raise error from other
 
 
 def limits_of(config: ClassifierConfig) -> Limits:

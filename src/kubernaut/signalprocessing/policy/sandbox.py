@@ -31,6 +31,8 @@ def check(file: str, text: str) -> None:
     """Raise PolicyError at the first place that no engine may see."""
     if len(text.encode()) > MAX_BYTES:
         raise PolicyError(f"is larger than {MAX_BYTES} bytes", file=file)
+    if "\0" in text:
+        raise _at(file, text, text.index("\0"), "the character NUL is not allowed")
     code = without_texts(text)
     _check_depth(file, code)
     if match := _CALL.search(code):

@@ -80,9 +80,9 @@ def from_text(text: str, file: str = "policy.rego") -> Sources:
     return Sources(files=((file, text),), form=Form.UNIFIED, hash=_digest(text.encode()))
 
 
-def from_files(files: Mapping[str, str]) -> Sources:
-    """A policy of files by their names, in the form that the names say."""
-    if set(files) <= set(PER_DIMENSION_FILES):
+def from_files(files: Mapping[str, str], form: str = Form.PER_DIMENSION) -> Sources:
+    """A policy of files by their names. Raises ValueError where a unified one has not exactly one file."""
+    if form == Form.PER_DIMENSION:
         named = [(name, files[name]) for name in PER_DIMENSION_FILES if name in files]
         joined = b"\0".join(f"{name}\0{text}".encode() for name, text in sorted(named))
         return Sources(files=tuple(named), form=Form.PER_DIMENSION, hash=_digest(joined))
