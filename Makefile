@@ -59,6 +59,10 @@ test-integration-signalprocessing: setup-envtest ## The specs of signal processi
 test-integration-signalprocessing-parallel: ## The same on four workers, whatever PROCS says
 	@$(MAKE) --no-print-directory test-integration-signalprocessing PROCS=4
 
+.PHONY: test-mutations
+test-mutations: $(READY) ## The fourteen faults of the report, one after the other: red, and named by the triage
+	@MUTATIONS=all $(BIN)/pytest -n 0 -p no:randomly $(ARGS) tests/integration/signalprocessing/test_mutations.py
+
 $(OLDEST)/.ready: requirements/pytest84.txt pytest-muster/pyproject.toml
 	@$(PYTHON) -m venv $(OLDEST)
 	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/pytest84.txt

@@ -7,7 +7,7 @@ import pytest
 hypothesis.settings.register_profile("no-deadline", deadline=None)
 hypothesis.settings.load_profile("no-deadline")
 
-pytest_plugins = ["support.services", "support.suite.infrastructure"]
+pytest_plugins = ["support.services", "support.suite.infrastructure", "support.suite.mutations"]
 
 KUBERNETES = {"kubernetes", "kubernetes_with_crds"}
 

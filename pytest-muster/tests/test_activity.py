@@ -319,3 +319,42 @@ def test_a_run_within_a_run_does_not_take_its_activities(pytester):
     }
     assert {"AFTER"} <= names
     assert "INNER" not in names
+
+
+BACKGROUND = """
+import asyncio
+import pytest_muster as muster
+
+@muster.worker
+async def client():
+    async def serve(reader, writer):
+        writer.close()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    done = []
+    async def ask():
+        while True:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            done.append(1)
+            await asyncio.sleep(0.01)
+    task = asyncio.create_task(ask())
+    yield done
+    task.cancel()
+    server.close()
+"""
+
+
+def test_what_a_resource_asks_in_the_background_is_not_the_tests(tmp_path):
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "conftest.py").write_text(BACKGROUND)
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(client, muster_test):\n    seen = len(client)\n"
+        "    muster_test.wait_until(lambda: len(client) > seen + 2, description='it asks')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    record = load(find("latest", tmp_path))
+
+    assert done.returncode == 0, done.stdout
+    assert [one for one in record.activities if one.kind == "connect"] == []

@@ -275,3 +275,24 @@ def test_failures_that_look_alike_are_one_group():
     tests = [a_test(f"t{number}", "main", number, error=error) for number, error in enumerate(errors)]
 
     assert [len(group) for group in groups(RunView(a_record(tests)).failures)] == [2, 1]
+
+
+def test_a_shared_resource_that_did_not_start_is_named_although_no_test_ran():
+    failed = ResourceEvent(name="store", event="failed", at=2.0, error="OSError: no space left", tail="store.log: full")
+
+    (finding,) = triage(a_record([], resources=(failed,))).findings
+
+    assert finding.cause is Cause.INFRASTRUCTURE_GONE
+    assert (finding.resource, finding.tests) == ("store", ())
+    assert "OSError: no space left" in finding.title
+    assert [one.text for one in finding.evidence] == ["OSError: no space left", "its log: store.log: full"]
+
+
+def test_a_test_that_ends_its_worker_is_named():
+    crash = Error(phase="call", kind="WorkerCrash", kinds=("WorkerCrash",))
+    tests = [a_test("test_a", "gw0", 1.0), a_test("test_b", "gw1", 1.0, error=crash), a_test("test_c", "gw0", 2.0)]
+
+    (finding,) = triage(a_record(tests)).findings
+
+    assert finding.title == "test_it.py::test_b ended its worker gw1"
+    assert finding.tests == ("test_it.py::test_b",)

@@ -57,7 +57,7 @@ async def signalprocessing_datastorage_test(
     postgres, queue = _postgres(postgres_server), _valkey(suite_queue)
     database = await _new_database(postgres, muster_run.name("sp-audit"), migrated_template)
     config = _configure(muster_run.directory, muster_run.port(), postgres, database, queue)
-    command = [suite_preflight["command"], "datastorage", "--config", config]
+    command = command_of(suite_preflight["command"], config)
     process = muster_run.start(command, log="datastorage.log", env=_environment())
     url = preflight.address((muster_run.directory / "url").read_text())
     await wait_until_healthy(muster_run, url)
@@ -88,6 +88,11 @@ def _configure(folder: Path, port: int, postgres: SharedPostgres, database: str,
     config.write_text(yaml.safe_dump(settings))
     (folder / "url").write_text(f"http://{preflight.HOST}:{port}")
     return config
+
+
+def command_of(command: str, config: Path) -> list[str | Path]:
+    """How DataStorage is started in production."""
+    return [command, "datastorage", "--config", config]
 
 
 def database_password(postgres: SharedPostgres) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -33,6 +33,9 @@ class Suite:
     """None: the spec opens a controller of its own."""
     store: Store
     workspace: muster.Workspace
+    raised: list[Key] = field(default_factory=list)
+    """The signals of this spec."""
+    correlations: list[str] = field(default_factory=list)
 
     @property
     def client(self) -> Client:
@@ -88,7 +91,9 @@ class Suite:
         parent = parent or await self.request(severity=severity)
         manifest = self.manifest(severity, target=target, parent=parent, **fields)
         await self.client.create(SIGNAL, manifest)
-        return Key(self.home, manifest["metadata"]["name"])
+        self.raised.append(self.key(manifest))
+        self.correlations.append(parent["metadata"]["name"])
+        return self.raised[-1]
 
     def manifest(
         self,
@@ -150,10 +155,13 @@ class Suite:
         async def complete() -> list[StoredEvent]:
             found = (await self.store.client.timeline(correlation)).events
             types = [event.event_type for event in found]
-            assert LAST_EVENT in types, f"no {LAST_EVENT} among {types}"
+            assert LAST_EVENT in types, f"DataStorage has no {LAST_EVENT} within {TIMEOUT:g} s, only {types}"
             return found
 
-        return await eventually(complete, timeout=TIMEOUT)
+        events = await eventually(complete, timeout=TIMEOUT)
+        strangers = {payload(event).get("signalprocessing_name") for event in events} - {signal.metadata.name}
+        assert not strangers, f"correlation id {correlation!r} is already used by {sorted(map(str, strangers))}"
+        return events
 
     async def audited(self, signal: SignalProcessing, event_type: EventType, count: int = 1) -> list[StoredEvent]:
         """Exactly `count` events of a type, found as an auditor does: by type, category and correlation id."""

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest_muster as muster
 from kubernaut.kube.client import ClientConfig, open_client
@@ -113,19 +114,22 @@ class SuiteController:
     def _cache(self, kind: str) -> Informer[KubeObject] | None:
         return next((each for each in self.service.controller._caches if each.kind.kind == kind), None)
 
-    def sample(self, name: str, **labels: str) -> float:
+    def sample(self, name: str, /, **labels: str) -> float:
         """A metric of this controller; 0 where it was never counted."""
         return self.service.registry.get_sample_value(name, labels) or 0.0
 
 
 @asynccontextmanager
 async def open_suite_controller(
-    worker: muster.Workspace, kubeconfig: Path, datastorage_url: str
+    worker: muster.Workspace, kubeconfig: Path, datastorage: dict[str, Any]
 ) -> AsyncIterator[SuiteController]:
-    """The worker's controller, started as in production, and the gate: no spec begins before it decides."""
+    """The worker's controller, started as in production, and the gate: no spec begins before it decides.
+
+    `datastorage` is what the run's DataStorage has published.
+    """
     home, folder = worker.name("sp"), worker.directory / "suite"
     policies = Policies(folder / "policies")
-    config = config_for(home, folder, kubeconfig, datastorage_url)
+    config = config_for(home, folder, kubeconfig, datastorage["url"])
     await create_home(home, kubeconfig)
     async with open_service(config) as service:
         policies.service = service

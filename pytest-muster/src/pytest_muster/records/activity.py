@@ -27,6 +27,7 @@ What C libraries do without Python (uvloop, database drivers in C) is not seen.
 import os
 import re
 import subprocess
+import threading
 import weakref
 from collections.abc import Generator
 from types import FrameType
@@ -40,7 +41,7 @@ from pytest_muster.records.clock import now
 from pytest_muster.records.errors import LAST_ADDRESS
 from pytest_muster.records.module_state import ChangeDetector, ModuleState
 from pytest_muster.records.project import Project
-from pytest_muster.records.run import Role, Run, run_of
+from pytest_muster.records.run import RESOURCE_THREAD, Role, Run, run_of
 
 MAX_ACTIVITIES = 300
 """So many different activities are kept per phase."""
@@ -72,7 +73,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         return
     observers = observers_of(early_config)
     recorder = early_config.stash[_RECORDER] = ActivityRecorder(observers.project)
-    observers.subscribe({event: recorder.handler(interpret) for event, interpret in INTERPRETERS.items()})
+    observers.subscribe({event: recorder.handler(event, interpret) for event, interpret in INTERPRETERS.items()})
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -118,10 +119,14 @@ class ActivityRecorder:
         if basetemp:
             self._own_paths += (f"{basetemp}/test",)
 
-    def handler(self, interpret: Interpret) -> Handler:
+    def handler(self, event: str, interpret: Interpret) -> Handler:
         """What takes in an event of one kind."""
+        is_connection = event == "socket.connect"
 
         def handle(args: tuple[Any, ...]) -> None:
+            # What a resource of this worker asks in the background says nothing of the test that happens to run.
+            if is_connection and threading.current_thread().name == RESOURCE_THREAD:
+                return
             entry = interpret(self, args)
             if entry is None:
                 return

@@ -21,6 +21,9 @@ import pytest
 
 from pytest_muster.records.journal import Journal
 
+RESOURCE_THREAD = "muster-loop"
+"""The name of the thread in which the asynchronous resources of a process live."""
+
 
 class Role(StrEnum):
     CONTROLLER = "controller"

@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from pytest_muster.records.run import RESOURCE_THREAD
 from pytest_muster.resources.declarations import Declaration, short
 
 
@@ -48,7 +49,7 @@ class Loop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="muster-loop", daemon=True)
+                self._thread = threading.Thread(target=self._loop.run_forever, name=RESOURCE_THREAD, daemon=True)
                 self._thread.start()
             return self._loop
 

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit codes: 0 no test failed, 1 some did, 2 patterns that cannot be used, 3 there is no such run."""
+    """Exit codes: 0 nothing failed, 1 tests or a shared set-up did, 2 patterns that cannot be used, 3 no such run."""
     try:
         if arguments.check_patterns:
             return _check_patterns(Path.cwd())
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.file.write_text(text, encoding="utf-8", errors="backslashreplace")
     else:
         sys.stdout.write(text)
-    return int(bool(record.failures))
+    return int(bool(record.failures or found.findings))
 
 
 def rendered(found: Triage, record: RunRecord, output: str, *, to_terminal: bool = False) -> str:

@@ -15,6 +15,7 @@ from pytest_muster.triage.causes import (
     infrastructure,
     not_ready,
     pollution,
+    startup,
     timeout,
     uninitialised,
 )
@@ -36,6 +37,7 @@ CAUSES = (
     not_ready.claims,
     pollution.claims,
     timeout.claims,
+    defect.crashes,
 )
 """What needs no rerun to be claimed."""
 
@@ -44,11 +46,11 @@ SURE_ENOUGH = 0.8
 
 
 def triage(record: RunRecord, *, rerun: Rerun | None = None, patterns: Sequence[Pattern] = ()) -> Triage:
-    """What made the tests of a run fail; a run without failures has no findings."""
+    """What made the tests of a run fail, or what did not start; a run in which nothing failed has no findings."""
     view = RunView(record)
     failed = tuple(dict.fromkeys(failure.test for failure in view.failures))
     if not failed:
-        return Triage(run=record.id, findings=())
+        return Triage(run=record.id, findings=tuple(startup.claims(view, patterns)))
     claims = [claim for cause in CAUSES for claim in cause(view)]
     settled = {test for claim in claims if claim.confidence >= SURE_ENOUGH for test in claim.tests}
     for group in groups(view.failures):

@@ -5,7 +5,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +22,11 @@ from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
 from kubernaut.signalprocessing.service import Service, open_service
 from support.signalprocessing import Cluster, Store
+from support.suite.must_gather import ControllerLog, gather
 from support.suite.specs import Suite
 from support.suite.worker import Policies, SuiteController, config_for, create_home, open_suite_controller
 
+LOG = ControllerLog()
 CONTROL_PLANE = os.environ.get("CONTROL_PLANE", "worker")
 
 if CONTROL_PLANE == "shared":
@@ -51,8 +53,9 @@ async def suite_controller(
     signalprocessing_datastorage_test: dict[str, Any],
     kubernetes_with_crds: Path,
 ) -> AsyncIterator[SuiteController]:
-    url = signalprocessing_datastorage_test["url"]
-    async with open_suite_controller(muster_worker, kubernetes_with_crds, url) as controller:
+    services = signalprocessing_datastorage_test
+    LOG.install()
+    async with open_suite_controller(muster_worker, kubernetes_with_crds, services) as controller:
         yield controller
 
 
@@ -115,3 +118,20 @@ async def policies(suite_controller: SuiteController) -> AsyncIterator[Policies]
     """The worker's policy folder; the suite's own policy is in force again when the spec is over."""
     yield suite_controller.policies
     await suite_controller.policies.restore()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """A spec that fails keeps what explains it, before anything of it is taken down."""
+    if (
+        call.excinfo is not None
+        and call.when != "teardown"
+        and not isinstance(call.excinfo.value, pytest.skip.Exception)
+    ):
+        item.add_report_section(call.when, "controller log", LOG.text())
+        found = getattr(item, "funcargs", {})
+        suite = found.get("own_suite") or found.get("suite")
+        if isinstance(suite, Suite):
+            for title, text in asyncio.run(gather(suite, found.get("suite_controller"))).items():
+                item.add_report_section(call.when, title, text)
+    return (yield)

@@ -1,9 +1,10 @@
 """The tested code or the test itself is wrong: what remains when the module_state make no difference."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from pytest_muster.records.recorder import CRASH
 from pytest_muster.triage.findings import Cause, Evidence, Finding
-from pytest_muster.triage.run_view import Failure
+from pytest_muster.triage.run_view import Failure, RunView
 
 REMEDY = "Run it alone and repair what its innermost line shows; neither the workers nor the order have a part in it."
 
@@ -41,6 +42,24 @@ def presumed(failures: Sequence[Failure]) -> Finding:
         evidence=(_failed(first), Evidence(text="nothing else was found; no rerun was made to be sure")),
         remedy=REMEDY,
     )
+
+
+def crashes(view: RunView) -> Iterator[Finding]:
+    """Tests during which their worker ended, so that no line of them is known."""
+    for failure in view.failures:
+        if failure.error.kind != CRASH:
+            continue
+        others = [run for run in view.passed if run.start > failure.at]
+        evidence = [_failed(failure), Evidence(text=f"it was the test that {failure.worker} ran when it ended")]
+        evidence += [Evidence(text=f"{len(others)} tests passed after that, on other workers")] if others else []
+        yield Finding(
+            cause=Cause.DEFECT,
+            title=f"{failure.test} ended its worker {failure.worker}",
+            confidence=0.75,
+            tests=(failure.test,),
+            evidence=tuple(evidence),
+            remedy="Run it alone: it ends its process, by an exit, a signal, or a fault in native code.",
+        )
 
 
 def _failed(failure: Failure) -> Evidence:
