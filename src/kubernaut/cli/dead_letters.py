@@ -136,10 +136,15 @@ async def _operator(config: ConfigOption, as_user: str | None) -> AsyncIterator[
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.datastorage.config import DataStorageConfig
     from kubernaut.datastorage.dead_letter.operator import DeadLetterOperator
+    from kubernaut.datastorage.dead_letter.seals import Seals
+    from kubernaut.datastorage.signing_keys import SigningKeys
 
-    database = configured(DataStorageConfig, config, "DATASTORAGE").database
+    settings = configured(DataStorageConfig, config, "DATASTORAGE")
+    seals = Seals(SigningKeys(settings.ledger.key_file))
     async with _stream(config) as stream:
-        yield DeadLetterOperator(stream=stream, database=database, actor_id=as_user or getpass.getuser())
+        yield DeadLetterOperator(
+            stream=stream, database=settings.database, seals=seals, actor_id=as_user or getpass.getuser()
+        )
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ from kubernaut.datastorage.partitions import month_of, name_of
 from kubernaut.datastorage.permissions import permission_for
 from kubernaut.datastorage.retention import Retention, open_retention
 from kubernaut.datastorage.scheduled_verification import open_scheduled_verification
+from kubernaut.datastorage.signing_keys import SigningKeys
 from kubernaut.datastorage.store import open_store
 from kubernaut.datastorage.web.hold_pages import HoldPages
 from kubernaut.datastorage.web.pages import Pages
@@ -73,7 +74,7 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
         open_tracing(config.tracing, SERVICE_NAME) as tracer,
         open_authenticator(config.auth, listen.host, SERVICE_NAME, config.kubeconfig) as authenticator,
         open_store(config, metrics) as store,
-        open_writer(store, config.dead_letter_queue, registry) as writer,
+        open_writer(store, config.dead_letter_queue, SigningKeys(config.ledger.key_file), registry) as writer,
         open_checkpointer(config.ledger, lambda: store.settings, store.read.ledger, metrics) as checkpointer,
         open_retention(Retention(config.database, config.retention, lifecycle_metrics), config.retention),
         open_scheduled_verification(store.read.verify, config.verification, registry),

@@ -18,6 +18,7 @@ class SigningKeys:
         """Raises CannotStart when there is a path and no good file behind it."""
         self._path = path
         self._signers: tuple[Signer, ...] = ()
+        self._secrets: dict[str, list[bytes]] = {}
         self._version: tuple[int, int] | None = None
         if path is not None:
             try:
@@ -29,12 +30,22 @@ class SigningKeys:
 
     def signers(self, name: str) -> list[Signer]:
         """The keys under the name of one log; none when nothing is to be signed."""
+        self._reload()
+        return [signer.named(name) for signer in self._signers]
+
+    def derived_secrets(self, purpose: str) -> list[bytes]:
+        """A secret of 32 bytes from each key, for one purpose; none without a key."""
+        self._reload()
+        if purpose not in self._secrets:
+            self._secrets[purpose] = [signer.derived_secret(purpose) for signer in self._signers]
+        return self._secrets[purpose]
+
+    def _reload(self) -> None:
         if self._path is not None:
             try:
                 self._load(self._path)
             except (OSError, ValueError) as error:
                 log.error("signing keys not reloaded, the previous ones stay in use", error=str(error))
-        return [signer.named(name) for signer in self._signers]
 
     def _load(self, path: Path) -> None:
         stat = path.stat()
@@ -43,4 +54,5 @@ class SigningKeys:
             return
         self._version = version  # a bad file is complained about once
         self._signers = notes.parse_signers(path.read_text())
+        self._secrets.clear()
         log.info("signing keys loaded", count=len(self._signers))

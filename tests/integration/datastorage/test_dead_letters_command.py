@@ -78,7 +78,7 @@ def dlq(valkey_url: str, database: str, store: Store, tmp_path: Path) -> Command
 
 
 async def a_dead_letter(stream: Any, reason: str = "parent event does not exist", **event: object) -> str:
-    (message,) = messages.encode([an_entry(**event)], datetime.now(UTC))
+    message = messages.encode(messages.of(an_entry(**event), datetime.now(UTC)))
     fields = {"message": message, "original_id": "1-0", "moved_at": "2026-11-22T20:00:00+00:00", "reason": reason}
     id_: bytes = await stream.xadd(DEAD_LETTERS, fields)
     return id_.decode()

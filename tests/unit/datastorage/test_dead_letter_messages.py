@@ -23,7 +23,7 @@ from support.ledger_events import NOW, an_entry
 def test_event_survives_the_queue(fields: dict[str, object]):
     entry = an_entry(**fields)
 
-    (message,) = messages.encode([entry], NOW + timedelta(seconds=1))
+    message = messages.encode(messages.of(entry, NOW + timedelta(seconds=1)))
     read = messages.decode(message).entry()
 
     assert read == entry
@@ -33,13 +33,13 @@ def test_event_survives_the_queue(fields: dict[str, object]):
 def test_event_survives_a_clock_that_is_set_back_before_it_is_queued():
     entry = an_entry()
 
-    (message,) = messages.encode([entry], NOW - timedelta(days=31))
+    message = messages.encode(messages.of(entry, NOW - timedelta(days=31)))
 
     assert messages.decode(message).entry() == entry
 
 
 def test_message_has_the_envelope_of_the_go_project():
-    (message,) = messages.encode([an_entry()], NOW)
+    message = messages.encode(messages.of(an_entry(), NOW))
 
     envelope = msgspec.json.decode(message)
 
@@ -48,7 +48,7 @@ def test_message_has_the_envelope_of_the_go_project():
 
 
 def test_retried_message_says_why_and_how_often():
-    (message,) = messages.encode([an_entry()], NOW)
+    message = messages.encode(messages.of(an_entry(), NOW))
 
     again = messages.decode(messages.retried(messages.decode(message), "no parent"))
 
@@ -57,7 +57,7 @@ def test_retried_message_says_why_and_how_often():
 
 
 def test_changed_event_is_invalid():
-    (message,) = messages.encode([an_entry(actor_id="alice")], NOW)
+    message = messages.encode(messages.of(an_entry(actor_id="alice"), NOW))
 
     with pytest.raises(InvalidMessage, match="differs from its hash"):
         messages.decode(message.replace(b"alice", b"mallory")).entry()
@@ -71,7 +71,7 @@ def test_anything_else_is_invalid(junk: bytes):
 
 def forged(**fields: object) -> bytes:
     """A message that somebody has written into Valkey, with a hash that fits."""
-    (message,) = messages.encode([an_entry()], NOW)
+    message = messages.encode(messages.of(an_entry(), NOW))
     decoded = messages.decode(message)
     payload = msgspec.structs.replace(
         decoded.payload, **{field: value for field, value in fields.items() if hasattr(decoded.payload, field)}

@@ -15,7 +15,9 @@ from enum import IntEnum
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 MAX_SIGNATURES = 100
 """Signature lines that a note may have; the specification demands at least 16."""
@@ -95,6 +97,10 @@ class Signer:
         """The same key under another name, as a log with several ledgers signs each under its origin."""
         _check_name(name)
         return Signer(name=name, _key=self._key)
+
+    def derived_secret(self, purpose: str) -> bytes:
+        """32 bytes that follow from the private key and from what they are for (HKDF-SHA256)."""
+        return HKDF(hashes.SHA256(), 32, salt=None, info=purpose.encode()).derive(self._key.private_bytes_raw())
 
     def sign(self, text: str) -> "Signature":
         """The signature of a note's text."""

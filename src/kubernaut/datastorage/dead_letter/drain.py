@@ -121,6 +121,7 @@ class Drain:
         for each in queued:
             try:
                 message = messages.decode(each.message)
+                self._queue.seals.check(message)
                 decoded.append(_Decoded(queued=each, message=message, entry=message.entry()))
             except InvalidMessage as error:
                 await self._give_up(each, f"invalid message: {error}", 0, "invalid")

@@ -32,12 +32,18 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     received_at: datetime
     late: bool
     content_hash: str
+    seals: tuple[str, ...] = ()
+    """Proofs that a DataStorage with the ledger's key has made the message: `dead_letter/seals.py`."""
+
+    def sealed(self, seals: Sequence[str]) -> "Message":
+        """The message with these seals."""
+        return msgspec.structs.replace(self, seals=tuple(seals))
 
     def entry(self) -> Entry:
         """The event as it was admitted. Raises InvalidMessage when it would not be admitted like that.
 
-        Whoever can write to Valkey can make a message with a fitting hash; but not one that says what no client may
-        say, such as that events were removed by order.
+        Without a signing key, whoever can write to Valkey can make a message with a fitting hash; but not one that
+        says what no client may say, such as that events were removed by order.
         """
         if chain.content_hash(self.payload).hex() != self.content_hash:
             raise InvalidMessage("the content differs from its hash")
@@ -54,20 +60,20 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Message).decode
 
 
-def encode(entries: Sequence[Entry], now: datetime) -> list[bytes]:
-    """One message for each event."""
-    return [
-        _encode(
-            Message(
-                payload=entry.event,
-                timestamp=now,
-                received_at=entry.received_at,
-                late=entry.late,
-                content_hash=entry.content_hash.hex(),
-            )
-        )
-        for entry in entries
-    ]
+def of(entry: Entry, now: datetime) -> Message:
+    """The message of an event, not sealed."""
+    return Message(
+        payload=entry.event,
+        timestamp=now,
+        received_at=entry.received_at,
+        late=entry.late,
+        content_hash=entry.content_hash.hex(),
+    )
+
+
+def encode(message: Message) -> bytes:
+    """The message as Valkey keeps it."""
+    return _encode(message)
 
 
 def decode(message: bytes) -> Message:

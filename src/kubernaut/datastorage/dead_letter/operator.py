@@ -13,6 +13,7 @@ from kubernaut.datastorage import lifecycle_transaction, operations
 from kubernaut.datastorage.config import DatabaseConfig
 from kubernaut.datastorage.dead_letter import messages
 from kubernaut.datastorage.dead_letter.messages import InvalidMessage
+from kubernaut.datastorage.dead_letter.seals import Seals
 from kubernaut.datastorage.dead_letter.stream import DeadLetter, DeadLetterStream
 from kubernaut.datastorage.operations import LetterChange, LetterRecord, Operation, OperationType
 from kubernaut.datastorage.retention import utc_now
@@ -30,18 +31,26 @@ class DeadLetterOperator:
 
     stream: DeadLetterStream
     database: DatabaseConfig
+    seals: Seals
     actor_id: str
     clock: Callable[[], datetime] = utc_now
 
     async def replay(self, letters: Sequence[DeadLetter]) -> list[bool]:
         """Put dead letters back into the queue; False for those that are no longer there."""
         await self._record(OperationType.DEAD_LETTERS_REPLAYED, letters)
-        return [await self.stream.replay(letter) for letter in letters]
+        return [await self.stream.replay(letter, self._sealed(letter)) for letter in letters]
 
     async def drop(self, letters: Sequence[DeadLetter]) -> list[bool]:
         """Delete dead letters for good; False for those that are no longer there."""
         await self._record(OperationType.DEAD_LETTERS_DROPPED, letters)
         return [await self.stream.drop(letter) for letter in letters]
+
+    def _sealed(self, letter: DeadLetter) -> bytes:
+        """The message as if we had made it: whoever has the configuration vouches for it."""
+        try:
+            return messages.encode(self.seals.seal(messages.decode(letter.message)))
+        except InvalidMessage:
+            return letter.message
 
     async def _record(self, type: OperationType, letters: Sequence[DeadLetter]) -> None:
         now = self.clock()

@@ -11,6 +11,7 @@ from kubernaut.datastorage.dead_letter import messages
 from kubernaut.datastorage.dead_letter.config import DeadLetterConfig
 from kubernaut.datastorage.dead_letter.errors import NotDurable, QueueUnavailable
 from kubernaut.datastorage.dead_letter.metrics import DeadLetterMetrics
+from kubernaut.datastorage.dead_letter.seals import Seals
 from kubernaut.datastorage.dead_letter.stream import DeadLetterStream, QueueState
 from kubernaut.datastorage.errors import DataStorageError, Reason
 
@@ -27,8 +28,11 @@ _CROSSINGS = {
 class DeadLetterQueue:
     """The queue as requests see it. `run` answers `state`, so that requests share one round trip."""
 
-    def __init__(self, stream: DeadLetterStream, config: DeadLetterConfig, metrics: DeadLetterMetrics) -> None:
+    def __init__(
+        self, stream: DeadLetterStream, seals: Seals, config: DeadLetterConfig, metrics: DeadLetterMetrics
+    ) -> None:
         self.stream = stream
+        self.seals = seals
         self.may_hold_events = False
         """Whether the queue held events when this process last saw it."""
 
@@ -56,7 +60,9 @@ class DeadLetterQueue:
         self._started += 1
         self._in_flight += 1
         try:
-            events, size = await self.stream.enqueue(messages.encode(entries, datetime.now(UTC)))
+            now = datetime.now(UTC)
+            sealed = [messages.encode(self.seals.seal(messages.of(entry, now))) for entry in entries]
+            events, size = await self.stream.enqueue(sealed)
         except (QueueUnavailable, NotDurable) as error:
             self.may_hold_events = True  # the answer may be what got lost
             self._lost(error)

@@ -174,9 +174,10 @@ class DeadLetterStream:
             found = await self._client.xrange(DEAD_LETTERS, min=id_, max=id_)
         return _dead_letter(id_, found[0][1]) if found else None
 
-    async def replay(self, letter: DeadLetter) -> bool:
-        """Move a dead letter to the end of the queue; False when it is no longer there."""
-        return bool(await self._run("move", [DEAD_LETTERS, QUEUE, BYTES], [letter.id, 0, "message", letter.message]))
+    async def replay(self, letter: DeadLetter, message: bytes) -> bool:
+        """Move a dead letter to the end of the queue, as `message`; False when it is no longer there."""
+        growth = len(message) - len(letter.message)
+        return bool(await self._run("move", [DEAD_LETTERS, QUEUE, BYTES], [letter.id, growth, "message", message]))
 
     async def drop(self, letter: DeadLetter) -> bool:
         """Delete a dead letter for good; False when it is no longer there."""

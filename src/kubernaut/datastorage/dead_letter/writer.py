@@ -24,8 +24,10 @@ from kubernaut.datastorage.dead_letter.drain import Drain
 from kubernaut.datastorage.dead_letter.errors import NotDurable, QueueUnavailable
 from kubernaut.datastorage.dead_letter.metrics import DeadLetterMetrics
 from kubernaut.datastorage.dead_letter.queue import DeadLetterQueue
+from kubernaut.datastorage.dead_letter.seals import Seals
 from kubernaut.datastorage.dead_letter.stream import open_stream
 from kubernaut.datastorage.errors import CannotStart, DatabaseUnavailable, Reason
+from kubernaut.datastorage.signing_keys import SigningKeys
 from kubernaut.datastorage.store import Store
 from kubernaut.ops.tasks import background
 
@@ -111,7 +113,9 @@ class Writer:
 
 
 @asynccontextmanager
-async def open_writer(store: Store, config: DeadLetterConfig, registry: CollectorRegistry) -> AsyncIterator[Writer]:
+async def open_writer(
+    store: Store, config: DeadLetterConfig, keys: SigningKeys, registry: CollectorRegistry
+) -> AsyncIterator[Writer]:
     """The writer with its queue and drain; at the end the queue is drained for at most `drain_timeout`.
 
     Raises NotDurable. A Valkey that does not answer is waited for while the service runs.
@@ -122,7 +126,7 @@ async def open_writer(store: Store, config: DeadLetterConfig, registry: Collecto
     metrics = DeadLetterMetrics(registry)
     async with AsyncExitStack() as stack:
         stream = await stack.enter_async_context(open_stream(config))
-        queue = DeadLetterQueue(stream, config, metrics)
+        queue = DeadLetterQueue(stream, Seals(keys), config, metrics)
         try:
             await queue.look()
         except QueueUnavailable:
