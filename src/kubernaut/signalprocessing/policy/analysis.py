@@ -13,6 +13,8 @@ _SHOWS_NUMBERS = frozenset({"sprintf", "json.marshal"})
 _READS_NUMBERS = frozenset({"to_number", "json.unmarshal"})
 _DECODES = frozenset({"base64.decode", "base64url.decode", "hex.decode", "urlquery.decode", "json.unmarshal"})
 _MAX_DIGITS = 15
+_TEXT_ONLY = frozenset({"base64.is_valid", "json.is_valid", "net.cidr_is_valid", "regex.is_valid"})
+"""Builtins that are false for what is no text, of which OPA refuses to compile some."""
 
 
 @dataclass(kw_only=True)
@@ -53,6 +55,7 @@ def differences(module: Module, *, is_ours: bool) -> Iterator[PolicyError]:
         elif kind == "UnaryExpr":
             yield refused(module, node, "write 0 - x for the negative of x")
     yield from _check_numbers(module)
+    yield from _check_sets(module)
 
 
 def needs_exact(modules: list[Module]) -> bool:
@@ -106,9 +109,16 @@ def _check_call(module: Module, node: dict[str, Any], *, is_ours: bool) -> Itera
     if not table.is_available(name):
         yield refused(module, node, f"{name} is not available to policies: {table.refusal(name)}")
         return
+    if name in _TEXT_ONLY and node["params"] and not _may_be_text(node["params"][0]):
+        yield refused(module, node, f"{name} takes a text")
     expected = _operand_count(name)
     if expected is not None and len(node["params"]) != expected:
         yield refused(module, node, f"{name} takes {expected} operands; write `x := {name}(…)` for its result")
+
+
+def _may_be_text(operand: dict[str, Any]) -> bool:
+    ((kind, _),) = operand.items()
+    return kind in ("String", "RawString", "Var", "RefDot", "RefBrack", "Call")
 
 
 def _operand_count(name: str) -> int | None:
@@ -117,6 +127,25 @@ def _operand_count(name: str) -> int | None:
     if name in table.GUARDED:
         return len(table.GUARDED[name])
     return table.TRIED.get(name) or table.TRIED_ALWAYS.get(name)
+
+
+def _check_sets(module: Module) -> Iterator[PolicyError]:
+    """Sets whose elements are sets, beside sets whose elements are objects: a mixture has another order in OPA."""
+    places: dict[str, dict[str, Any]] = {}
+    for kind, node in module.nodes:
+        elements = node.get("items", []) if kind == "Set" else [node.get("term")] if kind == "SetCompr" else []
+        if kind == "Set" and node.get("key"):  # a rule that contains
+            elements = [node["key"]]
+        for element in elements:
+            for inner in element or {}:
+                places.setdefault("set" if inner in ("Set", "SetCompr") else inner, node)
+    if "set" in places and ("Object" in places or "ObjectCompr" in places):
+        text = "sets of sets are not available beside sets of objects: OPA orders them otherwise; use arrays"
+        yield refused(module, places["set"], text)
+
+
+def _call_of(module: Module, name: str) -> dict[str, Any]:
+    return next(node for kind, node in module.nodes if kind == "Call" and name_of(module, node["fcn"]) == name)
 
 
 def _check_numbers(module: Module) -> Iterator[PolicyError]:
@@ -134,13 +163,15 @@ def _check_numbers(module: Module) -> Iterator[PolicyError]:
             yield refused(
                 module, node, f"write {written} without exponent and final zeros: {min(shown)} shows them in OPA only"
             )
+    if shown and "units.parse" in module.calls:
+        text = f"units.parse is not available beside {min(shown)}: fractions of it are written with ten digits in OPA"
+        yield refused(module, _call_of(module, "units.parse"), text)
     both = module.calls & _READS_NUMBERS
     if "json.marshal" in shown and both:
-        call = next(
-            node for kind, node in module.nodes if kind == "Call" and name_of(module, node["fcn"]) == "json.marshal"
-        )
         yield refused(
-            module, call, f"json.marshal is not available beside {min(both)}: numbers are written differently"
+            module,
+            _call_of(module, "json.marshal"),
+            f"json.marshal is not available beside {min(both)}: numbers are written differently",
         )
 
 

@@ -117,16 +117,16 @@ def _calculate(left: Any, right: Any, operation: Any) -> int | float:
         exact = operation(Fraction(a), Fraction(b))
         if exact.denominator == 1 and _MIN_INT <= exact <= _MAX_INT:
             return int(exact)
-        return _representable(_to_precision(exact))
-    return _representable(_to_precision(operation(_operand(a), _operand(b))))
+        return _representable(to_precision(exact))
+    return _representable(to_precision(operation(_operand(a), _operand(b))))
 
 
 def _operand(value: float) -> Fraction:
     """The decimal as it is written, in OPA's precision."""
-    return _to_precision(Fraction(repr(value)))
+    return to_precision(Fraction(repr(value)))
 
 
-def _to_precision(value: Fraction) -> Fraction:
+def to_precision(value: Fraction) -> Fraction:
     """The nearest number of 64 bits, ties to even."""
     if not value:
         return value
@@ -144,7 +144,7 @@ def _representable(value: Fraction) -> int | float:
     if value.denominator == 1 and _MIN_INT <= value <= _MAX_INT:
         return int(value)
     near = float(value)
-    if _to_precision(Fraction(repr(near))) != value or near in (float("inf"), float("-inf")):
+    if to_precision(Fraction(repr(near))) != value or near in (float("inf"), float("-inf")):
         raise Inexact("the result has more digits than this engine's numbers")
     return near
 

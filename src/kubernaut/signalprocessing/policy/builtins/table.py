@@ -8,7 +8,17 @@ refused when a policy is loaded. `scripts/opa-compare` compares all of it with O
 from collections.abc import Callable
 from typing import Any
 
-from kubernaut.signalprocessing.policy.builtins import encodings, numbers, patterns, texts, times, versions
+from kubernaut.signalprocessing.policy.builtins import (
+    documents,
+    encodings,
+    networks,
+    numbers,
+    patterns,
+    quantities,
+    texts,
+    times,
+    versions,
+)
 from kubernaut.signalprocessing.policy.builtins.formatting import sprintf
 
 Function = Callable[..., Any]
@@ -35,7 +45,12 @@ OURS: dict[str, tuple[int, Function]] = {
     "indexof": (2, texts.indexof),
     "indexof_n": (2, texts.indexof_n),
     "json.is_valid": (1, encodings.json_is_valid),
+    "json.remove": (2, documents.remove),
     "json.unmarshal": (1, encodings.json_unmarshal),
+    "net.cidr_contains": (2, networks.cidr_contains),
+    "net.cidr_intersects": (2, networks.cidr_intersects),
+    "net.cidr_is_valid": (1, networks.cidr_is_valid),
+    "object.subset": (2, documents.subset),
     "product": (1, numbers.product),
     "regex.find_n": (3, patterns.regex_find_n),
     "regex.is_valid": (1, patterns.regex_is_valid),
@@ -45,6 +60,8 @@ OURS: dict[str, tuple[int, Function]] = {
     "semver.compare": (2, versions.compare),
     "semver.is_valid": (1, versions.is_valid),
     "sprintf": (2, sprintf),
+    "strings.any_prefix_match": (2, texts.any_prefix_match),
+    "strings.any_suffix_match": (2, texts.any_suffix_match),
     "strings.count": (2, texts.count),
     "strings.replace_n": (2, texts.replace_n),
     "substring": (3, texts.substring),
@@ -52,6 +69,8 @@ OURS: dict[str, tuple[int, Function]] = {
     "time.parse_duration_ns": (1, times.parse_duration_ns),
     "time.parse_rfc3339_ns": (1, times.parse_rfc3339_ns),
     "to_number": (1, numbers.to_number),
+    "units.parse": (1, quantities.parse),
+    "units.parse_bytes": (1, quantities.parse_bytes),
     "urlquery.decode": (1, encodings.urlquery_decode),
 }
 """By name, with the number of operands."""
@@ -64,8 +83,6 @@ OURS_BEYOND_ASCII: dict[str, tuple[int, Function]] = {
     "replace": (3, texts.replace),
     "split": (2, texts.split),
     "startswith": (2, texts.startswith),
-    "strings.any_prefix_match": (2, texts.any_prefix_match),
-    "strings.any_suffix_match": (2, texts.any_suffix_match),
     "strings.reverse": (1, texts.reverse),
     "trim": (2, texts.trim),
     "trim_left": (2, texts.trim_left),
@@ -216,22 +233,17 @@ REFUSED = frozenset(
         "json.marshal_with_options",
         "json.match_schema",
         "json.patch",
-        "json.remove",
         "json.verify_schema",
         "lt",
         "lte",
         "minus",
         "mul",
         "neq",
-        "net.cidr_contains",
         "net.cidr_contains_matches",
         "net.cidr_expand",
-        "net.cidr_intersects",
-        "net.cidr_is_valid",
         "net.cidr_merge",
         "net.cidr_overlap",
         "net.lookup_ip_addr",
-        "object.subset",
         "opa.runtime",
         "or",
         "plus",
@@ -253,8 +265,6 @@ REFUSED = frozenset(
         "time.format",
         "time.now_ns",
         "time.parse_ns",
-        "units.parse",
-        "units.parse_bytes",
         "uri.is_valid",
         "uri.parse",
         "urlquery.decode_object",

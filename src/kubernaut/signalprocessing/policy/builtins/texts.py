@@ -139,11 +139,13 @@ def concat(delimiter: Any, parts: Any) -> str:
 
 
 def any_prefix_match(value: Any, prefixes: Any) -> bool:
-    return any(whole.startswith(part) for whole in _one_or_more(value) for part in _one_or_more(prefixes))
+    wholes, parts = _one_or_more(value), _one_or_more(prefixes)
+    return any(whole.startswith(part) for whole in wholes for part in parts)
 
 
 def any_suffix_match(value: Any, suffixes: Any) -> bool:
-    return any(whole.endswith(part) for whole in _one_or_more(value) for part in _one_or_more(suffixes))
+    wholes, parts = _one_or_more(value), _one_or_more(suffixes)
+    return any(whole.endswith(part) for whole in wholes for part in parts)
 
 
 def _one_or_more(value: Any) -> list[str]:
