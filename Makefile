@@ -81,6 +81,10 @@ muster-strangers: $(READY) ## Public suites without and with pytest-muster, from
 triage-example: $(READY) ## Explain and repair the test failure of 15 December 2025
 	@$(BIN)/python pytest-muster/examples/seed-failure/show.py
 
+.PHONY: triage-15-december
+triage-15-december: $(READY) ## Replay that day on the 76 specs, and write the report that should have been written
+	@$(BIN)/python scripts/triage-15-december $(ARGS)
+
 .PHONY: triage-table
 triage-table: $(READY) ## Every planted fault and what the triage makes of it (ARGS names suites)
 	@$(BIN)/python pytest-muster/tests/planted/table.py $(ARGS)

@@ -296,3 +296,15 @@ def test_a_test_that_ends_its_worker_is_named():
 
     assert finding.title == "test_it.py::test_b ended its worker gw1"
     assert finding.tests == ("test_it.py::test_b",)
+
+
+def test_a_shared_process_that_a_worker_ended_is_torn_down_early_and_not_gone_by_itself():
+    died = ResourceEvent(name="store", event="died", at=2.0, pid=77, error="store ended with signal 9")
+    tests = [a_test("test_a", "gw0", 1.0), a_test("test_b", "gw1", 1.5), a_test("test_c", "gw0", 2.5, error=REFUSED)]
+    kill = an_activity("kill", "gw1", 1.9, phase="session", pid=77, signal=9)
+
+    (finding,) = triage(a_record(tests, resources=(died,), activities=(kill,))).findings
+
+    assert finding.cause is Cause.EARLY_TEARDOWN
+    assert finding.title == "gw1 ended store while other workers still had tests to run"
+    assert finding.tests == ("test_it.py::test_c",)

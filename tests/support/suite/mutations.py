@@ -16,7 +16,8 @@ import pytest
 
 from pytest_muster.records.run import run_of
 
-NAME = os.environ.get("SUITE_MUTATION", "")
+NAMES = [name for name in os.environ.get("SUITE_MUTATION", "").split(",") if name]
+"""Several are applied in this order."""
 
 controller_of_suite: Any = None
 """M-01: made on the first worker only."""
@@ -240,7 +241,7 @@ _passed: set[str] = set()
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """M-07, in the process that owns the run."""
-    if NAME != "M-07" or datastorage_of_suite is None or report.when != "call" or not report.passed:
+    if "M-07" not in NAMES or datastorage_of_suite is None or report.when != "call" or not report.passed:
         return
     _passed.add(report.nodeid)
     if len(_passed) == 2:
@@ -250,14 +251,14 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     """M-10: no teardown runs, as when the kernel kills a process."""
-    if NAME == "M-10" and "signal_is_created" in item.name:
+    if "M-10" in NAMES and "signal_is_created" in item.name:
         os._exit(70)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """M-14: the spec that is to see the service ready; the others have begun too early."""
-    if NAME != "M-14" or "all_types" not in item.name:
+    if "M-14" not in NAMES or "all_types" not in item.name:
         return
     log = run_of(item.config).directory / "logs" / "datastorage.log"
     deadline = time.monotonic() + 90
@@ -265,5 +266,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         time.sleep(0.1)  # its log says so; a connection would be the use that comes too early
 
 
-if NAME:
-    MUTATIONS[NAME]()
+for name in NAMES:
+    MUTATIONS[name]()

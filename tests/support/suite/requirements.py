@@ -17,7 +17,7 @@ _SUITE = "`make test-integration-signalprocessing`"
 _MUTATIONS = "`test_mutations.py`"
 
 REQUIREMENTS = (
-    Requirement("SR-01", "a triage from a run", "`muster triage`; `make triage-example` on the failure itself"),
+    Requirement("SR-01", "a triage from a run", "`muster triage`; `make triage-15-december` replays that day"),
     Requirement("SR-02", "the run of `--procs=4`", "`make test-integration-signalprocessing-parallel`"),
     Requirement("SR-03", "76 specs", "`tests/unit/test_integration_suite.py`: their ids, once each"),
     Requirement("SR-04", "skipped and pending counted apart", "`muster.pending`; pytest-muster's `test_summary.py`"),

@@ -81,7 +81,8 @@ async def test_phase_transitions(suite):
     events = await suite.audited(done, EventType.PHASE_TRANSITION, 5)
 
     assert {(event.event_action, event.event_outcome) for event in events} == {("phase_transition", "success")}
-    moves = [(payload(event)["from_phase"], payload(event)["to_phase"]) for event in reversed(events)]
+    trail = [event for event in await suite.trail(done) if event.event_type == EventType.PHASE_TRANSITION]
+    moves = [(payload(event)["from_phase"], payload(event)["to_phase"]) for event in trail]
     phases = ["", "Pending", "Enriching", "Classifying", "Categorizing", "Completed"]
     assert moves == [*pairwise(phases)]
 

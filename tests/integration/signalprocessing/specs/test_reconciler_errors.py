@@ -147,7 +147,8 @@ async def test_signal_completes_while_nothing_can_be_audited(own_suite, open_con
     nowhere = f"http://127.0.0.1:{suite.workspace.port()}"
     async with open_controller(url=nowhere, drain_timeout=0.1) as controller:
         done = await suite.completed(target=("Pod", "test-pod", shop))
-        await eventually(lambda: controller.store.waiting == 9, description="nine events wait")
+        waiting = 10  # nine of the signal, and the one of the policy that was loaded
+        await eventually(lambda: controller.store.waiting == waiting, description=f"{waiting} events wait")
         assert controller.store.dropped == 0
 
     async with open_controller():

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pytest_muster.records.journal import Outcome
-from pytest_muster.records.run_record import Activity, TestRun
+from pytest_muster.records.run_record import Activity, ResourceEvent, TestRun
 from pytest_muster.triage.causes import early_teardown, outage
 from pytest_muster.triage.causes.outage import Outage
 from pytest_muster.triage.findings import Cause, Evidence, Finding
@@ -62,6 +62,10 @@ def _events(view: RunView) -> Iterator[Finding]:
         if not failures:
             continue
         good = [run for run in view.passed if run.stop <= event.at]
+        if killers := _killers(view, event):
+            lost = [one for one in failures if outage.looks_gone(one) or one.run.outcome is Outcome.INFRASTRUCTURE]
+            yield _killed(view, event, killers, lost or failures)
+            continue
         evidence = [outage.resource_event(event)]
         evidence += [Evidence(text=f"{len(good)} tests had passed until then")] if good else []
         evidence.append(Evidence(text=f"{len(failures)} tests failed from then on", test=failures[0].test))
@@ -75,6 +79,48 @@ def _events(view: RunView) -> Iterator[Finding]:
             remedy=f"Find out in the log of {name} why it ended; the tests are not to blame.",
             resource=name,
         )
+
+
+def _killers(view: RunView, event: ResourceEvent) -> list[Activity]:
+    """Which workers sent a signal to the process of a shared resource, outside of the bodies of tests."""
+    return [
+        activity
+        for activity in view.record.activities
+        if activity.kind == "kill"
+        and event.pid is not None
+        and activity.details.get("pid") == event.pid
+        and activity.phase != "call"
+        and view.is_parallel
+    ]
+
+
+def _killed(view: RunView, event: ResourceEvent, killers: Sequence[Activity], failures: Sequence[Failure]) -> Finding:
+    first = killers[0]
+    others = sorted({killer.worker for killer in killers[1:]} - {first.worker})
+    evidence = [
+        Evidence(
+            text=f"{first.worker} {outage.describe_action(first)}, which is {event.name}, at its end",
+            at=first.at,
+            worker=first.worker,
+            test=first.test,
+            source=first.source,
+        ),
+        outage.resource_event(event),
+        outage.failures_since(view, failures),
+        outage.still_running(view, first),
+    ]
+    if others:
+        evidence.append(Evidence(text=f"{', '.join(others)} did so too, later: each worker tears it down"))
+    return Finding(
+        cause=Cause.EARLY_TEARDOWN,
+        title=f"{first.worker} ended {event.name} while other workers still had tests to run",
+        confidence=0.92,
+        tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+        evidence=tuple(evidence),
+        remedy=f"Let the controller alone end {event.name}, after the last worker (`@muster.shared`), and take the "
+        f"teardown out of {first.source or 'the fixture'}.",
+        resource=event.name,
+    )
 
 
 def _children(view: RunView) -> Iterator[Finding]:
