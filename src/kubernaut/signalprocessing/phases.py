@@ -66,6 +66,8 @@ class PhaseResult:
     """Seconds until the phase is retried; None when it ended."""
     enrichment_error: EnrichmentError | None = None
     """Why facts are missing."""
+    rule_failures: tuple[RuleFailure, ...] = ()
+    """Rules of the policy that failed, so that something else decided."""
     warnings: tuple[str, ...] = ()
     """Custom labels of the policy that were ignored or truncated."""
 
@@ -169,17 +171,19 @@ class Phases:
             text = redaction.redact(f"{prefix}: {failure.message}")
             status = failed(signal, text, reason, self._clock())
             events = (_policy_warning(signal, failure), warning(EventReason.SIGNAL_FAILED, text))
-            return PhaseResult(status=status, events=events, warnings=decision.warnings)
+            return PhaseResult(
+                status=status, events=events, rule_failures=decision.failures, warnings=decision.warnings
+            )
         mode = self._dependencies.signal_modes().mode_of(signal.spec.signal.name)
         now = self._clock()
         reason, message = ConditionReason.CLASSIFICATION_SUCCEEDED, summary(decision, mode)
         if failure:
             reason = ConditionReason.POLICY_FALLBACK
-            message = f"{message}; policy fallback: {redaction.redact(failure.message)}"
+            message = f"{message}; policy fallback: rule {failure.rule}: {redaction.redact(failure.message)}"
         conditions = Conditions.of(signal, now).set(ConditionType.CLASSIFICATION, True, reason, message)
         status = _replace(classified(signal.status, decision, mode, now), conditions=conditions.to_list())
         warnings = (_policy_warning(signal, failure),) if failure else ()
-        return PhaseResult(status=status, events=warnings, warnings=decision.warnings)
+        return PhaseResult(status=status, events=warnings, rule_failures=decision.failures, warnings=decision.warnings)
 
     def policy_input(self, signal: SignalProcessing) -> PolicyInput:
         """What the policy gets to see of a signal that has been enriched."""
@@ -265,7 +269,7 @@ def _enrichment_message(
 
 def _policy_warning(signal: SignalProcessing, failure: RuleFailure) -> KubernetesEvent:
     severity, text = signal.spec.signal.severity, redaction.redact(failure.message)
-    message = f'Rego policy evaluation failed for external severity "{severity}": {text}'
+    message = f'Rego policy evaluation failed for external severity "{severity}": rule {failure.rule}: {text}'
     return warning(EventReason.POLICY_EVALUATION_FAILED, message)
 
 

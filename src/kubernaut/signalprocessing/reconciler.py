@@ -21,6 +21,7 @@ from kubernaut.audit.errors import AuditError
 from kubernaut.kube.controller import RequeueAfter, Result, TransientError
 from kubernaut.kube.errors import Conflict, NotFound
 from kubernaut.kube.objects import Key, key_of
+from kubernaut.ops import redaction
 from kubernaut.signalprocessing import audit_events, edited_status
 from kubernaut.signalprocessing.kubernetes_events import EventPublisher, KubernetesEvent
 from kubernaut.signalprocessing.metrics import ProcessingMetrics
@@ -134,6 +135,13 @@ class Reconciler:
             self._metrics.failed(phase or Phase.PENDING)
         elif phase is not None:
             self._metrics.succeeded(phase, seconds if phase is not Phase.PENDING else None)
+        if failures := result.rule_failures:
+            log.warning(
+                "policy rule failed, using its fallback",
+                signal=str(key_of(signal)),
+                rules=",".join(failure.rule for failure in failures),
+                error=redaction.redact(failures[0].message),
+            )
         for warning in result.warnings:
             log.warning("custom label rejected or truncated", signal=str(key_of(signal)), reason=warning)
 

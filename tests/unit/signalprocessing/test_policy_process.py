@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -68,8 +69,43 @@ async def test_evaluation_that_never_ends_fails_for_its_signal_and_no_other():
         found = await asyncio.gather(*(policy.decide(an_input(trap="yes") if n == 3 else an_input()) for n in range(8)))
 
     assert [decision.severity for decision in found] == ["info"] * 3 + ["unknown"] + ["info"] * 4
-    assert "took more than 0.2 s" in found[3].required_failure.message
-    assert policy.process.restarts == 1
+    failure = found[3].required_failure
+    assert failure.rule == "severity"
+    assert "policy.rego: evaluation took more than 0.2 s, in rule severity" in failure.message
+    assert policy.process.restarts == 2  # the second evaluation names the rule
+
+
+async def test_rule_that_is_slow_for_many_signals_is_named_once_and_not_evaluated_twice_each_time():
+    endless = "count([1 | some i in numbers.range(1, 5000); some j in numbers.range(1, 5000)]) > 0"
+    source = a_policy(f'"high" if {{ input.signal.labels.trap; {endless} }} else := "info"')
+    async with open_policy(source, Limits(evaluation_timeout=0.1)) as policy:
+        found = [await policy.decide(an_input(trap="yes")) for _ in range(3)]
+
+    assert policy.process.restarts <= 4  # the last one may not have begun yet
+    assert "; the last one that did was in rule severity" in found[2].required_failure.message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("f(x) := f(x)", "policy.rego:8:1: rule f is recursive: f calls itself"),
+        ("f(x) := g(x)\n\ng(x) := f(x)", "policy.rego:8:1: rule f is recursive: it calls g, and that f"),
+        ("f(x) := data.signalprocessing.f(x)", "policy.rego:8:1: rule f is recursive: f calls itself"),
+    ],
+)
+async def test_recursive_function_is_rejected_with_its_place(text: str, message: str):
+    source = from_text(f"{a_policy('f(1)').files[0][1].rstrip()}\n\n{text}\n")
+    line = source.files[0][1][: source.files[0][1].index(text)].count("\n") + 1
+
+    with pytest.raises(PolicyError, match=re.escape(message.replace(":8:", f":{line}:"))):
+        async with open_policy(source):
+            pass
+
+
+async def test_recursive_rule_is_rejected_with_its_place_and_name():
+    with pytest.raises(PolicyError, match=r"policy\.rego:\d+:1: severity: recursion detected when evaluating rule"):
+        async with open_policy(a_policy("severity")):
+            pass
 
 
 async def test_killed_process_is_restarted_and_every_request_answered():

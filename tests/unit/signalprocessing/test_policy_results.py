@@ -4,6 +4,7 @@ import pytest
 
 from kubernaut.api.vocabulary import Environment
 from kubernaut.signalprocessing.policy import decision
+from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.input import PolicyInput
 from kubernaut.signalprocessing.policy.protocol import Evaluation, RuleError
 from kubernaut.signalprocessing.policy.sources import Form
@@ -74,7 +75,7 @@ def test_invalid_priority_falls_back_to_severity(result, message, severity, prio
     ("raw", "priority"), [("Critical", "P1"), ("medium", "P2"), ("low", "P3"), ("what?", "P2"), ("HIGH", "P1")]
 )
 def test_without_any_result_the_senders_severity_ranks_the_signal(raw, priority):
-    found = decision.fallback_decision("it is gone", an_input(raw, Environment.STAGING), "0" * 64)
+    found = decision.fallback_decision(PolicyError("it is gone"), an_input(raw, Environment.STAGING), "0" * 64)
 
     assert (found.environment, found.environment_source) == ("Staging", "configmap")
     assert (found.severity, found.priority, found.priority_source) == ("unknown", priority, "fallback-severity")

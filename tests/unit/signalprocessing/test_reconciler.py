@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from kubernaut.api.signals import FailureInfo, SignalStatus
 from kubernaut.api.vocabulary import Phase
@@ -215,7 +216,8 @@ async def test_waiting_never_goes_beyond_the_deadline():
 async def test_policy_failure_falls_back_and_is_reported():
     harness = Harness(a_signal(), FakePolicy(environment=RuleError(message="boom"), severity=RuleError(message="bang")))
 
-    await harness.reconcile()
+    with capture_logs() as logs:
+        await harness.reconcile()
 
     assert harness.status.phase is Phase.COMPLETED
     assert (
@@ -227,6 +229,10 @@ async def test_policy_failure_falls_back_and_is_reported():
     )
     assert harness.status.signal_classification.severity_source == "fallback"
     assert harness.status.condition("ClassificationComplete").reason == "PolicyFallback"
+    assert "policy fallback: rule environment: " in harness.status.condition("ClassificationComplete").message
+    (line,) = [log for log in logs if log["event"] == "policy rule failed, using its fallback"]
+    assert (line["rules"], line["error"]) == ("environment,severity", "rego evaluation failed: environment: boom")
+    assert "rule environment: " in harness.events[0].message
     assert harness.reasons == ["PolicyEvaluationFailed", "SignalProcessed"]
 
 

@@ -70,7 +70,7 @@ class Explainer:
         try:
             evaluation = await self._process.evaluate(encode(given, self._sources.form))
         except PolicyError as error:
-            return decision.fallback_decision(str(error), given, self._sources.hash), None
+            return decision.fallback_decision(error, given, self._sources.hash), None
         return decision.decide(evaluation, given, self._sources.hash, self._sources.form), evaluation
 
     def _answer(self, name: str, decided: Decision, trace: Trace, *, is_open: bool) -> Answer:

@@ -1,7 +1,7 @@
 """From the results of a policy to a decision: every result is checked; an invalid one is replaced and reported."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from kubernaut.api.signals import BusinessClassification, FallbackEnvironment
@@ -18,6 +18,7 @@ from kubernaut.api.vocabulary import (
 from kubernaut.signalprocessing import custom_labels
 from kubernaut.signalprocessing.business import parse_enum
 from kubernaut.signalprocessing.policy.environment import is_decided
+from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.input import PolicyInput
 from kubernaut.signalprocessing.policy.protocol import Evaluation, RuleError
 from kubernaut.signalprocessing.policy.sources import Form
@@ -134,10 +135,11 @@ def decide(evaluation: Evaluation, policy_input: PolicyInput, policy_hash: str, 
     )
 
 
-def fallback_decision(message: str, policy_input: PolicyInput, policy_hash: str) -> Decision:
-    """The decision when the policy could not be evaluated at all."""
-    errors = {rule: RuleError(message=message) for rule in (*REQUIRED_RULES, "labels")}
-    return decide(Evaluation(errors=errors), policy_input, policy_hash)
+def fallback_decision(error: PolicyError, policy_input: PolicyInput, policy_hash: str) -> Decision:
+    """The decision when the policy could not be evaluated at all; the rule that the error names comes first."""
+    failed = RuleError(message=error.message, file=error.file, line=error.line, column=error.column)
+    decided = decide(Evaluation(errors=dict.fromkeys((*REQUIRED_RULES, "labels"), failed)), policy_input, policy_hash)
+    return replace(decided, failures=tuple(sorted(decided.failures, key=lambda each: each.rule != error.rule)))
 
 
 def required_rules(form: Form) -> tuple[str, ...]:
@@ -151,7 +153,7 @@ def _priority_of_severity(severity: Severity, raw: str) -> Priority:
 
 
 def _message(rule: str, error: RuleError) -> str:
-    place = f"{error.file}:{error.line}:{error.column}: " if error.line else ""
+    place = f"{error.file}:{error.line}:{error.column}: " if error.line else f"{error.file}: " if error.file else ""
     return f"rego evaluation failed: {rule}: {place}{error.message}"
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from kubernaut.signalprocessing.policy import negation
+from kubernaut.signalprocessing.policy import negation, recursion
 from kubernaut.signalprocessing.policy.analysis import Module, analyse, needs_exact
 from kubernaut.signalprocessing.policy.builtins import numbers, table
 from kubernaut.signalprocessing.policy.builtins.results import Undefined
@@ -74,7 +74,9 @@ class Regorus:
         return lines
 
     def add_module(self, file: str, text: str) -> None:
-        hoisted = negation.hoisted(text.encode(), parse(file, text))
+        tree = parse(file, text)
+        recursion.check(file, text.encode(), tree)
+        hoisted = negation.hoisted(text.encode(), tree)
         try:
             module = analyse(file, hoisted.text, parse(file, hoisted.text), is_ours=file == ENTRY)
             fast, exact = rewritten(module, exact=False), rewritten(module, exact=True)

@@ -6,6 +6,7 @@ it; then they are evaluated one by one.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -48,7 +49,7 @@ def evaluate(engine: Engine, rules: list[str], document: str) -> bytes:
         (results,) = engine.evaluate(document, ["decision_with_fallback"])
     if not isinstance(results, RuleError) and _is_small(results) and results.startswith(b"{"):
         return b'{"results":' + results + b"}"
-    return msgspec.json.encode(_evaluate_each(engine, rules, document))
+    return msgspec.json.encode(evaluate_each(engine, rules, document))
 
 
 def _is_small(results: bytes) -> bool:
@@ -90,11 +91,18 @@ def _needs_fallback(results: bytes, document: str) -> bool:
     return decided[0].environment != _decode_input(document).fallback_environment.environment
 
 
-def _evaluate_each(engine: Engine, rules: list[str], document: str) -> Evaluation:
+def evaluate_each(
+    engine: Engine, rules: list[str], document: str, announce: Callable[[str], None] = lambda _: None
+) -> Evaluation:
+    """The results of the rules one by one; each is announced before."""
+    announce("environment")
     (environment,) = map(_check_limits, engine.evaluate(document, ["environment"]))
     needs_fallback = isinstance(environment, RuleError) or environment_is_open(environment, document)
     suffix = "_with_fallback" if needs_fallback else ""
-    values = [environment, *map(_check_limits, engine.evaluate(document, [rule + suffix for rule in rules]))]
+    values = [environment]
+    for rule in rules:
+        announce(rule)
+        values += map(_check_limits, engine.evaluate(document, [rule + suffix]))
     results: dict[str, Any] = {}
     errors: dict[str, RuleError] = {}
     for rule, value in zip(["environment", *rules], values, strict=True):

@@ -57,7 +57,7 @@ class PolicyVersion:
         try:
             evaluation = await self.process.evaluate(document)
         except PolicyError as error:
-            return decision.fallback_decision(str(error), policy_input, self.hash)
+            return decision.fallback_decision(error, policy_input, self.hash)
         return decision.decide(evaluation, policy_input, self.hash, self.sources.form)
 
 

@@ -8,6 +8,7 @@ time before it fails.
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -25,10 +26,13 @@ from kubernaut.ops.tasks import background, shielded
 from kubernaut.signalprocessing.policy import child, sandbox
 from kubernaut.signalprocessing.policy.errors import PolicyError, PolicyTimeout, PolicyUnavailable
 from kubernaut.signalprocessing.policy.protocol import (
+    NAMING,
+    PROGRESS,
     Evaluation,
     FrameDecoder,
     LoadResult,
     OpaServer,
+    Progress,
     Setup,
     encode_frame,
 )
@@ -36,8 +40,12 @@ from kubernaut.signalprocessing.policy.sources import Sources
 
 log = structlog.get_logger("policy-process")
 
+NAMING_INTERVAL = 30.0
+"""Seconds in which one evaluation that takes too long is done again to name the rule; others fail at once."""
+
 _WORKER = "kubernaut.signalprocessing.policy.worker"
 _decode_evaluation = msgspec.json.Decoder(Evaluation).decode
+_decode_progress = msgspec.json.Decoder(Progress).decode
 _decode_load_result = msgspec.json.Decoder(LoadResult).decode
 
 
@@ -66,9 +74,14 @@ class Limits:
 
 @dataclass(eq=False, kw_only=True)
 class _Request:
-    frame: bytes
+    document: bytes
     response: asyncio.Future[Evaluation]
     attempts: int = 0
+
+    @property
+    def frame(self) -> bytes:
+        """After a failure the rules are evaluated one by one, to learn which of them it is."""
+        return encode_frame(NAMING + self.document if self.attempts else self.document)
 
 
 @asynccontextmanager
@@ -120,6 +133,11 @@ class PolicyProcess:
         self._idle = asyncio.Event()
         self.outline: Any = None
         """The definitions of the policy, where the process explains."""
+        self._rule = ""
+        """The rule that is being evaluated, where that is known."""
+        self._slow_rule = ""
+        """The rule that last took too long."""
+        self._named_at = -math.inf
         self.restarts = 0
         """How often the process had to be started again."""
 
@@ -138,7 +156,7 @@ class PolicyProcess:
         if len(self._pending) >= self._limits.max_pending:
             raise PolicyUnavailable(f"too many pending evaluations (limit {self._limits.max_pending})")
         response: asyncio.Future[Evaluation] = asyncio.get_running_loop().create_future()
-        request = _Request(frame=encode_frame(document), response=response)
+        request = _Request(document=document, response=response)
         if not self._pending:
             self._restart_deadline()
         self._pending.append(request)
@@ -215,6 +233,10 @@ class PolicyProcess:
             await self._worker.aclose()
 
     def _on_evaluation(self, payload: bytes) -> None:
+        if payload.startswith(PROGRESS):
+            self._rule = _decode_progress(payload).progress
+            return
+        self._rule = ""
         request = self._pending.popleft()
         self._oldest_since = asyncio.get_running_loop().time()
         if not self._pending:
@@ -251,19 +273,37 @@ class PolicyProcess:
             return
         oldest = self._pending[0]
         oldest.attempts += 1
-        if worker.exceeded_deadline or worker.returncode == -signal.SIGPROF:
-            error: PolicyError = PolicyTimeout(f"evaluation took more than {self._limits.evaluation_timeout:g} s")
-        elif oldest.attempts > 1:
-            error = PolicyUnavailable(
-                f"the policy process ended twice during one evaluation (exit code {worker.returncode})"
-            )
-        else:
+        is_slow = worker.returncode == -signal.SIGPROF
+        now = asyncio.get_running_loop().time()
+        # A second attempt names the rule; policies that are slow for many signals get none for a while.
+        if oldest.attempts == 1 and not worker.exceeded_deadline and not (is_slow and self._was_named(now)):
             return
+        rule, self._rule = self._rule, ""
+        if is_slow and rule:
+            self._slow_rule, self._named_at = rule, now
+        error = self._error_of(worker, rule)
         self._pending.popleft()
         if not self._pending:
             self._idle.set()
         if not oldest.response.done():
             oldest.response.set_exception(error)
+
+    def _was_named(self, now: float) -> bool:
+        return bool(self._slow_rule) and now - self._named_at < NAMING_INTERVAL
+
+    def _error_of(self, worker: "_Worker", rule: str) -> PolicyError:
+        """Why an evaluation failed, with the rule where that is known, and its file."""
+        files = [file for file, _ in self._setup.sources]
+        named = [file for file in files if file.removesuffix(".rego").removeprefix("custom") == rule]
+        file = files[0] if len(files) == 1 else next(iter(named), "")
+        where = f", in rule {rule}" if rule else ""
+        if worker.exceeded_deadline or worker.returncode == -signal.SIGPROF:
+            if not rule and self._slow_rule:
+                where = f"; the last one that did was in rule {self._slow_rule}"
+            text = f"evaluation took more than {self._limits.evaluation_timeout:g} s{where}"
+            return PolicyTimeout(text, file=file, rule=rule)
+        text = f"the policy process ended twice during one evaluation (exit code {worker.returncode}){where}"
+        return PolicyUnavailable(text, file=file, rule=rule)
 
     def _fail_all(self, error: PolicyError) -> None:
         while self._pending:

@@ -65,6 +65,18 @@ class Evaluation(msgspec.Struct, kw_only=True, omit_defaults=True):
     errors: dict[str, RuleError] = {}
 
 
+NAMING = b"!"
+"""What begins a frame whose rules are evaluated one by one, each named by a `Progress` before."""
+
+PROGRESS = b'{"progress"'
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """The rule that is evaluated next."""
+
+    progress: str
+
+
 def encode_frame(payload: bytes) -> bytes:
     return _HEADER.pack(len(payload)) + payload
 

@@ -11,13 +11,14 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from kubernaut.signalprocessing.policy.engines import ENGINES, ENTRY, Engine, rule_error
-from kubernaut.signalprocessing.policy.evaluation import evaluate
-from kubernaut.signalprocessing.policy.protocol import FrameDecoder, LoadResult, Setup, encode_frame
+from kubernaut.signalprocessing.policy.evaluation import evaluate, evaluate_each
+from kubernaut.signalprocessing.policy.protocol import NAMING, FrameDecoder, LoadResult, Progress, Setup, encode_frame
 
 if TYPE_CHECKING:
     from kubernaut.signalprocessing.explanation.probes import Probing
@@ -49,6 +50,9 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_PROF, setup.evaluation_timeout)
         if probing and document.startswith(b"?"):
             _write(output, probing.evaluate(document[1:].decode()))
+        elif document.startswith(NAMING):
+            each = evaluate_each(engine, setup.rules, document[1:].decode(), partial(_announce, output))
+            _write(output, msgspec.json.encode(each))
         else:
             _write(output, evaluate(engine, setup.rules, document.decode()))
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -82,6 +86,10 @@ def _read_frames(descriptor: int) -> Iterator[bytes]:
     decoder = FrameDecoder()
     while chunk := os.read(descriptor, _READ_BYTES):
         yield from decoder.feed(chunk)
+
+
+def _announce(descriptor: int, rule: str) -> None:
+    _write(descriptor, msgspec.json.encode(Progress(progress=rule)))
 
 
 def _write(descriptor: int, payload: bytes) -> None:
