@@ -34,3 +34,11 @@ def test_every_requirement_of_the_report_is_answered_once():
 
     assert len(ids) == len(set(ids)) == 55
     assert all(re.fullmatch(r"SR-\d\d", id) for id in ids)
+
+
+def test_four_workers_are_the_default_and_nothing_runs_the_specs_on_one():
+    root = inventory.SPECS.parents[3]
+    makefile, pipeline = ((root / name).read_text() for name in ("Makefile", ".ci/run"))
+
+    assert "PROCS ?= 4" in makefile
+    assert not re.search(r"signalprocessing[^\n]*(PROCS=[01]\b|-n [01]\b)", makefile + pipeline)

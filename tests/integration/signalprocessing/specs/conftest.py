@@ -123,11 +123,7 @@ async def policies(suite_controller: SuiteController) -> AsyncIterator[Policies]
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """A spec that fails keeps what explains it, before anything of it is taken down."""
-    if (
-        call.excinfo is not None
-        and call.when != "teardown"
-        and not isinstance(call.excinfo.value, pytest.skip.Exception)
-    ):
+    if call.excinfo is not None and call.when != "teardown":
         item.add_report_section(call.when, "controller log", LOG.text())
         found = getattr(item, "funcargs", {})
         suite = found.get("own_suite") or found.get("suite")
