@@ -15,10 +15,11 @@ from kubernaut.datastorage.config import DataStorageConfig
 from kubernaut.gateway import cluster, event_watch, labels, requests
 from kubernaut.gateway.config import GatewayConfig
 from kubernaut.kube import reviews
+from kubernaut.kube.election import LEASE
 from kubernaut.kube.events import EVENT
 from kubernaut.ops.settings import Between, Bytes, Seconds
 from kubernaut.signalprocessing import default_policy, kinds
-from kubernaut.signalprocessing.config import ClassifierConfig, SignalProcessingConfig
+from kubernaut.signalprocessing.config import ClassifierConfig, ControllerConfig, SignalProcessingConfig
 
 Rule = dict[str, list[str]]
 
@@ -72,9 +73,12 @@ def permissions() -> dict[str, list[Rule]]:
             *_rules([*map(str, OLDER_VERSIONS), *(named - cached_by_controller)], "get"),
         ],
         "controllerNamespace": [
-            *_rules([str(kinds.SIGNAL)], "get", "list", "watch"),
+            # Deleted after the retention; patched when a deleted one is let go.
+            *_rules([str(kinds.SIGNAL)], "get", "list", "watch", "patch", "delete"),
             *_rules([f"{kinds.SIGNAL.plural}/status.{kinds.SIGNAL.group}"], "patch"),
-            *_rules([str(kinds.REMEDIATION)], "list", "watch"),
+            *_rules([str(kinds.REMEDIATION)], "list", "watch", "delete"),
+            *_rules([str(LEASE)], "create"),
+            *_rules([str(LEASE)], "get", "patch", name=ControllerConfig().leader_election_id),
             *_rules([str(kinds.CONFIG_MAP)], "list", "watch", name=ClassifierConfig().environment_config_map),
             *_rules([str(EVENT)], "create", "patch"),
         ],

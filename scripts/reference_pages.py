@@ -13,7 +13,11 @@ import yaml
 
 from kubernaut.api import vocabulary
 from kubernaut.api.events import AuditEvent, GatewayPayload, SignalPayload
+from kubernaut.audit.metrics import AuditMetrics
 from kubernaut.cli.app import app
+from kubernaut.ops.http.connections import ConnectionTable
+from kubernaut.ops.http.limits import HttpLimits
+from kubernaut.signalprocessing.registry import new_metrics
 
 NOTICE = "Written by `make fmt` from the code; do not edit."
 
@@ -149,3 +153,24 @@ def sentences_of(cls: type) -> dict[str, str]:
             if isinstance(target, ast.Name):
                 found[target.id] = " ".join(str(after.value.value).split()).replace("|", "\\|")
     return found
+
+
+def controller_metrics() -> str:
+    """The page of the controller's metrics, from a registry that holds them all."""
+    registry = new_metrics().registry
+    AuditMetrics("signalprocessing", registry)
+    ConnectionTable(HttpLimits(), registry)
+    rows = []
+    for collector in registry._collector_to_names:  # noqa: SLF001 - the library has no public list with labels
+        if not hasattr(collector, "_labelnames"):
+            continue  # what the client library says about every process
+        (family,) = collector.describe()
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in collector._labelnames)  # noqa: SLF001
+        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    return (
+        f"# Metrics of the controller\n\n{NOTICE}\n\n"
+        "Besides these, `/metrics` has what the Prometheus client says about every process (`process_…`, `python_…`).\n"
+        "Labels whose values come from a policy are bounded; further values count as `other`.\n\n"
+        "| metric | type | labels | |\n|---|---|---|---|\n" + "\n".join(sorted(rows)) + "\n"
+    )

@@ -332,7 +332,7 @@ def test_a_database_that_refuses_the_password_is_told_as_that(tmp_path, up):
     [
         ("datastorage", "server: {prot: 1}", "server.prot"),
         ("controller", "controller: {workers: 0}", "controller.workers"),
-        ("controller", "controller: {leaderElection: true}", "controller.leaderElection"),
+        ("controller", "controller: {leaseDuration: 1s}", "controller.renewDeadline"),
         ("gateway", "nonsense: 1", "nonsense"),
     ],
 )

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
 from kubernaut.api.events import AuditEvent
-from kubernaut.api.signals import SignalProcessing, SignalStatus
+from kubernaut.api.signals import FINALIZER, SignalProcessing, SignalStatus
 from kubernaut.api.vocabulary import Environment
 from kubernaut.audit.errors import SpoolFull
 from kubernaut.kube.errors import ApiServerUnreachable, Conflict, NotFound
@@ -16,7 +17,7 @@ from kubernaut.kube.objects import Key, key_of
 from kubernaut.signalprocessing.config import OnPolicyError, RecordedEvents
 from kubernaut.signalprocessing.environment_mapping import EnvironmentMapping
 from kubernaut.signalprocessing.kubernetes_events import EventPublisher, KubernetesEvent
-from kubernaut.signalprocessing.metrics import ProcessingMetrics
+from kubernaut.signalprocessing.metrics import DecisionMetrics, ProcessingMetrics
 from kubernaut.signalprocessing.offline import Manifests
 from kubernaut.signalprocessing.phases import Dependencies, Phases
 from kubernaut.signalprocessing.policy import decision
@@ -78,6 +79,22 @@ class FakeApi:
         self.cached[key] = self.stored[key]
         return self.stored[key]
 
+    async def add_finalizer(self, signal: SignalProcessing) -> None:
+        self.put_metadata(signal, finalizers=[*signal.metadata.finalizers, FINALIZER])
+
+    async def remove_finalizer(self, signal: SignalProcessing) -> None:
+        key = key_of(signal)
+        if self.stored[key].metadata.resource_version != signal.metadata.resource_version:
+            raise Conflict("somebody else wrote first")
+        del self.stored[key]
+
+    def put_metadata(self, signal: SignalProcessing, **changes: Any) -> None:
+        """Change metadata, as a finalizer or a deletion does."""
+        self.put(key_of(signal), signal.status)
+        stored = self.stored[key_of(signal)]
+        metadata = msgspec.structs.replace(stored.metadata, **changes)
+        self.cached[key_of(signal)] = self.stored[key_of(signal)] = msgspec.structs.replace(stored, metadata=metadata)
+
     def put(self, key: Key, status: SignalStatus) -> None:
         """What another writer does."""
         signal = self.stored[key]
@@ -104,6 +121,10 @@ class FakeRecorder:
     def __init__(self) -> None:
         self.events: list[AuditEvent] = []
         self.is_full = False
+        self.unacknowledged: set[UUID] = set()
+
+    def is_acknowledged(self, event_ids: Iterable[UUID]) -> bool:
+        return self.unacknowledged.isdisjoint(event_ids)
 
     def record(self, events: Iterable[AuditEvent]) -> None:
         if self.is_full:
@@ -133,6 +154,7 @@ class Harness:
         *,
         on_policy_error: OnPolicyError = OnPolicyError.FALLBACK,
         events: RecordedEvents = RecordedEvents.OUTCOME,
+        adds_finalizer: bool = False,
     ) -> None:
         self.key = key_of(signal)
         self.signals = FakeApi(signal)
@@ -157,6 +179,8 @@ class Harness:
             self.audit,
             EventPublisher(lambda _, event: self.events.append(event), events),
             metrics,
+            decisions=DecisionMetrics(self.registry),
+            adds_finalizer=adds_finalizer,
         )
 
     def tick(self) -> datetime:

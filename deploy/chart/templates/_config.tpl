@@ -11,7 +11,7 @@ logging: {format: json}
 {{- end }}
 
 {{- define "kubernaut.controllerConfig" -}}
-controller: {metricsAddr: ":9090", healthProbeAddr: ":8081", namespace: {{ .Release.Namespace }}}
+controller: {metricsAddr: ":9090", healthProbeAddr: ":8081", namespace: {{ .Release.Namespace }}, replicas: {{ .Values.controller.replicas }}}
 classifier:
   policyDir: /etc/signalprocessing/policies
   signalModes: /etc/signalprocessing/mappings/proactive-signal-mappings.yaml

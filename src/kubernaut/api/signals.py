@@ -28,6 +28,9 @@ API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "SignalProcessing"
 PLURAL = "signalprocessings"
 
+FINALIZER = "kubernaut.ai/audit-events"
+"""Keeps a deleted signal until the controller has recorded its audit events, and DataStorage has acknowledged them."""
+
 Fingerprint = Annotated[
     str,
     Meta(

@@ -6,13 +6,14 @@ as one. What `committed()` acknowledged survives a killed process and a power cu
 """
 
 import asyncio
+import builtins
 import contextlib
 import fcntl
 import os
 import time
 import weakref
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from io import FileIO
@@ -214,6 +215,12 @@ class Spool:
         self._quarantine_bytes += entry.size
         self.quarantined += 1
         self._writer.quarantine(entry, ack)
+
+    def holds_any(self, event_ids: Collection[builtins.bytes]) -> bool:
+        """Whether one of these events waits, or is in quarantine."""
+        if any(event_id in self._ids for event_id in event_ids):
+            return True
+        return bool(self._quarantine_keys) and any(event_id in event_ids for event_id, _ in self._quarantine_keys)
 
     def undelivered(self, up_to: int) -> int:
         """How many events up to that number wait, those that were postponed since included."""

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 import structlog
@@ -77,6 +77,10 @@ class AuditStore:
         if self._is_closed:
             raise StoreClosed("the audit store is closed; flush before its block ends")
         return await self._delivery.flush(timeout)
+
+    def is_acknowledged(self, event_ids: Iterable[UUID]) -> bool:
+        """Whether DataStorage has every one of these events, as far as they were recorded here before."""
+        return not self._spool.holds_any({event_id.bytes for event_id in event_ids})
 
     @property
     def waiting(self) -> int:

@@ -33,15 +33,18 @@ def configured(cls: type[C], path: Path | None, service: str) -> C:
 
 
 async def controller(*, config: ConfigOption = None) -> int:
-    """Run the SignalProcessing controller until SIGTERM."""
+    """Run the SignalProcessing controller until SIGTERM; SIGHUP has it read log level and policy again."""
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.ops import logs
+    from kubernaut.ops.reload import ignore_hangups
     from kubernaut.signalprocessing.config import SignalProcessingConfig
     from kubernaut.signalprocessing.service import run
 
+    ignore_hangups()
     settings = configured(SignalProcessingConfig, config, "CONTROLLER")
     logs.configure(settings.logging.level, settings.logging.format)
-    await run(settings)
+    logs.set_level(settings.logging.level, settings.logging.max_lines_per_second)
+    await run(settings, lambda: configured(SignalProcessingConfig, config, "CONTROLLER"))
     return 0
 
 

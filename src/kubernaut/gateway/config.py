@@ -103,6 +103,10 @@ class IntakeConfig:
     create_parents: bool = True
     """Create the signal together with its request; false where an orchestrator creates it from the request."""
 
+    audit_finalizer: bool = True
+    """Give signals a finalizer, so that one that is deleted stays until the controller has recorded its audit events;
+    false where the controller is not ours, as nobody would remove it."""
+
     resolve_timeout: Annotated[Seconds, Between(60, 2**31)] = 86400.0
     """Seconds without an occurrence after which a request counts as resolved although no alert said so; keep above
     Alertmanager's repeat_interval."""

@@ -120,7 +120,9 @@ class RequestStore:
         if not self._config.create_parents or request.metadata.uid in self._with_signal:
             return
         with contextlib.suppress(AlreadyExists):
-            await self._client.create(SIGNALS, requests.new_signal(request, mapped))
+            await self._client.create(
+                SIGNALS, requests.new_signal(request, mapped, has_finalizer=self._config.audit_finalizer)
+            )
         self._with_signal[request.metadata.uid] = None
         while len(self._with_signal) > self._config.max_remembered:
             self._with_signal.popitem(last=False)

@@ -19,6 +19,7 @@ from kubernaut.api.remediation import (
 )
 from kubernaut.api.signals import (
     API_VERSION,
+    FINALIZER,
     GROUP,
     KIND,
     PLURAL,
@@ -122,8 +123,11 @@ def signal_name_of(request: RemediationRequest) -> str:
     return f"sp-{request.metadata.name}"
 
 
-def new_signal(request: RemediationRequest, mapped: MappedAlert) -> SignalProcessing:
-    """The signal of a request, owned by it: deleting the request deletes it."""
+def new_signal(request: RemediationRequest, mapped: MappedAlert, *, has_finalizer: bool) -> SignalProcessing:
+    """The signal of a request, owned by it: deleting the request deletes it.
+
+    With the finalizer it stays until the controller has recorded its audit events.
+    """
     signal = mapped.signal
     annotations = {Label.SUPERSEDES.value: request.metadata.annotations.get(Label.SUPERSEDES, "")}
     annotations[Label.TARGET_NOTE.value] = "; ".join(mapped.notes)[:_MAX_NOTE_LENGTH]
@@ -146,6 +150,7 @@ def new_signal(request: RemediationRequest, mapped: MappedAlert) -> SignalProces
             labels={**LABELS, FINGERPRINT_LABEL: fingerprint_label(signal.fingerprint)},
             annotations={name: text for name, text in annotations.items() if text},
             owner_references=(owner,),
+            finalizers=[FINALIZER] if has_finalizer else [],
         ),
         spec=SignalSpec(remediation_request_ref=reference, signal=signal),
     )

@@ -23,6 +23,7 @@ from kubernaut.kube.credentials import connection_parameters, read_config
 from kubernaut.kube.errors import ApiServerUnreachable, Gone, KubeError, TimedOut
 from kubernaut.kube.flow_control import TokenBucket
 from kubernaut.kube.objects import Key, Kind, KubeObject, Unstructured, key_of, to_body
+from kubernaut.kube.reachability import Reachability
 from kubernaut.kube.wire import (
     ObjectList,
     UndecodableHandler,
@@ -88,6 +89,8 @@ class Client:
         self.config = config
         self.namespace = namespace
         """The namespace of the kubeconfig's context."""
+        self.reachability = Reachability()
+        """Whether the lists and watches of this client get answers."""
         self.on_undecodable: UndecodableHandler = ignore_undecodable
         """Called for each object of a list or a watch that does not fit its type."""
 
@@ -233,6 +236,9 @@ def _is_broken_connection(error: Exception) -> bool:
     # Not after a timeout: the caller has waited long enough. Not for a response, which may ask for a delay.
     return isinstance(error, ApiServerUnreachable) and not isinstance(error, TimedOut) and not error.code
 
+
+# A retry that helps is no news; one that does not ends in an error, which is reported.
+stamina.instrumentation.set_on_retry_hooks([])
 
 _retry_reads = stamina.AsyncRetryingCaller(attempts=3, wait_initial=0.05, wait_jitter=0.05).on(_is_broken_connection)
 

@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import structlog
 
-from kubernaut.kube.errors import Conflict, KubeError
+from kubernaut.kube.errors import ApiServerUnreachable, Conflict, KubeError, TimedOut
 from kubernaut.kube.metrics import KubeMetrics
 from kubernaut.kube.objects import Key, KubeObject, key_of
 from kubernaut.kube.queue import QueueShutDown, WorkQueue
@@ -27,6 +27,7 @@ from kubernaut.ops.tasks import background
 
 K = TypeVar("K", bound=Hashable)
 WATCHDOG_INTERVAL = 1.0  # seconds
+MAX_LOG_INTERVAL = 300.0  # seconds
 log = structlog.get_logger("kube")
 
 
@@ -70,9 +71,10 @@ def enqueue(queue: WorkQueue[Key]) -> Callable[[KubeObject | None, KubeObject | 
 
 
 async def wait_for_cache_sync(caches: Sequence[Cache], log_interval: float = 5.0) -> None:
-    """Return when all have synced; until then log every `log_interval` seconds which have not."""
+    """Return when all have synced; until then log which have not, after `log_interval` seconds and then less often."""
     began = time.monotonic()
     while pending := [cache for cache in caches if not cache.synced.is_set()]:
+        # One line soon, then fewer and fewer: an outage may last.
         try:
             async with asyncio.timeout(log_interval):
                 for cache in pending:
@@ -81,6 +83,7 @@ async def wait_for_cache_sync(caches: Sequence[Cache], log_interval: float = 5.0
             names = [cache.name for cache in caches if not cache.synced.is_set()]
             if names:
                 log.warning("waiting for caches to sync", pending=names, seconds=round(time.monotonic() - began, 1))
+            log_interval = min(log_interval * 4, MAX_LOG_INTERVAL)
 
 
 class Controller(Generic[K]):
@@ -97,6 +100,8 @@ class Controller(Generic[K]):
         reconcile_timeout: float = 60.0,
     ) -> None:
         self.name = queue.name
+        self.is_running = False
+        """Whether workers run now."""
         self.started = asyncio.Event()
         """Set when the caches have synced and the workers run."""
         self._queue = queue
@@ -115,9 +120,13 @@ class Controller(Generic[K]):
         self._log.info("starting workers", workers=self._workers)
         self._metrics.max_concurrent_reconciles.labels(self.name).set(self._workers)
         self.started.set()
-        async with background(self._watch_reconciles(), name=f"{self.name} watchdog"), asyncio.TaskGroup() as tasks:
-            for number in range(self._workers):
-                tasks.create_task(self._run_worker(), name=f"{self.name} worker {number}")
+        self.is_running = True
+        try:
+            async with background(self._watch_reconciles(), name=f"{self.name} watchdog"), asyncio.TaskGroup() as tasks:
+                for number in range(self._workers):
+                    tasks.create_task(self._run_worker(), name=f"{self.name} worker {number}")
+        finally:
+            self.is_running = False
 
     def overdue(self) -> list[K]:
         """The keys whose reconcile runs longer than its time limit, the oldest first; it is never interrupted."""
@@ -184,6 +193,9 @@ class Controller(Generic[K]):
         }
         if isinstance(error, Conflict):
             self._log.info("reconcile conflicted, requeueing", **fields)
+        elif isinstance(error, ApiServerUnreachable) and not isinstance(error, TimedOut):
+            # The outage itself has its line; one more for each key would hide everything else.
+            self._log.debug("reconcile failed, API server unreachable", error=str(error), **fields)
         elif isinstance(error, KubeError | TransientError):
             self._log.warning("reconcile failed", error=str(error), **fields)
         else:

@@ -18,7 +18,7 @@ import structlog
 from kubernaut.kube.client import EVERYTHING, Client, ListOptions
 from kubernaut.kube.errors import Forbidden, KubeError, NotFound
 from kubernaut.kube.objects import Key, Kind, KubeObject, is_older, key_of
-from kubernaut.kube.watch import Delta, DeltaType, WatchConfig, list_and_watch
+from kubernaut.kube.watch import Delta, DeltaType, WatchConfig, list_and_watch, watch_name
 from kubernaut.ops.tasks import background
 
 O = TypeVar("O", bound=KubeObject)  # noqa: E741 - an object
@@ -66,8 +66,12 @@ class Informer(Generic[O]):
     @property
     def name(self) -> str:
         """Names this cache in logs and readiness reports."""
-        namespace = self.config.options.namespace
-        return f"{self.kind} in {namespace}" if namespace else str(self.kind)
+        return watch_name(self.kind, self.config.options)
+
+    @property
+    def staleness(self) -> float:
+        """Seconds since the server sent anything for this cache, a bookmark each minute at least; infinite at first."""
+        return self._client.reachability.silence(self.name)
 
     def __len__(self) -> int:
         return len(self._store)

@@ -1,8 +1,22 @@
 """The metrics of a controller, under the names of controller-runtime, so that its dashboards work."""
 
+from typing import Protocol
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class ObservedCache(Protocol):
+    """What is shown of a cache; an informer is one."""
+
+    @property
+    def kind(self) -> object: ...
+
+    @property
+    def staleness(self) -> float: ...
+
+    def __len__(self) -> int: ...
 
 
 class KubeMetrics:
@@ -69,6 +83,17 @@ class KubeMetrics:
         self.workers_active = Gauge(
             "controller_runtime_active_workers", "Workers that are reconciling.", controller, registry=at
         )
+        kind = ["kind"]
+        self.cache_objects = Gauge("kubernaut_cache_objects", "Objects in a cache.", kind, registry=at)
+        self.cache_staleness = Gauge(
+            "kubernaut_cache_staleness_seconds",
+            "Since the API server sent anything for a cache; it sends a bookmark each minute at least.",
+            kind,
+            registry=at,
+        )
+        self.leader = Gauge(
+            "leader_election_master_status", "1 while this replica holds the lease.", ["name"], registry=at
+        )
         self.undecodable = Counter(
             "kubernaut_kubernetes_objects_undecodable",
             "Objects of a list or a watch that were skipped because they do not fit their type.",
@@ -84,3 +109,9 @@ class KubeMetrics:
             ["reason"],
             registry=at,
         )
+
+    def watch_cache(self, cache: ObservedCache) -> None:
+        """Show size and staleness of a cache, as of the moment somebody asks."""
+        kind = str(cache.kind)
+        self.cache_objects.labels(kind).set_function(lambda: len(cache))
+        self.cache_staleness.labels(kind).set_function(lambda: cache.staleness)

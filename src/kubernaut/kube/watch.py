@@ -7,7 +7,7 @@ deleted; a watch begun anew would never tell.
 
 A watch on which nothing arrives may be a dead connection, hence the idle timeout.
 
-An outage is logged once when it begins and once when it ends, however many attempts lie between.
+An outage is logged once when it begins and once when it ends, for all watches of a client together.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import structlog
 
 from kubernaut.kube.client import EVERYTHING, Client, ListOptions
-from kubernaut.kube.errors import ApiServerUnreachable, Gone, IdleTimeout, KubeError, TooManyRequests
+from kubernaut.kube.errors import ApiServerUnreachable, Gone, IdleTimeout, KubeError, ServerError, TooManyRequests
 from kubernaut.kube.objects import Key, Kind, KubeObject, is_older, key_of
 from kubernaut.kube.wire import ObjectList
 from kubernaut.ops.backoff import Backoff
@@ -82,6 +82,11 @@ async def list_and_watch(
         await reflector.back_off()
 
 
+def watch_name(kind: Kind[Any], options: ListOptions) -> str:
+    """Names a list and watch in logs, metrics and readiness reports."""
+    return f"{kind} in {options.namespace}" if options.namespace else str(kind)
+
+
 class Reflector(Generic[O]):
     """The state of one list-and-watch: last known objects, resourceVersion and failures in a row."""
 
@@ -106,13 +111,16 @@ class Reflector(Generic[O]):
         self._failures = 0
         self._retry_after = 0.0
         self._log = log.bind(kind=str(kind), namespace=options.namespace or None)
-        self._unreachable_since: float | None = None
+        self._is_failing = False
+        self._name = watch_name(kind, options)
+        self._reachability = client.reachability
         self._watch_opened_at: float | None = None
 
     async def run_once(self) -> AsyncGenerator[Delta[O], None]:
         """One list if need be, then one watch until it ends."""
         if not self._resume_from:
             listed = await self._client.list(self._kind, self._options)
+            self._reachability.heard(self._name)
             for delta in self._replace(listed):
                 yield delta
             self._resume_from = listed.resource_version
@@ -126,8 +134,10 @@ class Reflector(Generic[O]):
         )
         async with aclosing(watch) as events:
             async for event in events:
+                self._reachability.heard(self._name)
                 if self._watch_opened_at is None:
-                    self._watch_opened()
+                    self._watch_opened_at = time.monotonic()
+                    self._is_failing = False
                 else:
                     self._failures = 0
                 if event.object is not None:
@@ -151,27 +161,21 @@ class Reflector(Generic[O]):
         self._watch_opened_at = None
 
     def fail(self, error: KubeError) -> None:
-        if self._unreachable_since is None:
-            self._unreachable_since = time.monotonic()
-            self._log.warning("API server unreachable", error=str(error), synced=self._synced)
+        self._is_failing = True
+        if isinstance(error, ApiServerUnreachable | ServerError):
+            self._reachability.failed(self._name, str(error))
         else:
-            self._log.debug("API server still unreachable", error=str(error))
+            self._reachability.rejected(self._name, str(error))
+        self._log.debug("list or watch failed", error=str(error), synced=self._synced)
         if not isinstance(error, ApiServerUnreachable | TooManyRequests):
             self._resume_from = ""  # The server rejects this watch, so a fresh list is the only way forward.
         self._count_failure(error.retry_after or 0.0)
 
     async def back_off(self) -> None:
-        if self._failures == 0 or (self._failures == 1 and self._unreachable_since is None):
+        if self._failures == 0 or (self._failures == 1 and not self._is_failing):
             return
         delay = self._config.backoff.delay(self._failures)
         await asyncio.sleep(max(delay, min(self._retry_after, self._config.backoff.max_delay)))
-
-    def _watch_opened(self) -> None:
-        self._watch_opened_at = time.monotonic()
-        if self._unreachable_since is not None:
-            seconds = round(time.monotonic() - self._unreachable_since, 3)
-            self._log.info("API server reachable again", seconds=seconds, attempts=self._failures)
-            self._unreachable_since = None
 
     def _was_open(self, for_at_least: float) -> bool:
         # A watch that is accepted and closed at once is a failure in disguise; without this it were a hot loop.

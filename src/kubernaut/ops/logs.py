@@ -1,10 +1,13 @@
 """Structured logs: JSON lines, or something readable on a terminal.
 
 A service logs to standard output; a command that prints an answer there logs to standard error.
+Level and rate can be changed while the process runs.
 """
 
 import logging
 import sys
+import time
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO, TextIO, cast
 
@@ -34,9 +37,10 @@ def configure(
 ) -> None:
     """Set up logging for this process; call it once, before the first line. `stream` is standard output by default."""
     stream = stream or sys.stdout
-    number = logging.WARNING if level is LogLevel.WARN else logging.getLevelName(level.value)
+    set_level(level)
     readable = format is LogFormat.CONSOLE or (format is LogFormat.AUTO and stream.isatty())
     shared: list[structlog.types.Processor] = [
+        _filter,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.processors.add_log_level,
@@ -51,7 +55,8 @@ def configure(
         factory = structlog.BytesLoggerFactory(cast("BinaryIO", _LossyStream(stream.buffer)))
     structlog.configure(
         processors=[*shared, *renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        # The filter decides, because loggers are cached and would keep the level that they began with.
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=factory,  # type: ignore[arg-type]  # two factories with one shape and no common type
         cache_logger_on_first_use=True,
     )
@@ -65,6 +70,74 @@ def _hide_logins(_: object, __: str, event: structlog.types.EventDict) -> struct
         if isinstance(value, str) and "://" in value:
             event[name] = without_login(value)
     return event
+
+
+def set_level(level: LogLevel, max_lines_per_second: int = 0) -> None:
+    """Change what is logged from now on.
+
+    Of each DEBUG or INFO event at most so many lines are written in a second, all of them for 0; the next line that is
+    written says how many were left out. Warnings and errors are always written.
+    """
+    _filter.min_level = _LEVELS[level.value.lower()]
+    _filter.max_lines = max_lines_per_second
+    _filter.windows.clear()
+
+
+_LEVELS = {
+    "debug": 10,
+    "info": 20,
+    "warning": 30,
+    "warn": 30,
+    "error": 40,
+    "exception": 40,
+    "critical": 50,
+    "fatal": 50,
+}
+_MAX_WINDOWS = 1000
+
+
+@dataclass
+class _Window:
+    """The lines of one event in one second."""
+
+    second: int
+    written: int = 0
+    suppressed: int = 0
+
+
+class _Filter:
+    """Drops what is below the level, and what exceeds the rate."""
+
+    def __init__(self) -> None:
+        self.min_level = logging.INFO
+        self.max_lines = 0
+        self.windows: dict[str, _Window] = {}
+
+    def __call__(self, _logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        level = _LEVELS.get(method, logging.INFO)
+        if level < self.min_level:
+            raise structlog.DropEvent
+        if self.max_lines and level < logging.WARNING:
+            self._count(event)
+        return event
+
+    def _count(self, event: structlog.typing.EventDict) -> None:
+        second, name = int(time.monotonic()), str(event.get("event"))
+        if len(self.windows) >= _MAX_WINDOWS and name not in self.windows:
+            self.windows.clear()
+        window = self.windows.setdefault(name, _Window(second))
+        if window.second != second:
+            window.second, window.written = second, 0
+        if window.written >= self.max_lines:
+            window.suppressed += 1
+            raise structlog.DropEvent
+        window.written += 1
+        if window.suppressed:
+            event["suppressed"] = window.suppressed
+            window.suppressed = 0
+
+
+_filter = _Filter()
 
 
 class _LossyStream:

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -111,6 +112,21 @@ def seconds(text: str) -> float:
     if not text or _DURATION.sub("", text):
         raise ValueError(f"{text!r} is not a duration such as 200ms, 5s or 1m30s")
     return sum(float(number) * _IN_SECONDS[unit] for number, unit in _DURATION.findall(text))
+
+
+def check_url(key: str, url: str) -> None:
+    """Raises SettingsError unless that is the http or https URL of a host."""
+    try:
+        parts = urlsplit(url)
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, a broken IPv6 address
+        is_valid, parts = False, urlsplit("")
+    if is_valid and not (parts.username or parts.password or parts.query or parts.fragment):
+        return
+    hint = "must be a URL such as http://data-storage-service:8080, with neither credentials nor a query"
+    if "://" not in url:
+        hint += f"; did you mean {'http://' + url.lstrip('/')!r}?"
+    raise SettingsError(key, url.rpartition("@")[2] if "@" in url else url, hint)
 
 
 def load(

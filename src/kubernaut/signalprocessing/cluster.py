@@ -75,6 +75,10 @@ class ClusterReader:
         """All objects of a cached kind in a namespace."""
         return cast("Sequence[T]", self._informer(kind).by_index(BY_NAMESPACE, namespace))
 
+    def informer_of(self, kind: Kind[T]) -> Informer[Any] | None:
+        """The cache of a kind; None where it may not be listed."""
+        return self._informers.get(kind)
+
     def _informer(self, kind: Kind[Any]) -> Informer[Any]:
         if kind in self._denied:
             raise Forbidden(f"{kind} may not be listed")

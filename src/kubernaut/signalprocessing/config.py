@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from kubernaut.ops.http.limits import HttpLimits
 from kubernaut.ops.http.server import Listen
 from kubernaut.ops.logs import LogFormat, LogLevel
-from kubernaut.ops.settings import Between, Bytes, Seconds, SettingsError
+from kubernaut.ops.settings import Between, Bytes, Seconds, SettingsError, check_url
 
 
 class OnPolicyError(StrEnum):
@@ -51,17 +51,46 @@ class ControllerConfig:
     namespace: str = ""
     """Namespace whose signals are processed; empty takes the pod's own, or that of the kubeconfig."""
 
-    leader_election: bool = False
-    """Must be false: there is no leader election yet; run one replica."""
+    replicas: Annotated[int, Between(1, 100)] = 1
+    """How many replicas run. With more than one, one of them leads and the others stand by with full caches."""
+
+    leader_election: bool | None = None
+    """Whether the replica that holds a Lease leads; unset, that is so with more than one replica."""
 
     leader_election_id: str = "signalprocessing.kubernaut.ai"
-    """Name of the lease that a leader would hold."""
+    """Name of that Lease, in the namespace of the signals."""
+
+    identity: str = ""
+    """Name of this replica in the Lease, which no other replica may have; empty takes that of the host, in a cluster
+    the pod's, and the number of the process."""
+
+    lease_duration: Annotated[Seconds, Between(1, 3600)] = 15.0
+    """Seconds after which the Lease of a leader that has died is taken over."""
+
+    renew_deadline: Annotated[Seconds, Between(0.5, 3600)] = 10.0
+    """Seconds after which a leader that cannot renew the Lease stops; less than leaseDuration."""
+
+    retry_period: Annotated[Seconds, Between(0.1, 3600)] = 2.0
+    """Seconds between two attempts to take or renew the Lease; less than renewDeadline."""
+
+    retention: Seconds = 7 * 86400.0
+    """Seconds after which an ended signal and its request are deleted, once DataStorage has acknowledged all of its
+    audit events; 0 keeps them for ever."""
+
+    add_finalizer: bool = False
+    """Whether the controller gives signals the finalizer `kubernaut.ai/audit-events` that were made without it, at the
+    cost of a write for each. The gateway makes its signals with it."""
 
     def __post_init__(self) -> None:
-        if self.leader_election:
-            raise SettingsError(
-                "leaderElection", True, "must be false: there is no leader election yet; run one replica"
-            )
+        if not self.renew_deadline < self.lease_duration:
+            raise SettingsError("renewDeadline", self.renew_deadline, "must be less than leaseDuration")
+        if not self.retry_period < self.renew_deadline:
+            raise SettingsError("retryPeriod", self.retry_period, "must be less than renewDeadline")
+
+    @property
+    def elects_leader(self) -> bool:
+        """Whether this replica takes part in an election."""
+        return self.replicas > 1 if self.leader_election is None else self.leader_election
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +245,11 @@ class DataStorageConfig:
     drain_timeout: Seconds = 10.0
     """Seconds to wait for the last events at shutdown; keep below the pod's grace period."""
 
+    def __post_init__(self) -> None:
+        check_url("url", self.url)
+        if self.health_url:
+            check_url("healthUrl", self.health_url)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoggingConfig:
@@ -224,6 +258,9 @@ class LoggingConfig:
 
     format: LogFormat = LogFormat.AUTO
     """`json`, `console`, or `auto`."""
+
+    max_lines_per_second: Annotated[int, Between(0, 10**6)] = 0
+    """DEBUG and INFO lines of one kind that are written in a second, 0 for all; how many were left out is said."""
 
 
 @dataclass(frozen=True, kw_only=True)

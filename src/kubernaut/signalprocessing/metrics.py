@@ -1,11 +1,13 @@
 """The metrics of signal processing; processing and enrichment have the names and labels of the Go project."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from kubernaut.api.signals import SignalProcessing
 from kubernaut.api.vocabulary import Phase
+from kubernaut.signalprocessing.bounded_label import NONE, BoundedLabel
 
 
 class PolicyMetrics:
@@ -26,6 +28,10 @@ class PolicyMetrics:
             "1 when the newest policy version is in force, 0 when it was rejected.",
             registry=registry,
         )
+        self._loaded_at: float | None = None
+        Gauge(
+            "signalprocessing_policy_age_seconds", "Since the policy in force was loaded.", registry=registry
+        ).set_function(lambda: time.monotonic() - self._loaded_at if self._loaded_at is not None else 0.0)
         self._info = Gauge("signalprocessing_policy_info", "The policy in force.", ["hash"], registry=registry)
         self._uses_kept = Gauge(
             "signalprocessing_policy_last_known_good",
@@ -50,6 +56,7 @@ class PolicyMetrics:
         self._uses_kept.set(int(is_kept))
         self._reloads.inc()
         self._when.set(time.time())
+        self._loaded_at = time.monotonic()
         self._is_good.set(1)
         self._info.clear()
         self._info.labels(policy_hash).set(1)
@@ -150,3 +157,64 @@ class ProcessingMetrics:
 
     def wrote(self, result: str) -> None:
         self._writes.labels(result).inc()
+
+
+MAX_TEAMS, MAX_RULES = 50, 100
+"""Different values of the labels `team` and `rule`; the policy may give any number."""
+
+_LATENCIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class DecisionMetrics:
+    """What was decided about signals, and how long it took."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._signals = Counter(
+            "signalprocessing_signals_total",
+            "Signals that ended, by result and decision; `none` where there is none.",
+            ["result", "priority", "environment", "severity"],
+            registry=registry,
+        )
+        self._teams = Counter(
+            "signalprocessing_signals_by_team_total",
+            f"Completed signals by the custom label `team`; `other` beyond {MAX_TEAMS} different ones.",
+            ["team"],
+            registry=registry,
+        )
+        self._rules = Counter(
+            "signalprocessing_signals_by_rule_total",
+            f"Completed signals by the policy rule that gave the priority; `other` beyond {MAX_RULES} different ones.",
+            ["rule"],
+            registry=registry,
+        )
+        self._latency = Histogram(
+            "signalprocessing_signal_latency_seconds",
+            "From the receipt of the alert to the end of its signal.",
+            buckets=_LATENCIES,
+            registry=registry,
+        )
+        self._open = Gauge("signalprocessing_open_signals", "Signals that have not ended.", registry=registry)
+        self._team, self._rule = BoundedLabel(MAX_TEAMS), BoundedLabel(MAX_RULES)
+
+    def watch(self, signals: Callable[[], Iterable[SignalProcessing]]) -> None:
+        """Count the open ones of these signals whenever somebody asks."""
+        self._open.set_function(lambda: sum(signal.status.completion_time is None for signal in signals()))
+
+    def ended(self, signal: SignalProcessing) -> None:
+        """A signal has ended; call it once for each."""
+        status = signal.status
+        priority, environment = status.priority_assignment, status.environment_classification
+        severity = status.signal_classification and status.signal_classification.severity
+        self._signals.labels(
+            (status.phase or Phase.FAILED).lower(),
+            priority.priority if priority else NONE,
+            environment.environment.lower() if environment else NONE,
+            severity or NONE,
+        ).inc()
+        if status.completion_time is not None:
+            seconds = (status.completion_time - signal.spec.signal.received_time).total_seconds()
+            self._latency.observe(max(0.0, seconds))
+        if status.phase is Phase.COMPLETED:
+            labels = status.kubernetes_context.custom_labels if status.kubernetes_context else {}
+            self._teams.labels(self._team.value(next(iter(labels.get("team", [])), ""))).inc()
+            self._rules.labels(self._rule.value(priority.policy_name if priority else "")).inc()

@@ -113,6 +113,14 @@ class Phases:
         text = (signal.status.failure_info and signal.status.failure_info.error) or "failed by its parent"
         return PhaseResult(status=failed(signal, text, ConditionReason.PROCESSING_FAILED, self._clock()))
 
+    def abandon(self, signal: SignalProcessing) -> PhaseResult:
+        """A signal that was deleted before it ended."""
+        phase = signal.status.phase or Phase.PENDING
+        if phase.is_final:
+            return self.complete_failure(signal)
+        text = f"the signal was deleted during phase {phase}"
+        return PhaseResult(status=failed(signal, text, ConditionReason.PROCESSING_FAILED, self._clock()))
+
     async def _enrich(self, signal: SignalProcessing) -> PhaseResult:
         spec = signal.spec
         timeout = self._enrichment_timeout

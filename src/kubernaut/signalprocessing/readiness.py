@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any
 
 import httpx2
+import structlog
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
 from kubernaut.kube.informer import Informer
 from kubernaut.kube.objects import Key
+from kubernaut.kube.reachability import Reachability
 from kubernaut.ops.health import Health
 from kubernaut.ops.http.connections import ConnectionTable
 from kubernaut.ops.http.problems import application
@@ -20,10 +22,14 @@ from kubernaut.ops.http.server import Listen, Server, open_server
 from kubernaut.ops.tasks import background
 from kubernaut.signalprocessing.config import ControllerConfig, listen_address
 
+log = structlog.get_logger("readiness")
+
 PROBE_TIMEOUT = 10.0  # seconds
 PROBE_INTERVAL = 5.0  # seconds
 RETRY_INTERVAL = 1.0  # seconds, while DataStorage is not ready
 DRAIN_TIMEOUT = 2.0  # seconds
+MAX_NAMES = 3
+"""Caches that a reason names."""
 
 
 class ReadinessProbe:
@@ -31,6 +37,7 @@ class ReadinessProbe:
 
     def __init__(self) -> None:
         self._reason: str | None = "datastorage_not_probed"
+        self._is_logged = False
 
     async def check(self) -> str | None:
         return self._reason
@@ -40,10 +47,20 @@ class ReadinessProbe:
         while True:
             try:
                 response = await http.get(url)
-                self._reason = None if response.is_success else f"datastorage_answers_{response.status_code}"
-            except httpx2.TransportError:
-                self._reason = "datastorage_unreachable"
+                reason = None if response.is_success else f"datastorage_answers_{response.status_code}"
+                self._note(reason, url, response.reason_phrase)
+            except httpx2.TransportError as error:
+                self._note("datastorage_unreachable", url, str(error) or type(error).__name__)
             await asyncio.sleep(RETRY_INTERVAL if self._reason else PROBE_INTERVAL)
+
+    def _note(self, reason: str | None, url: str, error: str) -> None:
+        """Keep the reason, and log once that DataStorage is away and once that it is back."""
+        self._reason = reason
+        if reason and not self._is_logged:
+            log.warning("DataStorage not ready, audit events wait on disk", url=url, reason=reason, error=error)
+        elif self._is_logged and not reason:
+            log.info("DataStorage ready", url=url)
+        self._is_logged = bool(reason)
 
 
 @asynccontextmanager
@@ -65,6 +82,7 @@ async def open_health_server(
     probe: ReadinessProbe,
     overdue: Callable[[], Sequence[Key]],
     policy_rejection: Callable[[], str | None],
+    reachability: Reachability,
     *,
     routes: Sequence[Route] = (),
 ) -> AsyncIterator[Server]:
@@ -75,8 +93,16 @@ async def open_health_server(
     `routes` are served beside them.
     """
 
+    async def api_server_answers() -> str | None:
+        since = reachability.since
+        return f"api_server_unreachable_since_{since:%Y-%m-%dT%H:%M:%SZ}" if since else None
+
     async def caches_synced() -> str | None:
-        return None if all(cache.synced.is_set() for cache in caches) else "caches_not_synced"
+        pending = [cache.name for cache in caches if not cache.synced.is_set()]
+        rejected = [name for name in pending if name in reachability.rejections]
+        if rejected:
+            return _reason("api_server_rejects_list_of", rejected)
+        return _reason("caches_not_synced", pending) if pending else None
 
     async def reconciles_in_time() -> str | None:
         return next((f"reconcile_exceeds_time_limit:{key}" for key in overdue()), None)
@@ -84,8 +110,14 @@ async def open_health_server(
     async def newest_policy_decides() -> str | None:
         return policy_rejection()
 
+    # The first reason is the one that is shown, so that causes come before what follows from them.
     health = Health(
-        {"caches": caches_synced, "datastorage": probe.check, "reconciles": reconciles_in_time},
+        {
+            "api_server": api_server_answers,
+            "caches": caches_synced,
+            "datastorage": probe.check,
+            "reconciles": reconciles_in_time,
+        },
         degraded={"policy": newest_policy_decides},
     )
     health_address = listen_address(config.health_probe_addr, config.port_file)
@@ -101,6 +133,11 @@ async def open_health_server(
             yield server
         finally:
             health.is_stopping = True
+
+
+def _reason(text: str, names: Sequence[str]) -> str:
+    more = f"_and_{len(names) - MAX_NAMES}_more" if len(names) > MAX_NAMES else ""
+    return f"{text}:{','.join(name.replace(' ', '_') for name in names[:MAX_NAMES])}{more}"
 
 
 def _is_separate(metrics: Listen, health: Listen) -> bool:

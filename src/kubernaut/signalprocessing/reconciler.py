@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from kubernaut.api.events import AuditEvent
-from kubernaut.api.signals import SignalProcessing, SignalStatus
+from kubernaut.api.signals import FINALIZER, SignalProcessing, SignalStatus
 from kubernaut.api.vocabulary import Phase
 from kubernaut.audit.errors import AuditError
 from kubernaut.kube.controller import RequeueAfter, Result, TransientError
@@ -24,7 +24,7 @@ from kubernaut.kube.objects import Key, key_of
 from kubernaut.ops import redaction
 from kubernaut.signalprocessing import audit_events, edited_status
 from kubernaut.signalprocessing.kubernetes_events import EventPublisher, KubernetesEvent
-from kubernaut.signalprocessing.metrics import ProcessingMetrics
+from kubernaut.signalprocessing.metrics import DecisionMetrics, ProcessingMetrics
 from kubernaut.signalprocessing.phases import RETRY, PhaseResult, Phases
 
 log = structlog.get_logger("reconciler")
@@ -33,6 +33,11 @@ MAX_WRITE_ATTEMPTS = 5
 """How often a status update is tried when another writer writes at the same time."""
 
 CONFLICT_DELAY = 0.01  # seconds
+
+FINALIZER_TIMEOUT = 60.0  # seconds
+"""How long a deleted signal waits for DataStorage; its audit events are on the controller's disk by then."""
+
+FINALIZER_INTERVAL = 0.5  # seconds
 
 
 class SignalClient(Protocol):
@@ -53,11 +58,23 @@ class SignalClient(Protocol):
         """
         ...
 
+    async def add_finalizer(self, signal: SignalProcessing) -> None:
+        """Raises Conflict when `signal` is not the newest state."""
+        ...
+
+    async def remove_finalizer(self, signal: SignalProcessing) -> None:
+        """Raises Conflict when `signal` is not the newest state; nothing happens when it is gone."""
+        ...
+
 
 class AuditRecorder(Protocol):
-    """Takes audit events without waiting."""
+    """Takes audit events without waiting, and knows which are on their way."""
 
     def record(self, events: Iterable[AuditEvent]) -> None: ...
+
+    def is_acknowledged(self, event_ids: Iterable[UUID]) -> bool:
+        """Whether DataStorage has every one of these events, as far as they were recorded before."""
+        ...
 
 
 class Reconciler:
@@ -70,7 +87,12 @@ class Reconciler:
         audit: AuditRecorder,
         events: EventPublisher,
         metrics: ProcessingMetrics,
+        *,
+        decisions: DecisionMetrics,
+        adds_finalizer: bool = False,
     ) -> None:
+        self._decisions = decisions
+        self._adds_finalizer = adds_finalizer
         self._signals = signals
         self._phases = phases
         self._audit = audit
@@ -90,9 +112,12 @@ class Reconciler:
             self._record(key, signal)
         else:
             log.warning("phase was edited", signal=str(key), phase=signal.status.phase, restored=repaired.phase)
-        if signal.metadata.deletion_timestamp is not None:
-            return None
         started = msgspec.structs.replace(signal, status=repaired)
+        if signal.metadata.deletion_timestamp is not None:
+            return await self._finalize(key, started)
+        if self._adds_finalizer and not has_finalizer(signal) and not is_final(repaired):
+            await self._signals.add_finalizer(signal)
+            return RequeueAfter(0.0)
         if (delay := _remaining_backoff(started)) is not None:
             return RequeueAfter(delay)
         status, events, requeue_after = await self._advance(started)
@@ -106,6 +131,33 @@ class Reconciler:
         self._report(stored)
         self._events.publish(signal.status, stored, events)
         return None if requeue_after is None else RequeueAfter(_until_deadline(stored, requeue_after))
+
+    def is_acknowledged(self, signal: SignalProcessing) -> bool:
+        """Whether this process has recorded all audit events of a signal, and DataStorage has acknowledged them."""
+        uid, recorded = self._recorded.get(key_of(signal), ("", frozenset()))
+        events = audit_events.events_of(signal)
+        if not events:
+            return True
+        is_recorded = uid == signal.metadata.uid and events[-1].event_id in recorded
+        return is_recorded and self._audit.is_acknowledged(event.event_id for event in events if event.event_id)
+
+    async def _finalize(self, key: Key, signal: SignalProcessing) -> Result:
+        """End a signal that is being deleted, and let it go once its audit events are safe."""
+        if not has_finalizer(signal):
+            return None
+        if not is_final(signal.status):
+            stored = await self._write(key, signal, self._phases.abandon(signal).status)
+            if stored is None:
+                return RequeueAfter(CONFLICT_DELAY)
+            self._record(key, stored)
+            self._report(stored)
+            signal = stored
+        deleted_at = signal.metadata.deletion_timestamp or datetime.now(UTC)
+        has_waited = (datetime.now(UTC) - deleted_at).total_seconds() > FINALIZER_TIMEOUT
+        if not has_waited and not self.is_acknowledged(signal):
+            return RequeueAfter(FINALIZER_INTERVAL)
+        await self._signals.remove_finalizer(signal)
+        return None
 
     async def _advance(self, signal: SignalProcessing) -> tuple[SignalStatus, list[KubernetesEvent], float | None]:
         """The status after as many phases as need no waiting, the Events of all, and the delay when one must wait."""
@@ -201,6 +253,15 @@ class Reconciler:
                 self._metrics.succeeded(Phase.COMPLETED, seconds)
             else:
                 self._metrics.failed(Phase.COMPLETED)
+            self._decisions.ended(signal)
+
+
+def has_finalizer(signal: SignalProcessing) -> bool:
+    return FINALIZER in signal.metadata.finalizers
+
+
+def is_final(status: SignalStatus) -> bool:
+    return status.phase is not None and status.phase.is_final and status.completion_time is not None
 
 
 def merge_patch(before: SignalStatus, after: SignalStatus) -> dict[str, Any]:

@@ -6,10 +6,9 @@ nothing can be decided; then the caches. No worker starts before every cache has
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +23,24 @@ from kubernaut.audit.config import ClientConfig as StoreConfig
 from kubernaut.audit.store import AuditStore, open_audit
 from kubernaut.kube.client import Client, ClientConfig, ListOptions, open_client
 from kubernaut.kube.controller import Controller, enqueue
+from kubernaut.kube.election import Election
 from kubernaut.kube.events import EventRecorder, RecorderConfig, open_recorder
 from kubernaut.kube.informer import Informer, InformerConfig, open_informers
 from kubernaut.kube.metrics import KubeMetrics
 from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
 from kubernaut.kube.queue import WorkQueue
 from kubernaut.kube.wire import UndecodableHandler
-from kubernaut.ops import redaction
+from kubernaut.ops import logs, redaction
 from kubernaut.ops.http.server import Server
-from kubernaut.ops.metrics import new_registry
+from kubernaut.ops.reload import reload_requested
 from kubernaut.ops.shutdown import stop_requested
-from kubernaut.ops.tasks import background
 from kubernaut.signalprocessing.audit_events import ACTOR
 from kubernaut.signalprocessing.cluster import open_cluster_reader
 from kubernaut.signalprocessing.config import SignalProcessingConfig
 from kubernaut.signalprocessing.environment_mapping import WatchedEnvironmentMapping
-from kubernaut.signalprocessing.kinds import CONFIG_MAP, SIGNAL, ConfigMap
+from kubernaut.signalprocessing.kinds import CONFIG_MAP, REMEDIATION, SIGNAL, ConfigMap
 from kubernaut.signalprocessing.kubernetes_events import EventPublisher, KubernetesEvent, Record
-from kubernaut.signalprocessing.metrics import PolicyMetrics, ProcessingMetrics, ShadowMetrics
+from kubernaut.signalprocessing.leading import Leading, new_election, open_leading
 from kubernaut.signalprocessing.phases import Dependencies, Phases
 from kubernaut.signalprocessing.policy.archive import PolicyArchive
 from kubernaut.signalprocessing.policy.live import LivePolicy, open_live_policy
@@ -50,14 +49,14 @@ from kubernaut.signalprocessing.policy.shadow_endpoint import shadow_routes
 from kubernaut.signalprocessing.policy_trail import PolicyTrail, open_policy_trail
 from kubernaut.signalprocessing.readiness import open_health_server, open_readiness_probe
 from kubernaut.signalprocessing.reconciler import Reconciler
+from kubernaut.signalprocessing.registry import new_metrics
+from kubernaut.signalprocessing.retention import Retention
 from kubernaut.signalprocessing.signal_client import CachedSignalClient
-from kubernaut.signalprocessing.signal_mode import open_signal_modes
+from kubernaut.signalprocessing.signal_mode import WatchedSignalModes, open_signal_modes
 
 log = structlog.get_logger("signalprocessing")
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-DRAIN_TIMEOUT = 5.0
-"""Seconds for the signals in progress at shutdown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,20 +68,38 @@ class Service:
     namespace: str
     policy: LivePolicy
     controller: Controller[Key]
+    election: Election | None
+    """None where this replica leads alone."""
     store: AuditStore
     registry: CollectorRegistry
+
+    signal_modes: WatchedSignalModes
+    config: SignalProcessingConfig
 
     async def ready(self) -> None:
         """Returns when the workers run."""
         await self.controller.started.wait()
 
+    async def reload(self, config: SignalProcessingConfig) -> None:
+        """Take the log level and rate of another configuration, and read policy and signal modes again."""
+        logs.set_level(config.logging.level, config.logging.max_lines_per_second)
+        await asyncio.to_thread(self.signal_modes.reload)
+        await self.policy.reload()
+        needs_restart = changed_sections(self.config, config)
+        log.info("configuration reloaded", level=config.logging.level, needs_restart=needs_restart or None)
 
-async def run(config: SignalProcessingConfig) -> None:
-    """Process signals until SIGTERM or SIGINT."""
+
+async def run(config: SignalProcessingConfig, read_config: Callable[[], SignalProcessingConfig] | None = None) -> None:
+    """Process signals until SIGTERM or SIGINT; on SIGHUP read again what can be changed while it runs."""
     with stop_requested() as stop:
-        async with open_service(config):
-            await stop.wait()
-            log.info("controller stopping")
+        async with open_service(config) as service:
+
+            async def reload() -> None:
+                await service.reload(config if read_config is None else await asyncio.to_thread(read_config))
+
+            async with reload_requested(reload):
+                await stop.wait()
+                log.info("controller stopping")
 
 
 @asynccontextmanager
@@ -92,13 +109,13 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
     Raises PolicyError, SpoolLocked, PortInUse or Misconfigured when it cannot start; an API server or a DataStorage
     that is not there yet is waited for.
     """
-    registry = new_registry("signalprocessing", version("kubernaut-signalprocessing"))
-    metrics, kube_metrics = ProcessingMetrics(registry), KubeMetrics(registry)
+    metrics = new_metrics()
+    registry, kube_metrics = metrics.registry, metrics.kube
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         store = await enter(open_audit(_audit(config), "signalprocessing", registry))
-        policy = await enter(open_live_policy(config.classifier, PolicyMetrics(registry), _archive(config)))
-        shadowed = await enter(open_shadow(policy, config.classifier, ShadowMetrics(registry)))
+        policy = await enter(open_live_policy(config.classifier, metrics.policy, _archive(config)))
+        shadowed = await enter(open_shadow(policy, config.classifier, metrics.shadow))
         signal_modes = await enter(open_signal_modes(config.classifier.signal_modes))
         client = await enter(open_client(ClientConfig(kubeconfig=config.kubeconfig, field_manager=ACTOR)))
         namespace = _namespace(config, client)
@@ -122,11 +139,14 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
                 probe,
                 lambda: [key for each in controllers for key in each.overdue()],
                 lambda: policy.rejection,
+                client.reachability,
                 routes=shadow_routes(shadowed) if shadowed else (),
             )
         )
         reader = await enter(open_cluster_reader(client, namespace, config.enrichment.cache_ttl))
         caches += reader.caches
+        for cache in caches:
+            kube_metrics.watch_cache(cache)
         dependencies = Dependencies(
             reader=reader,
             policy=shadowed or policy,
@@ -135,12 +155,15 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
             cluster=config.cluster.name,
             cluster_labels=config.cluster.labels_of,
         )
+        metrics.decisions.watch(signals.list)
         reconciler = Reconciler(
             CachedSignalClient(client, signals),
             _phases(config, dependencies),
             store,
             EventPublisher(_record_with(recorder), config.controller.events),
-            metrics,
+            metrics.processing,
+            decisions=metrics.decisions,
+            adds_finalizer=config.controller.add_finalizer,
         )
         queue = WorkQueue[Key]("signals", metrics=kube_metrics)
         signals.add_event_handler(enqueue(queue))
@@ -153,22 +176,28 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
         )
         controllers.append(controller)
         await enter(open_informers(signals, config_map))
-        await enter(_run_until_drained(controller, queue))
+        retention = Retention(client, signals, reader.informer_of(REMEDIATION), reconciler, metrics.retention)
+        election = new_election(config.controller, client, namespace, kube_metrics)
+        leading = Leading(controller, queue, signals, retention, config.controller.retention)
+        await enter(open_leading(leading, election, caches))
         log.info("controller started", namespace=namespace, workers=config.controller.workers, health=server.url)
         yield Service(
-            health=server, namespace=namespace, policy=policy, controller=controller, store=store, registry=registry
+            health=server,
+            namespace=namespace,
+            policy=policy,
+            controller=controller,
+            election=election,
+            store=store,
+            registry=registry,
+            signal_modes=signal_modes,
+            config=config,
         )
 
 
-@asynccontextmanager
-async def _run_until_drained(controller: Controller[Key], queue: WorkQueue[Key]) -> AsyncIterator[None]:
-    async with background(controller.run(), name="controller") as running:
-        try:
-            yield
-        finally:
-            queue.shutdown()
-            if controller.started.is_set():
-                await asyncio.wait([running], timeout=DRAIN_TIMEOUT)
+def changed_sections(old: SignalProcessingConfig, new: SignalProcessingConfig) -> list[str]:
+    """The sections in which two configurations differ, but for what is taken over while the process runs."""
+    new = replace(new, logging=replace(old.logging, format=new.logging.format))
+    return [field.name for field in fields(old) if getattr(old, field.name) != getattr(new, field.name)]
 
 
 def _archive(config: SignalProcessingConfig) -> PolicyArchive:

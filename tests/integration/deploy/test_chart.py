@@ -128,7 +128,7 @@ def test_high_availability_spreads_and_keeps_pods(tmp_path):
     for name in budgets:
         spread = pods_of(manifests)[name]["topologySpreadConstraints"]
         assert [each["whenUnsatisfiable"] for each in spread] == ["DoNotSchedule", "ScheduleAnyway"]
-    assert one(manifests, "StatefulSet", "signalprocessing-controller")["spec"]["replicas"] == 1
+    assert one(manifests, "StatefulSet", "signalprocessing-controller")["spec"]["replicas"] == 2
 
 
 def test_selectors_select_the_pods_of_one_part(tmp_path):
@@ -162,7 +162,7 @@ def test_a_password_is_in_no_config_map_and_no_value(tmp_path):
 REFUSED: list[tuple[Mapping[str, Any], str]] = [
     ({"imagee": {}}, "imagee"),
     ({"gateway": {"replicas": 0}}, "replicas"),
-    ({"controller": {"replicas": 2}}, "replicas"),
+    ({"controller": {"replicas": 0}}, "replicas"),
     ({"controller": {"config": {"controller": {"worker": 3}}}}, "worker"),
     ({"datastorage": {"config": {"database": {"sslMode": "maybe"}}}}, "sslMode"),
     ({"gateway": {"config": {"server": {"port": "http"}}}}, "port"),

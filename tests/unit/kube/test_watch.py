@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from kubernaut.kube.client import EVERYTHING, Client, ClientConfig, open_client
 from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata, key_of
+from kubernaut.kube.reachability import Reachability
 from kubernaut.kube.watch import Delta, DeltaType, Reflector, WatchConfig, list_and_watch
 from kubernaut.kube.wire import ObjectList
 from kubernaut.ops.backoff import Backoff
@@ -238,7 +239,7 @@ STATES = st.dictionaries(
 
 @given(states=st.lists(STATES, min_size=1, max_size=6))
 def test_applying_the_deltas_between_lists_gives_the_last_list(states: list[dict[str, tuple[str, int]]]):
-    nowhere = cast("Client", SimpleNamespace())
+    nowhere = cast("Client", SimpleNamespace(reachability=Reachability()))
     reflector = Reflector(nowhere, CONFIGMAP, EVERYTHING, QUICK, None)
     copy: dict[Key, PartialObjectMetadata] = {}
 

@@ -57,3 +57,50 @@ log.info("three")
     dropped, three = map(json.loads, (tmp_path / "log").read_text().splitlines())
     assert dropped == {"event": "log lines dropped", "count": 2}
     assert three["event"] == "three"
+
+
+RUNTIME = """
+import structlog
+from kubernaut.ops import logs
+log = structlog.get_logger("x")
+logs.configure(logs.LogLevel.INFO)
+bound = log.bind(key="k")
+log.debug("a"); bound.debug("a")
+logs.set_level(logs.LogLevel.DEBUG)
+log.debug("b"); bound.debug("c")
+logs.set_level(logs.LogLevel.WARN)
+log.info("d"); bound.warning("e")
+"""
+
+
+def test_level_changes_for_loggers_that_are_in_use():
+    printed = subprocess.run([sys.executable, "-c", RUNTIME], capture_output=True, text=True, check=True).stdout
+
+    assert [json.loads(line)["event"] for line in printed.splitlines()] == ["b", "c", "e"]
+
+
+SAMPLED = """
+import structlog
+from kubernaut.ops import logs
+log = structlog.get_logger("x")
+logs.configure(logs.LogLevel.INFO)
+seconds = iter([1.0] * 5 + [1.5, 2.0, 2.1])
+logs.time.monotonic = lambda: next(seconds)
+logs.set_level(logs.LogLevel.INFO, 2)
+for number in range(5):
+    log.info("busy", number=number)
+log.info("other")
+for number in range(9):
+    log.warning("never left out")
+log.info("busy", number=5)
+log.info("busy", number=6)
+"""
+
+
+def test_lines_beyond_the_rate_are_left_out_and_counted():
+    printed = subprocess.run([sys.executable, "-c", SAMPLED], capture_output=True, text=True, check=True).stdout
+
+    lines = [json.loads(line) for line in printed.splitlines()]
+    assert [line["event"] for line in lines].count("never left out") == 9
+    busy = [(line["number"], line.get("suppressed")) for line in lines if line["event"] == "busy"]
+    assert busy == [(0, None), (1, None), (5, 3), (6, None)]

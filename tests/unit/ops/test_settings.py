@@ -1,5 +1,6 @@
 """Configuration is read whole or refused with the key, the value and what is allowed."""
 
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubernaut.ops.settings import Between, Bytes, Seconds, Secret, SettingsError, load, seconds
+from kubernaut.ops.settings import Between, Bytes, Seconds, Secret, SettingsError, check_url, load, seconds
 from kubernaut.ops.settings_view import as_values
 
 
@@ -169,3 +170,32 @@ def test_durations_add_up(hours, minutes, secs, millis):
     expected = hours * 3600 + minutes * 60 + secs + millis / 1000
 
     assert seconds(f"{hours}h{minutes}m{secs}s{millis}ms") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("data-storage-service:8080", "did you mean 'http://data-storage-service:8080'"),
+        ("//store", "did you mean 'http://store'"),
+        ("", "must be a URL such as"),
+        ("ftp://store", "must be a URL"),
+        ("http://", "must be a URL"),
+        ("http://store:port", "must be a URL"),
+        ("http://[::1", "must be a URL"),
+        ("http://store:99999", "must be a URL"),
+        ("http://store?x=1", "neither credentials nor a query"),
+        ("http://me:secret@store", "neither credentials"),
+    ],
+)
+def test_url_that_is_none_is_refused_with_a_hint(url: str, says: str):
+    with pytest.raises(SettingsError, match=re.escape(says)) as refused:
+        check_url("url", url)
+
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://store:8080", "https://store.svc/prefix/", "http://[::1]:80", "http://10.0.0.1"]
+)
+def test_url_of_a_host_is_accepted(url: str):
+    check_url("url", url)

@@ -51,6 +51,11 @@ def test_defaults_are_those_of_the_documentation():
         ("controller: {workers: 0}", "controller.workers"),
         ("controller: {worker: 4}", "controller.worker"),
         ("controller: {events: some}", "controller.events"),
+        ("controller: {renewDeadline: 15s}", "controller.renewDeadline"),
+        ("controller: {retryPeriod: 10s}", "controller.retryPeriod"),
+        ("controller: {retention: -1}", "controller.retention"),
+        ("datastorage: {url: 'store:8080'}", "datastorage.url"),
+        ("datastorage: {healthUrl: store}", "datastorage.healthUrl"),
     ],
 )
 def test_bad_value_or_key_is_named(text: str, key: str):
@@ -76,3 +81,16 @@ def test_addresses_are_written_as_in_go(address: str, where: tuple[str, Any]):
 def test_address_without_a_port_is_rejected(address: str):
     with pytest.raises(SettingsError, match="an address such as"):
         listen_address(address)
+
+
+@pytest.mark.parametrize(
+    ("text", "elects"),
+    [
+        ("{}", False),
+        ("controller: {replicas: 2}", True),
+        ("controller: {replicas: 2, leaderElection: false}", False),
+        ("controller: {leaderElection: true}", True),
+    ],
+)
+def test_more_than_one_replica_elects_a_leader_unless_told_otherwise(text: str, elects: bool):
+    assert loaded(text).controller.elects_leader is elects
