@@ -123,7 +123,7 @@ bench: $(READY) ## All benchmarks, or the named ones: make bench ARGS="ingest de
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: faults
-faults: $(READY) ## Random faults, edits or storms: make faults ARGS=record, ARGS="edits --seed 7", ARGS=gateway
+faults: $(READY) ## Random faults, edits or storms: make faults ARGS=record, ARGS="edits --seed 7", ARGS=gateway, ARGS=decision
 	@$(BIN)/python -m faults $(ARGS)
 
 .PHONY: muster-endings

@@ -1,4 +1,4 @@
-"""`python -m faults record|edits|gateway`: random histories, edits or storms of alerts.
+"""`python -m faults record|edits|gateway|decision`: random histories, edits or storms of alerts.
 
 A failure prints its seed; `--seed N` repeats it.
 """
@@ -15,9 +15,9 @@ from pathlib import Path
 # What starts processes and waits for them is shared with the tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from faults import records, storms, tampering
+from faults import decisions, records, storms, tampering
 
-_COUNTS = {"record": 200, "edits": 1000, "gateway": 200}
+_COUNTS = {"record": 200, "edits": 1000, "gateway": 200, "decision": 200}
 
 
 def main() -> int:
@@ -25,7 +25,8 @@ def main() -> int:
     parser.add_argument(
         "suite",
         choices=_COUNTS,
-        help="record: processes, networks, disks and clocks fail; edits: SQL; gateway: storms of alerts",
+        help="record: processes, networks, disks and clocks fail; edits: SQL; gateway: storms of alerts; "
+        "decision: controllers, API server, policies and statuses",
     )
     parser.add_argument("--count", type=int, help="how many (200 histories, 1000 edits, 200 storms)")
     parser.add_argument("--seed", type=int, help="the seed of the first one, the others follow; random otherwise")
@@ -40,6 +41,8 @@ def main() -> int:
         return asyncio.run(tampering.run(count, seed))
     if arguments.suite == "gateway":
         return asyncio.run(storms.run(count, seed, kept))
+    if arguments.suite == "decision":
+        return decisions.run(count, seed, kept)
     return records.run(count, seed, arguments.jobs, kept)
 
 

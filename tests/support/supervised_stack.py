@@ -7,11 +7,12 @@ that a test can kill one after the other and check how the others react.
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -129,9 +130,31 @@ class SupervisedStack:
         return (self.directory.path / name / f"{name}.log").read_text()
 
 
+async def _same_kubeconfig(kubeconfig: Path) -> Path:
+    return kubeconfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerOptions:
+    """What is special about the controllers of a stack."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of the section `controller`."""
+    env: Callable[[int], Mapping[str, str]] = lambda _: {}
+    """Additional environment of each controller, by its number."""
+    kubeconfig: Callable[[Path], Awaitable[Path]] = _same_kubeconfig
+    """The kubeconfig that the controllers use, from the API server's own."""
+    policy: str = ""
+    """The text of the policy; empty takes the default one."""
+
+
 @asynccontextmanager
 async def open_supervised_stack(
-    path: Path, *, controllers: int = 1, durable: bool = True
+    path: Path,
+    *,
+    controllers: int = 1,
+    durable: bool = True,
+    options: ControllerOptions = ControllerOptions(),
 ) -> AsyncIterator[SupervisedStack]:
     """Start everything; stop it all at the end."""
     with open_directory(path / "data") as directory:
@@ -169,9 +192,10 @@ async def open_supervised_stack(
                         spools=directory.subdirectory("spools"),
                     )
                     await add("gateway", _service(services.gateway(common), directory))
-                    _default_policy(stack.policy)
+                    _write_policy(stack.policy, options.policy)
+                    common = replace(common, kubeconfig=await options.kubeconfig(kubeconfig))
                     for number in range(controllers):
-                        await add(*_controller(common, stack.policy, directory, number))
+                        await add(*_controller(common, stack.policy, directory, number, options))
                     yield stack
             finally:
                 # Whoever needs another component stops before it.
@@ -202,14 +226,24 @@ def _kubernetes(directory: DataDirectory) -> Component:
     return Component("apiserver", opening, lambda api: api.processes[-1])
 
 
-def _service(service: Service, directory: DataDirectory) -> Component:
-    return Component(service.command, lambda: open_service(service, directory, os.environ))
+def _service(service: Service, directory: DataDirectory, env: Mapping[str, str] = MappingProxyType({})) -> Component:
+    return Component(service.command, lambda: open_service(service, directory, {**os.environ, **env}))
 
 
-def _controller(common: CommonSettings, policy: Path, directory: DataDirectory, number: int) -> tuple[str, Component]:
-    service = services.controller(common, policy)
+def _with_options(service: Service, options: ControllerOptions) -> Service:
+    def settings(port: int, port_file: Path) -> services.Settings:
+        written = service.settings(port, port_file)
+        return written | {"controller": written["controller"] | dict(options.settings)}
+
+    return replace(service, settings=settings)
+
+
+def _controller(
+    common: CommonSettings, policy: Path, directory: DataDirectory, number: int, options: ControllerOptions
+) -> tuple[str, Component]:
+    env = options.env(number)
     if number == 0:
-        return "controller", _service(service, directory)
+        return "controller", _service(_with_options(services.controller(common, policy), options), directory, env)
     # Files of its own, as on another node.
     other = DataDirectory(path=directory.subdirectory(f"node-{number}"))
     elsewhere = CommonSettings(
@@ -218,11 +252,12 @@ def _controller(common: CommonSettings, policy: Path, directory: DataDirectory, 
         datastorage_url=common.datastorage_url,
         spools=other.subdirectory("spools"),
     )
-    return f"controller-{number}", _service(services.controller(elsewhere, policy), other)
+    service = _with_options(services.controller(elsewhere, policy), options)
+    return f"controller-{number}", _service(service, other, env)
 
 
-def _default_policy(directory: Path) -> None:
-    text = resources.files(default_policy).joinpath("policy.rego").read_text()
+def _write_policy(directory: Path, text: str) -> None:
+    text = text or resources.files(default_policy).joinpath("policy.rego").read_text()
     (directory / "policy.rego").write_text(text)
 
 
