@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
+import pytest
 import yaml
 
 from support.eventually import eventually
@@ -89,6 +90,7 @@ async def test_sighup_changes_the_log_level_and_never_ends_the_process(cluster, 
     assert done.status.signal_classification.cluster_classification == "v2"
 
 
+@pytest.mark.requirement("DEFECT-16")
 async def test_every_metric_of_a_running_controller_is_documented(cluster, controller, store):
     await cluster.completed(a_signal(kind="Namespace", target="default", at=""))
     async with httpx2.AsyncClient() as http:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 
 from kubernaut.api.vocabulary import Environment, Phase, Priority
 from kubernaut.kube.objects import Key, key_of
@@ -118,6 +119,7 @@ async def test_node_is_enriched_without_a_namespace(cluster, controller):
     await cluster.delete("Node", Key("", name))
 
 
+@pytest.mark.requirement("BR-SP-052")
 async def test_mapping_decides_unlabelled_namespaces_and_an_edit_takes_effect(cluster, controller):
     shop = cluster.name("unlabelled")
     await cluster.create(a_namespace(shop))

@@ -97,6 +97,7 @@ def payload_of(event: AuditEvent) -> SignalPayload:
     return msgspec.json.decode(event.event_data, type=SignalPayload)
 
 
+@pytest.mark.requirement("BR-SP-090")
 def test_completed_signal_leaves_nine_events_in_causal_order():
     events = audit_events.events_of(a_signal(status=a_status(Phase.COMPLETED)))
 
@@ -151,6 +152,7 @@ SOURCES = [*EnvironmentSource, "my-own-rule"]
 
 @pytest.mark.parametrize("environment", Environment)
 @pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.requirement("BR-SP-080")
 def test_no_word_of_the_status_is_dropped(environment: Environment, source: str):
     classification = EnvironmentClassification(environment=environment, source=source, classified_at=EARLY)
     signal = a_signal(status=a_status(Phase.COMPLETED, environment_classification=classification))
@@ -175,6 +177,7 @@ def test_an_event_is_about_the_target_where_there_is_one(target: str, kind: str,
 
 
 @pytest.mark.parametrize(("source", "word"), [*zip(PrioritySource, ("rego", "severity"), strict=True), ("x", "rego")])
+@pytest.mark.requirement("DEFECT-09")
 def test_priority_source_is_never_dropped(source: str, word: str):
     assignment = PriorityAssignment(priority=Priority.P2, source=source, assigned_at=EARLY)
     signal = a_signal(status=a_status(Phase.COMPLETED, priority_assignment=assignment))
@@ -192,6 +195,7 @@ def test_events_only_grow_while_a_signal_goes_on():
         before = events
 
 
+@pytest.mark.requirement("DEFECT-04")
 def test_failed_signal_leaves_error_transition_and_end():
     failure = FailureInfo(error="no policy", consecutive_failures=0)
     status = failed(a_status(Phase.CLASSIFYING, completion_time=EARLY + 5 * TICK, failure_info=failure))

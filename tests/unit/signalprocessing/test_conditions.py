@@ -1,6 +1,7 @@
 """Conditions change as Kubernetes prescribes it."""
 
 import msgspec
+import pytest
 
 from kubernaut.api.signals import SignalStatus
 from kubernaut.api.vocabulary import ConditionReason, ConditionType
@@ -29,6 +30,7 @@ def test_transition_time_stays_while_the_status_stays():
     assert enriched.message == "other"
 
 
+@pytest.mark.requirement("BR-SP-110")
 def test_transition_time_follows_the_status():
     conditions = Conditions.of(a_ready_signal(False), LATER).set(READY, True, ConditionReason.READY, "now")
 

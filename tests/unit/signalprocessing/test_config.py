@@ -27,6 +27,7 @@ def loaded(text: str) -> SignalProcessingConfig:
     return load(SignalProcessingConfig, yaml.safe_load(text))
 
 
+@pytest.mark.requirement("DEFECT-15")
 def test_file_of_the_go_project_is_understood():
     config = loaded(OF_THE_GO_PROJECT)
 

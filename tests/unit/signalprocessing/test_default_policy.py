@@ -33,6 +33,7 @@ SEVERITIES = {
 }
 
 
+@pytest.mark.requirement("BR-SP-105")
 async def test_severities_of_senders_in_any_case_are_normalized(policy: PolicyVersion):
     found = {
         word: (await policy.decide(an_input(word))).severity for words in SEVERITIES.values() for word in words.split()
@@ -51,6 +52,7 @@ test        P2       P3   P3      P3   P3
 """
 
 
+@pytest.mark.requirement("BR-SP-070")
 async def test_priority_follows_environment_and_severity(policy: PolicyVersion):
     header, *rows = [line.split() for line in PRIORITIES.strip().splitlines()]
 
@@ -72,6 +74,7 @@ async def test_priority_follows_environment_and_severity(policy: PolicyVersion):
         ("", Environment.UNKNOWN, "default"),
     ],
 )
+@pytest.mark.requirement("BR-SP-051")
 async def test_environment_comes_from_the_namespace_label(policy: PolicyVersion, label, environment, source):
     decision = await policy.decide(an_input(environment=label))
 
@@ -79,6 +82,7 @@ async def test_environment_comes_from_the_namespace_label(policy: PolicyVersion,
     assert decision.failures == ()
 
 
+@pytest.mark.requirement("BR-SP-051")
 async def test_labels_of_the_signal_decide_nothing(policy: PolicyVersion):
     signal = a_signal("info", labels={"kubernaut.ai/environment": "production", "kubernaut.ai/team": "mine"})
 
@@ -88,6 +92,7 @@ async def test_labels_of_the_signal_decide_nothing(policy: PolicyVersion):
     assert decision.custom_labels == {}
 
 
+@pytest.mark.requirement("BR-SP-102")
 async def test_team_labels_are_handed_on_and_the_namespace_goes_first(policy: PolicyVersion):
     workload = WorkloadContext(
         kind="Pod", name="x", labels={"kubernaut.ai/team": "theirs", "kubernaut.ai/region": "eu"}
@@ -108,6 +113,7 @@ async def test_cluster_is_classified_by_its_registry_label(policy: PolicyVersion
     assert decision.cluster == "edge"
 
 
+@pytest.mark.requirement("BR-SP-053")
 async def test_target_without_any_context_is_decided_all_the_same(policy: PolicyVersion):
     decision = await policy.decide(
         PolicyInput(signal=a_signal().spec.signal, context=KubernetesContext(degraded_mode=True))

@@ -47,6 +47,7 @@ NAMESPACED = ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Se
 
 
 @pytest.mark.parametrize("kind", [*NAMESPACED, "PersistentVolumeClaim", "HorizontalPodAutoscaler"])
+@pytest.mark.requirement("BR-SP-001")
 async def test_workload_of_any_kind_is_described(kind: str):
     target = an_object(kind, "x", labels={"app": "x"}, annotations={"note": "y"})
 
@@ -61,6 +62,7 @@ async def test_workload_of_any_kind_is_described(kind: str):
     assert not context.degraded_mode
 
 
+@pytest.mark.requirement("BR-SP-100")
 async def test_owner_chain_goes_on_through_a_custom_resource():
     chain = a_chain(("example.com/v1", "Fleet"), ("argoproj.io/v1alpha1", "Rollout"), ("apps/v1", "ReplicaSet"))
     pod = an_object("Pod", "p", owner=owned_by(chain[-1]))
@@ -74,6 +76,7 @@ async def test_owner_chain_goes_on_through_a_custom_resource():
     ]
 
 
+@pytest.mark.requirement("BR-SP-100")
 async def test_owner_chain_ends_after_five_hops():
     chain = a_chain(*[("example.com/v1", f"Level{number}") for number in range(9)])
 
@@ -148,6 +151,7 @@ async def test_denied_target_degrades():
     assert context.namespace.labels
 
 
+@pytest.mark.requirement("BR-SP-103")
 async def test_denied_list_is_a_failed_detection_and_an_empty_one_is_not():
     cluster = a_cluster(a_namespace("shop"), an_object("Pod", "p", labels={"app": "x"}), of=Denying)
     cluster.denied = frozenset({POD_DISRUPTION_BUDGET.kind, RESOURCE_QUOTA.kind})
@@ -159,6 +163,7 @@ async def test_denied_list_is_a_failed_detection_and_an_empty_one_is_not():
     assert not labels.hpa_enabled
 
 
+@pytest.mark.requirement("DEFECT-10")
 async def test_remote_cluster_is_never_looked_up_here():
     cluster = a_cluster(a_namespace("shop", "production"), an_object("Pod", "api-7d-x"))
 
@@ -197,6 +202,7 @@ async def test_other_target_types_degrade(target_type: TargetType):
     assert context == KubernetesContext(degraded_mode=True)
 
 
+@pytest.mark.requirement("BR-SP-112")
 async def test_unknown_kind_without_a_namespace_degrades():
     context = await context_of(a_cluster(a_namespace("shop")), a_signal(kind="Gadget", at=""))
 
@@ -211,6 +217,7 @@ async def test_namespace_as_target_is_its_own_namespace():
     assert context.namespace.labels == context.workload.labels == {"kubernaut.ai/environment": "staging"}
 
 
+@pytest.mark.requirement("DEFECT-14")
 async def test_nothing_secret_gets_into_the_context():
     applied = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "example.com/api-token": "abc123"}
     pod = an_object("Pod", "p", annotations=applied)
@@ -236,6 +243,7 @@ class BrokenSessions(Manifests):
         return await super().resolve(reference)
 
 
+@pytest.mark.requirement("DEFECT-03")
 async def test_an_owner_that_is_never_read_degrades_the_context_after_some_attempts():
     owner = an_object("Session", "s1", api_version="training.example/v1")
     cluster = a_cluster(a_namespace("shop"), an_object("Pod", "api-7d-x", owner=owned_by(owner)), of=BrokenSessions)
@@ -272,6 +280,7 @@ DETECTED = {
 
 
 @pytest.mark.parametrize("case", DETECTED)
+@pytest.mark.requirement("BR-SP-101")
 async def test_characteristics_are_detected(case: str):
     of_pod, of_deployment, expected = DETECTED[case]
     deployment = an_object("Deployment", "api", **of_deployment)
@@ -328,6 +337,7 @@ def test_selector_expressions(operator, values, matches):
     assert LabelSelector().matches({})
 
 
+@pytest.mark.requirement("BR-SP-003")
 async def test_recovery_context_has_the_earlier_attempts():
     remediation = an_object("RemediationRequest", "rr-1", "kubernaut-system", spec={"signalName": "x"})
     remediation["status"] = {
@@ -346,6 +356,7 @@ async def test_recovery_context_has_the_earlier_attempts():
     assert found.time_since_first_failure.endswith("s")
 
 
+@pytest.mark.requirement("BR-SP-003")
 async def test_first_attempt_has_no_recovery():
     remediation = an_object("RemediationRequest", "rr-1", "kubernaut-system", spec={"signalName": "x"})
     reference = a_signal(parent="rr-1").spec.remediation_request_ref

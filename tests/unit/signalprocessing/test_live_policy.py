@@ -49,6 +49,7 @@ async def versions(live: LivePolicy) -> set[str]:
     return {decision.environment_source, decision.policy_name, *decision.custom_labels["version"]}
 
 
+@pytest.mark.requirement("BR-SP-072")
 async def test_changed_file_is_loaded(tmp_path: Path):
     (tmp_path / "policy.rego").write_text(a_policy("v1"))
     async with opened(tmp_path) as live:
@@ -60,6 +61,7 @@ async def test_changed_file_is_loaded(tmp_path: Path):
         assert await versions(live) == {"v2"}
 
 
+@pytest.mark.requirement("DEFECT-11")
 async def test_swapped_link_of_a_mounted_configmap_is_loaded(tmp_path: Path):
     for version in ("v1", "v2"):
         (tmp_path / f"..{version}").mkdir()
@@ -75,6 +77,7 @@ async def test_swapped_link_of_a_mounted_configmap_is_loaded(tmp_path: Path):
         assert await versions(live) == {"v2"}
 
 
+@pytest.mark.requirement("BR-SP-072")
 async def test_invalid_policy_keeps_the_previous_one_and_is_counted_once(tmp_path: Path):
     registry = CollectorRegistry()
     (tmp_path / "policy.rego").write_text(a_policy("v1"))
@@ -101,6 +104,7 @@ async def test_policy_file_removed_and_written_again_is_loaded(tmp_path: Path):
         assert await versions(live) == {"v2"}
 
 
+@pytest.mark.requirement("DEFECT-06")
 async def test_one_signal_is_decided_by_one_policy_version(tmp_path: Path):
     (tmp_path / "policy.rego").write_text(a_policy("v0"))
     mixed: list[set[str]] = []

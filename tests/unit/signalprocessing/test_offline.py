@@ -23,6 +23,7 @@ async def processed(signal: SignalProcessing, manifests: offline.Manifests) -> S
         return await offline.process(signal, manifests, policy)
 
 
+@pytest.mark.requirement("BR-SP-002", "BR-SP-081")
 async def test_signal_in_production_gets_everything(tmp_path: Path):
     deployment = an_object("Deployment", "api", labels={"app.kubernetes.io/managed-by": "Helm"})
     replica_set = an_object("ReplicaSet", "api-7d", owner=owned_by(deployment))
@@ -61,6 +62,7 @@ async def test_mapping_decides_an_unlabelled_namespace_and_the_priority_with_it(
     assert done.priority_assignment.policy_name == "production-warning"
 
 
+@pytest.mark.requirement("BR-SP-112")
 async def test_node_has_no_namespace_and_is_not_degraded(tmp_path: Path):
     node = an_object("Node", "node-1", "", labels={"zone": "a"})
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from kubernaut.api.vocabulary import Environment
 from kubernaut.signalprocessing.policy.input import PolicyInput
 from kubernaut.signalprocessing.policy.live import open_policy
@@ -86,6 +88,7 @@ async def test_mapped_environment_reaches_the_priority(tmp_path: Path):
     assert found.custom_labels["team"] == ["shop"]
 
 
+@pytest.mark.requirement("BR-SP-071")
 async def test_undefined_priority_falls_back_to_severity(tmp_path: Path):
     write(tmp_path)
     async with open_policy(read(tmp_path)) as policy:

@@ -24,6 +24,7 @@ async def checked(text: str):
     return {(each.kind, each.line, each.column): each for each in result.findings}
 
 
+@pytest.mark.requirement("DEFECT-01")
 async def test_the_built_in_policy_has_no_fault():
     result = await checking.check(sources.builtin())
 

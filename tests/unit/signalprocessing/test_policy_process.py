@@ -132,6 +132,7 @@ async def test_cancelled_caller_leaves_the_others_in_order():
         assert [(await pending[0]).severity, (await pending[2]).severity] == ["info", "warning"]
 
 
+@pytest.mark.requirement("BR-SP-102")
 async def test_policy_sees_neither_our_environment_nor_the_clock(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SECRET_OF_OURS", "hidden")
     async with open_policy(builtin()) as policy:

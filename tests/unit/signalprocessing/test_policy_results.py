@@ -64,6 +64,7 @@ def test_invalid_severity_falls_back_to_unknown(result, message):
     ],
 )
 @pytest.mark.parametrize(("severity", "priority"), [("high", "P1"), ("warning", "P2"), ("info", "P3")])
+@pytest.mark.requirement("BR-SP-071")
 def test_invalid_priority_falls_back_to_severity(result, message, severity, priority):
     found = decided({"priority": result, "severity": [severity]})
 
@@ -91,6 +92,7 @@ def test_without_any_result_the_senders_severity_ranks_the_signal(raw, priority)
         [{"environment": 3}],
     ],
 )
+@pytest.mark.requirement("DEFECT-02")
 def test_free_text_environment_is_an_error_and_the_mapping_decides(result):
     found = decided({"environment": result}, an_input(mapped=Environment.TEST))
 

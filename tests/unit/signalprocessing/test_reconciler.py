@@ -42,6 +42,7 @@ async def test_final_signal_is_left_alone():
     assert harness.audit.events == events
 
 
+@pytest.mark.requirement("BR-SP-090")
 async def test_events_are_derived_again_after_a_crash_between_write_and_record():
     harness = Harness(a_signal())
     harness.audit.is_full = True
@@ -67,6 +68,7 @@ async def test_restart_derives_the_same_bytes():
     assert msgspec.json.encode(restarted.audit.events) == msgspec.json.encode(harness.audit.events)
 
 
+@pytest.mark.requirement("BR-SP-095")
 async def test_all_events_include_every_transition():
     harness = Harness(a_signal(), events=RecordedEvents.ALL)
 
@@ -142,6 +144,7 @@ async def test_deleted_signal_is_dropped():
     assert await harness.reconcile() is None
 
 
+@pytest.mark.requirement("BR-SP-111", "DEFECT-13")
 async def test_outage_is_waited_for_with_a_growing_delay():
     harness = Harness(a_signal())
     harness.cluster.failures = 2
@@ -159,6 +162,7 @@ async def test_outage_is_waited_for_with_a_growing_delay():
     assert harness.signals.writes == 1
 
 
+@pytest.mark.requirement("DEFECT-12")
 async def test_signal_goes_on_after_an_outage_and_drops_its_failure():
     failure = FailureInfo(error="x", consecutive_failures=3, last_failure_time=EARLY)
     harness = Harness(a_signal(status=SignalStatus(phase=Phase.ENRICHING, start_time=EARLY, failure_info=failure)))
@@ -169,6 +173,7 @@ async def test_signal_goes_on_after_an_outage_and_drops_its_failure():
     assert harness.status.failure_info is None
 
 
+@pytest.mark.requirement("DEFECT-04")
 async def test_deadline_fails_a_signal_in_any_phase_with_everything_that_belongs_to_it():
     late = datetime.now(UTC) - timedelta(seconds=1)
     start = SignalStatus(phase=Phase.ENRICHING, start_time=EARLY)
@@ -206,6 +211,7 @@ async def test_deadline_that_passed_before_anything_was_done_has_no_condition_of
     assert [condition.type for condition in harness.status.conditions] == ["ProcessingComplete", "Ready"]
 
 
+@pytest.mark.requirement("DEFECT-05")
 async def test_waiting_never_goes_beyond_the_deadline():
     harness = Harness(a_signal(times_out_at=datetime.now(UTC) + timedelta(milliseconds=300)))
     harness.cluster.failures = 1
@@ -269,6 +275,7 @@ async def test_signal_left_in_any_phase_continues_there(phase: Phase):
     assert harness.status.start_time == EARLY
 
 
+@pytest.mark.requirement("BR-SP-106")
 async def test_proactive_signal_keeps_its_original_name():
     harness = Harness(a_signal(name="PredictedOOMKill"))
 

@@ -20,6 +20,7 @@ def a_context(namespace: dict[str, str] | None = None, workload: dict[str, str] 
 
 
 class TestCustomLabels:
+    @pytest.mark.requirement("BR-SP-102", "DEFECT-07")
     def test_eleven_keys_become_the_first_ten_in_order(self):
         found = custom_labels.sanitize({f"k{number:02}": ["v"] for number in reversed(range(11))})
 
@@ -47,6 +48,7 @@ class TestCustomLabels:
             "severity",
         ],
     )
+    @pytest.mark.requirement("BR-SP-104", "DEFECT-08")
     def test_reserved_keys_are_ignored_with_a_warning(self, key: str):
         found = custom_labels.sanitize({key: ["x"], "mine": "y"})
 
@@ -93,6 +95,7 @@ class TestBusiness:
             (None, "Medium", "Bronze"),
         ],
     )
+    @pytest.mark.requirement("BR-SP-002")
     def test_rank_follows_the_environment(self, environment, criticality, sla):
         found = business.classify(environment, a_context({}))
 

@@ -67,6 +67,7 @@ def test_previous_signal_modes_stay_and_the_log_says_why_once(
     assert modes.current.base_names == {"PredictedOOMKill": "OOMKilled"}
 
 
+@pytest.mark.requirement("DEFECT-11")
 def test_signal_modes_that_are_good_again_are_loaded(modes: WatchedSignalModes, tmp_path: Path):
     path = tmp_path / "modes.yaml"
     for content in (b"\xff", b"[", GOOD.replace("OOMKilled", "Other").encode(), b"\xff", GOOD.encode()):
