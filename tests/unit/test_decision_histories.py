@@ -14,9 +14,9 @@ def test_seed_gives_the_same_history_each_time():
 
 def test_faults_that_are_not_possible_leave_the_others_as_they_are():
     for seed in range(50):
-        every = random_decision_history(seed).actions
+        with_all = random_decision_history(seed).actions
         possible = random_decision_history(seed, has_clocks=False).actions
-        assert possible == tuple(each for each in every if each.fault is not DecisionFault.CLOCK_JUMP)
+        assert possible == tuple(each for each in with_all if each.fault is not DecisionFault.CLOCK_JUMP)
 
 
 def test_two_hundred_seeds_have_every_fault():
