@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -29,6 +30,9 @@ OUTSIDE = [
 
 _LINK = re.compile(r"\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<path>[\w./-]+)(?P<fragment>#[^)\s]*)?\)")
 _ROW = re.compile(r"^\| \[([^\]]+)\]\(([\w./-]+)\)", re.MULTILINE)
+_LOADED = re.compile(
+    r"""<(?:script|img|iframe)\b[^>]*\bsrc=["']?(https?:[^"'> ]+)|<link\b[^>]*\bhref=["']?(https?:[^"'> ]+)"""
+)
 _FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2", re.MULTILINE | re.DOTALL)
 
 
@@ -86,3 +90,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         parts += [_LINK.sub(link, markdown[end : fence.start()]), fence[0]]
         end = fence.end()
     return "".join([*parts, _LINK.sub(link, markdown[end:])])
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Require that the site needs no network. Raises PluginError."""
+    for page in sorted(Path(config.site_dir).rglob("*.html")):
+        if loaded := _LOADED.search(page.read_text()):
+            raise PluginError(f"{page.name} loads {loaded[1] or loaded[2]}, so it needs a network")
