@@ -26,6 +26,8 @@ BLOCK = re.compile(r"(?:<!-- with: (?P<context>\w+) -->\n)?```(?P<language>\w+)\
 # These are what CI runs around this test; inside it they would run the whole suite again.
 RUN_BY_CI = re.compile(r"make (test|check|bench|install|demo|up)\b")
 
+SESSION_TIMEOUT = 150  # seconds
+
 
 @dataclass(frozen=True)
 class Block:
@@ -69,7 +71,7 @@ def run(commands, cwd, env=None):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=SESSION_TIMEOUT,
         check=False,
     )
 
@@ -109,6 +111,7 @@ def sessions_beside_a_stack():
     return [list(session) for _, session in itertools.groupby(found, key=lambda block: block.page)]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.kubernetes
 @pytest.mark.parametrize("session", sessions_beside_a_stack(), ids=lambda session: session[0].name)
 def test_session_runs_beside_a_running_stack(session, up):

@@ -78,6 +78,7 @@ def addresses(stack: "Stack") -> str:
             f"export KUBERNAUT_DATASTORAGE_URL={shlex.quote(stack.datastorage_url)}",
             f"export WEBHOOK={shlex.quote(stack.webhook)}",
             f"export POLICY={shlex.quote(str(stack.policy))}",
+            f"export KUBERNAUT_CONTROLLER_URL={shlex.quote(stack.controller_url)}",
             "",
             f"{kubernaut} signals list",
             f"{kubernaut} audit query",

@@ -28,6 +28,9 @@ _LOGGING = {"level": "INFO", "format": "json"}
 
 Settings = dict[str, Any]
 
+SHADOW = "next.rego"
+"""The file beside the policy that decides beside it, once it is there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
@@ -122,7 +125,12 @@ def controller(common: CommonSettings, policy: Path) -> Service:
                 "portFile": str(port_file),
                 "namespace": common.namespace,
             },
-            "classifier": {"policyDir": str(policy), "signalModes": str(policy / signal_mode.FILE)},
+            "classifier": {
+                "policyDir": str(policy),
+                "signalModes": str(policy / signal_mode.FILE),
+                # Not there until somebody tries a policy in the shadow of the one in force.
+                "shadow": str(policy / SHADOW),
+            },
             "datastorage": _datastorage_client(common, "controller"),
             "logging": _LOGGING,
         }

@@ -173,7 +173,10 @@ class ShadowedPolicy:
         self._metrics.loaded("")
         if is_known:
             return
-        log.warning("shadow policy rejected, nothing is compared", error=str(error), path=str(self._path))
+        if self._path.exists():
+            log.warning("shadow policy rejected, nothing is compared", error=str(error), path=str(self._path))
+        else:
+            log.info("no shadow policy yet", path=str(self._path))
 
     def _observe(self, policy_input: PolicyInput, decided: Decision, shadow: Decision) -> None:
         if shadow.required_failure:
