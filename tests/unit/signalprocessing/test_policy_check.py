@@ -137,3 +137,21 @@ def test_the_command_prints_json(tmp_path: Path, capsys):
     assert code == 1
     assert finding["kind"] == "result"
     assert "loud" in finding["message"]
+
+
+async def test_a_conflict_in_files_per_dimension_is_found(tmp_path: Path):
+    (tmp_path / "priority.rego").write_text(
+        "package signalprocessing.priority\nimport rego.v1\n"
+        'default result := {"priority": "P2", "policy_name": "default"}\n'
+        'result := {"priority": "P0", "policy_name": "a"} if { input.environment == "production" }\n'
+        'result := {"priority": "P1", "policy_name": "b"} if { input.namespace_labels.tier == "high" }\n'
+    )
+    (tmp_path / "environment.rego").write_text(
+        "package signalprocessing.environment\nimport rego.v1\n"
+        'result := {"environment": "production", "source": "x"} if '
+        '{ input.namespace.labels["kubernaut.ai/environment"] == "production" }\n'
+    )
+    result = await checking.check(sources.read(tmp_path))
+
+    assert [(each.kind, each.file, each.line) for each in result.findings] == [("conflict", "priority.rego", 5)]
+    assert 'input.namespace.labels.tier = "high"' in result.findings[0].hint

@@ -1,7 +1,6 @@
 """Every fault of a policy that can be found before it decides: in its text, and by evaluating a table of inputs."""
 
 import asyncio
-import contextlib
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ import msgspec
 
 from kubernaut.signalprocessing.policy import child, contract, decision, input_table
 from kubernaut.signalprocessing.policy.candidates import Candidates
-from kubernaut.signalprocessing.policy.documents import InvalidDocument, policy_input_of
+from kubernaut.signalprocessing.policy.documents import policy_input_of
 from kubernaut.signalprocessing.policy.errors import PolicyError
+from kubernaut.signalprocessing.policy.input import PolicyInput, encode
 from kubernaut.signalprocessing.policy.input_table import ABSENT, Assignment, applied
 from kubernaut.signalprocessing.policy.lint import Finding, LintRequest, LintResult, finding_of
 from kubernaut.signalprocessing.policy.process import Limits, PolicyProcess, open_process
@@ -92,7 +92,7 @@ class _Table:
         self.evaluated = 0
 
     async def evaluate(self, seed: int) -> None:
-        bases = input_table.documents(self._sources.form)
+        bases = input_table.documents()
         rows: list[tuple[dict[str, Any], Assignment]] = [(base, {}) for base in bases]
         for number, each in enumerate(input_table.assignments(self._candidates, COMBINATIONS, seed)):
             rows.append((bases[number % len(bases)], each))
@@ -161,33 +161,32 @@ class _Table:
         """The values that the policy reads of an input; only the changed ones where some were changed."""
         values = dict(assignment)
         if not values:
-            for each in self._candidates:
+            for path in map(input_table.place_of, (each.path for each in self._candidates)):
                 part: Any = base
-                for name in each.path:
+                for name in path:
                     part = part.get(name, ABSENT) if isinstance(part, dict) else ABSENT
-                values[tuple(each.path)] = part
+                values[path] = part
         return " and ".join(_comparison(path, value) for path, value in values.items()) or "every input"
 
     async def _errors(self, document: dict[str, Any]) -> dict[str, RuleError]:
         """What is wrong with the results for one input, by rule."""
+        policy_input = policy_input_of(document)
         try:
-            evaluation = await self._process.evaluate(msgspec.json.encode(document))
+            evaluation = await self._process.evaluate(encode(policy_input, self._sources.form))
         except PolicyError as error:
             return {"policy": RuleError(message=error.message)}
         self._defined |= {rule for rule, values in evaluation.results.items() if values}
         errors = dict(evaluation.errors)
-        for rule, message in _broken(evaluation, document, self._sources):
+        for rule, message in _broken(evaluation, policy_input, self._sources):
             errors.setdefault(rule, RuleError(message=message))
         return errors
 
 
-def _broken(evaluation: Evaluation, document: dict[str, Any], sources: Sources) -> Iterable[tuple[str, str]]:
+def _broken(evaluation: Evaluation, policy_input: PolicyInput, sources: Sources) -> Iterable[tuple[str, str]]:
     """Results that break the contract, and required ones that are undefined."""
-    with contextlib.suppress(InvalidDocument):
-        decided = decision.decide(evaluation, policy_input_of(document), sources.hash, sources.form)
-        for failure in decided.failures:
-            is_undefined = failure.rule in decision.REQUIRED_RULES and not evaluation.results.get(failure.rule)
-            yield failure.rule, "undefined for some inputs" if is_undefined else failure.message
+    for failure in decision.decide(evaluation, policy_input, sources.hash, sources.form).failures:
+        is_undefined = failure.rule in decision.REQUIRED_RULES and not evaluation.results.get(failure.rule)
+        yield failure.rule, "undefined for some inputs" if is_undefined else failure.message
 
 
 def _kind_of(message: str) -> str:

@@ -84,7 +84,7 @@ async def compare_table(before: PolicyVersion, after: PolicyVersion) -> Comparis
         for each in (before, after)
     ]
     candidates = [each for result in linted for each in result.candidates]
-    bases = input_table.documents(Form.UNIFIED)
+    bases = input_table.documents()
     rows: list[tuple[dict[str, Any], Assignment]] = [(base, {}) for base in bases]
     for number, assignment in enumerate(input_table.assignments(candidates, COMBINATIONS)):
         rows.append((bases[number % len(bases)], assignment))
@@ -103,10 +103,10 @@ async def compare_table(before: PolicyVersion, after: PolicyVersion) -> Comparis
 def _read_values(document: dict[str, Any], candidates: list[Any]) -> dict[str, Any]:
     """What the policies read of an input, by path."""
     values: dict[str, Any] = {}
-    for each in candidates:
+    for path in map(input_table.place_of, (each.path for each in candidates)):
         part: Any = document
-        for name in each.path:
+        for name in path:
             part = part.get(name) if isinstance(part, dict) else None
         if part is not None:
-            values[".".join(each.path)] = part
+            values[".".join(path)] = part
     return values

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
+from kubernaut.api.vocabulary import Label
 from kubernaut.signalprocessing.policy import smoke
 from kubernaut.signalprocessing.policy.candidates import Candidates
 from kubernaut.signalprocessing.policy.input import encode
-from kubernaut.signalprocessing.policy.sources import Form
 
 ABSENT = object()
 """In place of a value: the field is left out."""
@@ -21,6 +21,16 @@ ABSENT = object()
 Assignment = dict[tuple[str, ...], Any]
 """What differs from a representative input: value by path."""
 
+_PER_DIMENSION: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("namespace_labels",), ("namespace", "labels")),
+    (("deployment_labels",), ("workload", "labels")),
+    (("deployment", "labels"), ("workload", "labels")),
+    (("kubernetes", "namespace"), ("namespace",)),
+    (("kubernetes", "workload"), ("workload",)),
+    (("detected_labels",), ("detectedLabels",)),
+    (("kubernetes", "detectedLabels"), ("detectedLabels",)),
+    (("environment",), ("namespace", "labels", Label.ENVIRONMENT)),
+)
 _MAPS = frozenset({"labels", "untrustedLabels", "annotations"})
 _DETECTED_TEXTS = frozenset({"gitOpsTool", "serviceMesh"})
 _ALWAYS_PRESENT = frozenset(
@@ -29,17 +39,26 @@ _ALWAYS_PRESENT = frozenset(
 )
 
 
-def documents(form: Form) -> list[dict[str, Any]]:
+def documents() -> list[dict[str, Any]]:
     """The representative inputs."""
-    return [msgspec.json.decode(encode(each, form)) for each in smoke.representative_inputs()]
+    return [msgspec.json.decode(encode(each)) for each in smoke.representative_inputs()]
+
+
+def place_of(path: Sequence[str]) -> tuple[str, ...]:
+    """Where a fact stands in the document of a `policy.rego` that a per-dimension policy reads elsewhere."""
+    for prefix, place in _PER_DIMENSION:
+        if tuple(path[: len(prefix)]) == prefix:
+            return (*place, *path[len(prefix) :])
+    return tuple(path)
 
 
 def assignments(candidates: Sequence[Candidates], count: int, seed: int = 0) -> Iterator[Assignment]:
     """Each value of each input alone, then `count` random combinations; the same ones for the same seed."""
     values: dict[tuple[str, ...], list[Any]] = {}
     for each in candidates:
-        known = values.setdefault(tuple(each.path), [])
-        known += [value for value in _values(each) if value not in known]
+        path = place_of(each.path)
+        known = values.setdefault(path, [])
+        known += [value for value in _values(path, each.values) if value not in known]
     values = {path: known for path, known in values.items() if known}
     for path, known in values.items():
         yield from ({path: value} for value in known)
@@ -69,18 +88,18 @@ def applied(document: dict[str, Any], assignment: Assignment) -> dict[str, Any]:
     return changed
 
 
-def _values(candidates: Candidates) -> list[Any]:
+def _values(path: tuple[str, ...], values: Sequence[Any]) -> list[Any]:
     """The values that a signal can have there; none for what is no value of a signal."""
-    path, texts = candidates.path, [*dict.fromkeys(map(_text, candidates.values))]
+    texts = [*dict.fromkeys(map(_text, values))]
     if path[0] == "detectedLabels" and len(path) == 2:
         return [ABSENT, True, *texts] if path[1] in _DETECTED_TEXTS else [ABSENT, True]
     if len(path) == 2 and path[1] in _MAPS:
         return [ABSENT, *({text: text} for text in texts if text)]
     if len(path) == 3 and path[1] in _MAPS:
         return [ABSENT, "", "some-other-value", *texts]
-    if tuple(path) in _ALWAYS_PRESENT:
+    if path in _ALWAYS_PRESENT:
         return ["some-other-value", *texts]
-    return [ABSENT, "some-other-value", *texts] if tuple(path) == ("signal", "source") else []
+    return [ABSENT, "some-other-value", *texts] if path == ("signal", "source") else []
 
 
 def _text(value: Any) -> str:
