@@ -104,7 +104,7 @@ class Suite:
         spec: Manifest | None = None,
         **fields: Any,
     ) -> Manifest:
-        """The object that is created for a signal; `spec` are fields beside `signal`."""
+        """The object that is created for a signal; a field that is None is left out. `spec` stands beside `signal`."""
         kind, name, namespace = target
         signal = {
             "fingerprint": hashlib.sha256(self.name("fingerprint").encode()).hexdigest(),
@@ -113,19 +113,20 @@ class Suite:
             "type": "prometheus",
             "source": "test-adapter",
             "targetType": "kubernetes",
-            "targetResource": {"kind": kind, "name": name, "namespace": namespace},
+            "targetResource": {"kind": kind, "name": name} | ({"namespace": namespace} if namespace else {}),
             "receivedTime": "2025-12-15T12:00:00Z",
         }
         metadata = parent["metadata"]
         reference = {"apiVersion": parent["apiVersion"], "kind": parent["kind"], "name": metadata["name"]}
-        reference |= {"namespace": self.home, "uid": metadata.get("uid", "")}
+        reference |= {"namespace": self.home} | ({"uid": metadata["uid"]} if "uid" in metadata else {})
         labels = {"kubernaut.ai/remediation-request": metadata["name"], "kubernaut.ai/component": "signal-processing"}
+        signal = {key: value for key, value in (signal | fields).items() if value is not None}
         own = {"name": self.name("test-signal"), "namespace": self.home, "labels": labels}
         return {
             "apiVersion": SIGNAL.api_version,
             "kind": SIGNAL.kind,
             "metadata": own,
-            "spec": {"remediationRequestRef": reference, "signal": signal | fields, **(spec or {})},
+            "spec": {"remediationRequestRef": reference, "signal": signal, **(spec or {})},
         }
 
     def key(self, manifest: Manifest) -> Key:

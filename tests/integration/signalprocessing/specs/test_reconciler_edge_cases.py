@@ -57,7 +57,7 @@ async def test_minimal_signal_completes(suite):
     """Nothing but what the CRD requires: Completed."""
     shop = await suite.namespace("reconciler")
 
-    done = await suite.completed("info", target=("Pod", "minimal-pod", shop), type="kubernetes-event", source="")
+    done = await suite.completed("info", target=("Pod", "minimal-pod", shop), type="kubernetes-event", source=None)
 
     assert done.status.completion_time >= done.status.start_time
 
