@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import httpx2
@@ -19,6 +20,7 @@ from support.datastorage import BATCH, VERIFY
 from support.eventually import eventually
 from support.ledger_events import a_body, a_wire_event
 
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 SCRIPT = ROOT / "scripts" / "image"
 IMAGES = ["datastorage", "controller", "gateway"]
 TOKEN = "writer-token-0123456789"
@@ -108,7 +110,7 @@ def check_labels(image: str) -> None:
     assert config["User"] == f"{NONROOT}:{NONROOT}"
     assert config["Entrypoint"] == ["kubernaut", "datastorage"]
     assert config["Healthcheck"]["Test"] == ["CMD", "healthcheck"]
-    assert config["Labels"]["org.opencontainers.image.version"] == "0.1.0"
+    assert config["Labels"]["org.opencontainers.image.version"] == VERSION
 
 
 def check_sbom(root: Path) -> None:

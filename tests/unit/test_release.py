@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+DEPLOYED = (
+    "deploy/chart/Chart.yaml",
+    "deploy/kustomize/kustomization.yaml",
+    "deploy/kustomize/base/manifests.yaml",
+    "docs/howto-install.md",
+)
 VERSIONED = ("pyproject.toml", "pocketkube/pyproject.toml", "pytest-muster/pyproject.toml")
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    for name in (*VERSIONED, "CHANGELOG.md", "changes/README.md"):
+    for name in (*VERSIONED, *DEPLOYED, "CHANGELOG.md", "changes/README.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "changes" / "b.fixed.md").write_text("B is\nright now.\n")
@@ -39,6 +45,7 @@ def test_changes_move_into_the_changelog_under_their_kind(repository):
     wanted = "## [9.8.7] - 2026-12-01\n\n### Added\n\n- A is there.\n\n### Fixed\n\n- B is right now.\n"
     assert wanted in text
     assert versions(repository) == {"9.8.7"}
+    assert all("9.8.7" in (repository / name).read_text() for name in DEPLOYED)
     assert [path.name for path in (repository / "changes").iterdir()] == ["README.md"]
 
 
@@ -72,5 +79,7 @@ def test_what_is_wrong_is_named_and_nothing_is_changed(repository, version, extr
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
 
 
-def test_distributions_have_one_version():
-    assert len(versions(ROOT)) == 1
+def test_everything_has_one_version():
+    (version,) = versions(ROOT)
+
+    assert [name for name in DEPLOYED if version not in (ROOT / name).read_text()] == []

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from kubernaut.datastorage.config import DataStorageConfig
 from kubernaut.ops import settings
 from support.chart import ROOT, helm_program, one, render
 
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 PAGE = ROOT / "docs" / "howto-install.md"
 SESSION = re.compile(r"<!-- with: helm -->\n```console\n(.*?)```", re.DOTALL)
 # Nothing runs the Jobs of hooks here, and CRDs belong to the tests beside this one.
@@ -75,7 +77,7 @@ def check_database(manifests: list[dict[str, object]]) -> None:
 
     config = settings.load(DataStorageConfig, file, env=env, prefix="KUBERNAUT_DATASTORAGE")
 
-    assert container["image"] == "registry.example.com/kubernaut/kubernaut-datastorage:0.1.0"
+    assert container["image"] == f"registry.example.com/kubernaut/kubernaut-datastorage:{VERSION}"
     assert config.database.host == "postgresql.databases.svc"
     assert str(config.database.ssl_root_cert) == "/etc/kubernaut/postgresql-ca/ca.crt"
 
