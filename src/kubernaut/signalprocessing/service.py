@@ -91,15 +91,17 @@ class Service:
 
 async def run(config: SignalProcessingConfig, read_config: Callable[[], SignalProcessingConfig] | None = None) -> None:
     """Process signals until SIGTERM or SIGINT; on SIGHUP read again what can be changed while it runs."""
+    opened: asyncio.Future[Service] = asyncio.get_running_loop().create_future()
+
+    async def reload() -> None:
+        service = await opened  # a SIGHUP that comes while it starts is not lost
+        await service.reload(config if read_config is None else await asyncio.to_thread(read_config))
+
     with stop_requested() as stop:
-        async with open_service(config) as service:
-
-            async def reload() -> None:
-                await service.reload(config if read_config is None else await asyncio.to_thread(read_config))
-
-            async with reload_requested(reload):
-                await stop.wait()
-                log.info("controller stopping")
+        async with reload_requested(reload), open_service(config) as service:
+            opened.set_result(service)
+            await stop.wait()
+            log.info("controller stopping")
 
 
 @asynccontextmanager

@@ -44,15 +44,15 @@ async def test_second_replica_stands_by_and_takes_over_without_losing_or_doublin
                 a_replica(configured, "second", lease_duration=600, retry_period=0.1)
             )
             keys = [await cluster.signal(each) for each in raised[:20]]
-            await cluster.final(keys[3])
+            await cluster.final(keys[3], timeout=30)
             assert not second.controller.started.is_set()
         # The first one has ended in the middle of its work; the second one need not wait for the lease to expire.
         keys += [await cluster.signal(each) for each in raised[20:]]
-        done = [await cluster.final(key) for key in keys]
+        done = [await cluster.final(key, timeout=30) for key in keys]
         assert second.election is not None
         assert second.election.is_leader
         for each in raised:
-            await store.events(each.spec.remediation_request_ref.name, 9)
+            await store.events(each.spec.remediation_request_ref.name, 9, timeout=30)
 
     assert {each.status.phase for each in done} == {Phase.COMPLETED}
     assert (await store.client.verify()).is_valid
@@ -127,7 +127,7 @@ async def test_ended_signals_and_their_requests_are_deleted_after_the_retention(
 
         await eventually(only_the_firing_one_is_left)
         for each in raised:
-            await store.events(each.spec.remediation_request_ref.name, 9)
+            await store.events(each.spec.remediation_request_ref.name, 9, timeout=30)
         deleted = controller.registry.get_sample_value(
             "signalprocessing_retention_deleted_total", {"kind": "RemediationRequest"}
         )
