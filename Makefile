@@ -142,6 +142,10 @@ opa-compare: $(READY) ## Compare policies and expressions of a fresh seed with O
 image: $(READY) ## Build the images of the services with docker, podman or buildah (ARGS names some)
 	@$(BIN)/python scripts/image $(ARGS)
 
+.PHONY: permissions
+permissions: $(READY) ## Take each permission of the chart away, and see a check fail (needs helm and KUBEBUILDER_ASSETS)
+	@PERMISSIONS="$(or $(ARGS),all)" $(BIN)/pytest -q -s tests/integration/deploy/test_permissions.py
+
 .PHONY: kustomize
 kustomize: $(READY) ## Render deploy/kustomize from the Helm chart (needs helm)
 	@$(BIN)/python scripts/kustomize $(ARGS)

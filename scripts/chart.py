@@ -84,7 +84,7 @@ def permissions() -> dict[str, list[Rule]]:
         ],
         "gatewayCluster": [
             *_rules(cached_by_gateway, "get", "list", "watch"),
-            *_rules((named | {str(kinds.SERVICE), str(kinds.NAMESPACE)}) - cached_by_gateway, "get"),
+            *_rules((named | {str(kinds.SERVICE)}) - cached_by_gateway, "get"),
             *_reviews(),
         ],
         "gatewayNamespace": [

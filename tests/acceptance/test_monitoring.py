@@ -17,6 +17,7 @@ import yaml
 
 from kubernaut.embedded.ports import open_on_free_port
 from kubernaut.embedded.process import Process, ProcessSpec
+from kubernaut.gateway.responses import Reason
 from support.alerts import a_webhook, an_alert
 from support.eventually import eventually
 
@@ -102,6 +103,12 @@ def test_a_runbook_says_what_it_means_what_to_look_at_and_what_to_do(name):
         assert len(text.partition(f"## {heading}\n")[2].partition("\n## ")[0].strip()) > 60
 
 
+def test_the_runbook_knows_every_reason_why_an_alert_is_not_stored():
+    text = (RUNBOOKS / "KubernautAlertsNotStored.md").read_text()
+
+    assert {reason for reason in Reason if f"`{reason}`" not in text} == set()
+
+
 async def metrics_of(urls: dict[str, str]) -> dict[str, str]:
     async with httpx2.AsyncClient(trust_env=False, timeout=20) as http:
         return {service: (await http.get(f"{url}/metrics")).text for service, url in urls.items()}
@@ -138,7 +145,6 @@ async def decided(up, urls) -> None:
 
 
 @needs_promtool
-@pytest.mark.kubernetes
 @pytest.mark.parametrize("service", SERVICES)
 async def test_promtool_finds_nothing_in_the_metrics(service, urls, decided):
     done = promtool("check", "metrics", stdin=(await metrics_of(urls))[service])
@@ -146,7 +152,6 @@ async def test_promtool_finds_nothing_in_the_metrics(service, urls, decided):
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-@pytest.mark.kubernetes
 async def test_every_metric_of_a_rule_or_dashboard_exists(urls, decided):
     exposed = {
         name
@@ -203,7 +208,6 @@ async def open_prometheus(folder: Path, urls: dict[str, str]) -> AsyncIterator[h
         yield http
 
 
-@pytest.mark.kubernetes
 @pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="prometheus is not installed (apt-get install prometheus)"
 )

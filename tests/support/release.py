@@ -111,6 +111,7 @@ class Services:
     processes: dict[str, Process] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)
     ca_files: dict[str, Path] = field(default_factory=dict)
+    ready_timeout: float = 40  # seconds
 
     def http(self, service: str, token: str = "") -> httpx2.AsyncClient:
         """A client of one service, which trusts the chart's CA."""
@@ -174,6 +175,7 @@ class Services:
         kubeconfig, _ = await self.release.account_kubeconfig(account)
         config = await self.release.unpack(CONFIG_MAP, config_map) / "config.yaml"
         port_file = self.release.folder / f"{service}.port"
+        port_file.unlink(missing_ok=True)
         where = "CONTROLLER__PORT_FILE" if service == "controller" else "SERVER__PORT_FILE"
         prefix = f"KUBERNAUT_{service.upper()}__"
         own = {**env, "KUBECONFIG": kubeconfig, where: port_file}
@@ -194,7 +196,7 @@ class Services:
             command=[KUBERNAUT, service, "--config", config],
             log=self.release.folder / f"{service}.log",
             ready=is_ready,
-            ready_timeout=40,
+            ready_timeout=self.ready_timeout,
             env={
                 name: value for name, value in os.environ.items() if not name.startswith(("KUBERNAUT_", "KUBECONFIG"))
             },

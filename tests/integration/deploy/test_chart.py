@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ CONFIGS = {
     "gateway-config": GatewayConfig,
     "data-storage-config": DataStorageConfig,
 }
+REGISTRY = yaml.safe_load((CHART / "values.yaml").read_text())["image"]["registry"]
 HA = ("--values", str(CHART / "values-ha.yaml"))
 
 
@@ -271,3 +273,74 @@ def test_an_upgrade_migrates_in_two_stages_around_the_new_pods(tmp_path):
         assert job["metadata"]["annotations"]["helm.sh/hook"] == f"{stage}-upgrade"
         (container,) = job["spec"]["template"]["spec"]["containers"]
         assert container["command"][:4] == ["kubernaut", "migrate", "--stage", stage]
+
+
+def test_chart_images_and_overlay_have_the_version_of_the_distribution():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    overlay = yaml.safe_load((ROOT / "deploy" / "kustomize" / "kustomization.yaml").read_text())
+
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+    assert {image["newTag"] for image in overlay["images"]} == {version}
+
+
+def test_prometheus_finds_each_service_and_each_alert_its_runbook(tmp_path):
+    manifests = render(tmp_path)
+    services = [each for each in manifests if each["kind"] == "Service"]
+    for monitor in (each for each in manifests if each["kind"] == "ServiceMonitor"):
+        wanted = monitor["spec"]["selector"]["matchLabels"]
+        (service,) = [each for each in services if wanted.items() <= each["metadata"]["labels"].items()]
+        (endpoint,) = monitor["spec"]["endpoints"]
+        assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    groups = one(manifests, "PrometheusRule", "kubernaut")["spec"]["groups"]
+    links = [rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"]]
+    assert len(links) == len(set(links)) > 20
+    assert all(link.startswith("https://") for link in links)
+
+
+def test_pods_run_the_images_that_make_image_builds_with_the_files_that_they_read(tmp_path):
+    pods = pods_of(render(tmp_path, {**EXTERNAL, "image": {"tag": "e2e-test"}}))
+    workloads = {"datastorage": "data-storage", "controller": "signalprocessing-controller", "gateway": "gateway"}
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
+
+    for image, workload in workloads.items():
+        (container,) = pods[workload]["containers"]
+        assert container["image"] == f"{REGISTRY}/kubernaut-{image}:e2e-test"
+        stage = dockerfile.partition(f"FROM runtime AS {image}\n")[2].partition("\nFROM ")[0]
+        (config,) = re.findall(r'^CMD \["--config", "(.+)"\]$', stage, re.MULTILINE)
+        assert config in {mount["mountPath"] for mount in container["volumeMounts"]}
+        exposed = set(re.findall(r"\d+", re.findall(r"^EXPOSE (.+)$", stage, re.MULTILINE)[0]))
+        assert {str(port["containerPort"]) for port in container["ports"]} == exposed
+
+
+def test_further_permissions_come_only_with_what_needs_them(tmp_path):
+    events = {"gateway": {"config": {"intake": {"kubernetesEvents": {"types": ["Warning"]}}}}}
+    extra = {"rbac": {"extraKinds": [{"apiGroups": ["db.example.com"], "resources": ["clusters"]}]}}
+
+    def rules(values: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        manifests = render(tmp_path, {**EXTERNAL, **values})
+        roles = [each for each in manifests if each["kind"] in ("Role", "ClusterRole")]
+        return {f"{each['kind']}/{each['metadata']['name']}": each["rules"] for each in roles}
+
+    plain = rules({})
+    watching, owning = rules(events), rules(extra)
+    gateway, controller = (
+        f"ClusterRole/kubernaut-{NAMESPACE}-{name}" for name in ("gateway", "signalprocessing-controller")
+    )
+    assert [rule for rule in watching[gateway] if rule not in plain[gateway]] == [
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["list", "watch"]}
+    ]
+    assert len(watching["Role/gateway"]) == len(plain["Role/gateway"]) + 2
+    added = {"apiGroups": ["db.example.com"], "resources": ["clusters"], "verbs": ["get"]}
+    assert (owning[gateway][-1], owning[controller][-1]) == (added, added)
+    assert {name for name in plain if owning[name] != plain[name]} == {gateway, controller}
+
+
+def test_no_service_may_read_a_secret_or_more_than_one_config_map(tmp_path):
+    for manifest in render(tmp_path):
+        for rule in manifest.get("rules") or []:
+            if "secrets" in rule["resources"]:
+                assert (manifest["metadata"]["name"], rule["verbs"]) == ("kubernaut-ledger-keys", ["create"])
+            if "configmaps" in rule["resources"]:
+                assert rule["resourceNames"] == ["kubernaut-environment-config"]
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
