@@ -4,6 +4,7 @@ The checks look at what a user sees: decided signals, their context, the answers
 shows late, because the list is repeated; so one more check is that the log of a service names no forbidden request.
 """
 
+import asyncio
 import contextlib
 import copy
 import hashlib
@@ -240,11 +241,16 @@ async def _controller_checks(services: Services, sender: str, auditor: str) -> s
     mapping = {"data": {"mapping": f"{mapped}: staging\n"}}
     await release.client.patch(CONFIGMAP, Key(release.namespace, "kubernaut-environment-config"), mapping)
     signals = {f"a {kind} is found": _signal(release, shop, kind) for kind in {**OBJECTS, **CLUSTER_OBJECTS}}
+    older = "an Ingress of an older version is found"
+    signals[older] = _signal(release, shop, "Ingress", api_version="networking.k8s.io/v1beta1")
     signals["the environment mapping counts"] = _signal(release, mapped, "Namespace")
     signals["earlier attempts are known"] = await _retried(release, shop)
-    for signal in signals.values():
-        await release.client.create(SIGNAL, as_manifest(signal))
-    await _disturb(release, signals["earlier attempts are known"])
+    disturbed = [_signal(release, shop, "Pod") for _ in range(6)]
+    async with asyncio.TaskGroup() as tasks:
+        for signal in disturbed:
+            tasks.create_task(_create_and_disturb(release, signal))
+        for signal in signals.values():
+            await release.client.create(SIGNAL, as_manifest(signal))
     found = await _decided(release, [signal.metadata.name for signal in signals.values()])
 
     failed = set()
@@ -270,13 +276,14 @@ async def _controller_checks(services: Services, sender: str, auditor: str) -> s
     return failed | {check for check, is_true in facts.items() if not is_true}
 
 
-def _signal(release: Release, name: str, kind: str) -> SignalProcessing:
+def _signal(release: Release, name: str, kind: str, *, api_version: str = "") -> SignalProcessing:
     namespace = name if kind in OBJECTS else ""
     parent = f"rr-{uuid4().hex[:8]}"
     signal = a_signal(kind=kind, target=name, at=namespace, namespace=release.namespace, parent=parent)
     if kind == "Namespace":
         return signal
-    target = msgspec.structs.replace(signal.spec.signal.target_resource, api_version=_kind(kind).api_version)
+    version = api_version or _kind(kind).api_version
+    target = msgspec.structs.replace(signal.spec.signal.target_resource, api_version=version)
     inner = msgspec.structs.replace(signal.spec.signal, target_resource=target)
     return msgspec.structs.replace(signal, spec=msgspec.structs.replace(signal.spec, signal=inner))
 
@@ -291,9 +298,10 @@ async def _retried(release: Release, shop: str) -> SignalProcessing:
     return signal
 
 
-async def _disturb(release: Release, signal: SignalProcessing) -> None:
+async def _create_and_disturb(release: Release, signal: SignalProcessing) -> None:
     """Write to the object while it is decided, so that the controller has to read it again."""
-    for number in range(25):
+    await release.client.create(SIGNAL, as_manifest(signal))
+    for number in range(40):
         body = {"metadata": {"annotations": {"example.com/number": str(number)}}}
         await release.client.patch(SIGNAL, Key(release.namespace, signal.metadata.name), body)
 
