@@ -18,6 +18,8 @@ WANTED = os.environ.get("PERMISSIONS", "")
 UNPROVEN = {
     # No check here makes the same Event happen twice.
     Permission("controller", "namespace", "", "events", "patch"),
+    # Only two gateways that create one request at the same time read it.
+    Permission("gateway", "namespace", "kubernaut.ai", "remediationrequests", "get"),
     # Kubernetes 1.20, the only server with RBAC at hand, does not have these in the version that is listed.
     *(
         Permission("controller", "cluster", group, resource, verb)
