@@ -20,6 +20,13 @@ UNPROVEN = {
     Permission("controller", "namespace", "", "events", "patch"),
     # Only two gateways that create one request at the same time read it.
     Permission("gateway", "namespace", "kubernaut.ai", "remediationrequests", "get"),
+    # One replica elects no leader, and retention and finalizers take longer than these checks wait.
+    *(
+        Permission("controller", "namespace", "coordination.k8s.io", "leases", verb)
+        for verb in ("create", "get", "patch")
+    ),
+    *(Permission("controller", "namespace", "kubernaut.ai", "signalprocessings", verb) for verb in ("patch", "delete")),
+    Permission("controller", "namespace", "kubernaut.ai", "remediationrequests", "delete"),
     # Kubernetes 1.20, the only server with RBAC at hand, does not have these in the version that is listed.
     *(
         Permission("controller", "cluster", group, resource, verb)
