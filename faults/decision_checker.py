@@ -14,7 +14,7 @@ from faults.decision_load import DecisionLoad
 from faults.decision_policies import hash_of, versions_in
 from faults.decision_stack import DecisionStack
 from kubernaut.api.signals import SignalProcessing
-from kubernaut.api.vocabulary import EventType
+from kubernaut.api.vocabulary import EventType, Phase
 from kubernaut.audit import ClientConfig as StoreConfig
 from kubernaut.audit import open_client as open_store_client
 from kubernaut.datastorage import intake
@@ -27,6 +27,8 @@ from support.supervised_stack import HOME
 
 SETTLE_TIMEOUT = 90.0  # seconds; back-off grows to 60
 MAX_EXAMPLES = 3
+EVENTS_PER_SIGNAL = 9
+"""Five transitions, three results and the end of a signal that completed."""
 
 
 @dataclass(kw_only=True)
@@ -72,6 +74,7 @@ async def check(stack: DecisionStack, load: DecisionLoad, left: list[SignalProce
     for row in rows:
         found[row["correlation_id"]].append((row["event_id"], row["content_hash"], row["event_type"]))
     _check_events(result, load, expected, found)
+    _check_counts(result, load, left, expected)
     _check_deleted(result, load, found)
     _check_policies(result, stack, load, left)
     await _check_ledger(result, stack, load)
@@ -135,6 +138,20 @@ def _check_events(
         if plain != contents:
             kinds = [type for _, _, type in stored]
             result.fail(f"{correlation} has {len(plain)} of {len(contents)} events, or others, or another order", kinds)
+
+
+def _check_counts(
+    result: DecisionCheck,
+    load: DecisionLoad,
+    left: list[SignalProcessing],
+    expected: dict[str, list[tuple[UUID, bytes]]],
+) -> None:
+    """What is expected comes from the code under test; how much it must be does not."""
+    for signal in left:
+        correlation = signal.spec.remediation_request_ref.name
+        is_plain = signal.status.phase is Phase.COMPLETED and correlation not in load.edited
+        if is_plain and len(expected[correlation]) != EVENTS_PER_SIGNAL:
+            result.fail(f"{correlation} has {len(expected[correlation])} events instead of {EVENTS_PER_SIGNAL}")
 
 
 def _check_deleted(result: DecisionCheck, load: DecisionLoad, found: dict[str, list[tuple[UUID, bytes, str]]]) -> None:
