@@ -13,6 +13,8 @@ _SHOWS_NUMBERS = frozenset({"sprintf", "json.marshal"})
 _READS_NUMBERS = frozenset({"to_number", "json.unmarshal"})
 _DECODES = frozenset({"base64.decode", "base64url.decode", "hex.decode", "urlquery.decode", "json.unmarshal"})
 _MAX_DIGITS = 15
+_ORDERS = frozenset({"Lt", "Le", "Gt", "Ge"})
+_SETS = frozenset({"Set", "SetCompr", "BinExpr"})
 _TEXT_ONLY = frozenset({"base64.is_valid", "json.is_valid", "net.cidr_is_valid", "regex.is_valid"})
 """Builtins that are false for what is no text, of which OPA refuses to compile some."""
 
@@ -52,6 +54,12 @@ def differences(module: Module, *, is_ours: bool) -> Iterator[PolicyError]:
                 yield refused(module, node, "`with` may replace parts of input and data only")
         elif kind in ("String", "RawString"):
             module.is_ascii = module.is_ascii and str(node.get("value", "")).isascii()
+        elif (
+            kind == "BoolExpr"
+            and node["op"] in _ORDERS
+            and any(side in _SETS for operand in (node["lhs"], node["rhs"]) for side in operand)
+        ):
+            yield refused(module, node, "sets are not available to < <= > >=: OPA orders them otherwise beside objects")
         elif kind == "UnaryExpr":
             yield refused(module, node, "write 0 - x for the negative of x")
     yield from _check_numbers(module)
