@@ -49,7 +49,7 @@ def test_the_policy_that_decided_changes_nothing(history, capsys):
     assert code == 0
     assert report["signals"] == 45
     assert report["changes"] == []
-    assert report["without_facts"] == 0
+    assert report["withoutFacts"] == 0
 
 
 def test_a_changed_rule_changes_exactly_the_signals_that_it_is_about(history, changed, capsys):
@@ -59,7 +59,7 @@ def test_a_changed_rule_changes_exactly_the_signals_that_it_is_about(history, ch
     assert report["totals"] == {"priority": 2}
     for change in report["changes"]:
         assert change["parts"] == {"priority": ["P1", "P0"]}
-        assert change["rule_after"] == "staging-critical"
+        assert change["ruleAfter"] == "staging-critical"
         assert change["alert"] == "HighMemoryUsage"
 
 
@@ -89,7 +89,7 @@ def test_signals_of_an_earlier_version_are_counted_not_guessed(history, tmp_path
     _, report = replayed(capsys, str(POLICY), "--from", str(path))
 
     assert report["signals"] == 45
-    assert 10 < report["without_facts"] < 35
+    assert 10 < report["withoutFacts"] < 35
 
 
 def test_exports_pages_and_lists_are_read_as_well(history, changed, tmp_path, capsys):

@@ -15,7 +15,7 @@ BATCH = 256
 """Signals that are decided at the same time."""
 
 
-class Change(msgspec.Struct, kw_only=True, frozen=True):
+class Change(msgspec.Struct, kw_only=True, frozen=True, rename="camel"):
     """One signal that would be decided otherwise."""
 
     signal: str
@@ -28,7 +28,7 @@ class Change(msgspec.Struct, kw_only=True, frozen=True):
     rule_after: str = ""
 
 
-class ReplayReport(msgspec.Struct, kw_only=True):
+class ReplayReport(msgspec.Struct, kw_only=True, rename="camel"):
     """What a policy would change."""
 
     signals: int = 0
