@@ -23,6 +23,10 @@ from kubernaut.datastorage.queries import QUERIES
 
 log = structlog.get_logger("datastorage")
 
+MAX_STATEMENT_DURATION = 6 * 3600.0
+"""Seconds that one statement of a migration may take: an index on a large ledger takes minutes, and a broken
+connection must not hold a migration for ever."""
+
 _NAME = re.compile(r"(\d{5})_(pre|post)_([a-z0-9_]+)\.sql")
 
 
@@ -83,7 +87,9 @@ async def migrate(
 ) -> list[str]:
     """Apply what is missing, each file in one transaction, and return the names of those applied now.
 
-    Raises EditedMigration before anything is changed, CannotStart when PostgreSQL rejects the connection.
+    `timeout` is for connecting and for each lock, in seconds: whoever waits for a lock holds up the writers behind.
+    Raises EditedMigration before anything is changed, CannotStart when PostgreSQL rejects the connection, and
+    DatabaseUnavailable when a lock is not to be had.
     """
     wanted = known() if migrations is None else migrations
     done: list[str] = []
@@ -94,17 +100,22 @@ async def migrate(
         for migration in wanted:
             if migration.version in applied or (upto is Stage.PRE and migration.stage is Stage.POST):
                 continue
-            async with connection.transaction():
-                for statement in migration.statements():
-                    await connection.execute(statement)
-                remember = QUERIES["remember_migration"]
-                await connection.execute(
-                    remember.sql,
-                    *remember.bind(version=migration.version, name=migration.name, checksum=migration.checksum),
-                )
+            with database.translated():
+                await _apply(connection, migration)
             log.info("migration applied", version=migration.version, name=migration.name)
             done.append(migration.name)
     return done
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    async with connection.transaction():
+        for statement in migration.statements():
+            await connection.execute(statement)
+        remember = QUERIES["remember_migration"]
+        await connection.execute(
+            remember.sql,
+            *remember.bind(version=migration.version, name=migration.name, checksum=migration.checksum),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +166,13 @@ async def require_migrated(connection: asyncpg.Connection) -> None:
 
 @asynccontextmanager
 async def _locked(dsn: str, timeout: float) -> AsyncIterator[asyncpg.Connection]:
-    connection = await database.connect(dsn, timeout=timeout, statement_timeout=timeout, lock_timeout=timeout)
+    connection = await database.connect(
+        dsn,
+        timeout=timeout,
+        statement_timeout=MAX_STATEMENT_DURATION,
+        lock_timeout=timeout,
+        idle_in_transaction_session_timeout=f"{round(timeout * 1000)}",
+    )
     try:
         # The lock belongs to the session: it ends with the connection, however that ends.
         await connection.execute(QUERIES["lock_migrations"].sql)

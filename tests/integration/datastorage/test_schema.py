@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from kubernaut.datastorage import migrate as migrations
-from kubernaut.datastorage.errors import EditedMigration
+from kubernaut.datastorage.errors import DatabaseUnavailable, EditedMigration
 from kubernaut.datastorage.migrate import Migration, Stage, migrate
 from kubernaut.datastorage.queries import QUERIES
 from support.services import NewDatabase
@@ -207,3 +207,19 @@ def test_migration_files_are_named_by_the_rule():
     assert {path.name for path in folder.iterdir() if path.suffix == ".sql"} == {
         f"{m.version:05d}_{m.stage}_{m.name}.sql" for m in migrations.known()
     }
+
+
+async def test_a_long_statement_is_waited_for_and_a_lock_is_not(migrated_database: str):
+    slow = Migration(
+        version=99998, stage=Stage.PRE, name="slow", text="-- +goose Up\nSELECT pg_sleep(1.5);\n-- +goose Down\n"
+    )
+    locked = Migration(
+        version=99999, stage=Stage.PRE, name="locked", text="-- +goose Up\nLOCK TABLE audit_ledger;\n-- +goose Down\n"
+    )
+    assert await migrate(migrated_database, migrations=[*migrations.known(), slow], timeout=1.0) == ["slow"]
+    other = await asyncpg.connect(migrated_database)
+    async with other.transaction():
+        await other.execute("LOCK TABLE audit_ledger")
+        with pytest.raises(DatabaseUnavailable, match="lock"):
+            await migrate(migrated_database, migrations=[*migrations.known(), slow, locked], timeout=1.0)
+    await other.close()
