@@ -30,7 +30,7 @@ def read_config(kubeconfig: Path | Sequence[Path] | None, context: str | None = 
 
     Several files are merged as kubectl merges them: the first that has a value wins, and a missing file is left out.
     """
-    paths = (kubeconfig,) if isinstance(kubeconfig, Path) else tuple(kubeconfig or ())
+    paths = (Path(kubeconfig),) if isinstance(kubeconfig, Path | str) else tuple(kubeconfig or ())
     where = (
         f"kubeconfig {os.pathsep.join(map(str, paths))}" if paths else "no kubeconfig given, and not running in a pod"
     )
