@@ -95,6 +95,28 @@ async def test_a_part_that_dies_ends_the_stack_and_is_named(own_directory):
     assert descendants(os.getpid()) & {process.pid for process in stack.processes} == set()
 
 
+async def test_a_part_that_dies_is_restarted_and_everything_goes_on(own_directory):
+    said: asyncio.Queue[str] = asyncio.Queue()
+    async with open_stack(StackConfig(directory=own_directory / "data")) as stack:
+        supervisor = asyncio.create_task(stack.supervise(said.put_nowait))
+        for name in ("DataStorage", "PostgreSQL", "Valkey", "gateway"):
+            victim = next(process for process in stack.processes if process.name == name)
+            before = victim.pid
+            os.kill(before, signal.SIGKILL)
+
+            assert await said.get() == f"{name} exited (killed by SIGKILL), restarting it"
+            assert (await said.get()).startswith(f"{name} runs again after")
+            assert victim.pid != before
+        await scenario.send(stack.webhook, scenario.payload(datetime.now(UTC)))
+
+        where = {"kubeconfig": stack.kubeconfig, "namespace": stack.namespace, "datastorage": stack.datastorage_url}
+        assert len(await eventually(lambda: ended_signals(where), timeout=30)) == 6
+        await eventually(lambda: ledger_length(where), timeout=30)
+        assert not supervisor.done()
+        supervisor.cancel()
+        await asyncio.wait([supervisor])
+
+
 async def test_what_fails_because_a_part_has_died_is_told_as_that(own_directory):
     with pytest.raises(ProcessFailed, match="Valkey exited unexpectedly") as raised:
         async with open_stack(StackConfig(directory=own_directory / "data")) as stack:

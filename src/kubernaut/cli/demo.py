@@ -39,9 +39,6 @@ async def demo(
     Exit code 1 when a decision is not the expected one, or when verification finds too little or too much.
     """
     # Lazy import, see kubernaut.cli.app.
-    from kubernaut.cli.demo_display import Display
-    from kubernaut.embedded.demo import runner
-    from kubernaut.embedded.demo.scenario import EXPECTED
     from kubernaut.embedded.stack import StackConfig, open_stack
 
     confirm_cluster(kubeconfig, yes=yes)
@@ -49,6 +46,11 @@ async def demo(
     config = StackConfig(directory=data_dir, kubeconfig=kubeconfig, temporary=data_dir is None)
     async with open_stack(config, progress.ready) as stack:
         progress.done()
+        # Most of it is loaded by then, and nothing waits for it.
+        from kubernaut.cli.demo_display import Display
+        from kubernaut.embedded.demo import runner
+        from kubernaut.embedded.demo.scenario import EXPECTED
+
         result = await runner.run(stack, Display([*EXPECTED]))
         for problem in result.problems:
             say(f"UNEXPECTED  {visible(problem)}")

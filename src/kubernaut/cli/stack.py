@@ -100,10 +100,15 @@ def command() -> str:
     return shlex.quote(str(program.relative_to(cwd) if program.is_relative_to(cwd) else program))
 
 
+def _report(description: str) -> None:
+    note(description)
+    sys.stderr.flush()
+
+
 async def stay(stack: "Stack") -> None:
-    """Wait for Ctrl-C or SIGTERM; raises when a process of the stack exits."""
+    """Wait for Ctrl-C or SIGTERM; a process of the stack that exits is restarted, and raises when it keeps exiting."""
     say("\nPress Ctrl-C to stop.")
     sys.stdout.flush()
     with stop_requested() as stop:
-        async with background(stack.raise_on_exit(), "watch processes"):
+        async with background(stack.supervise(_report), "supervise processes"):
             await stop.wait()

@@ -149,7 +149,7 @@ def _unpacked(package: Path, env: Mapping[str, str]) -> Iterator[PostgresBinarie
     for archive in sorted(package.glob("postgresql-*.tar.gz"), reverse=True):
         name = archive.name.removesuffix(".tar.gz")
         target = cache_directory(env) / name
-        if not target.exists():
+        if not _is_cached(target):
             with _created_whole(target) as fresh, tarfile.open(archive) as tar:
                 # Python before 3.11.4 has no filter. The archive is part of an installed package, as trusted as code.
                 if hasattr(tarfile, "data_filter"):
@@ -170,7 +170,7 @@ def _cached(binaries: PostgresBinaries, env: Mapping[str, str]) -> PostgresBinar
     key = f"{binaries.folder.resolve()}:{program.st_size}:{program.st_mtime_ns}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]
     target = cache_directory(env) / f"{binaries.source.replace(' ', '-').lower()}-{digest}"
-    if not target.exists():
+    if not _is_cached(target):
         with _created_whole(target) as fresh:
             for part in binaries.parts:
                 if (binaries.root / part).exists():
@@ -188,9 +188,7 @@ def _created_whole(target: Path) -> Iterator[Path]:
     """A folder to fill, which is renamed to `target` when it is complete."""
     parent = target.parent
     parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    status = parent.stat()
-    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise EmbeddedError(f"{parent} is writable by other users, so programs in it are not safe to run")
+    _reject_untrusted(parent)
     fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=parent))
     try:
         yield fresh
@@ -199,10 +197,29 @@ def _created_whole(target: Path) -> Iterator[Path]:
             fresh.rename(target)
         except OSError:
             # Another process has made the same copy meanwhile.
-            if not target.exists():
+            if not _is_cached(target):
                 raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _reject_untrusted(path: Path) -> None:
+    """Raise EmbeddedError for a file or folder that another user owns, can write to, or can exchange by a link."""
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise EmbeddedError(
+            f"{path} is writable by other users, so programs in it are not safe to run: remove it, or let"
+            " KUBERNAUT_PG_BIN name a folder with postgres and initdb"
+        )
+
+
+def _is_cached(target: Path) -> bool:
+    """Whether the copy is there. Raises EmbeddedError for one that another user may have placed there."""
+    if not target.exists() and not target.is_symlink():
+        return False
+    for path in (target.parent, target):
+        _reject_untrusted(path)
+    return True
 
 
 def _make_readable(folder: Path) -> None:

@@ -13,7 +13,7 @@ import os
 import pwd
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,11 @@ _MAX_STACKS = 20
 
 
 class DirectoryInUse(EmbeddedError):
-    """Another stack is using the data directory."""
+    """Another stack is using the data directory; `holder` says which process."""
+
+    def __init__(self, message: str, *, holder: str = "") -> None:
+        super().__init__(message)
+        self.holder = holder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,16 +89,22 @@ def open_directory(path: Path) -> Iterator[DataDirectory]:
 
 
 @contextmanager
-def open_default_directory(env: Mapping[str, str]) -> Iterator[DataDirectory]:
-    """The user's default data directory, or a numbered one beside it when another stack uses that."""
+def open_default_directory(
+    env: Mapping[str, str], report: Callable[[str], None] = lambda description: None
+) -> Iterator[DataDirectory]:
+    """The user's default data directory; a numbered one beside it, which is reported, when another stack uses that."""
     first = default_directory(env)
     for number in range(1, _MAX_STACKS + 1):
         path = first if number == 1 else first.with_name(f"{first.name}-{number}")
         with contextlib.ExitStack() as stack:
             try:
                 directory = stack.enter_context(open_directory(path))
-            except DirectoryInUse:
+            except DirectoryInUse as error:
+                if number == 1:
+                    report(f"another stack runs already ({error.holder}): this one gets a data directory of its own")
                 continue
+            if number > 1:
+                report(f"data directory {path}")
             yield directory
             return
     raise DirectoryInUse(f"{_MAX_STACKS} stacks are running in {first.parent}: stop one, or choose --data-dir")
@@ -201,7 +211,8 @@ def _lock(path: Path) -> Iterator[None]:
             if error.errno not in {errno.EAGAIN, errno.EACCES}:
                 raise
             holder = file.read().strip() or "unknown"
-            raise DirectoryInUse(f"{path} is in use by process {holder}: stop it, or choose another one") from None
+            text = f"{path} is in use by process {holder}: stop it, or choose another one"
+            raise DirectoryInUse(text, holder=f"process {holder}") from None
         file.truncate()
         file.write(f"{os.getpid()}\n")
         file.flush()

@@ -3,7 +3,8 @@
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 import structlog
@@ -26,6 +27,24 @@ def free_port(preferred: Iterable[int] = ()) -> int:
         with contextlib.suppress(OSError):
             return _bind(port)
     raise OSError(f"no free port on {HOST}")
+
+
+@contextlib.contextmanager
+def reserved_port(preferred: int = 0) -> Iterator[int]:
+    """A port that no program gets by chance while the block runs; a child that is told it can listen on it.
+
+    Only Linux lets two sockets have one address as long as none listens; elsewhere the port is free at this moment.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind((HOST, preferred))
+        except OSError:
+            holder.bind((HOST, 0))
+        port: int = holder.getsockname()[1]
+        if sys.platform != "linux":
+            holder.close()
+        yield port
 
 
 def is_in_use(port: int) -> bool:

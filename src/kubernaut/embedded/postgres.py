@@ -147,6 +147,7 @@ class _Cluster:
             env=_environment(),
             cwd=self._data,
             user=self._user,
+            before_restart=self.stop_orphaned_server,
             stop_signal=signal.SIGINT,  # fast shutdown: ends sessions, does not wait for clients
             # Immediate shutdown: the parent is dead and nobody waits; the WAL is replayed at the next start.
             parent_death_signal=signal.SIGQUIT,

@@ -61,18 +61,19 @@ class ProcessSpec:
     """Seconds between the stop signal and SIGKILL."""
     parent_death_signal: signal.Signals = signal.SIGKILL
     """Sent to the child when its parent has died."""
+    before_restart: Callable[[], Awaitable[None]] | None = None
+    """What must be done before the command can be started again, such as removing a file of its last run."""
 
 
 class Process:
     """A running child."""
 
-    def __init__(self, spec: ProcessSpec, popen: subprocess.Popen[bytes], log_start: int) -> None:
+    def __init__(self, spec: ProcessSpec) -> None:
+        """Start it. Raises `ProcessFailed`."""
         self.name = spec.name
         self.log = spec.log
         self._spec = spec
-        self._popen = popen
-        self._log_start = log_start
-        self._watcher: subprocess.Popen[bytes] | None = None
+        self._popen, self._log_start, self._watcher = _start(spec)
 
     @property
     def pid(self) -> int:
@@ -102,11 +103,31 @@ class Process:
 
     def exit_error(self, description: str) -> ProcessFailed:
         """An error that names the process, its exit code or signal, and the last lines of its log."""
-        code = self._exit_code()
-        state = "still running" if code is None else _exit_text(code)
+        code, state = self._exit_code(), self.exit_description()
         lines = [f"  {line}" for line in self.log_tail().splitlines()[-15:]] or ["  (empty)"]
         message = "\n".join([f"{self.name} {description} ({state}); last lines of {self.log}:", *lines])
         return ProcessFailed(message, exit_code=code)
+
+    def exit_description(self) -> str:
+        """How it has ended, such as "exit code 1" or "killed by SIGKILL"."""
+        code = self._exit_code()
+        return "still running" if code is None else _exit_text(code)
+
+    async def restart(self) -> None:
+        """Start the command again after it has exited, and wait until it is ready.
+
+        Raises `ProcessFailed` when it exits early or is not ready in time.
+        """
+        if self.is_running:
+            raise RuntimeError(f"{self.name} is running")
+        if self._spec.before_restart is not None:
+            await self._spec.before_restart()
+        self._popen, self._log_start, self._watcher = _start(self._spec)
+        try:
+            await _until_ready(self, self._spec)
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Stop the process; when this returns, or is cancelled, it has ended."""
@@ -145,7 +166,7 @@ async def open_process(spec: ProcessSpec) -> AsyncIterator[Process]:
 
     Raises `ProcessFailed` when it exits early or is not ready in time.
     """
-    process = _start(spec)
+    process = Process(spec)
     try:
         await _until_ready(process, spec)
         yield process
@@ -153,7 +174,8 @@ async def open_process(spec: ProcessSpec) -> AsyncIterator[Process]:
         await process.stop()
 
 
-def _start(spec: ProcessSpec) -> Process:
+def _start(spec: ProcessSpec) -> tuple[subprocess.Popen[bytes], int, subprocess.Popen[bytes] | None]:
+    """The child, where its log begins, and its watcher. Raises `ProcessFailed`."""
     spec.log.parent.mkdir(parents=True, exist_ok=True)
     if spec.log.exists() and spec.log.stat().st_size > _MAX_LOG_BYTES:
         spec.log.replace(spec.log.with_name(spec.log.name + ".1"))
@@ -176,10 +198,8 @@ def _start(spec: ProcessSpec) -> Process:
             )
         except OSError as error:
             raise ProcessFailed(f"cannot start {spec.name}: {error}") from error
-    process = Process(spec, popen, log_start)
-    if not _has_parent_death_signal():
-        process._watcher = _watch(process.pid, spec.parent_death_signal)  # noqa: SLF001
-    return process
+    watcher = None if _has_parent_death_signal() else _watch(popen.pid, spec.parent_death_signal)
+    return popen, log_start, watcher
 
 
 async def _until_ready(process: Process, spec: ProcessSpec) -> None:

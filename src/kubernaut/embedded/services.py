@@ -175,16 +175,22 @@ async def open_service(
                 raise
             process = await stack.enter_async_context(open_process(_spec(service, directory, env, 0)))
         address = _port_file(service, directory).read_text().strip()
-        directory.save_port(service.command, int(address.rpartition(":")[2]))
+        bound = int(address.rpartition(":")[2])
+        directory.save_port(service.command, bound)
+        # Should it be restarted, others know it by this port.
+        _write_config(service, directory, bound)
         yield RunningService(url=f"http://{address}", process=process)
 
 
 def _spec(service: Service, directory: DataDirectory, env: Mapping[str, str], port: int) -> ProcessSpec:
     files = directory.subdirectory(service.command)
     port_file = _port_file(service, directory)
+    config = _write_config(service, directory, port)
+
+    async def forget_address() -> None:
+        port_file.unlink(missing_ok=True)
+
     port_file.unlink(missing_ok=True)
-    config = files / "config.yaml"
-    write_secret(config, yaml.safe_dump(service.settings(port, port_file), sort_keys=False))
 
     async def is_ready(process: Process) -> bool:
         return port_file.exists() and await _is_ready(f"http://{port_file.read_text().strip()}/readyz")
@@ -198,7 +204,15 @@ def _spec(service: Service, directory: DataDirectory, env: Mapping[str, str], po
         # A variable such as KUBERNAUT_DATASTORAGE__SERVER__PORT would override the file.
         env={name: value for name, value in env.items() if not name.startswith("KUBERNAUT_")},
         cwd=files,
+        before_restart=forget_address,
     )
+
+
+def _write_config(service: Service, directory: DataDirectory, port: int) -> Path:
+    config = directory.subdirectory(service.command) / "config.yaml"
+    settings = service.settings(port, _port_file(service, directory))
+    write_secret(config, yaml.safe_dump(settings, sort_keys=False))
+    return config
 
 
 def _port_file(service: Service, directory: DataDirectory) -> Path:

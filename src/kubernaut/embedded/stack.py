@@ -5,50 +5,44 @@
 
 PostgreSQL, Valkey and the Kubernetes API start concurrently; each of our services starts as soon as its dependencies
 are ready, by its production command. They stop in reverse order. If this process is killed, the kernel kills them.
-If one of them exits, `Stack.raise_on_exit` raises an error that names it and shows the end of its log. An error that
-leaves the block after a process has exited is replaced by that one, because it is most likely its consequence.
+If one of them exits, `Stack.supervise` starts it again; `Stack.raise_on_exit` raises an error that names it and shows
+the end of its log. An error that leaves the block after a process has exited is replaced by that one, because it is
+most likely its consequence.
 """
 
 import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import NoReturn
 
-import asyncpg
-
-from kubernaut.api.crds import all_crds
-from kubernaut.datastorage.migrate import migrate
-from kubernaut.embedded import services
+from kubernaut.embedded import services, supervision
 from kubernaut.embedded.directory import (
     DataDirectory,
     open_default_directory,
     open_directory,
     open_temporary_directory,
 )
+from kubernaut.embedded.errors import NoFreePort
 from kubernaut.embedded.kubernetes import Kubernetes, KubernetesConfig, open_kubernetes
+from kubernaut.embedded.ports import HOST, reserved_port
 from kubernaut.embedded.postgres import Postgres, PostgresConfig, open_postgres
 from kubernaut.embedded.process import Process
 from kubernaut.embedded.secret_files import ensure_signing_key
 from kubernaut.embedded.services import CommonSettings, DataStorageFiles, RunningService, Service, open_service
 from kubernaut.embedded.valkey import Valkey, ValkeyConfig, open_valkey
-from kubernaut.kube.client import ClientConfig, open_client
-from kubernaut.kube.crds import ensure_crds
-from kubernaut.kube.errors import AlreadyExists
-from kubernaut.kube.objects import Kind, Unstructured
 from kubernaut.ops.tasks import first_error
 from kubernaut.signalprocessing import default_policy, signal_mode
 
 NAMESPACE = "kubernaut-system"
-_DATABASE = "kubernaut"
+DATABASE = "kubernaut"
 _LEDGER_ORIGIN = "kubernaut.local/ledger"
 _WEBHOOK = "/api/v1/signals/prometheus"
 _POLICY_FILE = "policy.rego"
-_NAMESPACES = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=Unstructured)
 
 Progress = Callable[[str], None]
 
@@ -105,6 +99,14 @@ class Stack:
                 waiting.cancel()
             await asyncio.gather(*exits, return_exceptions=True)
 
+    async def supervise(self, report: Progress) -> NoReturn:
+        """Restart each process that exits, and report it. Raises `ProcessFailed` for one that keeps exiting."""
+        try:
+            await supervision.supervise(self.processes, report)
+        except BaseExceptionGroup as group:
+            raise first_error(group) from None
+        raise AssertionError("supervision has no end")
+
     def check(self) -> None:
         """Raise `ProcessFailed` for the first process that has exited."""
         _check(self.processes)
@@ -116,9 +118,9 @@ async def open_stack(config: StackConfig, progress: Progress = lambda descriptio
 
     `progress` is called with a description of each component that has become ready.
     """
-    async with AsyncExitStack() as exits:
-        directory = exits.enter_context(_directory(config))
-        startup = _Startup(config, directory, exits, progress)
+    async with AsyncExitStack() as exits, AsyncExitStack() as clients:
+        directory = exits.enter_context(_directory(config, progress))
+        startup = _Startup(config, directory, _Exits(servers=exits, clients=clients), progress)
         try:
             stack = await startup.run()
         except BaseExceptionGroup as group:
@@ -134,12 +136,18 @@ async def open_stack(config: StackConfig, progress: Progress = lambda descriptio
             raise
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Exits:
+    """Where what was opened is closed: clients of DataStorage first, whichever was ready first."""
+
+    servers: AsyncExitStack
+    clients: AsyncExitStack
+
+
 class _Startup:
     """One start of a stack; whatever it opens is closed with `exits`."""
 
-    def __init__(
-        self, config: StackConfig, directory: DataDirectory, exits: AsyncExitStack, progress: Progress
-    ) -> None:
+    def __init__(self, config: StackConfig, directory: DataDirectory, exits: _Exits, progress: Progress) -> None:
         self._config = config
         self._directory = directory
         self._exits = exits
@@ -151,13 +159,18 @@ class _Startup:
         _check(self._processes)
 
     async def run(self) -> Stack:
+        # Known before DataStorage listens, so that the services that use it start at the same time. They wait for
+        # PostgreSQL, whose start is the longest and would be slowed by them on a machine with two cores.
+        port = self._exits.servers.enter_context(reserved_port(self._directory.saved_port("datastorage")))
+        self._directory.save_port("datastorage", port)
         async with asyncio.TaskGroup() as tasks:
             postgres = tasks.create_task(self._postgres())
             valkey = tasks.create_task(self._valkey())
             kubernetes = tasks.create_task(self._kubernetes())
-            datastorage = tasks.create_task(self._datastorage(postgres, valkey))
-            gateway = tasks.create_task(self._gateway(kubernetes, datastorage))
-            controller = tasks.create_task(self._controller(kubernetes, datastorage))
+            datastorage = tasks.create_task(self._datastorage(postgres, valkey, port))
+            common = tasks.create_task(self._common_settings(kubernetes, postgres, port))
+            gateway = tasks.create_task(self._gateway(common))
+            controller = tasks.create_task(self._controller(common))
         return Stack(
             directory=self._directory.path,
             kubeconfig=kubernetes.result().kubeconfig,
@@ -168,7 +181,7 @@ class _Startup:
             webhook=gateway.result().url + _WEBHOOK,
             controller_url=controller.result().url,
             policy=_policy(self._directory) / _POLICY_FILE,
-            postgres_url=postgres.result().url(_DATABASE),
+            postgres_url=postgres.result().url(DATABASE),
             valkey_url=valkey.result().url(),
             processes=tuple(self._processes),
         )
@@ -179,11 +192,13 @@ class _Startup:
             env=self._config.env,
             port=self._directory.saved_port("postgres"),
         )
-        server = await self._exits.enter_async_context(open_postgres(config))
+        server = await self._exits.servers.enter_async_context(open_postgres(config))
         self._directory.save_port("postgres", server.port)
         self._processes.append(server.process)
-        await _ensure_database(server)
-        await migrate(server.url(_DATABASE))
+        # Imported while the servers start: it takes as long as a quarter of their start.
+        from kubernaut.embedded.preparation import prepare_database
+
+        await prepare_database(server, DATABASE)
         self._progress(f"PostgreSQL on {server.host}:{server.port}")
         return server
 
@@ -193,7 +208,7 @@ class _Startup:
             env=self._config.env,
             port=self._directory.saved_port("valkey"),
         )
-        server = await self._exits.enter_async_context(open_valkey(config))
+        server = await self._exits.servers.enter_async_context(open_valkey(config))
         self._directory.save_port("valkey", server.port)
         self._processes.append(server.process)
         self._progress(f"Valkey on {server.host}:{server.port}")
@@ -206,62 +221,69 @@ class _Startup:
             kubeconfig=self._config.kubeconfig,
             port=self._directory.saved_port("kubernetes"),
         )
-        api = await self._exits.enter_async_context(open_kubernetes(config))
+        api = await self._exits.servers.enter_async_context(open_kubernetes(config))
         if api.port:
             self._directory.save_port("kubernetes", api.port)
         self._processes.extend(api.processes)
-        async with open_client(ClientConfig(kubeconfig=api.kubeconfig, field_manager="kubernaut-up")) as client:
-            await ensure_crds(client, all_crds())
-            with suppress(AlreadyExists):
-                await client.create(_NAMESPACES, {"metadata": {"name": NAMESPACE}})
+        # Imported while the servers start: it takes as long as a quarter of their start.
+        from kubernaut.embedded.preparation import prepare_cluster
+
+        await prepare_cluster(api.kubeconfig, NAMESPACE)
         self._progress(f"Kubernetes: {api.description}")
         return api
 
-    async def _datastorage(self, postgres: asyncio.Task[Postgres], valkey: asyncio.Task[Valkey]) -> RunningService:
+    async def _datastorage(
+        self, postgres: asyncio.Task[Postgres], valkey: asyncio.Task[Valkey], port: int
+    ) -> RunningService:
         files = DataStorageFiles(
             database_password=self._directory.subdirectory("postgres") / "password",
             queue_password=self._directory.subdirectory("valkey") / "password",
             key=ensure_signing_key(self._directory.subdirectory("datastorage") / "ledger.key", _LEDGER_ORIGIN),
         )
-        return await self._service(services.datastorage(await postgres, _DATABASE, await valkey, files))
+        service = services.datastorage(await postgres, DATABASE, await valkey, files)
+        running = await self._service(service, self._exits.servers)
+        if running.url != _url(port):
+            raise NoFreePort(f"another program took port {port} of {HOST} while DataStorage started: start again")
+        return running
 
-    async def _gateway(
-        self, kubernetes: asyncio.Task[Kubernetes], datastorage: asyncio.Task[RunningService]
-    ) -> RunningService:
-        return await self._service(services.gateway(await self._common_settings(kubernetes, datastorage)))
+    async def _gateway(self, common: asyncio.Task[CommonSettings]) -> RunningService:
+        return await self._service(services.gateway(await common), self._exits.clients)
 
-    async def _controller(
-        self, kubernetes: asyncio.Task[Kubernetes], datastorage: asyncio.Task[RunningService]
-    ) -> RunningService:
-        common = await self._common_settings(kubernetes, datastorage)
-        return await self._service(services.controller(common, _policy(self._directory)))
+    async def _controller(self, common: asyncio.Task[CommonSettings]) -> RunningService:
+        service = services.controller(await common, _policy(self._directory))
+        return await self._service(service, self._exits.clients)
 
     async def _common_settings(
-        self, kubernetes: asyncio.Task[Kubernetes], datastorage: asyncio.Task[RunningService]
+        self, kubernetes: asyncio.Task[Kubernetes], postgres: asyncio.Task[Postgres], datastorage_port: int
     ) -> CommonSettings:
+        await postgres
         return CommonSettings(
             kubeconfig=(await kubernetes).kubeconfig,
             namespace=NAMESPACE,
-            datastorage_url=(await datastorage).url,
+            datastorage_url=_url(datastorage_port),
             spools=self._directory.subdirectory("spools"),
         )
 
-    async def _service(self, service: Service) -> RunningService:
+    async def _service(self, service: Service, exits: AsyncExitStack) -> RunningService:
         opening = open_service(service, self._directory, self._config.env)
-        running = await self._exits.enter_async_context(opening)
+        running = await exits.enter_async_context(opening)
         self._processes.append(running.process)
         self._progress(f"{service.name} on {running.url}")
         return running
 
 
+def _url(port: int) -> str:
+    return f"http://{HOST}:{port}"
+
+
 @contextmanager
-def _directory(config: StackConfig) -> Iterator[DataDirectory]:
+def _directory(config: StackConfig, report: Progress) -> Iterator[DataDirectory]:
     if config.directory is not None:
         opening = open_directory(config.directory)
     elif config.temporary:
         opening = open_temporary_directory()
     else:
-        opening = open_default_directory(config.env)
+        opening = open_default_directory(config.env, report)
     with opening as directory:
         yield directory
 
@@ -270,16 +292,6 @@ def _check(processes: Iterable[Process]) -> None:
     for process in processes:
         if not process.is_running:
             raise process.exit_error("exited unexpectedly")
-
-
-async def _ensure_database(server: Postgres) -> None:
-    connection = await asyncpg.connect(server.url("postgres"), timeout=10)
-    try:
-        await connection.execute(f"CREATE DATABASE {_DATABASE}")
-    except asyncpg.DuplicateDatabaseError:
-        pass
-    finally:
-        await connection.close(timeout=5)
 
 
 def _policy(directory: DataDirectory) -> Path:

@@ -27,6 +27,7 @@ log = structlog.get_logger("readiness")
 PROBE_TIMEOUT = 10.0  # seconds
 PROBE_INTERVAL = 5.0  # seconds
 RETRY_INTERVAL = 1.0  # seconds, while DataStorage is not ready
+FIRST_RETRY_INTERVAL = 0.05  # seconds; it grows up to RETRY_INTERVAL, because both often start at the same time
 DRAIN_TIMEOUT = 2.0  # seconds
 MAX_NAMES = 3
 """Caches that a reason names."""
@@ -44,6 +45,7 @@ class ReadinessProbe:
 
     async def run(self, http: httpx2.AsyncClient, url: str) -> None:
         """Request the URL at an interval, until cancelled."""
+        retry = FIRST_RETRY_INTERVAL
         while True:
             try:
                 response = await http.get(url)
@@ -51,7 +53,8 @@ class ReadinessProbe:
                 self._note(reason, url, response.reason_phrase)
             except httpx2.TransportError as error:
                 self._note("datastorage_unreachable", url, str(error) or type(error).__name__)
-            await asyncio.sleep(RETRY_INTERVAL if self._reason else PROBE_INTERVAL)
+            await asyncio.sleep(retry if self._reason else PROBE_INTERVAL)
+            retry = min(1.2 * retry, RETRY_INTERVAL) if self._reason else FIRST_RETRY_INTERVAL
 
     def _note(self, reason: str | None, url: str, error: str) -> None:
         """Keep the reason, and log once that DataStorage is away and once that it is back."""

@@ -11,9 +11,11 @@ import sys
 import pytest
 
 from kubernaut.embedded import process as module
+from kubernaut.embedded import supervision
 from kubernaut.embedded.errors import NoFreePort, ProcessFailed
 from kubernaut.embedded.ports import free_port, open_on_free_port
 from kubernaut.embedded.process import ProcessSpec, open_process
+from kubernaut.embedded.supervision import supervise
 from support.eventually import eventually
 from support.processes import is_gone, script
 
@@ -41,6 +43,7 @@ import asyncio, sys
 from pathlib import Path
 from kubernaut.embedded import process
 from kubernaut.embedded.process import ProcessSpec, open_process
+from kubernaut.embedded.supervision import supervise
 if {by_watcher}:
     process._has_parent_death_signal = lambda: False
 async def ready(child):
@@ -249,3 +252,32 @@ async def test_what_a_server_writes_does_not_count_as_a_port_in_use(tmp_path):
         async with open_on_free_port(spec):
             pass
     assert len(starts) == 1
+
+
+async def test_a_supervised_process_is_started_again_whenever_it_exits(tmp_path):
+    said: asyncio.Queue[str] = asyncio.Queue()
+    async with open_process(a_spec(tmp_path, WAITING)) as child:
+        supervisor = asyncio.create_task(supervise([child], said.put_nowait))
+        pids = {child.pid}
+        for _ in range(3):
+            os.kill(child.pid, signal.SIGKILL)
+            assert await said.get() == "helper exited (killed by SIGKILL), restarting it"
+            assert (await said.get()).startswith("helper runs again after")
+            pids.add(child.pid)
+        supervisor.cancel()
+        await asyncio.wait([supervisor])
+
+    assert len(pids) == 4
+    assert all(is_gone(pid) for pid in pids)
+
+
+async def test_a_supervised_process_that_keeps_exiting_is_an_error_that_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervision, "MIN_DELAY", 0.001)
+    once = tmp_path / "once"
+    code = f"import os, sys\nif os.path.exists({str(once)!r}): sys.exit('no room')\nopen({str(once)!r}, 'w')\n{WAITING}"
+    async with open_process(a_spec(tmp_path, code)) as child:
+        os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(ExceptionGroup) as raised:
+            await supervise([child], lambda description: None)
+
+    assert raised.group_contains(ProcessFailed, match=r"helper exited 6 times within 60 s(.|\n)*no room")

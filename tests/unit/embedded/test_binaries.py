@@ -159,6 +159,31 @@ def test_a_cache_that_others_can_write_is_not_used(own_directory, monkeypatch):
         usable_by(closed, 65534, {})
 
 
+@pytest.mark.parametrize("fault", ["folder", "copy", "link"])
+def test_programs_that_another_user_could_have_placed_are_not_run(own_directory, monkeypatch, fault):
+    """The copy is there already: whoever could write its folder may have made it."""
+    cache = own_directory / "cache"
+    monkeypatch.setattr(binaries, "cache_directory", lambda env: cache)
+    site = own_directory / "x"
+    programs(site / "bin", "postgres", "initdb")
+    closed = binaries.PostgresBinaries(folder=site / "bin", root=own_directory, parts=("x",), source="x")
+    site.chmod(0o700)
+    copy = usable_by(closed, 65534, {}).root
+    assert usable_by(closed, 65534, {}).root == copy
+
+    if fault == "folder":
+        cache.chmod(0o1777)  # as the shared temporary folder is
+    elif fault == "copy":
+        copy.chmod(0o775)
+    else:
+        elsewhere = own_directory / "elsewhere"
+        copy.rename(elsewhere)
+        copy.symlink_to(elsewhere)
+
+    with pytest.raises(EmbeddedError, match="is writable by other users"):
+        usable_by(closed, 65534, {})
+
+
 def test_a_control_plane_is_found_by_its_variables_or_on_the_path(tmp_path):
     folder = programs(tmp_path / "assets", "etcd", "kube-apiserver")
 

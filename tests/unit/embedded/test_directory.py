@@ -142,3 +142,22 @@ def test_what_a_killed_demo_left_is_removed_but_not_what_is_in_use(tmp_path, mon
 
     with open_directory(used), open_temporary_directory():
         assert (left.exists(), used.exists(), foreign.exists()) == (False, True, True)
+
+
+def test_a_second_stack_says_that_it_has_a_directory_of_its_own(own_directory):
+    env = {"XDG_DATA_HOME": str(own_directory), "HOME": str(own_directory)}
+    said: list[str] = []
+    with open_directory(default_directory(env)), open_default_directory(env, said.append) as second:
+        pass
+
+    assert f"process {os.getpid()}" in said[0]
+    assert said[1] == f"data directory {second.path}"
+
+
+def test_the_first_stack_has_nothing_to_say(own_directory):
+    env = {"XDG_DATA_HOME": str(own_directory), "HOME": str(own_directory)}
+    said: list[str] = []
+    with open_default_directory(env, said.append):
+        pass
+
+    assert said == []
