@@ -148,3 +148,15 @@ def test_help_fits_a_narrow_terminal(command, columns):
     lines = shown.decode().splitlines()
     assert lines
     assert max(map(len, lines)) <= columns
+
+
+def test_a_cluster_that_is_away_is_told_in_one_line_and_a_hint(tmp_path):
+    (tmp_path / "config").write_text(
+        "clusters: [{name: a, cluster: {server: 'https://127.0.0.1:9'}}]\n"
+        "contexts: [{name: a, context: {cluster: a, user: a}}]\nusers: [{name: a, user: {}}]\ncurrent-context: a\n"
+    )
+    for command in (["signals", "list"], ["signals", "watch"], ["signals", "timeline", "sp-x"]):
+        done = kubernaut(*command, env={"KUBECONFIG": str(tmp_path / "config")})
+
+        assert done.returncode == 3
+        assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["kubernaut", "try"]

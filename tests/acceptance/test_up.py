@@ -1,5 +1,6 @@
 """What a user sees of `kubernaut up` with kubectl, and what bad input gets."""
 
+import asyncio
 import json
 import os
 import re
@@ -161,6 +162,34 @@ async def test_the_webhook_stores_alerts_and_the_trail_verifies(up):
     assert "gateway.signal.received" in timeline
     assert "verified" in up.run("kubernaut", "audit", "verify", request).stdout
     assert "verified" in up.run("kubernaut", "audit", "verify").stdout
+
+
+async def test_signals_are_watched_and_followed_from_end_to_end(up):
+    watching = await asyncio.create_subprocess_exec(
+        BIN / "kubernaut",
+        *("signals", "watch", "--priority", "P2,P3"),
+        env={**os.environ, **up.env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    name = f"watched-{os.getpid()}"
+    labels = {"alertname": "Watched", "severity": "info", "namespace": "nowhere", "deployment": name}
+    async with httpx2.AsyncClient(timeout=20) as http:
+        sent = await http.post(up.webhook, json={"alerts": [{"labels": labels}]})
+    correlation = sent.json()["remediationRequestName"]
+
+    line = b""
+    async with asyncio.timeout(40):
+        while name.encode() not in line:
+            line = await watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+
+    assert line.split()[2] == b"Completed"
+    assert ((await watching.communicate())[1], watching.returncode) == (b"", 130)
+    for argument in (f"sp-{correlation}", correlation):
+        shown = up.run("kubernaut", "signals", "timeline", argument, "-o", "json", check=False)
+        assert shown.returncode == 0, shown.stderr
+        assert {event["correlation_id"] for event in json.loads(shown.stdout)["events"]} == {correlation}
 
 
 async def test_every_event_of_an_extreme_alert_reaches_the_ledger(up):

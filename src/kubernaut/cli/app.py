@@ -49,6 +49,8 @@ signals = cyclopts.App(name="signals", help="List, show and explain signals.")
 signals.command("kubernaut.cli.signals:list_signals", name="list", help="List signals.")
 signals.command("kubernaut.cli.signals:show", help="Show one signal: context, decision, conditions.")
 signals.command("kubernaut.cli.explain:explain", help="Explain a decision: rule, inputs, what would change it.")
+signals.command("kubernaut.cli.signal_watch:watch", help="Print each signal whenever it changes, until Ctrl-C.")
+signals.command("kubernaut.cli.signal_watch:timeline", help="Show all audit events of a signal, in causal order.")
 app.command(signals)
 
 policy = cyclopts.App(name="policy", help="Check, evaluate, test and compare policies.")

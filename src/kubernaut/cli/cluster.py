@@ -27,9 +27,14 @@ class ClusterOptions:
 def open_cluster(options: ClusterOptions | None) -> AbstractAsyncContextManager["Client"]:
     """A client of that cluster. Raises KubeError."""
     # Lazy import, see kubernaut.cli.app.
+    import stamina
+
+    # The same.
     from kubernaut.kube.client import ClientConfig, open_client
     from kubernaut.kube.kubeconfig import default_kubeconfigs
 
+    # Somebody who waits for an answer reads the last failure, not each attempt.
+    stamina.instrumentation.set_on_retry_hooks([])
     options = options or ClusterOptions()
     files = (options.kubeconfig,) if options.kubeconfig else default_kubeconfigs(os.environ)
     return open_client(ClientConfig(kubeconfig=files, context=options.context))

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 SEPARATOR = "   "
 MIN_CELL = 12
 """Characters that a cell keeps at least when a table is shortened."""
+MAX_COUNTED = 32
+"""Characters of a cell for which other columns are dropped; a longer cell is shortened first."""
 MIN_WRAPPED = 24
 """Characters of a wrapped column for which other columns are dropped."""
 
@@ -49,7 +51,7 @@ def lines(
 def _shown(widths: Sequence[int], droppable: Sequence[int], available: int, *, wrapped: bool) -> list[int]:
     shown = list(range(len(widths)))
     for column in droppable:
-        needed = [widths[each] for each in shown]
+        needed = [min(widths[each], MAX_COUNTED) for each in shown]
         if wrapped:
             needed[-1] = min(needed[-1], MIN_WRAPPED)
         if sum(needed) + len(SEPARATOR) * (len(shown) - 1) <= available:

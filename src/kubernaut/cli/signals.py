@@ -76,7 +76,7 @@ async def list_signals(
     """List signals, oldest first."""
     if everywhere and namespace is not None:
         raise CommandError("-A and -n exclude each other", code=2)
-    priorities = _priorities(priority)
+    priorities = parse_priorities(priority)
     listed = [
         each
         for each in await _read_listed(cluster, selector)
@@ -104,7 +104,8 @@ async def list_signals(
     return 0
 
 
-def _priorities(text: str | None) -> frozenset[Priority]:
+def parse_priorities(text: str | None) -> frozenset[Priority]:
+    """The priorities of a list such as `P0,P1`. Raises CommandError."""
     try:
         return frozenset(Priority(each.strip().upper()) for each in (text or "").split(",") if each.strip())
     except ValueError:

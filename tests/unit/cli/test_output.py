@@ -117,3 +117,14 @@ def test_the_last_column_goes_on_in_further_lines(capsys, monkeypatch):
     assert all(len(line) <= 40 for line in lines)
     assert sum(line.count("word") for line in lines) == 12
     assert lines[2].startswith("        word")
+
+
+def test_one_long_cell_costs_no_other_column(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    table(["name", "alert", "target"], [("sp-1", "N" * 400, "shop/Pod/x")], droppable=["target", "name"])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["NAME", "ALERT", "TARGET"]
+    assert max(map(len, lines)) <= 80
