@@ -10,6 +10,7 @@ from kubernaut.ops.http.limits import HttpLimits
 from kubernaut.ops.http.server import Listen
 from kubernaut.ops.logs import LogFormat, LogLevel
 from kubernaut.ops.settings import Between, Bytes, Seconds, SettingsError, check_url
+from kubernaut.signalprocessing.sinks.config import SinkConfig
 
 
 class OnPolicyError(StrEnum):
@@ -275,7 +276,18 @@ class SignalProcessingConfig:
     enrichment: EnrichmentConfig = EnrichmentConfig()
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     datastorage: DataStorageConfig = DataStorageConfig()
+    sinks: tuple[SinkConfig, ...] = ()
+    """Receivers of finished signals, as CloudEvents over HTTP."""
+
+    sink_dir: Path = Path("/var/lib/signalprocessing/sinks")
+    """Directory with one file for each sink, in which events wait until they are delivered."""
+
     logging: LoggingConfig = LoggingConfig()
+
+    def __post_init__(self) -> None:
+        names = [sink.name for sink in self.sinks]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise SettingsError("sinks", twice, "two sinks have this name")
 
 
 def listen_address(address: str, port_file: Path | None = None) -> Listen:

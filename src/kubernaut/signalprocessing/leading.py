@@ -1,4 +1,4 @@
-"""What only the leading replica does: processing signals, and deleting those that ended long ago."""
+"""What only the leading replica does: processing signals, sending finished ones, deleting those that ended long ago."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +17,7 @@ from kubernaut.kube.queue import WorkQueue
 from kubernaut.ops.tasks import background
 from kubernaut.signalprocessing.config import ControllerConfig
 from kubernaut.signalprocessing.retention import Retention, open_retention
+from kubernaut.signalprocessing.sinks.dispatch import SinkDispatcher
 
 DRAIN_TIMEOUT = 5.0
 """Seconds for the signals in progress at shutdown."""
@@ -31,13 +32,14 @@ class Leading:
     signals: Informer[SignalProcessing]
     retention: Retention
     retention_seconds: float
+    sinks: SinkDispatcher
 
     async def run(self) -> None:
         """Process signals until the queue is shut down and empty, or until cancelled."""
         # What an earlier leader, or this one, left unfinished; whatever is finished takes no more than a look.
         for signal in self.signals.list():
             self.queue.add(key_of(signal))
-        async with open_retention(self.retention, self.retention_seconds):
+        async with open_retention(self.retention, self.retention_seconds), self.sinks.running():
             await self.controller.run()
 
 

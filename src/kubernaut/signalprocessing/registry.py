@@ -9,6 +9,7 @@ from kubernaut.kube.metrics import KubeMetrics
 from kubernaut.ops.metrics import new_registry
 from kubernaut.signalprocessing.metrics import DecisionMetrics, PolicyMetrics, ProcessingMetrics, ShadowMetrics
 from kubernaut.signalprocessing.retention import RetentionMetrics
+from kubernaut.signalprocessing.sinks.metrics import SinkMetrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class ControllerMetrics:
     decisions: DecisionMetrics
     retention: RetentionMetrics
     shadow: ShadowMetrics
+    sinks: SinkMetrics
 
 
 def new_metrics() -> ControllerMetrics:
@@ -35,4 +37,5 @@ def new_metrics() -> ControllerMetrics:
         decisions=DecisionMetrics(registry),
         retention=RetentionMetrics(registry),
         shadow=ShadowMetrics(registry),
+        sinks=SinkMetrics(registry),
     )

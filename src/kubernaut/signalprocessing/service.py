@@ -53,6 +53,7 @@ from kubernaut.signalprocessing.registry import new_metrics
 from kubernaut.signalprocessing.retention import Retention
 from kubernaut.signalprocessing.signal_client import CachedSignalClient
 from kubernaut.signalprocessing.signal_mode import WatchedSignalModes, open_signal_modes
+from kubernaut.signalprocessing.sinks.dispatch import SinkDispatcher
 
 log = structlog.get_logger("signalprocessing")
 
@@ -180,7 +181,8 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
         await enter(open_informers(signals, config_map))
         retention = Retention(client, signals, reader.informer_of(REMEDIATION), reconciler, metrics.retention)
         election = new_election(config.controller, client, namespace, kube_metrics)
-        leading = Leading(controller, queue, signals, retention, config.controller.retention)
+        sinks = SinkDispatcher(config, signals, metrics.sinks)
+        leading = Leading(controller, queue, signals, retention, config.controller.retention, sinks)
         await enter(open_leading(leading, election, caches))
         log.info("controller started", namespace=namespace, workers=config.controller.workers, health=server.url)
         yield Service(

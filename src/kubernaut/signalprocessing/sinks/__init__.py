@@ -1,0 +1,1 @@
+"""Finished signals, sent to HTTP receivers as CloudEvents."""
