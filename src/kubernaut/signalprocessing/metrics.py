@@ -38,6 +38,11 @@ class PolicyMetrics:
             "1 while a kept version decides because the files at the start were rejected.",
             registry=registry,
         )
+        self._differs = Gauge(
+            "signalprocessing_policy_differs_between_replicas",
+            "1 while another replica decides by another version of the policy.",
+            registry=registry,
+        )
         self._fallbacks = Counter(
             "signalprocessing_policy_fallback_total",
             "Policy rules that failed or had an invalid result.",
@@ -70,6 +75,10 @@ class PolicyMetrics:
         """A version was rejected; the previous one stays in force."""
         self._errors.inc()
         self._is_good.set(0)
+
+    def differs(self, *, is_different: bool) -> None:
+        """Another replica decides by another version, or no longer."""
+        self._differs.set(int(is_different))
 
     def fell_back(self, rule: str) -> None:
         self._fallbacks.labels(rule).inc()

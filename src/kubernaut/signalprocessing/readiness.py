@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from starlette.routing import Route
 from kubernaut.kube.informer import Informer
 from kubernaut.kube.objects import Key
 from kubernaut.kube.reachability import Reachability
-from kubernaut.ops.health import Health
+from kubernaut.ops.health import Check, Health
 from kubernaut.ops.http.connections import ConnectionTable
 from kubernaut.ops.http.problems import application
 from kubernaut.ops.http.server import Listen, Server, open_server
@@ -84,7 +84,7 @@ async def open_health_server(
     caches: Sequence[Informer[Any]],
     probe: ReadinessProbe,
     overdue: Callable[[], Sequence[Key]],
-    policy_rejection: Callable[[], str | None],
+    degraded: Mapping[str, Callable[[], str | None]],
     reachability: Reachability,
     *,
     routes: Sequence[Route] = (),
@@ -92,7 +92,7 @@ async def open_health_server(
     """The server of health and metrics, or two where the configuration names two addresses.
 
     `caches` is read at each request, so that more may be added. `overdue` tells the reconciles that exceed their limit,
-    `policy_rejection` why the newest policy does not decide, which makes the controller degraded and not unready.
+    and `degraded` what is wrong without making the controller unready.
     `routes` are served beside them.
     """
 
@@ -110,8 +110,11 @@ async def open_health_server(
     async def reconciles_in_time() -> str | None:
         return next((f"reconcile_exceeds_time_limit:{key}" for key in overdue()), None)
 
-    async def newest_policy_decides() -> str | None:
-        return policy_rejection()
+    def checked(reason: Callable[[], str | None]) -> Check:
+        async def check() -> str | None:
+            return reason()
+
+        return check
 
     # The first reason is the one that is shown, so that causes come before what follows from them.
     health = Health(
@@ -121,7 +124,7 @@ async def open_health_server(
             "datastorage": probe.check,
             "reconciles": reconciles_in_time,
         },
-        degraded={"policy": newest_policy_decides},
+        degraded={name: checked(reason) for name, reason in degraded.items()},
     )
     health_address = listen_address(config.health_probe_addr, config.port_file)
     metrics_address = listen_address(config.metrics_addr)

@@ -44,6 +44,7 @@ from kubernaut.signalprocessing.leading import Leading, new_election, open_leadi
 from kubernaut.signalprocessing.phases import Dependencies, Phases
 from kubernaut.signalprocessing.policy.archive import PolicyArchive
 from kubernaut.signalprocessing.policy.live import LivePolicy, open_live_policy
+from kubernaut.signalprocessing.policy.replicas import OtherReplicas
 from kubernaut.signalprocessing.policy.shadow import open_shadow
 from kubernaut.signalprocessing.policy.shadow_endpoint import shadow_routes
 from kubernaut.signalprocessing.policy_trail import PolicyTrail, open_policy_trail
@@ -118,6 +119,7 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
         enter = stack.enter_async_context
         store = await enter(open_audit(_audit(config), "signalprocessing", registry))
         policy = await enter(open_live_policy(config.classifier, metrics.policy, _archive(config)))
+        replicas = OtherReplicas(policy, metrics.policy)
         shadowed = await enter(open_shadow(policy, config.classifier, metrics.shadow))
         signal_modes = await enter(open_signal_modes(config.classifier.signal_modes))
         client = await enter(open_client(ClientConfig(kubeconfig=config.kubeconfig, field_manager=ACTOR)))
@@ -141,7 +143,7 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
                 caches,
                 probe,
                 lambda: [key for each in controllers for key in each.overdue()],
-                lambda: policy.rejection,
+                {"policy": lambda: policy.rejection, "replicas": lambda: replicas.difference},
                 client.reachability,
                 routes=shadow_routes(shadowed) if shadowed else (),
             )
@@ -170,6 +172,7 @@ async def open_service(config: SignalProcessingConfig) -> AsyncIterator[Service]
         )
         queue = WorkQueue[Key]("signals", metrics=kube_metrics)
         signals.add_event_handler(enqueue(queue))
+        signals.add_event_handler(replicas.on_change)
         controller = Controller(
             queue,
             reconciler.reconcile,

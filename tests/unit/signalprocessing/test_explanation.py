@@ -1,14 +1,20 @@
 """Why a signal was decided as it was, by the real engine."""
 
 from itertools import product
+from pathlib import Path
 
 import msgspec
+import pytest
 
 from kubernaut.api.facts import DecisionFacts, SignalFacts
 from kubernaut.api.signals import FallbackEnvironment, KubernetesContext, NamespaceContext, WorkloadContext
 from kubernaut.api.vocabulary import Environment, EnvironmentSource
 from kubernaut.signalprocessing.explanation.explainer import open_explainer
+from kubernaut.signalprocessing.facts import policy_input
 from kubernaut.signalprocessing.policy import sources
+from kubernaut.signalprocessing.policy.live import open_policy
+
+POLICIES = Path(__file__).with_name("opa") / "policies"
 
 RULES = """package signalprocessing
 
@@ -174,3 +180,18 @@ def changed(facts, fact, value):
     else:
         holder[fact[-1]] = value
     return msgspec.convert(content, DecisionFacts)
+
+
+@pytest.mark.parametrize("path", sorted(POLICIES.glob("*.rego"))[::3], ids=lambda path: path.stem)
+async def test_any_policy_is_explained_as_it_decides(path):
+    rules = sources.from_text(path.read_text())
+    facts = some_facts("critical", labels={"team": "a", "kubernaut.ai/environment": "staging"})
+    async with open_policy(rules) as policy, open_explainer(rules) as explainer:
+        decided = await policy.decide(policy_input(facts))
+        found = await explainer.explain(facts)
+
+    for name in ("environment", "severity", "priority"):
+        each = answer(found, name)
+        assert each.value == getattr(decided, name)
+        assert bool(each.error) == (name in {failure.rule for failure in decided.failures})
+        assert all(not other.error for other in each.others)

@@ -25,9 +25,7 @@ class FakeCache:
 async def answer(reachability: Reachability, caches: list[FakeCache], overdue: list[Key] | None = None) -> dict:
     probe = ReadinessProbe()
     probe._note(None, "", "")
-    serving = open_health_server(
-        CONFIG, CollectorRegistry(), caches, probe, lambda: overdue or [], lambda: None, reachability
-    )
+    serving = open_health_server(CONFIG, CollectorRegistry(), caches, probe, lambda: overdue or [], {}, reachability)
     async with serving as server, httpx2.AsyncClient() as http:
         return (await http.get(f"{server.url}/readyz")).json()
 

@@ -161,6 +161,8 @@ class LivePolicy:
         self._rejected = ""
         """What was rejected since the version in force was loaded: its hash, or why it could not be read."""
         self._rejection: PolicyError | None = None
+        self.loaded_at = datetime.now(UTC)
+        """When the version in force came into force."""
         self._reloading = asyncio.Lock()
         if first.error is None:
             self._report_loaded(ChangeReason.START, first.before)
@@ -265,6 +267,7 @@ class LivePolicy:
             self._tell(ChangeReason.RESTORED, self.current.sources, self.current.sources)
 
     def _report_loaded(self, reason: ChangeReason, before: Sources | None) -> None:
+        self.loaded_at = datetime.now(UTC)
         is_kept = reason is ChangeReason.LAST_KNOWN_GOOD
         self._metrics.loaded(self.current.hash, is_kept=is_kept)
         if is_kept:
