@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from kubernaut.signalprocessing.explanation.record import Export, RecordedDecision
     from kubernaut.signalprocessing.explanation.result import Answer, DefinitionResult, Explanation
 
+MAX_DEFINITION_CHARS = 80
+"""Characters of a definition in a table; `-o json` has more."""
+
 ExportOption = Annotated[
     list[Path] | None,
     cyclopts.Parameter(help="File that `kubernaut audit export` wrote; neither DataStorage nor cluster is asked then"),
@@ -167,7 +170,8 @@ def _show(explained: "Explanation", place: str) -> None:
 
 
 def _show_answer(answer: "Answer") -> None:
-    say(visible(f"{answer.name}: {_text(answer.value)} (by {answer.source})"))
+    by = f" (by {answer.source})" if answer.source else ""
+    say(visible(f"{answer.name}: {_text(answer.value)}{by}"))
     if answer.error:
         say(visible(f"  the rule failed: {answer.error}"))
     rows = [] if answer.rule is None else [_row(answer.rule, "decided")]
@@ -177,7 +181,9 @@ def _show_answer(answer: "Answer") -> None:
 
 
 def _row(definition: "DefinitionResult", outcome: str) -> tuple[object, ...]:
-    return f"  {definition.file}:{definition.line}", definition.text, outcome
+    text = definition.text
+    short = text if len(text) <= MAX_DEFINITION_CHARS else f"{text[: MAX_DEFINITION_CHARS - 1]}…"
+    return f"  {definition.file}:{definition.line}", short, outcome
 
 
 def _outcome(definition: "DefinitionResult") -> str:
@@ -188,7 +194,7 @@ def _outcome(definition: "DefinitionResult") -> str:
     if definition.decided:
         return f"decided too: {_text(definition.value)}"
     if definition.value is None:
-        return "undefined"
+        return "its value is undefined"
     return f"not needed; says {_text(definition.value)}"
 
 

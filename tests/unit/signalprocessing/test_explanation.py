@@ -115,6 +115,18 @@ async def test_smallest_changes_give_another_priority():
     assert changes(found) == {"workload annotation replicas=10": "P1", "namespace label tier=gold": "P0"}
 
 
+async def test_the_example_of_the_documents_holds():
+    facts = some_facts("critical", labels={"kubernaut.ai/environment": "production"})
+    async with open_explainer(sources.builtin()) as explainer:
+        found = await explainer.explain(facts)
+
+    assert list(changes(found).items())[:2] == [
+        ("namespace label kubernaut.ai/environment=staging", "P1"),
+        ("alert severity high", "P1"),
+    ]
+    assert changes(found)["without namespace label kubernaut.ai/environment"] == "P1"
+
+
 async def test_numbers_and_absent_inputs_are_changed():
     found = await explained(some_facts(labels={"env": "staging"}, annotations={"replicas": "9"}))
 

@@ -118,13 +118,14 @@ class Explainer:
         others = [other for other, _ in await asyncio.gather(*(self._decide(each.facts) for each in tried))]
         # What the policy says of a value that it does not know: a value that gets the same answer is none of its own.
         unknown = {each.fact: other for each, other in zip(tried, others, strict=True) if each.value == changes.UNKNOWN}
-        found: dict[tuple[Any, ...], tuple[tuple[int, int], Change]] = {}
+        found: dict[tuple[Any, ...], tuple[tuple[int, ...], Change]] = {}
         for candidate, other in zip(tried, others, strict=True):
-            is_any = candidate.value is not None and _same(other, unknown.get(candidate.fact))
-            key = (candidate.fact, other.priority, is_any)
+            is_removed = candidate.value is None
+            is_any = not is_removed and _same(other, unknown.get(candidate.fact))
+            key = (candidate.fact, other.priority, is_any, is_removed)
             if other.priority == decided.priority or key in found:
                 continue
-            rank = (int(is_any), abs(int(decided.priority[1:]) - int(other.priority[1:])))
+            rank = (int(is_any), abs(int(decided.priority[1:]) - int(other.priority[1:])), int(is_removed))
             found[key] = (rank, _change(facts, candidate, decided, other, is_any=is_any))
         ranked = sorted(found.values(), key=lambda item: item[0])
         return [change for _, change in ranked[:MAX_CHANGES]], len(tried)
@@ -157,7 +158,7 @@ def _value(name: str, decided: Decision) -> tuple[Any, str]:
         case "labels":
             return decided.custom_labels, "rego-policy"
         case "cluster":
-            return decided.cluster or None, "rego-policy"
+            return decided.cluster or None, "rego-policy" if decided.cluster else ""
         case _:
             return msgspec.to_builtins(decided.business), "rego-policy"
 
