@@ -13,6 +13,7 @@ from typing import Any
 
 from kubernaut.api.events import Timeline, Verification
 from kubernaut.api.signals import SignalProcessing
+from kubernaut.api.summaries import reasons
 from kubernaut.cli.output import say, table
 from kubernaut.embedded.demo.policy_change import PolicyChange
 from kubernaut.embedded.demo.tampering import Tampering
@@ -20,12 +21,6 @@ from kubernaut.ops.visible_text import visible
 
 MAX_COLUMNS = 100
 INDENT = "    "
-
-_ENVIRONMENT_SOURCES = {
-    "namespace-labels": "namespace label",
-    "configmap": "ConfigMap",
-    "default": "no rule applies",
-}
 
 
 class Display:
@@ -140,30 +135,6 @@ def card(alert: str, signal: SignalProcessing | None) -> list[str]:
     first = f"{head}{took:>{width - len(head)}}" if took else head
     why = visible(" · ".join(reasons(signal)) or str(signal.status.phase or "new"))
     return [first, *textwrap.wrap(why, width, initial_indent=INDENT, subsequent_indent=INDENT, break_on_hyphens=False)]
-
-
-def reasons(signal: SignalProcessing) -> list[str]:
-    """Environment and severity with where they come from, the rule, and what was missing."""
-    status = signal.status
-    environment, severity, rule = (
-        status.environment_classification,
-        status.signal_classification,
-        status.priority_assignment,
-    )
-    said = []
-    if environment is not None:
-        source = _ENVIRONMENT_SOURCES.get(environment.source, environment.source)
-        said.append(f"{environment.environment} ({source})")
-    if severity is not None and severity.severity is not None:
-        sent = signal.spec.signal.severity
-        said.append(f"{severity.severity}{f' (from {sent})' if sent != severity.severity else ''}")
-    if rule is not None:
-        said.append(f"rule {rule.policy_name}" if rule.policy_name else rule.source)
-    context = status.kubernetes_context
-    if context is not None and context.degraded_mode:
-        kind = signal.spec.signal.target_resource.kind
-        said.append(f"{kind} not found" if context.workload is None else "context degraded")
-    return said
 
 
 def priority(signal: SignalProcessing) -> str:

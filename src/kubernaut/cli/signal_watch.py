@@ -8,6 +8,7 @@ from typing import Annotated
 import cyclopts
 
 from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
+from kubernaut.api.summaries import is_in, target
 from kubernaut.api.vocabulary import Priority
 from kubernaut.cli import audit, columns
 from kubernaut.cli.cluster import ClusterOptions, open_cluster
@@ -102,21 +103,18 @@ async def timeline(
 
 
 def _is_wanted(signal: SignalProcessing, namespace: str | None, priorities: frozenset[Priority]) -> bool:
-    places = (signal.metadata.namespace, signal.spec.signal.target_resource.namespace)
     assigned = signal.status.priority_assignment
-    return (namespace is None or namespace in places) and (
-        not priorities or (assigned is not None and assigned.priority in priorities)
-    )
+    return is_in(signal, namespace) and (not priorities or (assigned is not None and assigned.priority in priorities))
 
 
 def _cells(signal: SignalProcessing) -> tuple[object, ...]:
-    status, target = signal.status, signal.spec.signal.target_resource
+    status = signal.status
     return (
         status.priority_assignment.priority if status.priority_assignment else "--",
         status.phase or "new",
         status.environment_classification.environment if status.environment_classification else "-",
         signal.spec.signal.name,
-        "/".join(part for part in (target.namespace, target.kind, target.name) if part),
+        target(signal),
     )
 
 

@@ -10,7 +10,8 @@ import cyclopts
 
 from kubernaut.api.remediation import REMEDIATION_KIND, REMEDIATION_PLURAL, RemediationRequest
 from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
-from kubernaut.api.vocabulary import Label, Priority
+from kubernaut.api.summaries import age, is_in, resolved_at, target
+from kubernaut.api.vocabulary import Priority
 from kubernaut.cli.cluster import ClusterOptions, open_cluster
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table, terminal_columns
@@ -31,13 +32,7 @@ class _Listed:
 
     @property
     def resolved_at(self) -> datetime | None:
-        annotations = self.signal.metadata.annotations
-        if self.request is not None:
-            annotations = self.request.metadata.annotations | annotations
-        try:
-            return datetime.fromisoformat(annotations[Label.RESOLVED_AT])
-        except (KeyError, ValueError):
-            return None
+        return resolved_at(self.signal, self.request)
 
     @property
     def occurrences(self) -> int | None:
@@ -50,8 +45,7 @@ class _Listed:
         return assignment.priority if assignment else None
 
     def is_in(self, namespace: str | None) -> bool:
-        places = (self.signal.metadata.namespace, self.signal.spec.signal.target_resource.namespace)
-        return namespace is None or namespace in places
+        return is_in(self.signal, namespace)
 
 
 async def list_signals(
@@ -117,13 +111,13 @@ def _rows(listed: list[_Listed], now: datetime) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for each in listed:
         signal = each.signal
-        status, target = signal.status, signal.spec.signal.target_resource
+        status = signal.status
         rows.append(
             (
                 signal.metadata.namespace,
                 signal.metadata.name,
                 signal.spec.signal.name,
-                "/".join(part for part in (target.namespace, target.kind, target.name) if part),
+                target(signal),
                 status.phase or "-",
                 status.environment_classification and status.environment_classification.environment,
                 status.signal_classification and status.signal_classification.severity,
@@ -137,14 +131,7 @@ def _rows(listed: list[_Listed], now: datetime) -> list[tuple[object, ...]]:
 
 
 def _age(since: datetime | None, now: datetime) -> str | None:
-    """As kubectl shows it: `42s`, `5m`, `3h`, `12d`."""
-    if since is None:
-        return None
-    seconds = max(0, int((now - since).total_seconds()))
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+    return None if since is None else age(since, now)
 
 
 async def _read_listed(cluster: ClusterOptions | None, selector: str) -> list[_Listed]:
@@ -215,7 +202,7 @@ async def find_signal(name: str, namespace: str, cluster: ClusterOptions | None)
 
 
 def _describe(signal: SignalProcessing) -> None:
-    status, alert, target = signal.status, signal.spec.signal, signal.spec.signal.target_resource
+    status, alert = signal.status, signal.spec.signal
     environment, priority = status.environment_classification, status.priority_assignment
     severity, business, context = (
         status.signal_classification,
@@ -226,7 +213,7 @@ def _describe(signal: SignalProcessing) -> None:
         ("Signal", f"{signal.metadata.namespace}/{signal.metadata.name}"),
         ("Correlation id", signal.spec.remediation_request_ref.name),
         ("Alert", f"{alert.name} (severity {alert.severity!r} from {alert.source or 'unknown source'})"),
-        ("Target", "/".join(part for part in (target.namespace, target.kind, target.name) if part)),
+        ("Target", target(signal)),
         ("Phase", status.phase),
         ("Environment", environment and f"{environment.environment} (by {environment.source})"),
         ("Severity", severity and severity.severity),

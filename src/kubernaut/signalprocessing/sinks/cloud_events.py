@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from kubernaut.api.signals import SignalProcessing
+from kubernaut.api.summaries import team
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 TYPE_PREFIX = "ai.kubernaut.signal."
@@ -53,13 +54,6 @@ def encode(signal: SignalProcessing, cluster: str = "") -> bytes:
         "data": _data(signal),
     }
     return msgspec.json.encode({name: value for name, value in event.items() if value not in (None, "")})
-
-
-def team(signal: SignalProcessing) -> str:
-    """The team that the policy names, else the business unit; empty when there is none."""
-    context, business = signal.status.kubernetes_context, signal.status.business_classification
-    named = context.custom_labels.get("team", []) if context else []
-    return named[0] if named else (business.business_unit if business and business.business_unit else "")
 
 
 def sign(secret: bytes, identifier: str, timestamp: int, body: bytes) -> str:

@@ -22,6 +22,7 @@ import httpx2
 import structlog
 
 from kubernaut.api.signals import SignalProcessing
+from kubernaut.api.summaries import team
 from kubernaut.ops.backoff import Backoff
 from kubernaut.ops.settings import SettingsError
 from kubernaut.ops.tasks import background
@@ -86,7 +87,7 @@ class Sink:
         return (
             (not config.priorities or priority in config.priorities)
             and (not config.environments or environment in config.environments)
-            and (not config.teams or cloud_events.team(signal) in config.teams)
+            and (not config.teams or team(signal) in config.teams)
         )
 
     async def run(self) -> None:

@@ -1,0 +1,1 @@
+"""Pages for people, as every part that has some renders them."""
