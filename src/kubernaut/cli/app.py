@@ -35,6 +35,7 @@ app.command("kubernaut.cli.services:datastorage", help="Run DataStorage, the aud
 app.command("kubernaut.cli.services:gateway", help="Run the gateway, which receives Alertmanager webhooks.")
 app.command("kubernaut.cli.services:migrate", help="Apply pending migrations to DataStorage's PostgreSQL schema.")
 app.command("kubernaut.cli.services:crd", help="Print the CRD manifests.")
+app.command("kubernaut.cli.oncall:oncall", help="Serve a page of the open signals on this machine until Ctrl-C.")
 app.command("kubernaut.cli.process:process", help="Decide alerts offline, against a folder of manifests.")
 
 app.command("kubernaut.cli.version:version", help="Print the version of this program and of Python.")

@@ -1,0 +1,146 @@
+"""The on-call page in Debian's chromium, over signals that a real controller decides."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from kubernaut.api.crds import all_crds
+from kubernaut.api.vocabulary import Label
+from kubernaut.audit.client import open_client as open_store_client
+from kubernaut.audit.config import ClientConfig as StoreClientConfig
+from kubernaut.embedded.kubernetes import KubernetesConfig, open_kubernetes
+from kubernaut.kube.client import ClientConfig, open_client
+from kubernaut.kube.crds import ensure_crds
+from kubernaut.kube.objects import Key
+from kubernaut.oncall.service import open_oncall
+from support import browser
+from support.browser import Browser, Page, open_browser
+from support.signals import a_namespace, a_signal, an_object
+
+pytestmark = [pytest.mark.skipif(browser.PROGRAM is None, reason=browser.MISSING)]
+
+HOSTILE = "<img src=x onerror=alert(1)>\u202e{{7*7}}"
+ROWS = "[...document.querySelectorAll('a.open')].map(link => link.textContent)"
+TEXT = "document.getElementById('board').innerText"
+
+
+@pytest.fixture
+async def chromium(tmp_path: Path) -> AsyncIterator[Browser]:
+    async with open_browser(tmp_path) as opened:
+        yield opened
+
+
+async def a_request(cluster, signal, count: int) -> Key:
+    """The request of a signal, on which so many alerts were counted."""
+    name = signal.spec.remediation_request_ref.name
+    spec = {"signalName": signal.spec.signal.name}
+    status = {"deduplication": {"occurrenceCount": count}}
+    await cluster.create(an_object("RemediationRequest", name, cluster.home, spec=spec) | {"status": status})
+    return Key(cluster.home, name)
+
+
+async def press(page: Page, key: str) -> None:
+    for kind in ("keyDown", "keyUp"):
+        await page.send("Input.dispatchKeyEvent", type=kind, key=key, text=key if kind == "keyDown" else "")
+
+
+async def keep(page: Page, name: str) -> None:
+    """Write a picture for people, where they ask for it."""
+    if folder := os.environ.get("KUBERNAUT_TEST_PICTURES"):
+        (Path(folder) / f"{name}.png").write_bytes(await page.screenshot())
+
+
+async def test_page_lists_follows_and_leads_to_the_proof(cluster, controller, store, chromium):
+    shop = cluster.name("shop")
+    await cluster.create(a_namespace(shop, "production", **{"kubernaut.ai/team": "payments"}))
+    first, hostile, later = a_signal(at=shop), a_signal("warning", at=shop, name=HOSTILE), a_signal(at=shop, name="New")
+    request = await a_request(cluster, first, 7)
+    await cluster.completed(first)
+    await cluster.completed(hostile)
+    async with open_oncall(cluster.client, store.client, store.url, namespace=cluster.home) as url:
+        page = await chromium.open(url)
+        await page.until(f"{ROWS}.length === 2")
+        text = await page.evaluate(TEXT)
+        for expected in ("HighMemoryUsage", "payments", "Production", "critical", shop, "7", "rule ", "2 open"):
+            assert expected in text
+        assert await page.evaluate("[...document.querySelectorAll('h2')].map(h => h.innerText.split(/\\s/)[0])") == [
+            "P0",
+            "P1",
+        ]
+        assert "<img src=x onerror=alert(1)>\\u202e{{7*7}}" in await page.evaluate(ROWS)
+        await keep(page, "light")
+
+        await press(page, "j")
+        await cluster.completed(later)
+        await page.until(f"{ROWS}.includes('New')")
+        # What had the focus has it still, although the list is another one.
+        assert await page.evaluate("document.activeElement.textContent") == "HighMemoryUsage"
+        await press(page, "/")
+        assert await page.evaluate("document.activeElement.id") == "f-priority"
+        resolved = {"metadata": {"annotations": {Label.RESOLVED_AT: "2026-01-02T03:05:00Z"}}}
+        await cluster.patch("RemediationRequest", request, resolved)
+        await page.until(f"!{ROWS}.includes('HighMemoryUsage')")
+
+        await page.goto(f"{url}?priority=P1&team=payments")
+        assert await page.evaluate(f"{ROWS}.length") == 1
+        phone = await chromium.open(url, width=360, is_dark=True)
+        await phone.until(f"{ROWS}.length === 2")
+        assert await phone.evaluate("document.documentElement.scrollWidth") == 360
+        assert await phone.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 23, 22)"
+        await keep(phone, "phone-dark")
+        assert phone.complaints == []
+
+        await store.events(later.spec.remediation_request_ref.name, 9)
+        await page.goto(f"{url}?priority=P0")
+        await page.submit("a[href^='proof']")
+        assert (await page.evaluate("location.href")).startswith(f"{store.url}/ui/events/")
+        assert page.complaints == []
+
+
+async def test_page_says_what_is_away_and_goes_on(tmp_path, chromium):
+    async with AsyncExitStack() as api:
+        server = await api.enter_async_context(open_kubernetes(KubernetesConfig(directory=tmp_path / "api", env={})))
+        nowhere = "http://127.0.0.1:9"
+        async with (
+            open_client(ClientConfig(kubeconfig=server.kubeconfig)) as client,
+            open_store_client(StoreClientConfig(url=nowhere)) as store,
+        ):
+            await ensure_crds(client, all_crds())
+            async with open_oncall(client, store, nowhere) as url:
+                page = await chromium.open(url)
+                await page.until(f"{TEXT}.includes('DataStorage has not answered since')")
+                assert "Nothing is open" in await page.evaluate(TEXT)
+
+                await api.aclose()
+
+                await page.until(f"{TEXT}.includes('The Kubernetes API has not answered since')")
+                assert page.complaints == []
+            await page.until("!document.getElementById('ended').hidden")
+
+
+async def test_address_is_of_no_use_to_other_sites(cluster, store):
+    async with (
+        open_oncall(cluster.client, store.client, store.url, namespace=cluster.home) as url,
+        httpx2.AsyncClient() as client,
+    ):
+        root = url.rsplit("/", 2)[0]
+        answers = await asyncio.gather(
+            client.get(url),
+            client.get(f"{root}/"),
+            client.get(f"{root}/guess/"),
+            client.get(url, headers={"host": "rebound.example.com"}),
+            client.get(f"{url}none"),
+            client.get(f"{url}?priority=P9"),
+            client.get(f"{url}proof?correlation_id=rr-none"),
+        )
+
+    assert [answer.status_code for answer in answers] == [200, 404, 404, 403, 404, 400, 404]
+    secret = url.rsplit("/", 2)[1]
+    assert len(secret) == 32
+    assert not any(secret in answer.text for answer in answers[1:4])
+    assert all("content-security-policy" in answer.headers for answer in answers)
