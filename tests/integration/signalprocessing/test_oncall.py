@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+import signal as signals
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,14 +19,18 @@ from kubernaut.audit.config import ClientConfig as StoreClientConfig
 from kubernaut.embedded.kubernetes import KubernetesConfig, open_kubernetes
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
+from kubernaut.kube.errors import Forbidden
 from kubernaut.kube.objects import Key
 from kubernaut.oncall.service import open_oncall
 from support import browser
 from support.browser import Browser, Page, open_browser
-from support.signals import a_namespace, a_signal, an_object
+from support.eventually import eventually
+from support.scripted_api import Call, a_listing, open_scripted_api
+from support.signals import a_namespace, a_signal, an_object, as_manifest
 
-pytestmark = [pytest.mark.skipif(browser.PROGRAM is None, reason=browser.MISSING)]
+needs_browser = pytest.mark.skipif(browser.PROGRAM is None, reason=browser.MISSING)
 
+KUBERNAUT = Path(sys.executable).with_name("kubernaut")
 HOSTILE = "<img src=x onerror=alert(1)>\u202e{{7*7}}"
 ROWS = "[...document.querySelectorAll('a.open')].map(link => link.textContent)"
 TEXT = "document.getElementById('board').innerText"
@@ -55,6 +62,7 @@ async def keep(page: Page, name: str) -> None:
         (Path(folder) / f"{name}.png").write_bytes(await page.screenshot())
 
 
+@needs_browser
 async def test_page_lists_follows_and_leads_to_the_proof(cluster, controller, store, chromium):
     shop = cluster.name("shop")
     await cluster.create(a_namespace(shop, "production", **{"kubernaut.ai/team": "payments"}))
@@ -102,6 +110,7 @@ async def test_page_lists_follows_and_leads_to_the_proof(cluster, controller, st
         assert page.complaints == []
 
 
+@needs_browser
 async def test_page_says_what_is_away_and_goes_on(tmp_path, chromium):
     async with AsyncExitStack() as api:
         server = await api.enter_async_context(open_kubernetes(KubernetesConfig(directory=tmp_path / "api", env={})))
@@ -144,3 +153,59 @@ async def test_address_is_of_no_use_to_other_sites(cluster, store):
     assert len(secret) == 32
     assert not any(secret in answer.text for answer in answers[1:4])
     assert all("content-security-policy" in answer.headers for answer in answers)
+
+
+async def test_command_prints_the_address_and_ends_with_ctrl_c(cluster, store):
+    arguments = ["--kubeconfig", str(cluster.kubeconfig), "--url", store.url, "-n", cluster.home]
+    process = await asyncio.create_subprocess_exec(KUBERNAUT, "oncall", *arguments, stdout=PIPE, stderr=PIPE)
+    try:
+        line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
+        url = line.removeprefix("Open signals: ").strip()
+        async with httpx2.AsyncClient() as client, client.stream("GET", f"{url}changes") as changes:
+            parts = changes.aiter_text()
+            while "event: change" not in await anext(parts):
+                pass
+            assert "Nothing is open" in (await client.get(url)).text
+
+            process.send_signal(signals.SIGINT)
+
+            # The browser still listens for changes.
+            rest, errors = await asyncio.wait_for(process.communicate(), 10)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert (process.returncode, rest, errors) == (0, b"Press Ctrl-C to stop.\n", b"")
+
+
+async def test_who_may_read_less_is_told_so(tmp_path, store):
+    """Neither the signals of all namespaces nor any requests, as a role of one namespace may give."""
+    signal = as_manifest(a_signal(name="Mine", namespace="team-a"))
+
+    async def script(call: Call) -> None:
+        if not call.path.endswith("/namespaces/team-a/signalprocessings"):
+            await call.reject(403, "Forbidden", "that is forbidden")
+        elif call.is_watch:
+            await call.open_watch()
+            await call.stay_idle()
+        else:
+            await call.respond(a_listing(signal | {"metadata": signal["metadata"] | {"resourceVersion": "1"}}))
+
+    async with (
+        open_scripted_api(script, tmp_path) as kubeconfig,
+        open_client(ClientConfig(kubeconfig=kubeconfig)) as client,
+    ):
+        async with (
+            open_oncall(client, store.client, store.url, namespace="team-a") as url,
+            httpx2.AsyncClient() as http,
+        ):
+
+            async def page() -> str:
+                text = (await http.get(url)).text
+                assert "Mine" in text
+                return text
+
+            assert "You may not list RemediationRequests" in await eventually(page)
+        with pytest.raises(Forbidden):
+            async with open_oncall(client, store.client, store.url):
+                pass
