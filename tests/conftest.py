@@ -1,7 +1,14 @@
 """What holds for every test."""
 
+import signal
+
 import hypothesis
 import pytest
+
+# A shell ignores Ctrl-C for what it runs in the background, and every process below inherits that. Here processes are
+# interrupted on purpose.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says something of the machine, and is measured by the benchmarks.
 hypothesis.settings.register_profile("no-deadline", deadline=None)

@@ -19,6 +19,11 @@ from pytest_muster.records.run import Role, Run
 
 pytest_plugins = ["pytester"]
 
+# A shell ignores Ctrl-C for what it runs in the background, and every process below inherits that. Here processes are
+# interrupted on purpose.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(scope="module", autouse=True)  # other tests of this worker do want to know
 def no_outer_run() -> Iterator[None]:

@@ -131,7 +131,7 @@ def record(tmp_path_factory):
     for name, text in {"suite.py": SUITE, "conftest.py": CONFTEST, "test_all.py": TESTS}.items():
         (directory / name).write_text(text)
     command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "test_all.py"]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=170, check=False)
     assert done.returncode == -9, done.stdout
     return load(find(start=directory))
 
