@@ -11,6 +11,7 @@ from kubernaut.api.remediation import REMEDIATION_KIND, REMEDIATION_PLURAL, Reme
 from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
 from kubernaut.api.summaries import is_in
 from kubernaut.audit import AuditError, DataStorageClient
+from kubernaut.audit.errors import StoreUnauthorized
 from kubernaut.kube.client import EVERYTHING, Client, ListOptions
 from kubernaut.kube.errors import Forbidden
 from kubernaut.kube.informer import Informer, InformerConfig, may_list, open_informers
@@ -24,11 +25,12 @@ REQUEST = Kind(group=GROUP, version=VERSION, kind=REMEDIATION_KIND, plural=REMED
 
 @dataclass(frozen=True, kw_only=True)
 class Outage:
-    """Something that does not answer."""
+    """Something that does not answer, or answers only that it refuses."""
 
     what: str
     since: datetime
     reason: str
+    is_refusal: bool = False
 
 
 class Changes:
@@ -132,8 +134,10 @@ class Source:
         try:
             await self._store.query({"limit": 1})
         except AuditError as error:
-            since = self._store_outage.since if self._store_outage else datetime.now(UTC)
-            self._store_outage = Outage(what="DataStorage", since=since, reason=str(error))
+            is_refusal = isinstance(error, StoreUnauthorized)
+            before = self._store_outage
+            since = before.since if before and before.is_refusal is is_refusal else datetime.now(UTC)
+            self._store_outage = Outage(what="DataStorage", since=since, reason=str(error), is_refusal=is_refusal)
         else:
             self._store_outage = None
 

@@ -7,6 +7,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -16,15 +17,22 @@ from kubernaut.api.crds import all_crds
 from kubernaut.api.vocabulary import Label
 from kubernaut.audit.client import open_client as open_store_client
 from kubernaut.audit.config import ClientConfig as StoreClientConfig
+from kubernaut.datastorage.config import ActorConfig
+from kubernaut.datastorage.service import open_service as open_datastorage
 from kubernaut.embedded.kubernetes import KubernetesConfig, open_kubernetes
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
 from kubernaut.kube.errors import Forbidden
 from kubernaut.kube.objects import Key
 from kubernaut.oncall.service import open_oncall
+from kubernaut.oncall.source import SIGNAL
+from kubernaut.ops.http.auth_config import AuthConfig, AuthMode, TokenConfig
+from kubernaut.ops.http.authentication import Permission
 from support import browser
 from support.browser import Browser, Page, open_browser
+from support.datastorage import config_for
 from support.eventually import eventually
+from support.kinds import NAMESPACE
 from support.scripted_api import Call, a_listing, open_scripted_api
 from support.signals import a_namespace, a_signal, an_object, as_manifest
 
@@ -113,7 +121,8 @@ async def test_page_lists_follows_and_leads_to_the_proof(cluster, controller, st
 @needs_browser
 async def test_page_says_what_is_away_and_goes_on(tmp_path, chromium):
     async with AsyncExitStack() as api:
-        server = await api.enter_async_context(open_kubernetes(KubernetesConfig(directory=tmp_path / "api", env={})))
+        config = KubernetesConfig(directory=tmp_path / "api", env={})
+        server = await api.enter_async_context(open_kubernetes(config))
         nowhere = "http://127.0.0.1:9"
         async with (
             open_client(ClientConfig(kubeconfig=server.kubeconfig)) as client,
@@ -126,8 +135,14 @@ async def test_page_says_what_is_away_and_goes_on(tmp_path, chromium):
                 assert "Nothing is open" in await page.evaluate(TEXT)
 
                 await api.aclose()
-
                 await page.until(f"{TEXT}.includes('The Kubernetes API has not answered since')")
+
+                await api.enter_async_context(open_kubernetes(config))
+                await page.until(f"!{TEXT}.includes('The Kubernetes API has not answered since')")
+                await client.create(NAMESPACE, {"metadata": {"name": "late"}})
+                manifest = as_manifest(a_signal(name="Late", namespace="late"))
+                await client.create(SIGNAL, manifest)
+                await page.until(f"{ROWS}.includes('Late')")
                 assert page.complaints == []
             await page.until("!document.getElementById('ended').hidden")
 
@@ -209,3 +224,29 @@ async def test_who_may_read_less_is_told_so(tmp_path, store):
         with pytest.raises(Forbidden):
             async with open_oncall(client, store.client, store.url):
                 pass
+
+
+async def test_refused_token_is_no_outage(cluster, migrated_database, tmp_path):
+    (tmp_path / "token").write_text("token-of-nobody-0123456789")
+    (tmp_path / "reader").write_text("token-of-reader-0123456789")
+    token = TokenConfig(identity="reader", file=tmp_path / "reader", permissions=(Permission.READ,))
+    auth = AuthConfig(mode=AuthMode.TOKENS, tokens=(token,))
+    config = replace(config_for(migrated_database), auth=auth, actors={"writer": ActorConfig(actor_ids=("*",))})
+    async with open_datastorage(config) as server, httpx2.AsyncClient() as http:
+
+        async def page_of(token: str, said: str) -> None:
+            store_config = StoreClientConfig(url=server.url, token_file=tmp_path / token)
+            async with (
+                open_store_client(store_config) as store,
+                open_oncall(cluster.client, store, server.url, namespace=cluster.home) as url,
+            ):
+
+                async def text() -> str:
+                    found = (await http.get(url)).text
+                    assert said in found
+                    return found
+
+                assert "has not answered" not in await eventually(text)
+
+        await page_of("token", "DataStorage has refused you since")
+        await page_of("reader", "Nothing is open")
