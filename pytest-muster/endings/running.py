@@ -80,9 +80,10 @@ class _Stage:
         self.seen = Seen()
         self.rng = random.Random(case.seed + 1)  # noqa: S311
         self.env = {**os.environ, "ENDINGS_LOG": str(self.log), TAG: self.tag}
-        self.env.pop("PYTEST_ADDOPTS", None)
         for name in [name for name in self.env if name.startswith(("PYTEST_", "MUSTER_", "COV_"))]:
             del self.env[name]
+        # Plugins that may be installed beside us, and take seconds to be imported by each of many runs.
+        self.env["PYTEST_ADDOPTS"] = "-p no:schemathesis -p no:hypothesispytest"
 
     def run(self) -> Seen:
         case, seen = self.case, self.seen

@@ -31,6 +31,8 @@ def no_outer_run() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("PYTEST_XDIST_", "MUSTER_", "COV_CORE_"))]:
             patch.delenv(name)
+        # Plugins that happen to be installed here, and take seconds to be imported by each of some hundred runs.
+        patch.setenv("PYTEST_ADDOPTS", "-p no:schemathesis -p no:hypothesispytest -p no:valkey -p no:pocketkube")
         yield
 
 
@@ -109,7 +111,7 @@ class Nested:
             subprocess.Popen(
                 [sys.executable, "-m", "pytest", *" ".join(plugins).split(), *arguments],
                 cwd=self.directory,
-                env={name: value for name, value in mine.items() if not name.startswith(("PYTEST_", "MUSTER_"))},
+                env={name: value for name, value in mine.items() if not name.startswith(("PYTEST_XDIST_", "MUSTER_"))},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

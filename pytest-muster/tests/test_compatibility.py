@@ -87,7 +87,9 @@ def run(tmp_path):
     def run(*options: str, **files: str) -> subprocess.CompletedProcess[str]:
         for name, text in files.items():
             (tmp_path / f"{name}.py").write_text(text)
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "MUSTER", "COV_"))}
+        env = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_XDIST", "MUSTER", "COV_"))
+        }
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
         return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100, check=False)
 

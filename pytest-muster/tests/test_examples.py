@@ -17,7 +17,7 @@ def run(tmp_path):
         copy = tmp_path / example
         ignored = shutil.ignore_patterns(".muster", ".pytest_cache", "__pycache__")
         shutil.copytree(EXAMPLES / example, copy, ignore=ignored, dirs_exist_ok=True)
-        foreign = ("PYTEST", "MUSTER", "COV_")
+        foreign = ("PYTEST_XDIST", "MUSTER", "COV_")
         own = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         command = [sys.executable, "-m", "pytest", *options]
         return subprocess.run(

@@ -175,7 +175,7 @@ class Watched:
 
 def plain_environment() -> dict[str, str]:
     """The environment without what the outer run, or a pipeline, put into it."""
-    foreign = ("PYTEST", "MUSTER", "COV_", "CI", "BUILD_NUMBER", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
+    foreign = ("PYTEST_XDIST", "MUSTER", "COV_", "CI", "BUILD_NUMBER", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
     return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
 
 

@@ -106,7 +106,8 @@ def run(project: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 def environment() -> dict[str, str]:
     """Ours, without what a pytest around us says of itself."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))} | ENVIRONMENT
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_XDIST_", "COV_"))}
+    return own | ENVIRONMENT
 
 
 def outcomes(project: Path) -> dict[str, str]:
