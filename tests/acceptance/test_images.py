@@ -25,7 +25,6 @@ from support.ledger_events import a_body, a_wire_event
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 SCRIPT = ROOT / "scripts" / "image"
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 IMAGES = ["datastorage", "controller", "gateway"]
 TOKEN = "writer-token-0123456789"
 PIN = re.compile(r"^([\w.-]+)==([^ ;\\]+)", re.MULTILINE)
