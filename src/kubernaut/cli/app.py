@@ -103,7 +103,7 @@ def main() -> NoReturn:
         os.environ["NO_COLOR"] = "1"
     # A service configures its logs again from its settings; other commands log warnings only, to standard error.
     logs.configure(logs.LogLevel.WARN, stream=sys.stderr)
-    code = run(sys.argv[1:])
+    code = run(sys.argv[1:], is_last=True)
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -123,13 +123,16 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command line and return its exit code; errors go to standard error."""
+def run(arguments: list[str], *, is_last: bool = False) -> int:
+    """Run one command line and return its exit code; errors go to standard error.
+
+    `is_last` says that the process ends with it: then Ctrl-C and SIGTERM do nothing any more once it is done.
+    """
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=True)
         result = command(*bound.args, **bound.kwargs)
         if asyncio.iscoroutine(result):
-            result = _run_async(result)
+            result = _run_async(result, is_last=is_last)
         return result if isinstance(result, int) else SUCCESS
     except cyclopts.CycloptsError as error:
         chain = " ".join(error.command_chain or ())
@@ -147,14 +150,15 @@ def run(arguments: list[str]) -> int:
         return report(known)
 
 
-def _run_async(command: Coroutine[Any, Any, object]) -> object:
+def _run_async(command: Coroutine[Any, Any, object], *, is_last: bool) -> object:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_cancel_on_signal(command))
     finally:
         # Everything is closed; a late signal must not turn the exit code into that of a killed process.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if is_last else handler)
 
 
 async def _cancel_on_signal(command: Coroutine[Any, Any, object]) -> object:
