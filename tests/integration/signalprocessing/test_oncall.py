@@ -180,7 +180,11 @@ async def test_command_prints_the_address_and_ends_with_ctrl_c(cluster, store):
             parts = changes.aiter_text()
             while "event: change" not in await anext(parts):
                 pass
-            assert "Nothing is open" in (await client.get(url)).text
+
+            async def is_read() -> bool:
+                return "Nothing is open" in (await client.get(url)).text
+
+            await eventually(is_read)
 
             process.send_signal(signals.SIGINT)
 
