@@ -196,7 +196,14 @@ class Election:
         spec: Unstructured = {"holderIdentity": "", "leaseDurationSeconds": RELEASED_DURATION}
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT):
-                await self._write(lease, spec)
+                try:
+                    await self._write(lease, spec)
+                except Conflict:
+                    # A renewal may have been written whose answer was no longer waited for.
+                    newest = await self._client.get(LEASE, self._config.key)
+                    if newest.spec.holder_identity != self._config.identity:
+                        return
+                    await self._write(newest, spec)
             self._log.info("lease released")
         except (KubeError, TimeoutError) as error:
             self._log.warning("failed to release lease, it will expire", error=str(error) or "timed out")

@@ -17,10 +17,9 @@ pytestmark = pytest.mark.kubernetes
 class Candidate:
     """A replica that notes how long it leads."""
 
-    def __init__(self, client: Client, key: Key, identity: str, lease_duration: float = 1.0) -> None:
-        config = ElectionConfig(
-            key=key, identity=identity, lease_duration=lease_duration, renew_deadline=0.8, retry_interval=0.05
-        )
+    def __init__(self, client: Client, key: Key, identity: str, lease_duration: float = 1.0, **settings: float) -> None:
+        more = {"renew_deadline": 0.8, "retry_interval": 0.05} | settings
+        config = ElectionConfig(key=key, identity=identity, lease_duration=lease_duration, **more)
         self.election = Election(client, config)
         self.is_leading = False
         self.terms = 0
@@ -66,6 +65,25 @@ async def test_one_candidate_leads_and_the_next_one_follows_a_clean_end_at_once(
     assert sorted(led) == ["replica-0", "replica-1", "replica-2"]
     last = await lease(client, key)
     assert (last.spec.holder_identity, last.spec.lease_transitions) == ("", 2)
+
+
+async def test_a_clean_end_frees_a_lease_whose_last_renewal_went_unheard(client: Client, key: Key):
+    """A renewal is cut off by the end, but the server has written it: the holder knows an older state of its lease."""
+    holder = Candidate(client, key, "holder", lease_duration=600, renew_deadline=500, retry_interval=400)
+    async with holder.running():
+        await eventually(lambda: holder.is_leading)
+        await client.patch(LEASE, key, {"spec": {"renewTime": "2026-11-30T04:00:00.000000Z"}})
+
+    assert (await lease(client, key)).spec.holder_identity == ""
+
+
+async def test_a_clean_end_leaves_a_lease_alone_that_somebody_else_has_taken(client: Client, key: Key):
+    holder = Candidate(client, key, "holder", lease_duration=600, renew_deadline=500, retry_interval=400)
+    async with holder.running():
+        await eventually(lambda: holder.is_leading)
+        await client.patch(LEASE, key, {"spec": {"holderIdentity": "other"}})
+
+    assert (await lease(client, key)).spec.holder_identity == "other"
 
 
 async def test_lease_of_a_holder_that_died_is_taken_over_when_it_expires(client: Client, key: Key):
