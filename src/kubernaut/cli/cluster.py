@@ -4,12 +4,31 @@ import os
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 
+from kubernaut.cli.errors import CommandError
+
 if TYPE_CHECKING:
     from kubernaut.kube.client import Client
+
+
+NamespaceOption = Annotated[
+    str | None,
+    cyclopts.Parameter(
+        name=["--namespace", "-n"], help="Namespace of the signals, or of what they are about; default: all"
+    ),
+]
+AllNamespacesOption = Annotated[
+    bool, cyclopts.Parameter(name=["--all-namespaces", "-A"], negative="", help="All namespaces, as without -n")
+]
+
+
+def check_namespaces(namespace: str | None, *, everywhere: bool) -> None:
+    """Raise CommandError when one namespace is asked for, and all."""
+    if everywhere and namespace is not None:
+        raise CommandError("-A and -n exclude each other", code=2)
 
 
 @cyclopts.Parameter(name="*")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import cyclopts
 
-from kubernaut.cli.cluster import ClusterOptions, open_cluster
+from kubernaut.cli.cluster import AllNamespacesOption, ClusterOptions, NamespaceOption, check_namespaces, open_cluster
 from kubernaut.cli.connection import ConnectionOptions, open_store
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import say
@@ -14,15 +14,8 @@ from kubernaut.cli.output import say
 async def oncall(
     *,
     port: Annotated[int, cyclopts.Parameter(help="Port on 127.0.0.1; 0 takes a free one")] = 0,
-    namespace: Annotated[
-        str | None,
-        cyclopts.Parameter(
-            name=["--namespace", "-n"], help="Namespace of the signals, or of what they are about; default: all"
-        ),
-    ] = None,
-    everywhere: Annotated[
-        bool, cyclopts.Parameter(name=["--all-namespaces", "-A"], negative="", help="All namespaces, as without -n")
-    ] = False,
+    namespace: NamespaceOption = None,
+    everywhere: AllNamespacesOption = False,
     cluster: ClusterOptions | None = None,
     connection: ConnectionOptions | None = None,
 ) -> int:
@@ -30,8 +23,7 @@ async def oncall(
 
     The page reads the cluster and DataStorage with what you may read, and nobody else can guess its address.
     """
-    if everywhere and namespace is not None:
-        raise CommandError("-A and -n exclude each other", code=2)
+    check_namespaces(namespace, everywhere=everywhere)
     if not 0 <= port < 2**16:
         raise CommandError(f"--port {port}: a port is between 1 and 65535, or 0 for a free one", code=2)
     try:

@@ -11,7 +11,7 @@ from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
 from kubernaut.api.summaries import is_in, target
 from kubernaut.api.vocabulary import Priority
 from kubernaut.cli import audit, columns
-from kubernaut.cli.cluster import ClusterOptions, open_cluster
+from kubernaut.cli.cluster import AllNamespacesOption, ClusterOptions, NamespaceOption, check_namespaces, open_cluster
 from kubernaut.cli.connection import ConnectionOptions
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, say, terminal_columns
@@ -21,15 +21,8 @@ from kubernaut.ops.visible_text import visible
 
 async def watch(
     *,
-    namespace: Annotated[
-        str | None,
-        cyclopts.Parameter(
-            name=["--namespace", "-n"], help="Namespace of the signals, or of what they are about; default: all"
-        ),
-    ] = None,
-    everywhere: Annotated[
-        bool, cyclopts.Parameter(name=["--all-namespaces", "-A"], negative="", help="All namespaces, as without -n")
-    ] = False,
+    namespace: NamespaceOption = None,
+    everywhere: AllNamespacesOption = False,
     selector: SelectorOption = "",
     priority: Annotated[str | None, cyclopts.Parameter(help="Only these priorities, such as P0,P1")] = None,
     output: OutputOption = Output.TABLE,
@@ -40,8 +33,7 @@ async def watch(
     A line has the time of the last change, priority, phase, environment, alert and target; with -o json, yaml or
     jsonpath, each change is one object.
     """
-    if everywhere and namespace is not None:
-        raise CommandError("-A and -n exclude each other", code=2)
+    check_namespaces(namespace, everywhere=everywhere)
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.kube.client import ListOptions
     from kubernaut.kube.informer import Informer, InformerConfig, open_informers

@@ -12,7 +12,7 @@ from kubernaut.api.remediation import REMEDIATION_KIND, REMEDIATION_PLURAL, Reme
 from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
 from kubernaut.api.summaries import age, is_in, resolved_at, target
 from kubernaut.api.vocabulary import Priority
-from kubernaut.cli.cluster import ClusterOptions, open_cluster
+from kubernaut.cli.cluster import AllNamespacesOption, ClusterOptions, NamespaceOption, check_namespaces, open_cluster
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table, terminal_columns
 from kubernaut.ops.visible_text import visible
@@ -50,15 +50,8 @@ class _Listed:
 
 async def list_signals(
     *,
-    namespace: Annotated[
-        str | None,
-        cyclopts.Parameter(
-            name=["--namespace", "-n"], help="Namespace of the signals, or of what they are about; default: all"
-        ),
-    ] = None,
-    everywhere: Annotated[
-        bool, cyclopts.Parameter(name=["--all-namespaces", "-A"], negative="", help="All namespaces, as without -n")
-    ] = False,
+    namespace: NamespaceOption = None,
+    everywhere: AllNamespacesOption = False,
     selector: SelectorOption = "",
     is_open: Annotated[
         bool, cyclopts.Parameter(name="--open", negative="", help="Only those whose alerts are not resolved")
@@ -68,8 +61,7 @@ async def list_signals(
     cluster: ClusterOptions | None = None,
 ) -> int:
     """List signals, oldest first."""
-    if everywhere and namespace is not None:
-        raise CommandError("-A and -n exclude each other", code=2)
+    check_namespaces(namespace, everywhere=everywhere)
     priorities = parse_priorities(priority)
     listed = [
         each
