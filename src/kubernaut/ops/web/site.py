@@ -34,7 +34,7 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 
 
 class Site:
-    """The templates and static files of one package, with the style sheet and the icon that all pages have."""
+    """The templates and static files of one package, with the skeleton, style sheet and icon that all pages have."""
 
     def __init__(self, package: str, static: str) -> None:
         """`package` has the folders `templates` and `static`; `static` is the path below which files are served."""
@@ -42,7 +42,7 @@ class Site:
         content = b"".join(content for _, content in sorted(self._files.items()))
         self._version = hashlib.sha256(content).hexdigest()[:16]
         self._environment = jinja2.Environment(
-            loader=jinja2.PackageLoader(package),
+            loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package), jinja2.PackageLoader("kubernaut.ops.web")]),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             finalize=_output,
