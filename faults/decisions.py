@@ -15,8 +15,8 @@ from faults.decision_actions import perform
 from faults.decision_histories import DecisionFault, DecisionHistory, random_decision_history
 from faults.decision_load import DecisionLoad
 from faults.decision_stack import DecisionStack, open_decision_stack
+from faults.outcomes import observe
 from kubernaut.ops import logs
-from support.processes import mentioning
 
 
 @dataclass(kw_only=True)
@@ -52,25 +52,9 @@ async def run_decision_history(
 ) -> DecisionOutcome:
     """Run it below `path`, which is gone afterwards; `kept` gets the logs of a history that failed."""
     outcome = DecisionOutcome(history=history)
-    rng, started = random.Random(f"choices {history.seed}"), time.monotonic()
-    try:
-        async with open_decision_stack(path, rng, library) as stack:
-            try:
-                await _run(stack, history, outcome)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the history failed
-                outcome.problems.append(f"{type(error).__name__}: {error}")
-            if outcome.problems:
-                _keep(path, kept)
-    except BaseExceptionGroup as group:
-        outcome.problems.append(f"a process could not be run: {group.exceptions[0]}")
-        _keep(path, kept)
-    outcome.problems += [f"a process is left: {process}" for process in mentioning(str(path))]
-    shutil.rmtree(path, ignore_errors=True)
-    outcome.took = time.monotonic() - started
-    if outcome.problems:
-        outcome.kept = kept
-        kept.mkdir(parents=True, exist_ok=True)
-        (kept / "history").write_text(outcome.explained() + "\n")
+    rng = random.Random(f"choices {history.seed}")
+    opening = open_decision_stack(path, rng, library)
+    await observe(outcome, opening, lambda stack: _run(stack, history, outcome), path, kept)
     return outcome
 
 
@@ -92,13 +76,6 @@ async def _run(stack: DecisionStack, history: DecisionHistory, outcome: Decision
     checked = await decision_checker.check(stack, load, left)
     outcome.signals, outcome.events = checked.signals, checked.events
     outcome.problems += checked.problems
-
-
-def _keep(path: Path, kept: Path) -> None:
-    for log in path.rglob("*.log"):
-        target = kept / log.relative_to(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(log, target)
 
 
 def run(count: int, seed: int, kept: Path) -> int:

@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import shutil
 import signal
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +11,13 @@ from typing import Any
 import httpx2
 import valkey.asyncio
 
-from faults import actions, checker, disks
+from faults import actions, checker
 from faults.actions import NotPossible
 from faults.checker import QUEUE
 from faults.histories import Action, History
-from faults.stack import Stack, Template, keep_logs, open_stack
+from faults.outcomes import observe
+from faults.stack import Stack, Template, open_stack
 from support.eventually import eventually
-from support.processes import mentioning
 
 VERIFY = "/api/v1/audit/verify-chain"
 AUDIT_INTERVAL = 0.5  # seconds
@@ -61,26 +59,8 @@ class Outcome:
 async def run_history(history: History, template: Template, path: Path, kept: Path) -> Outcome:
     """Run it below `path`, which is gone afterwards; `kept` gets the logs of a history that failed."""
     outcome = Outcome(history=history)
-    started = time.monotonic()
-    try:
-        async with open_stack(history, template, path) as stack:
-            try:
-                await _run(stack, history, outcome)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the history failed
-                outcome.problems.append(f"{type(error).__name__}: {error}")
-            if outcome.problems:
-                keep_logs(path, kept)
-    except BaseExceptionGroup as group:
-        outcome.problems.append(f"a process could not be run: {group.exceptions[0]}")
-        keep_logs(path, kept)
-    outcome.problems += [f"a process is left: {process}" for process in mentioning(str(path))]
-    outcome.problems += [f"a disk is still mounted: {place}" for place in disks.mounts_below(path)]
-    shutil.rmtree(path)
-    outcome.kept = kept if outcome.problems else None
-    outcome.took = time.monotonic() - started
-    if outcome.problems:
-        kept.mkdir(parents=True, exist_ok=True)
-        (kept / "history").write_text(outcome.explained() + "\n")
+    opening = open_stack(history, template, path)
+    await observe(outcome, opening, lambda stack: _run(stack, history, outcome), path, kept)
     return outcome
 
 
