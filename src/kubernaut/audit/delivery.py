@@ -8,7 +8,6 @@ good events of each; an event that it rejects by itself goes to quarantine with 
 import asyncio
 import contextlib
 import itertools
-import random
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,7 +32,7 @@ from kubernaut.audit.errors import (
 from kubernaut.audit.metrics import AuditMetrics
 from kubernaut.audit.spool import Spool
 from kubernaut.audit.spool_file import SpooledEvent
-from kubernaut.ops.backoff import Backoff
+from kubernaut.ops.backoff import Backoff, spread
 
 log = structlog.get_logger("audit-store")
 
@@ -230,7 +229,7 @@ class Delivery:
             # right at any moment, and another replica may have a right one.
             case StoreBusy(retry_after=float(delay), index=None) if not self._is_postponing:
                 # A flush does not shorten the delay that the store asked for; jitter keeps clients apart.
-                await asyncio.sleep(min(delay * random.uniform(1, 1.1), MAX_RETRY_AFTER))  # noqa: S311 - no secret
+                await asyncio.sleep(min(delay * spread(1, 1.1), MAX_RETRY_AFTER))
             case _:
                 if isinstance(error, StoreUnauthorized):
                     log.error("Auth error writing audit batch (token expired or insufficient permissions, will retry)")

@@ -11,7 +11,6 @@ An outage is logged once when it begins and once when it ends, for all watches o
 """
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -25,7 +24,7 @@ from kubernaut.kube.client import EVERYTHING, Client, ListOptions
 from kubernaut.kube.errors import ApiServerUnreachable, Gone, IdleTimeout, KubeError, ServerError, TooManyRequests
 from kubernaut.kube.objects import Key, Kind, KubeObject, is_older, key_of
 from kubernaut.kube.wire import ObjectList
-from kubernaut.ops.backoff import Backoff
+from kubernaut.ops.backoff import Backoff, spread
 
 O = TypeVar("O", bound=KubeObject)  # noqa: E741 - an object
 log = structlog.get_logger("kube")
@@ -128,7 +127,7 @@ class Reflector(Generic[O]):
                 self._synced = True
                 yield Delta(DeltaType.SYNCED, None)
         # Spread, so that the watches of many processes do not all end at once.
-        timeout = self._config.timeout * random.uniform(0.8, 1.0)  # noqa: S311
+        timeout = self._config.timeout * spread(0.8, 1.0)
         watch = self._client.watch(
             self._kind, self._resume_from, self._options, timeout=timeout, idle_timeout=self._config.idle_timeout
         )

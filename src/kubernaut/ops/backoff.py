@@ -3,6 +3,14 @@
 import random
 from dataclasses import dataclass
 
+_own = random.Random()  # noqa: S311 - spreading load is no secret
+"""Not the interpreter's: whoever has seeded that one wants its numbers for themselves, whatever runs beside them."""
+
+
+def spread(low: float, high: float) -> float:
+    """A number between the two, to spread load over time."""
+    return _own.uniform(low, high)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Backoff:
@@ -20,5 +28,4 @@ class Backoff:
         """Seconds to wait after failure number `attempt` (1 is the first)."""
         # The exponent is bounded because a float overflows near 2**1024 and an outage may last that long.
         plain = min(self.max_delay, self.initial_delay * self.factor ** min(attempt - 1, 64))
-        spread = plain * self.jitter * random.uniform(-1, 1)  # noqa: S311 - spreading load is no secret
-        return min(self.max_delay, plain + spread)
+        return min(self.max_delay, plain + plain * self.jitter * spread(-1, 1))
