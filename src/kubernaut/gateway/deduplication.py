@@ -20,7 +20,7 @@ from kubernaut.gateway.folding import severity_rank
 from kubernaut.gateway.mapped_alert import MappedAlert, ReceivedAlert
 from kubernaut.gateway.occurrences import Occurrence
 from kubernaut.gateway.request_store import MAX_ATTEMPTS, RETRY_DELAY, RequestStore
-from kubernaut.gateway.responses import Result, ResultStatus
+from kubernaut.gateway.responses import Result, ResultStatus, reference_to
 from kubernaut.kube.errors import Conflict, NotFound
 
 
@@ -102,5 +102,6 @@ def _result(received: ReceivedAlert, request: RemediationRequest, *, is_created:
         name=received.alert.name,
         fingerprint=received.signal.fingerprint,
         message=f"signal created as {name}" if is_created else f"deduplicated on the open request {name}",
-        request=request,
+        reference=reference_to(request),
+        deduplication=request.status.deduplication,
     )

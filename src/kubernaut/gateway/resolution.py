@@ -11,7 +11,7 @@ from kubernaut.gateway.alertmanager import Alert
 from kubernaut.gateway.audit_recorder import AuditRecorder
 from kubernaut.gateway.mapped_alert import ReceivedAlert
 from kubernaut.gateway.request_store import MAX_ATTEMPTS, RETRY_DELAY, RequestStore
-from kubernaut.gateway.responses import Result, ResultStatus
+from kubernaut.gateway.responses import Result, ResultStatus, reference_to
 from kubernaut.kube.errors import Conflict, NotFound
 
 
@@ -96,5 +96,6 @@ def _result(received: ReceivedAlert, request: RemediationRequest | None) -> Resu
         name=received.alert.name,
         fingerprint=received.signal.fingerprint,
         message=f"resolved on {request.metadata.name}" if request else "no open request",
-        request=request,
+        reference=reference_to(request) if request else None,
+        deduplication=request.status.deduplication if request else None,
     )

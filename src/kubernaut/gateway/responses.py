@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kubernaut.api.meta import Time, Wire
-from kubernaut.api.remediation import RemediationRequest
+from kubernaut.api.remediation import Deduplication, RemediationRequest
 from kubernaut.gateway.alertmanager import Adjustment
 
 
@@ -33,6 +33,11 @@ class Reason(StrEnum):
     """An error of the gateway itself."""
 
 
+class RequestReference(Wire, frozen=True):
+    name: str
+    namespace: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """What became of one alert."""
@@ -41,18 +46,18 @@ class Result:
     name: str
     message: str
     fingerprint: str = ""
-    request: RemediationRequest | None = None
+    reference: RequestReference | None = None
+    """The request that the alert is counted on."""
+
+    deduplication: Deduplication | None = None
+    """What the request had counted then."""
+
     retry_after: float = 0.0
     reason: Reason | None = None
     """Of a rejected or failed one."""
 
     adjustments: tuple[Adjustment, ...] = ()
     """What is stored in another form than it came in."""
-
-
-class RequestReference(Wire, frozen=True):
-    name: str
-    namespace: str
 
 
 class Metadata(Wire, frozen=True):
@@ -113,10 +118,13 @@ class BatchResponse(Wire, frozen=True):
     """Alerts of the group that the sender has left out."""
 
 
+def reference_to(request: RemediationRequest) -> RequestReference:
+    """The request as a response names it."""
+    return RequestReference(name=request.metadata.name, namespace=request.metadata.namespace)
+
+
 def signal_response(result: Result, truncated_alerts: int) -> SignalResponse:
-    request = result.request
-    deduplication = request.status.deduplication if request else None
-    reference = RequestReference(name=request.metadata.name, namespace=request.metadata.namespace) if request else None
+    reference, deduplication = result.reference, result.deduplication
     return SignalResponse(
         status=result.status,
         message=result.message,
@@ -125,12 +133,12 @@ def signal_response(result: Result, truncated_alerts: int) -> SignalResponse:
         remediation_request_name=reference.name if reference else "",
         remediation_request_namespace=reference.namespace if reference else "",
         metadata=Metadata(
-            count=deduplication.occurrence_count if deduplication else 0,
-            first_occurrence=deduplication.first_seen_at if deduplication else None,
-            last_occurrence=deduplication.last_seen_at if deduplication else None,
+            count=deduplication.occurrence_count,
+            first_occurrence=deduplication.first_seen_at,
+            last_occurrence=deduplication.last_seen_at,
             remediation_request_ref=reference,
         )
-        if reference
+        if deduplication
         else None,
         adjustments=list(map(str, result.adjustments)),
         truncated_alerts=truncated_alerts,
@@ -161,6 +169,6 @@ def _alert_result(result: Result) -> AlertResult:
         fingerprint=result.fingerprint,
         message="" if is_error else result.message,
         error=result.message if is_error else "",
-        remediation_request_name=result.request.metadata.name if result.request else "",
+        remediation_request_name=result.reference.name if result.reference else "",
         adjustments=list(map(str, result.adjustments)),
     )

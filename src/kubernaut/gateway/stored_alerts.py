@@ -37,8 +37,8 @@ class StoredAlerts:
         return len(self._results)
 
     def add(self, key: AlertKey, result: Result) -> None:
-        # Without the request, of which there may be newer states.
-        self._results[key] = (self._clock() + TTL, replace(result, request=None))
+        # Without what was counted, which may be more by now.
+        self._results[key] = (self._clock() + TTL, replace(result, deduplication=None))
         while len(self._results) > MAX_ALERTS:
             self._results.popitem(last=False)
 

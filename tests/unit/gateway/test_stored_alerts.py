@@ -1,10 +1,12 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
 
+from kubernaut.api.remediation import Deduplication
 from kubernaut.gateway import stored_alerts
 from kubernaut.gateway.alertmanager import Alert, AlertStatus
-from kubernaut.gateway.responses import Result, ResultStatus
+from kubernaut.gateway.responses import RequestReference, Result, ResultStatus, batch_response, signal_response
 from kubernaut.gateway.stored_alerts import TTL, StoredAlerts, key_of
 
 NOW = datetime(2026, 11, 29, 20, tzinfo=UTC)
@@ -25,6 +27,21 @@ def test_an_alert_is_known_by_labels_state_and_times():
     assert stored.get(key_of(msgspec.structs.replace(an_alert(), starts_at=NOW.replace(hour=21)))) is None
     stored.discard(key_of(an_alert()))
     assert stored.get(key_of(an_alert())) is None
+
+
+def test_the_next_delivery_is_told_the_request_but_not_an_old_count():
+    reference = RequestReference(name="rr-1", namespace="kubernaut-system")
+    counted = Deduplication(occurrence_count=2, first_seen_at=NOW, last_seen_at=NOW)
+    stored = StoredAlerts()
+    stored.add(key_of(an_alert()), replace(CREATED, reference=reference, deduplication=counted))
+
+    again = stored.get(key_of(an_alert()))
+
+    assert again is not None
+    assert batch_response([again], 0).results[0].remediation_request_name == "rr-1"
+    alone = signal_response(again, 0)
+    assert (alone.remediation_request_name, alone.remediation_request_namespace) == ("rr-1", "kubernaut-system")
+    assert alone.metadata is None
 
 
 def test_a_later_repetition_is_seen_and_memory_is_bounded(monkeypatch):
