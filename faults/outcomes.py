@@ -1,4 +1,4 @@
-"""How a history is played: what goes wrong is a problem of its outcome, and nothing of it is left behind."""
+"""How a history is run: what goes wrong is a problem of its outcome, and nothing of it is left behind."""
 
 import shutil
 import time
@@ -28,16 +28,16 @@ class Outcome(Protocol):
 async def observe(
     outcome: Outcome,
     opening: AbstractAsyncContextManager[S],
-    play: Callable[[S], Awaitable[None]],
+    run: Callable[[S], Awaitable[None]],
     path: Path,
     kept: Path,
 ) -> None:
-    """Play a history on the stack below `path`, which is gone afterwards; `kept` gets the logs of one that failed."""
+    """Run a history on the stack below `path`, which is gone afterwards; `kept` gets the logs of one that failed."""
     started = time.monotonic()
     try:
         async with opening as stack:
             try:
-                await play(stack)
+                await run(stack)
             except Exception as error:  # noqa: BLE001 - whatever it is, the history failed
                 outcome.problems.append(f"{type(error).__name__}: {error}")
             if outcome.problems:
