@@ -16,7 +16,7 @@ import yaml
 
 from acceptance.conftest import BIN, start_up, stop_up
 from kubernaut.embedded.demo import scenario
-from support.alerts import a_webhook, an_alert
+from support.alerts import a_webhook, an_alert, over
 from support.eventually import eventually
 from support.services import enterable_directory
 
@@ -67,7 +67,7 @@ def test_kubectl_follows_a_signal_from_apply_to_ready(up, name):
 
     assert "condition met" in waited.stdout
     heads, row = wide.splitlines()
-    more = "ALERT TARGET NAMESPACE TARGET KIND TARGET RESOLVED AGE"
+    more = "ALERT TARGET NAMESPACE TARGET KIND TARGET OCCURRENCES RESOLVED AGE"
     assert heads.split() == ["NAME", "PHASE", "SEVERITY", "ENVIRONMENT", "PRIORITY", "REASON", *more.split()]
     assert row.split()[:6] == [name, "Completed", "critical", "Unknown", "P1", "Ready"]
     assert "Degraded Mode:  true" in described
@@ -154,14 +154,30 @@ async def test_the_webhook_stores_alerts_and_the_trail_verifies(up):
     assert heads.split()[-3:] == ["OCCURRENCES", "RESOLVED", "AGE"]
     assert row.split()[-3].isdecimal()
     assert row.split()[-2] == "-"
-    wide = up.run("kubectl", "get", "sp", "-A", "-o", "wide").stdout
-    assert "HighRequestLatency" in next(line for line in wide.splitlines() if workload in line)
+    wide = _wide(up, workload)
+    assert (wide["ALERT"], wide["OCCURRENCES"], wide["RESOLVED"]) == ("HighRequestLatency", "1", "")
+    (alert,) = body["alerts"]
+    other = alert | {"labels": {**alert["labels"], "replica": "b"}}
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        await http.post(up.webhook, json=body | {"alerts": [alert, other]})
+        await http.post(up.webhook, json=body | {"alerts": [over(alert), over(other)]})
+    wide = _wide(up, workload)
+    assert wide["OCCURRENCES"] == "2"
+    assert re.fullmatch(r"\d+s", wide["RESOLVED"])
     shown = up.run("kubernaut", "signals", "show", f"sp-{request}").stdout
     assert "HighRequestLatency" in shown
     timeline = await eventually(lambda: _timeline(up, request), interval=0.2)
     assert "gateway.signal.received" in timeline
     assert "verified" in up.run("kubernaut", "audit", "verify", request).stdout
     assert "verified" in up.run("kubernaut", "audit", "verify").stdout
+
+
+def _wide(up, workload):
+    """The cells of a workload's signal as kubectl lists them, by head."""
+    heads, *rows = up.run("kubectl", "get", "sp", "-A", "-o", "wide").stdout.splitlines()
+    (row,) = (row for row in rows if workload in row)
+    found = list(re.finditer(r"\S+(?: \S+)*\s*", heads))
+    return {head[0].strip(): row[head.start() : head.end()].strip() for head in found}
 
 
 async def test_signals_are_watched_and_followed_from_end_to_end(up):

@@ -40,6 +40,8 @@ def signal_processing_crd() -> Manifest:
         ("Target Namespace", "string", ".spec.signal.targetResource.namespace", 1),
         ("Target Kind", "string", ".spec.signal.targetResource.kind", 1),
         ("Target", "string", ".spec.signal.targetResource.name", 1),
+        # A text: an annotation is no integer, and where more fire than can be counted it is a minimum, `10000+`.
+        ("Occurrences", "string", ".metadata.annotations.kubernaut\\.ai/occurrences", 1),
         ("Resolved", "date", ".metadata.annotations.kubernaut\\.ai/resolved-at", 1),
         ("Age", "date", ".metadata.creationTimestamp", 0),
     ]

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from kubernaut.api.remediation import RemediationRequest
+from kubernaut.api.remediation import Deduplication, RemediationRequest
 from kubernaut.api.signals import SignalProcessing
 from kubernaut.api.vocabulary import Label
 
@@ -24,6 +24,11 @@ def target(signal: SignalProcessing) -> str:
     """The target as `namespace/Kind/name`, without what it does not have."""
     resource = signal.spec.signal.target_resource
     return "/".join(part for part in (resource.namespace, resource.kind, resource.name) if part)
+
+
+def occurrence_count(deduplication: Deduplication) -> str:
+    """How many occurrences were counted; `10000+` where that is a minimum."""
+    return f"{deduplication.occurrence_count}{'+' if deduplication.overflow else ''}"
 
 
 def resolved_at(signal: SignalProcessing, request: RemediationRequest | None) -> datetime | None:

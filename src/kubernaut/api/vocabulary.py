@@ -227,6 +227,9 @@ class Label(StrEnum):
     COST_CENTER = "kubernaut.ai/cost-center"
     REGION = "kubernaut.ai/region"
     RESOLVED_AT = "kubernaut.ai/resolved-at"
+    OCCURRENCES = "kubernaut.ai/occurrences"
+    """How many occurrences the request of a signal has counted; absent until the second where an orchestrator made the
+    signal."""
     FOLD_KEY = "kubernaut.ai/fold-key"
     """The same for alerts that are one signal while it is open."""
     SUPERSEDES = "kubernaut.ai/supersedes"

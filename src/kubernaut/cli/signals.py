@@ -10,7 +10,7 @@ import cyclopts
 
 from kubernaut.api.remediation import REMEDIATION_KIND, REMEDIATION_PLURAL, RemediationRequest
 from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
-from kubernaut.api.summaries import age, is_in, resolved_at, target
+from kubernaut.api.summaries import age, is_in, occurrence_count, resolved_at, target
 from kubernaut.api.vocabulary import Priority
 from kubernaut.cli.cluster import AllNamespacesOption, ClusterOptions, NamespaceOption, check_namespaces, open_cluster
 from kubernaut.cli.errors import CommandError
@@ -35,9 +35,9 @@ class _Listed:
         return resolved_at(self.signal, self.request)
 
     @property
-    def occurrences(self) -> int | None:
+    def occurrences(self) -> str | None:
         deduplication = self.request.status.deduplication if self.request else None
-        return deduplication.occurrence_count if deduplication else None
+        return occurrence_count(deduplication) if deduplication else None
 
     @property
     def priority(self) -> Priority | None:

@@ -43,7 +43,7 @@ class Deduplicator:
         attempt = 0
         while True:
             try:
-                request = await self._ensure_open(mapped, request, previous)
+                request = await self._open(mapped, request, previous)
                 results = await self._count(request, ordered)
                 return [results[received.index] for received in firing]
             except (Conflict, NotFound):
@@ -55,18 +55,14 @@ class Deduplicator:
                 previous = request or previous
                 request = await self._store.get_open(request) if request else None
 
-    async def _ensure_open(
+    async def _open(
         self, mapped: MappedAlert, request: RemediationRequest | None, previous: RemediationRequest | None
     ) -> RemediationRequest:
-        """The open request, with its signal; a new one where there is none, or where the alert is more severe."""
+        """The open request; a new one where there is none, or where the alert is more severe."""
         if request is None:
             request = await self._store.get_or_create_open(mapped, previous)
         if severity_rank(mapped.signal.severity) > severity_rank(request.spec.severity):
             request = await self._store.get_or_create_open(mapped, request, supersedes=request.metadata.name)
-        await self._store.ensure_signal(request, mapped)
-        superseded = self._superseded(request)
-        if superseded is not None and Label.SUPERSEDED_BY not in superseded.metadata.annotations:
-            await self._store.annotate_superseded(superseded, request)
         return request
 
     def _superseded(self, request: RemediationRequest) -> RemediationRequest | None:
@@ -75,13 +71,17 @@ class Deduplicator:
         return self._store.cached_by_name(name) if name else None
 
     async def _count(self, request: RemediationRequest, firing: Sequence[ReceivedAlert]) -> dict[int, Result]:
-        """The results by index."""
+        """The results by index; the first alert is what a new signal is about."""
         is_new = request.status.deduplication is None
+        before = self._superseded(request)
         superseded: Mapping[str, Occurrence] = {}
-        if (before := self._superseded(request)) is not None:
+        if before is not None:
             superseded = occurrences.firing_of(before.status.deduplication)
         alerts = [received.alert for received in firing]
         counted = occurrences.count(request.status.deduplication, alerts, datetime.now(UTC), superseded)
+        await self._store.ensure_signal(request, firing[0].mapped, counted.deduplication)
+        if before is not None and Label.SUPERSEDED_BY not in before.metadata.annotations:
+            await self._store.annotate_superseded(before, request)
         request = await self._store.patch_status(request, requests.deduplication_patch(counted.deduplication))
         self._audit.record_received(request)
         for received, occurrence in zip(firing, counted.occurrences, strict=True):

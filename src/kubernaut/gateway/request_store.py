@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from kubernaut.api.remediation import RemediationRequest
+from kubernaut.api.remediation import Deduplication, RemediationRequest
+from kubernaut.api.summaries import occurrence_count
 from kubernaut.api.vocabulary import Label
 from kubernaut.gateway import occurrences, requests
 from kubernaut.gateway.config import IntakeConfig
@@ -115,17 +116,32 @@ class RequestStore:
             self._cache.observe(request)
         return listed.items
 
-    async def ensure_signal(self, request: RemediationRequest, mapped: MappedAlert) -> None:
-        """Create the signal of a request unless it exists, or an orchestrator creates it."""
+    async def ensure_signal(
+        self, request: RemediationRequest, mapped: MappedAlert, deduplication: Deduplication
+    ) -> None:
+        """Let the signal of a request exist, unless an orchestrator creates it, and show what is counted on it."""
+        if not await self._create_signal(request, mapped, deduplication):
+            before = request.status.deduplication or Deduplication()
+            if (text := occurrence_count(deduplication)) != occurrence_count(before):
+                await self._annotate_signal(request, Label.OCCURRENCES, text)
+
+    async def _create_signal(
+        self, request: RemediationRequest, mapped: MappedAlert, deduplication: Deduplication
+    ) -> bool:
+        """Create the signal; whether this call did."""
         if not self._config.create_parents or request.metadata.uid in self._with_signal:
-            return
-        with contextlib.suppress(AlreadyExists):
-            await self._client.create(
-                SIGNALS, requests.new_signal(request, mapped, has_finalizer=self._config.audit_finalizer)
-            )
+            return False
+        has_finalizer = self._config.audit_finalizer
+        signal = requests.new_signal(request, mapped, deduplication, has_finalizer=has_finalizer)
+        try:
+            await self._client.create(SIGNALS, signal)
+            is_created = True
+        except AlreadyExists:
+            is_created = False
         self._with_signal[request.metadata.uid] = None
         while len(self._with_signal) > self._config.max_remembered:
             self._with_signal.popitem(last=False)
+        return is_created
 
     async def patch_status(self, request: RemediationRequest, status: dict[str, Any]) -> RemediationRequest:
         request = await self._client.patch_status(REQUESTS, request, status)
@@ -141,12 +157,13 @@ class RequestStore:
         return await self._annotate(request, Label.SUPERSEDED_BY, by.metadata.name)
 
     async def _annotate(self, request: RemediationRequest, label: Label, text: str | None) -> RemediationRequest:
-        annotations = {"annotations": {label.value: text}}
-        metadata = request.metadata
-        with contextlib.suppress(NotFound):
-            signal = Key(metadata.namespace, requests.signal_name_of(request))
-            await self._client.patch(SIGNALS, signal, {"metadata": annotations})
-        body = {"metadata": {**annotations, "resourceVersion": metadata.resource_version}}
+        await self._annotate_signal(request, label, text)
+        body = {"metadata": {"annotations": {label.value: text}, "resourceVersion": request.metadata.resource_version}}
         request = await self._client.patch(REQUESTS, key_of(request), body)
         self._cache.observe(request)
         return request
+
+    async def _annotate_signal(self, request: RemediationRequest, label: Label, text: str | None) -> None:
+        with contextlib.suppress(NotFound):
+            signal = Key(request.metadata.namespace, requests.signal_name_of(request))
+            await self._client.patch(SIGNALS, signal, {"metadata": {"annotations": {label.value: text}}})

@@ -28,6 +28,7 @@ from kubernaut.api.signals import (
     SignalProcessing,
     SignalSpec,
 )
+from kubernaut.api.summaries import occurrence_count
 from kubernaut.api.vocabulary import Label
 from kubernaut.gateway.mapped_alert import MappedAlert
 from kubernaut.kube.objects import Kind
@@ -123,13 +124,16 @@ def signal_name_of(request: RemediationRequest) -> str:
     return f"sp-{request.metadata.name}"
 
 
-def new_signal(request: RemediationRequest, mapped: MappedAlert, *, has_finalizer: bool) -> SignalProcessing:
+def new_signal(
+    request: RemediationRequest, mapped: MappedAlert, deduplication: Deduplication, *, has_finalizer: bool
+) -> SignalProcessing:
     """The signal of a request, owned by it: deleting the request deletes it.
 
     With the finalizer it stays until the controller has recorded its audit events.
     """
     signal = mapped.signal
-    annotations = {Label.SUPERSEDES.value: request.metadata.annotations.get(Label.SUPERSEDES, "")}
+    annotations = {Label.OCCURRENCES.value: occurrence_count(deduplication)}
+    annotations[Label.SUPERSEDES.value] = request.metadata.annotations.get(Label.SUPERSEDES, "")
     annotations[Label.TARGET_NOTE.value] = "; ".join(mapped.notes)[:_MAX_NOTE_LENGTH]
     parent = request.metadata
     owner = OwnerReference(

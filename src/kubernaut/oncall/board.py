@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from kubernaut.api.remediation import RemediationRequest
 from kubernaut.api.signals import SignalProcessing
-from kubernaut.api.summaries import age, is_in, reasons, resolved_at, team
+from kubernaut.api.summaries import age, is_in, occurrence_count, reasons, resolved_at, team
 from kubernaut.api.vocabulary import Priority
 
 MAX_ROWS = 500
@@ -177,7 +177,7 @@ def _row(each: OpenSignal, now: datetime, store_url: str) -> Row:
         namespace=resource.namespace,
         created_at=created_at,
         age=age(created_at, now) if created_at else "",
-        occurrences=f"{counted.occurrence_count}{'+' if counted.overflow else ''}" if counted else "",
+        occurrences=occurrence_count(counted) if counted else "",
         why=" · ".join(reasons(signal)) or f"not decided yet ({status.phase or 'new'})",
         proof_url=f"proof?{correlation}",
         timeline_url=f"{store_url}/ui/timeline?{correlation}",

@@ -9,6 +9,8 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from kubernaut.api.meta import ObjectMeta
+from kubernaut.api.signals import ParentReference, SignalProcessing
 from kubernaut.api.vocabulary import Label
 from kubernaut.audit import AuditConfig, SpoolConfig, open_audit
 from kubernaut.audit import ClientConfig as StoreConfig
@@ -29,6 +31,7 @@ from kubernaut.kube.objects import Key
 from support.alerts import a_webhook, an_alert, over
 from support.audit import FakeDataStorage
 from support.eventually import eventually
+from support.signals import a_signal
 
 pytestmark = pytest.mark.kubernetes
 
@@ -86,6 +89,41 @@ async def test_repeats_are_deduplicated_and_counted(cluster, gateway, store):
     folded = msgspec.json.decode([*store.stored.values()][1].event_data)
     assert (folded["severity"], folded["signal_labels"]["replica"], folded["occurrence_count"]) == ("warning", "b", 2)
     assert {event.correlation_id for event in store.stored.values()} == {(await cluster.only()).metadata.name}
+
+
+async def test_a_signal_shows_how_many_occurrences_were_counted_on_it(cluster, gateway):
+    await cluster.deployment("cart")
+    alerts = [an_alert(namespace=cluster.shop, deployment="cart", replica=name) for name in "abcd"]
+
+    shown = []
+    for group in (alerts[:2], alerts[:2], alerts[:3], [over(alerts[0])], [*alerts, alerts[0]]):
+        await gateway.post(*group)
+        (signal,) = await cluster.signals()
+        shown.append(signal.metadata.annotations[Label.OCCURRENCES])
+        before = signal.metadata.resource_version
+    await gateway.post(*alerts)
+    (signal,) = await cluster.signals()
+
+    assert shown == ["2", "2", "3", "3", "5"]
+    assert signal.metadata.resource_version == before  # a repeat costs no write
+
+
+async def test_a_signal_of_an_orchestrator_shows_what_was_counted_too(cluster, opened):
+    await cluster.deployment("cart")
+    alerts = [an_alert(namespace=cluster.shop, deployment="cart", replica=name) for name in "ab"]
+    async with opened(create_parents=False) as gateway:
+        answers = [await gateway.post(alerts[0])]
+        request = await cluster.only()
+        parent = ParentReference(name=request.metadata.name)
+        spec = msgspec.structs.replace(a_signal().spec, remediation_request_ref=parent)
+        metadata = ObjectMeta(name=signal_name_of(request), namespace=cluster.home)
+        await cluster.client.create(SIGNALS, SignalProcessing(metadata=metadata, spec=spec))
+
+        answers.append(await gateway.post(*alerts))
+
+    (signal,) = await cluster.signals()
+    assert [answer.status_code for answer in answers] == [201, 207]
+    assert signal.metadata.annotations == {Label.OCCURRENCES: "2"}
 
 
 async def test_a_group_of_alerts_has_a_result_for_each(cluster, gateway):
@@ -174,8 +212,9 @@ async def test_a_more_severe_alert_opens_a_signal_that_supersedes(cluster, gatew
     assert first.metadata.annotations["kubernaut.ai/superseded-by"] == second.metadata.name
     assert [request.status.deduplication.occurrence_count for request in (first, second)] == [1, 1]
     signals = {signal.metadata.name: signal.metadata.annotations for signal in await cluster.signals()}
-    assert signals[f"sp-{second.metadata.name}"] == {"kubernaut.ai/supersedes": first.metadata.name}
-    assert signals[f"sp-{first.metadata.name}"] == {"kubernaut.ai/superseded-by": second.metadata.name}
+    counted = {"kubernaut.ai/occurrences": "1"}
+    assert signals[f"sp-{second.metadata.name}"] == counted | {"kubernaut.ai/supersedes": first.metadata.name}
+    assert signals[f"sp-{first.metadata.name}"] == counted | {"kubernaut.ai/superseded-by": second.metadata.name}
 
     await gateway.post(over(warning), over(critical))
     assert all(Label.RESOLVED_AT in request.metadata.annotations for request in await cluster.requests())
