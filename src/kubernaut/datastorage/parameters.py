@@ -14,7 +14,8 @@ from starlette.datastructures import QueryParams
 from kubernaut.api.events import TimelineOrder
 from kubernaut.api.problems import Slug
 from kubernaut.api.vocabulary import EventCategory, EventOutcome
-from kubernaut.datastorage.reader import Filters, PageRequest, TimelineRequest
+from kubernaut.datastorage.event_pages import Filters, PageRequest
+from kubernaut.datastorage.reader import TimelineRequest
 from kubernaut.ops.http.problems import RequestRejected
 
 DEFAULT_LIMIT = 50

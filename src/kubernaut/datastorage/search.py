@@ -8,7 +8,8 @@ from kubernaut.api.events import EventPage
 from kubernaut.api.problems import Slug
 from kubernaut.api.vocabulary import EMITTERS
 from kubernaut.datastorage import parameters
-from kubernaut.datastorage.reader import InvalidCursor, Reader
+from kubernaut.datastorage.event_pages import InvalidCursor
+from kubernaut.datastorage.reader import Reader
 from kubernaut.ops.http.problems import RequestRejected
 
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from kubernaut.datastorage.reader import RECENT_EVENTS, Filters, PageRequest
+from kubernaut.datastorage.event_pages import MAX_UNKNOWN_ROWS, WINDOWS, Filters, PageRequest
 from kubernaut.datastorage.store import Store
 
-EVENTS = RECENT_EVENTS + 500
+EVENTS = WINDOWS[-1] + 500
 ROWS = """
 WITH event AS (
     INSERT INTO audit_events (event_id, event_timestamp, event_type, event_category, event_action, event_outcome,
@@ -68,3 +68,36 @@ async def test_pages_of_a_detail_continue_beyond_recent_events(many: Store):
         found += [str(event.event_id) for event in page.data]
 
     assert len(found) == len(set(found)) == 300
+
+
+async def test_a_detail_and_another_filter_are_counted_to_the_last(many: Store, sql: asyncpg.Connection):
+    since = datetime(2026, 11, 1, 0, 3, 20, tzinfo=UTC)
+    wanted = Filters(detail_key="phase", detail_value="old", correlation_id="rr-1", since=since)
+    until = Filters(detail_key="phase", detail_value="new", until=datetime(2026, 11, 1, 0, 10, tzinfo=UTC))
+
+    first = await many.read.page(wanted, PageRequest(limit=70))
+    second = await many.read.page(wanted, PageRequest(limit=70, cursor=first.pagination.cursor))
+    few = await many.read.page(until, PageRequest(limit=70))
+
+    assert (len(first.data), first.pagination.total, first.pagination.total_is_exact) == (70, 101, True)
+    assert (len(second.data), second.pagination.total, second.pagination.has_more) == (31, 101, False)
+    assert (len(few.data), few.pagination.total, few.pagination.total_is_exact) == (70, 300, True)
+
+
+@pytest.mark.parametrize("filters", [Filters(severity="info"), Filters(detail_key="phase", detail_value="old")])
+async def test_rows_that_no_ledger_knows_hide_no_event(filters: Filters, many: Store, sql: asyncpg.Connection):
+    expected = await many.read.page(filters, PageRequest())
+    await sql.execute(
+        """
+        INSERT INTO audit_events (event_id, event_timestamp, event_type, event_category, event_action, event_outcome,
+               actor_type, actor_id, resource_type, resource_id, correlation_id, event_data, severity)
+        SELECT gen_random_uuid(), '2026-11-20Z'::timestamptz + n * interval '1 second', 't', 'c', 'a', 'success',
+               'service', 'a', 'Pod', 'p', 'rr-1', '{"phase": "old"}', 'info'
+          FROM generate_series(1, $1::integer) AS n
+        """,
+        MAX_UNKNOWN_ROWS + 100,
+    )
+
+    found = await many.read.page(filters, PageRequest())
+
+    assert found.data == expected.data

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kubernaut.api.events import StoredEvent, VerifyRequest
 from kubernaut.datastorage import canonical, chain, intake
-from kubernaut.datastorage.reader import Filters, PageRequest
+from kubernaut.datastorage.event_pages import Filters, PageRequest
 from kubernaut.datastorage.store import Store
 from support.ledger_events import NOW, a_body, a_wire_event
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from uuid import UUID
@@ -157,34 +157,48 @@ SINGLE_FILTERS = [
 ]
 
 
-async def test_every_single_filter_is_served_by_an_index(sql: asyncpg.Connection):
+FILL = """
+WITH added AS (
+    INSERT INTO audit_events (event_id, event_timestamp, event_type, event_category, event_action, event_outcome,
+           actor_type, actor_id, resource_type, resource_id, correlation_id, event_data, severity, namespace,
+           parent_event_id)
+    SELECT gen_random_uuid(), $1::timestamptz + n * $2::interval, v, v, 'a',
+           CASE v WHEN 'rare' THEN 'failure' ELSE 'success' END, 'service', v, 'Pod', v,
+           CASE WHEN n % 2 = 0 THEN 'common' ELSE 'rr-' || n % 5000 END, jsonb_build_object('phase', v), v, v,
+           CASE v WHEN 'rare' THEN '00000000-0000-0000-0000-000000000007'::uuid END
+      FROM (SELECT n, CASE WHEN n % 4000 = 1 THEN 'rare' ELSE 'common' END AS v
+              FROM generate_series(1, 40000) AS n) AS x
+    RETURNING event_id, event_timestamp, correlation_id)
+INSERT INTO audit_ledger (sequence, event_timestamp, received_at, event_id, late, content_hash,
+       previous_event_hash, event_hash, correlation_id, format, leaf_hash)
+SELECT (SELECT count(*) FROM audit_ledger) + row_number() OVER (ORDER BY event_timestamp), event_timestamp,
+       now(), event_id, false, sha256('1'), sha256('2'), sha256('3'), correlation_id, 2, sha256('4') FROM added
+"""
+OLD = (datetime(2026, 10, 20, tzinfo=UTC), timedelta(minutes=1))
+NEW = (datetime(2026, 11, 17, tzinfo=UTC), timedelta(seconds=1))
+
+
+async def fill_events(sql: asyncpg.Connection, times: tuple[datetime, timedelta]) -> None:
+    """40,000 events from a time on, of which one in 4,000 is rare in every column."""
     await sql.execute("SELECT audit_events_ensure_month('2026-10-01'), audit_events_ensure_month('2026-11-01')")
-    await sql.execute(
-        """
-        INSERT INTO audit_events (event_id, event_timestamp, event_type, event_category, event_action, event_outcome,
-               actor_type, actor_id, resource_type, resource_id, correlation_id, event_data, severity, namespace,
-               parent_event_id)
-        SELECT gen_random_uuid(), '2026-10-20Z'::timestamptz + n * interval '1 minute', v, v, 'a',
-               CASE v WHEN 'rare' THEN 'failure' ELSE 'success' END, 'service', v, 'Pod', v,
-               CASE WHEN n % 2 = 0 THEN 'common' ELSE 'rr-' || n % 5000 END, jsonb_build_object('phase', v), v, v,
-               CASE v WHEN 'rare' THEN '00000000-0000-0000-0000-000000000007'::uuid END
-          FROM (SELECT n, CASE WHEN n % 4000 = 1 THEN 'rare' ELSE 'common' END AS v
-                  FROM generate_series(1, 40000) AS n) AS x
-        """
-    )
-    await sql.execute(
-        """
-        INSERT INTO audit_ledger (sequence, event_timestamp, received_at, event_id, late, content_hash,
-               previous_event_hash, event_hash, correlation_id, format, leaf_hash)
-        SELECT row_number() OVER (ORDER BY event_timestamp), event_timestamp, now(), event_id, false,
-               sha256('1'), sha256('2'), sha256('3'), correlation_id, 2, sha256('4') FROM audit_events
-        """
-    )
+    await sql.execute(FILL, *times)
+
+
+async def fill_with_outdated_statistics(sql: asyncpg.Connection) -> None:
+    """As many events again after the planner's statistics were made."""
+    await fill_events(sql, OLD)
+    await sql.execute("ANALYZE audit_events, audit_ledger")
+    await fill_events(sql, NEW)
+    await sql.execute("SET plan_cache_mode = force_custom_plan")
+
+
+async def test_every_single_filter_is_served_by_an_index(sql: asyncpg.Connection):
+    await fill_events(sql, OLD)
     await sql.execute("ANALYZE audit_events, audit_ledger")
     await sql.execute("SET plan_cache_mode = force_custom_plan")
-    for name in ("events_page", "events_count"):
+    for name in ("events_page", "events_exceed", "events_count"):
         statement = QUERIES[name]
-        page = {"limit": 51, "offset": 0, "max_count": 1000}
+        page = {"limit": 51, "offset": 0, "max_count": 1000, "window": 1051}
         nothing = {parameter: page.get(parameter) for parameter in statement.parameters}
         for filters in SINGLE_FILTERS:
             plan = await sql.fetch("EXPLAIN " + statement.sql, *statement.bind(**nothing | filters))
@@ -199,6 +213,39 @@ async def test_every_single_filter_is_served_by_an_index(sql: asyncpg.Connection
                 assert "Bitmap Index Scan on audit_events_2026_11_event_data_idx" in text, f"{filters}:\n{text}"
             if list(filters.values())[:1] == ["common"]:
                 assert not re.search(r"(?<!Incremental )Sort  ", text), f"{filters}:\n{text}"
+
+
+async def test_a_page_looks_up_no_more_ledger_rows_than_it_shows(sql: asyncpg.Connection):
+    """Whatever the filters, and also for events that came after the planner's statistics were made."""
+    await fill_with_outdated_statistics(sql)
+    statement = QUERIES["events_page"]
+    nothing = {name: {"limit": 51, "offset": 0, "window": 1051}.get(name) for name in statement.parameters}
+    common_detail = {"detail_key": "phase", "detail_value": "common"}
+    recent = {"since": NEW[0]}
+    for filters in [*SINGLE_FILTERS, common_detail, *(each | recent for each in (*SINGLE_FILTERS, common_detail))]:
+        values = statement.bind(**nothing | filters)
+
+        plan = await sql.fetch("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) " + statement.sql, *values)
+
+        text = "\n".join(row[0] for row in plan)
+        looked_up = re.findall(r"Index Scan using audit_ledger_event_id_key .*loops=(\d+)|\(never executed\)", text)
+        assert looked_up, f"{filters}:\n{text}"
+        assert max(int(loops or 0) for loops in looked_up) <= 51, f"{filters}:\n{text}"
+
+
+async def test_a_detail_is_looked_for_in_no_more_events_than_the_window_has(sql: asyncpg.Connection):
+    await fill_with_outdated_statistics(sql)
+    for name in ("events_page", "newest_events_count"):
+        statement = QUERIES[name]
+        page = {"limit": 51, "offset": 0, "window": 1000, "detail_key": "phase", "detail_value": "none"}
+        values = statement.bind(**{parameter: page.get(parameter) for parameter in statement.parameters})
+
+        plan = await sql.fetch("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) " + statement.sql, *values)
+
+        text = "\n".join(row[0] for row in plan)
+        read = re.findall(r"Scan .* on audit_events_\S+ .*\(actual rows=([\d.]+)", text)
+        assert sum(float(rows) for rows in read) == 1000, text
+        assert "Sort" not in text, text
 
 
 def test_migration_files_are_named_by_the_rule():

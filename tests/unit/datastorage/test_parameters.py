@@ -6,7 +6,7 @@ import pytest
 from starlette.datastructures import QueryParams
 
 from kubernaut.datastorage import parameters
-from kubernaut.datastorage.reader import Filters, PageRequest
+from kubernaut.datastorage.event_pages import Filters, PageRequest
 from kubernaut.ops.http.problems import RequestRejected
 from support.ledger_events import NOW
 

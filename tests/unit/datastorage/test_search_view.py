@@ -7,7 +7,7 @@ from starlette.datastructures import QueryParams
 
 from kubernaut.api.events import EventPage, Pagination, StoredEvent
 from kubernaut.datastorage import parameters
-from kubernaut.datastorage.reader import Filters
+from kubernaut.datastorage.event_pages import Filters
 from kubernaut.datastorage.web.search_view import SearchView, rejected_view, search_view, target_of
 from kubernaut.ops.http.problems import RequestRejected
 from support.stored_events import TIME, a_stored_event

@@ -189,41 +189,87 @@ INSERT INTO audit_conflicts
 VALUES (:received_at, :event_id, :correlation_id, :stored_content_hash, :refused_content_hash, :refused_event::jsonb);
 
 -- name: events_page
--- One page, newest first. A filter that is null does not filter; the planner sees the values and drops it. The row of
--- the ledger is looked up for each event before the limit counts it, so that a row which no ledger has is never shown
--- and leaves no gap; LIMIT 1 keeps the planner from joining the whole ledger.
+-- One page of the newest :window events that match, newest first. A filter that is null does not filter; the planner
+-- sees the values and drops it. The row of the ledger is looked up for each event before the limit counts it, so that a
+-- row which no ledger has is never shown and leaves no gap; LIMIT 1 keeps the planner from joining the whole ledger.
+-- Events are put into order before that: the newest ones are more than the planner has heard of, and it would look up
+-- all of them and sort afterwards. A detail is compared at last, because it says nothing about how many match.
 SELECT event.*, ledger.*
-  FROM audit_events AS event
+  FROM (SELECT * FROM audit_events
+         WHERE (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
+           AND (:event_type::text IS NULL OR event_type = :event_type::text)
+           AND (:event_category::text IS NULL OR event_category = :event_category::text)
+           AND (:event_outcome::text IS NULL OR event_outcome = :event_outcome::text)
+           AND (:severity::text IS NULL OR severity = :severity::text)
+           AND (:resource_type::text IS NULL OR resource_type = :resource_type::text)
+           AND (:resource_id::text IS NULL OR resource_id = :resource_id::text)
+           AND (:actor_type::text IS NULL OR actor_type = :actor_type::text)
+           AND (:actor_id::text IS NULL OR actor_id = :actor_id::text)
+           AND (:namespace::text IS NULL OR namespace = :namespace::text)
+           AND (:parent_event_id::uuid IS NULL OR parent_event_id = :parent_event_id::uuid)
+           AND (:detail_text::jsonb IS NULL
+                OR ((event_data @> :detail_text::jsonb OR event_data @> :detail_json::jsonb)
+                    AND event_data ->> :detail_key::text = :detail_value::text))
+           AND (:since::timestamptz IS NULL OR event_timestamp >= :since::timestamptz)
+           AND (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
+           AND (:before_time::timestamptz IS NULL
+                OR (event_timestamp, event_id) < (:before_time::timestamptz, :before_id::uuid))
+         ORDER BY event_timestamp DESC, event_id DESC
+         LIMIT :window::bigint) AS event
  CROSS JOIN LATERAL (
        SELECT shard, sequence, received_at, late, content_hash, previous_event_hash, event_hash, link_hash
          FROM audit_ledger AS row
         WHERE row.event_id = event.event_id AND row.event_timestamp = event.event_timestamp
         LIMIT 1) AS ledger
- WHERE (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
-   AND (:event_type::text IS NULL OR event_type = :event_type::text)
-   AND (:event_category::text IS NULL OR event_category = :event_category::text)
-   AND (:event_outcome::text IS NULL OR event_outcome = :event_outcome::text)
-   AND (:severity::text IS NULL OR severity = :severity::text)
-   AND (:resource_type::text IS NULL OR resource_type = :resource_type::text)
-   AND (:resource_id::text IS NULL OR resource_id = :resource_id::text)
-   AND (:actor_type::text IS NULL OR actor_type = :actor_type::text)
-   AND (:actor_id::text IS NULL OR actor_id = :actor_id::text)
-   AND (:namespace::text IS NULL OR namespace = :namespace::text)
-   AND (:parent_event_id::uuid IS NULL OR parent_event_id = :parent_event_id::uuid)
-   AND (:detail_key::text IS NULL OR event_data ->> :detail_key::text = :detail_value::text)
-   AND (:detail_text::jsonb IS NULL OR event_data @> :detail_text::jsonb OR event_data @> :detail_json::jsonb)
-   AND (:since::timestamptz IS NULL OR event_timestamp >= :since::timestamptz)
-   AND (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
-   AND (:before_time::timestamptz IS NULL
-        OR (event_timestamp, event_id) < (:before_time::timestamptz, :before_id::uuid))
+ WHERE (:detail_key::text IS NULL OR event_data ->> :detail_key::text = :detail_value::text)
  ORDER BY event_timestamp DESC, event_id DESC
  LIMIT :limit::bigint OFFSET :offset::bigint;
 
--- name: recent_since
--- The time of the event that has :count newer ones up to a time; no row where there are not as many.
-SELECT event_timestamp FROM audit_events
- WHERE (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
- ORDER BY event_timestamp DESC LIMIT 1 OFFSET :count::bigint;
+-- name: events_exceed
+-- Whether more than :window events match.
+SELECT EXISTS (
+        SELECT FROM audit_events
+         WHERE (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
+           AND (:event_type::text IS NULL OR event_type = :event_type::text)
+           AND (:event_category::text IS NULL OR event_category = :event_category::text)
+           AND (:event_outcome::text IS NULL OR event_outcome = :event_outcome::text)
+           AND (:severity::text IS NULL OR severity = :severity::text)
+           AND (:resource_type::text IS NULL OR resource_type = :resource_type::text)
+           AND (:resource_id::text IS NULL OR resource_id = :resource_id::text)
+           AND (:actor_type::text IS NULL OR actor_type = :actor_type::text)
+           AND (:actor_id::text IS NULL OR actor_id = :actor_id::text)
+           AND (:namespace::text IS NULL OR namespace = :namespace::text)
+           AND (:parent_event_id::uuid IS NULL OR parent_event_id = :parent_event_id::uuid)
+           AND (:detail_text::jsonb IS NULL
+                OR ((event_data @> :detail_text::jsonb OR event_data @> :detail_json::jsonb)
+                    AND event_data ->> :detail_key::text = :detail_value::text))
+           AND (:since::timestamptz IS NULL OR event_timestamp >= :since::timestamptz)
+           AND (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
+           AND (:before_time::timestamptz IS NULL
+                OR (event_timestamp, event_id) < (:before_time::timestamptz, :before_id::uuid))
+         ORDER BY event_timestamp DESC, event_id DESC
+         OFFSET :window::bigint LIMIT 1);
+
+-- name: newest_events_count
+-- How many of the newest :window events that match have a detail.
+SELECT count(*)
+  FROM (SELECT event_data FROM audit_events
+         WHERE (:correlation_id::text IS NULL OR correlation_id = :correlation_id::text)
+           AND (:event_type::text IS NULL OR event_type = :event_type::text)
+           AND (:event_category::text IS NULL OR event_category = :event_category::text)
+           AND (:event_outcome::text IS NULL OR event_outcome = :event_outcome::text)
+           AND (:severity::text IS NULL OR severity = :severity::text)
+           AND (:resource_type::text IS NULL OR resource_type = :resource_type::text)
+           AND (:resource_id::text IS NULL OR resource_id = :resource_id::text)
+           AND (:actor_type::text IS NULL OR actor_type = :actor_type::text)
+           AND (:actor_id::text IS NULL OR actor_id = :actor_id::text)
+           AND (:namespace::text IS NULL OR namespace = :namespace::text)
+           AND (:parent_event_id::uuid IS NULL OR parent_event_id = :parent_event_id::uuid)
+           AND (:since::timestamptz IS NULL OR event_timestamp >= :since::timestamptz)
+           AND (:until::timestamptz IS NULL OR event_timestamp <= :until::timestamptz)
+         ORDER BY event_timestamp DESC, event_id DESC
+         LIMIT :window::bigint) AS event
+ WHERE event_data ->> :detail_key::text = :detail_value::text;
 
 -- name: events_count
 -- How many rows match, counting no further than :max_count. The ledger is not asked: 10,000 look-ups would take longer

@@ -20,8 +20,9 @@ from kubernaut.datastorage import parameters, search
 from kubernaut.datastorage.checkpointer import Checkpointer, LedgerInconsistent
 from kubernaut.datastorage.config import LedgerConfig
 from kubernaut.datastorage.errors import DataStorageError
+from kubernaut.datastorage.event_pages import Filters, PageRequest
 from kubernaut.datastorage.ledger_endpoints import LedgerEndpoints
-from kubernaut.datastorage.reader import Filters, InvalidPosition, PageRequest, Reader, TimelineTooLong
+from kubernaut.datastorage.reader import InvalidPosition, Reader, TimelineTooLong
 from kubernaut.datastorage.web.event_view import event_view
 from kubernaut.datastorage.web.ledger_view import LedgerState, ledger_view
 from kubernaut.datastorage.web.rendering import PREFIX, STATIC_ROUTE, page, problem_page
