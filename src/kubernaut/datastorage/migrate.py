@@ -3,11 +3,14 @@
 Migrations are goose-style files, `NNNNN_pre_name.sql` or `NNNNN_post_name.sql`. A `pre` migration suits the code
 before it as well, so it runs before a roll-out; a `post` one runs after the last old process is gone. Applied files
 are remembered with the hash of their text: an edited one stops everything, because the databases out there would no
-longer be what the repository says. An advisory lock lets several callers start at once.
+longer be what the repository says. An advisory lock lets several callers start at once. A migration is one transaction,
+unless it only adds indexes: those are built while others write, see `online_indexes`.
 """
 
+import asyncio
 import hashlib
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,8 +20,8 @@ from importlib import resources
 import asyncpg
 import structlog
 
-from kubernaut.datastorage import database
-from kubernaut.datastorage.errors import EditedMigration, NotMigrated
+from kubernaut.datastorage import database, online_indexes, queries
+from kubernaut.datastorage.errors import DatabaseUnavailable, EditedMigration, NotMigrated, Reason
 from kubernaut.datastorage.queries import QUERIES
 
 log = structlog.get_logger("datastorage")
@@ -26,6 +29,9 @@ log = structlog.get_logger("datastorage")
 MAX_STATEMENT_DURATION = 6 * 3600.0
 """Seconds that one statement of a migration may take: an index on a large ledger takes minutes, and a broken
 connection must not hold a migration for ever."""
+
+LOCK_INTERVAL = 0.1
+"""Seconds between looks whether another process has done its migrations."""
 
 _NAME = re.compile(r"(\d{5})_(pre|post)_([a-z0-9_]+)\.sql")
 
@@ -85,7 +91,7 @@ def known() -> list[Migration]:
 async def migrate(
     dsn: str, *, upto: Stage = Stage.POST, migrations: list[Migration] | None = None, timeout: float = 60.0
 ) -> list[str]:
-    """Apply what is missing, each file in one transaction, and return the names of those applied now.
+    """Apply what is missing, each file in one transaction or as indexes beside writers; the names of those applied now.
 
     `timeout` is for connecting and for each lock, in seconds: whoever waits for a lock holds up the writers behind.
     Raises EditedMigration before anything is changed, CannotStart when PostgreSQL rejects the connection, and
@@ -101,15 +107,19 @@ async def migrate(
             if migration.version in applied or (upto is Stage.PRE and migration.stage is Stage.POST):
                 continue
             with database.translated():
-                await _apply(connection, migration)
+                await _apply(connection, migration, timeout)
             log.info("migration applied", version=migration.version, name=migration.name)
             done.append(migration.name)
     return done
 
 
-async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+async def _apply(connection: asyncpg.Connection, migration: Migration, timeout: float) -> None:
+    statements = migration.statements()
+    indexes = online_indexes.parse(statements)
+    for index in indexes:
+        await online_indexes.build(connection, index, lock_timeout=timeout)
     async with connection.transaction():
-        for statement in migration.statements():
+        for statement in statements if not indexes else []:
             await connection.execute(statement)
         remember = QUERIES["remember_migration"]
         await connection.execute(
@@ -175,7 +185,11 @@ async def _locked(dsn: str, timeout: float) -> AsyncIterator[asyncpg.Connection]
     )
     try:
         # The lock belongs to the session: it ends with the connection, however that ends.
-        await connection.execute(QUERIES["lock_migrations"].sql)
+        deadline = time.monotonic() + timeout
+        while not (await queries.fetch(connection, "try_lock_migrations"))[0]["is_locked"]:
+            if time.monotonic() > deadline:
+                raise DatabaseUnavailable("another process migrates this database; try again later", Reason.LOCKED)
+            await asyncio.sleep(LOCK_INTERVAL)
         yield connection
     finally:
         await connection.close(timeout=5)

@@ -1,8 +1,9 @@
 -- Every statement that DataStorage sends. A name, a sentence, named parameters; see queries.py.
 
--- name: lock_migrations
--- One migrator at a time; held until the session ends.
-SELECT pg_advisory_lock(hashtext('kubernaut.migrations'));
+-- name: try_lock_migrations
+-- One migrator at a time; held until the session ends. Whoever waited within the statement would keep the one that works
+-- from building an index beside running transactions, of which it would be one.
+SELECT pg_try_advisory_lock(hashtext('kubernaut.migrations')) AS is_locked;
 
 -- name: create_migrations_table
 -- What has been applied, and the hash of its text.
@@ -18,6 +19,38 @@ SELECT version, checksum FROM schema_migrations ORDER BY version;
 
 -- name: remember_migration
 INSERT INTO schema_migrations (version, name, checksum) VALUES (:version, :name, :checksum);
+
+-- name: is_partitioned
+-- Whether a table has partitions.
+SELECT relkind = 'p' AS is_partitioned FROM pg_class WHERE oid = :relation::text::regclass;
+
+-- name: index_state
+-- Whether an index is complete; no row when there is none of that name.
+SELECT indisvalid AS is_valid FROM pg_index WHERE indexrelid = to_regclass(:index::text);
+
+-- name: unindexed_partition
+-- The first partition without its part of a partitioned index, and the definition of that part.
+SELECT parts.inhrelid::regclass::text AS partition,
+       substring(pg_get_indexdef(whole.indexrelid) FROM ' (USING .*)') AS definition
+  FROM pg_index AS whole JOIN pg_inherits AS parts ON parts.inhparent = whole.indrelid
+ WHERE whole.indexrelid = :index::text::regclass
+   AND NOT EXISTS (SELECT FROM pg_inherits AS attached JOIN pg_index AS part ON part.indexrelid = attached.inhrelid
+                    WHERE attached.inhparent = whole.indexrelid AND part.indrelid = parts.inhrelid)
+ ORDER BY 1 LIMIT 1;
+
+-- name: unattached_indexes
+-- Indexes of partitions that lack their part of a partitioned index and have one like it: just built, or left by a build
+-- that was interrupted, which is not valid.
+SELECT part.indexrelid::regclass::text AS name, part.indisvalid AS is_valid
+  FROM pg_index AS whole
+  JOIN pg_inherits AS parts ON parts.inhparent = whole.indrelid
+  JOIN pg_index AS part ON part.indrelid = parts.inhrelid
+ WHERE whole.indexrelid = :index::text::regclass
+   AND substring(pg_get_indexdef(part.indexrelid) FROM ' (USING .*)')
+       = substring(pg_get_indexdef(whole.indexrelid) FROM ' (USING .*)')
+   AND NOT EXISTS (SELECT FROM pg_inherits AS attached JOIN pg_index AS other ON other.indexrelid = attached.inhrelid
+                    WHERE attached.inhparent = whole.indexrelid AND other.indrelid = parts.inhrelid)
+ ORDER BY 1;
 
 -- name: write_obstacles
 -- What would keep an append waiting or make it fail: a read-only server or session, or a lock of somebody else. The
