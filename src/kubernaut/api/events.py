@@ -60,6 +60,9 @@ class AuditEvent(AuditWire, frozen=True):
     error_message: str | None = None
     retention_days: Annotated[int, Meta(ge=1, le=limits.MAX_RETENTION_DAYS)] | None = None
     is_sensitive: bool | None = None
+    if_absent: bool | None = None
+    """The event was derived again from an object that somebody has rewritten: it is stored where its id is unknown, and
+    what is stored under that id stays, without a conflict."""
 
 
 class SignalPayload(AuditWire, frozen=True):

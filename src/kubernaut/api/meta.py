@@ -16,6 +16,14 @@ Time = Annotated[datetime, Meta(tz=True)]
 """A point in time with its zone; we write UTC, to the microsecond."""
 
 
+def is_truncated(time: datetime) -> bool:
+    """Whether a typed client of Go, which keeps times in whole seconds, has written back a time of ours.
+
+    One time of ours in a million ends on a whole second by chance, so nothing may be lost that depends on the answer.
+    """
+    return time.microsecond == 0
+
+
 # gc=False: no reference cycle can arise, and the collector need not walk 10,000 cached pods.
 class OwnerReference(Wire, frozen=True, gc=False):
     """Who owns an object; `controller` marks the one that manages it."""

@@ -122,11 +122,13 @@ class Spool:
         rows: list[Row] = []
         conflicts: list[Quarantined] = []
         added: Checksums = {}
-        for event_id, body in events:
+        for event_id, body, if_absent in events:
             crc = zlib.crc32(body)
             known = self._ids.get(event_id, added.get(event_id))
             # An event that is derived again after a restart is the same to the byte, in the quarantine too.
             if known == crc or (self._quarantine_keys and (event_id, crc) in self._quarantine_keys):
+                continue
+            if known is not None and if_absent:
                 continue
             if known is not None:
                 conflicts.append(Quarantined(event_id, body, CONFLICT_REASON, _now()))

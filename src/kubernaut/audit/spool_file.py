@@ -36,6 +36,8 @@ class EncodedEvent(NamedTuple):
 
     event_id: bytes
     body: bytes
+    if_absent: bool = False
+    """Another one with this id, whatever its content, is enough."""
 
 
 class Row(NamedTuple):

@@ -150,4 +150,4 @@ def _entry(event: AuditEvent) -> EncodedEvent:
     if b"\n" in body:  # only event_data can hold one: it travels as its author wrote it
         body = msgspec.json.format(body, indent=-1)
     assert event.event_id is not None  # noqa: S101
-    return EncodedEvent(event.event_id.bytes, body)
+    return EncodedEvent(event.event_id.bytes, body, bool(event.if_absent))

@@ -1,8 +1,9 @@
 """What a group of waiting requests adds to the ledger; pure.
 
 A group is everything that waits when the ledger's lock is taken. Each request is strict (all its events or none) or
-lenient (the good ones). An event whose id is known counts as stored when the content is the same, and as a conflict
-otherwise. The order within the group is the order of arrival, and within a request the order of the sender.
+lenient (the good ones). An event whose id is known counts as stored when the content is the same or does not matter
+(`if_absent`), and as a conflict otherwise. The order within the group is the order of arrival, and within a request the
+order of the sender.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -151,7 +152,7 @@ def _decide_one(
             else:
                 own[number] = entry.content_hash
                 new.append(entry)
-        elif seen != entry.content_hash and not chain.has_content(event, seen):
+        elif not (entry.if_absent or seen == entry.content_hash or chain.has_content(event, seen)):
             result = EventConflict(index, event.event_id)
             plan.conflicts.append(ContentConflict(entry=entry, stored_content_hash=seen))
         failed = failed or result is not None

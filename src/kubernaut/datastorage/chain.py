@@ -95,6 +95,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content_hash: bytes
     received_at: datetime
     late: bool
+    if_absent: bool = False
+    """Where its id is known, it counts as stored, whatever its content."""
 
 
 canonical = msgspec.json.Encoder().encode

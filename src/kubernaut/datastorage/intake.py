@@ -293,7 +293,13 @@ def _entry(incoming: _Incoming, now: datetime, *, nul: bool) -> Entry:
     )
     if nul:
         _reject_nul(event)
-    return Entry(event=event, content_hash=chain.content_hash(event), received_at=now, late=now - time > LATE_AFTER)
+    return Entry(
+        event=event,
+        content_hash=chain.content_hash(event),
+        received_at=now,
+        late=now - time > LATE_AFTER,
+        if_absent=bool(incoming.if_absent),
+    )
 
 
 def _missing(field: str, legacy: str) -> NoReturn:

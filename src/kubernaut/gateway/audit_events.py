@@ -10,6 +10,7 @@ import msgspec
 
 from kubernaut.api import limits
 from kubernaut.api.events import AuditEvent, GatewayPayload
+from kubernaut.api.meta import is_truncated
 from kubernaut.api.remediation import REMEDIATION_KIND, RemediationRequest
 from kubernaut.api.signals import Target
 from kubernaut.api.vocabulary import EventOutcome, EventType
@@ -31,7 +32,8 @@ def received_event(request: RemediationRequest) -> AuditEvent | None:
     payload = msgspec.structs.replace(
         payload, signal_name=spec.signal_name, severity=spec.severity, deduplication_status="new"
     )
-    return _event(request, spec.target_resource, payload, "received", deduplication.first_seen_at)
+    event = _event(request, spec.target_resource, payload, "received", deduplication.first_seen_at)
+    return msgspec.structs.replace(event, if_absent=is_truncated(deduplication.first_seen_at) or None)
 
 
 def occurrence_event(request: RemediationRequest, received: ReceivedAlert, occurrence: Occurrence) -> AuditEvent:

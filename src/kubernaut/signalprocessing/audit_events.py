@@ -2,7 +2,9 @@
 
 A function of the object: the same object gives the same events to the byte, with the same ids, whenever and wherever it
 is called. So after a crash all events are derived and recorded again, and the store keeps one of each. An event uses
-only fields that are final once the event has happened; else the same event would have another content later on.
+only fields that are final once the event has happened; else the same event would have another content later on. Where a
+client that keeps whole seconds has written the status back, that content is lost; such events say `if_absent`, so the
+store keeps the first of each, and takes what it does not know.
 
 The status holds when each phase was entered: `startTime` for Pending and Enriching, the transition time of a condition
 that became true for the phase that follows it, `completionTime` for the end.
@@ -16,7 +18,7 @@ import msgspec
 
 from kubernaut.api import limits
 from kubernaut.api.events import ABSENT, AuditEvent, SignalPayload
-from kubernaut.api.meta import Condition, ConditionStatus
+from kubernaut.api.meta import Condition, ConditionStatus, is_truncated
 from kubernaut.api.signals import KIND, SignalProcessing, SignalStatus
 from kubernaut.api.vocabulary import (
     AUDIT_ENVIRONMENT_SOURCES,
@@ -86,6 +88,7 @@ class _SignalEvents:
         self._spec = signal.spec.signal
         self._status = signal.status
         self._phases = entered_phases(signal.status)
+        self._is_rewritten = any(map(is_truncated, _times(signal.status)))
 
     def derive(self) -> Iterator[AuditEvent]:
         """In causal order: the results of a phase come before the transition that ends it."""
@@ -288,7 +291,18 @@ class _SignalEvents:
             duration_ms=payload.duration_ms,
             error_message=payload.error,
             event_data=msgspec.Raw(_encoder.encode(payload)),
+            if_absent=self._is_rewritten or None,
         )
+
+
+def _times(status: SignalStatus) -> Iterator[datetime]:
+    """The times that events tell of."""
+    failed_at = status.failure_info.last_failure_time if status.failure_info else None
+    for time in (status.start_time, status.completion_time, failed_at):
+        if time is not None:
+            yield time
+    for condition in status.conditions:
+        yield condition.last_transition_time
 
 
 def _transition_time(status: SignalStatus, type: ConditionType) -> datetime | None:

@@ -65,6 +65,22 @@ async def test_same_batch_again_is_the_same_answer_and_one_row_each(http: httpx2
     assert (await http.get(EVENTS)).json()["pagination"]["total"] == 2
 
 
+async def test_event_that_only_has_to_be_there_leaves_what_is_stored(http: httpx2.AsyncClient):
+    stored = a_wire_event(correlation_id=f"rr-{uuid4()}")
+    await http.post("/api/v1/audit/events", json=stored)
+    rewritten = stored | {"event_timestamp": "2026-11-22T20:00:00Z", "if_absent": True}
+
+    answers = [
+        await http.post("/api/v1/audit/events", json=rewritten),
+        await http.post("/api/v1/audit/events/batch", json=[rewritten, a_wire_event(if_absent=True)]),
+    ]
+
+    assert [answer.status_code for answer in answers] == [201, 201]
+    page = await http.get("/api/v1/audit/events", params={"correlation_id": stored["correlation_id"]})
+    (event,) = page.json()["data"]
+    assert event["event_timestamp"] == "2026-11-22T20:00:00.000001Z"
+
+
 async def test_other_content_under_a_stored_id_is_a_conflict(http: httpx2.AsyncClient):
     event = a_wire_event()
     await store(http, event)

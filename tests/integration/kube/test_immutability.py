@@ -1,13 +1,15 @@
 """What may change in the spec of a signal: nothing, except what a typed client of Go cannot keep."""
 
 import copy
+import itertools
 import os
 import uuid
 from typing import Any
 
 import pytest
 
-from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION
+from kubernaut.api.crds import structural_schema
+from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalSpec
 from kubernaut.kube.client import Client, ClientConfig, open_client
 from kubernaut.kube.errors import Invalid
 from kubernaut.kube.objects import Key, Kind, Unstructured
@@ -65,6 +67,37 @@ async def test_what_a_typed_client_of_go_reads_it_may_write_back(client, stored)
     written["metadata"]["labels"] = {"seen": "true"}
 
     assert (await client.replace(SIGNAL, written))["spec"]["signal"]["receivedTime"] == "2026-11-29T19:00:01Z"
+
+
+TIMES = {("timesOutAt",), ("signal", "firingTime"), ("signal", "receivedTime")}
+SUBSETS = [subset for size in range(len(TIMES) + 1) for subset in itertools.combinations(sorted(TIMES), size)]
+
+
+def test_the_family_of_times_is_the_one_of_the_schema():
+    schema = structural_schema(SignalSpec)
+    found = {
+        (*at, name)
+        for at, of in (((), schema), (("signal",), schema["properties"]["signal"]))
+        for name, inner in of["properties"].items()
+        if inner.get("format") == "date-time"
+    }
+
+    assert found == TIMES
+
+
+@pytest.mark.parametrize("truncated", SUBSETS, ids=str)
+async def test_any_time_may_be_written_back_in_whole_seconds(client, stored, truncated):
+    written = copy.deepcopy(stored)
+    for *parents, name in truncated:
+        holder = written["spec"]
+        for parent in parents:
+            holder = holder[parent]
+        holder[name] = f"{holder[name].partition('.')[0]}Z"
+    written["metadata"]["labels"] = {"seen": "true"}
+
+    again = await client.replace(SIGNAL, written)
+
+    assert (again["spec"], again["metadata"]["generation"]) == (written["spec"], 1 + bool(truncated))
 
 
 def paths(value: dict[str, Any], at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -64,6 +64,18 @@ async def test_same_id_with_other_content_is_kept_as_evidence(config):
         assert "other content" in evidence.reason
 
 
+async def test_event_that_only_has_to_be_there_is_not_taken_beside_another_one_that_waits(config):
+    event_id = uuid4()
+    again = an_entry(2, event_id)._replace(if_absent=True)
+    async with open_spool(config) as spool:
+        spool.append([an_entry(1, event_id)])
+        spool.append([again, again, an_entry(3)._replace(if_absent=True)])
+        await spool.committed()
+
+        assert await bodies(spool) == [an_entry(1).body, an_entry(3).body]
+        assert spool.quarantined == 0
+
+
 async def test_a_full_spool_takes_none_of_a_batch_and_says_so(tmp_path):
     config = SpoolConfig(directory=tmp_path, max_bytes=1000)
     async with open_spool(config) as spool:

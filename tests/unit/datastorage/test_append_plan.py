@@ -43,6 +43,20 @@ def test_conflict_refuses_the_whole_strict_request_and_no_other():
     assert plan.results[1] == [None]
 
 
+def test_event_that_only_has_to_be_there_is_no_conflict_and_is_stored_where_it_is_missing():
+    stored, missing = an_entry(), an_entry(if_absent=True)
+    rewritten = an_entry(event_id=str(stored.event.event_id), event_action="rewritten", if_absent=True)
+    requests = [AppendRequest(entries=[rewritten, missing]), AppendRequest(entries=[rewritten], strict=False)]
+
+    plan = append_plan.decide(requests, {stored.event.event_id: stored.content_hash})
+
+    assert plan.new == [missing]
+    assert plan.conflicts == []
+    assert plan.results == [[None, None], [None]]
+    same = an_entry(event_id=str(stored.event.event_id), event_action="rewritten")
+    assert rewritten.content_hash == same.content_hash
+
+
 def test_conflict_is_an_event_once():
     stored = an_entry()
     edited = an_entry(event_id=str(stored.event.event_id), event_action="edited", correlation_id="rr-7")

@@ -16,6 +16,7 @@ from support.ledger_events import NOW, an_entry
     [
         {},
         {"event_timestamp": "1970-01-01T00:00:00Z"},
+        {"if_absent": True},
         {"event_data": {"b": [1, 2.5, 1e300, -0.0, "\u2028é"], "a": {"": None}}},
         {"actor_ip": "::ffff:10.0.0.1", "is_sensitive": True, "duration_ms": 0, "error_message": "\n\t\x7f"},
     ],

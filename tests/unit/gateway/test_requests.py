@@ -168,6 +168,15 @@ def test_what_was_received_is_a_function_of_the_object():
     assert (event.event_type, event.correlation_id, event.event_timestamp) == ("gateway.signal.received", "rr-1", NOW)
 
 
+@pytest.mark.parametrize(("microsecond", "if_absent"), [(123456, None), (0, True)])
+def test_what_was_received_does_not_conflict_when_a_typed_client_has_written_the_time_back(microsecond, if_absent):
+    seen = Deduplication(first_seen_at=NOW.replace(microsecond=microsecond))
+
+    event = audit_events.received_event(a_request(deduplication=seen))
+
+    assert event.if_absent is if_absent
+
+
 def test_a_request_that_was_not_counted_yet_leaves_no_event():
     assert audit_events.received_event(a_request()) is None
 

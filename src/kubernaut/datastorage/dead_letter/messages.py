@@ -32,6 +32,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     received_at: datetime
     late: bool
     content_hash: str
+    if_absent: bool = False
     seals: tuple[str, ...] = ()
     """Proofs that a DataStorage with the ledger's key has made the message: `dead_letter/seals.py`."""
 
@@ -53,7 +54,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             raise InvalidMessage(f"the event is not admitted: {error}") from error
         if (admitted.event, admitted.late) != (self.payload, self.late):
             raise InvalidMessage("the event is not as it is admitted")
-        return admitted
+        return msgspec.structs.replace(admitted, if_absent=self.if_absent)
 
 
 _encode = msgspec.json.Encoder().encode
@@ -68,6 +69,7 @@ def of(entry: Entry, now: datetime) -> Message:
         received_at=entry.received_at,
         late=entry.late,
         content_hash=entry.content_hash.hex(),
+        if_absent=entry.if_absent,
     )
 
 
