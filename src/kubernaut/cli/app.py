@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import cyclopts
+from cyclopts.panel import CycloptsPanel
 
 from kubernaut.cli.errors import CommandError, command_error
 from kubernaut.ops import logs
@@ -129,7 +130,9 @@ def run(arguments: list[str], *, is_last: bool = False) -> int:
     `is_last` says that the process ends with it: then Ctrl-C and SIGTERM do nothing any more once it is done.
     """
     try:
-        command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=True)
+        command, bound, _ = app.parse_args(
+            arguments, exit_on_error=False, print_error=True, error_formatter=_usage_error
+        )
         result = command(*bound.args, **bound.kwargs)
         if asyncio.iscoroutine(result):
             result = _run_async(result, is_last=is_last)
@@ -148,6 +151,11 @@ def run(arguments: list[str], *, is_last: bool = False) -> int:
         if known is None:
             raise
         return report(known)
+
+
+def _usage_error(error: cyclopts.CycloptsError) -> object:
+    """The message about a command line, with escapes for the control characters that an argument has."""
+    return CycloptsPanel("\n".join(map(visible, str(error).split("\n"))))
 
 
 def _run_async(command: Coroutine[Any, Any, object], *, is_last: bool) -> object:

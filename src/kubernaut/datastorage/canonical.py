@@ -15,6 +15,8 @@ from decimal import Context, Decimal
 
 import msgspec
 
+from kubernaut.ops.json_faults import json_fault
+
 MAX_DEPTH = 10
 """Containers inside containers; a flat object has depth 1."""
 
@@ -106,7 +108,7 @@ def _form(raw: Json, decode: _Decode) -> tuple[dict[str, object], bytes]:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         if isinstance(error.__cause__, NotCanonical):
             raise error.__cause__ from None
-        raise NotCanonical(f"event_data is not JSON that can be kept: {error}") from error
+        raise NotCanonical(f"event_data is not JSON that can be kept: {json_fault(error)}") from error
     # A run of that many digits covers one of these places; looking there first spares the search for most data.
     if not _DIGITS.isdisjoint(form[MAX_DIGITS::MAX_DIGITS]) and _LONG_DIGITS.search(form):
         _reject_long_integers(form)

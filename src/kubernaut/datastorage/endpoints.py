@@ -37,6 +37,7 @@ from kubernaut.ops.http import problems
 from kubernaut.ops.http.authentication import Identity
 from kubernaut.ops.http.body import JsonBodyReader
 from kubernaut.ops.http.problems import RequestRejected, json_response, problem_response
+from kubernaut.ops.json_faults import json_fault
 
 RETRY_AFTER = 2
 """Seconds after which a writer should try again."""
@@ -199,7 +200,7 @@ class Endpoints:
             verify_request = _decode_verify(body or b"{}")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RequestRejected(
-                Slug.INVALID_REQUEST, f"invalid request body: {error}", {"body": str(error)}
+                Slug.INVALID_REQUEST, f"invalid request body: {json_fault(error)}", {"body": json_fault(error)}
             ) from error
         if (verify_request.head_sequence is None) != (verify_request.head_hash is None):
             raise RequestRejected(
@@ -293,9 +294,7 @@ def _described(error: EventConflict | ParentMissing | PartitionMissing, index: i
     if isinstance(error, PartitionMissing):
         errors = {f"[{index}].event_timestamp": f"the partition {error.partition} is missing"}
         return RequestRejected(Slug.UNAVAILABLE, str(error), errors, retry_after=MISSING_PARTITION_RETRY_AFTER)
-    return RequestRejected(
-        Slug.VALIDATION, str(error), {f"[{index}].parent_event_id": f"parent event {error.parent} does not exist"}
-    )
+    return RequestRejected(Slug.VALIDATION, str(error), {f"[{index}].parent_event_id": error.fault})
 
 
 async def _not_appended(request: Request, error: EventConflict | ParentMissing | PartitionMissing) -> Response:

@@ -89,9 +89,10 @@ class PartitionMissing(DataStorageError):
 
 
 class ParentMissing(DataStorageError):
-    """The parent that an event names is neither stored nor in the same batch."""
+    """The parent that an event names is neither stored nor before it in the same batch."""
 
     def __init__(self, index: int, parent: UUID) -> None:
-        super().__init__(f"event at index {index}: parent event {parent} does not exist")
+        self.fault = f"parent event {parent} does not exist; it has to be stored, or to stand before it in the batch"
+        super().__init__(f"event at index {index}: {self.fault}")
         self.index = index
         self.parent = parent

@@ -28,6 +28,7 @@ from kubernaut.datastorage.append_plan import CONFLICT_EVENT
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.operations import RESERVED_TYPES
 from kubernaut.ops.http.problems import RequestRejected
+from kubernaut.ops.json_faults import json_fault
 
 MAX_CLOCK_AHEAD = timedelta(minutes=60)
 """How far a sender's clock may run ahead of ours."""
@@ -146,7 +147,7 @@ def admit_each(body: bytes, now: datetime, max_events: int) -> list[Entry | Reje
         try:
             raws = _decode_raws(_decodable(body))
         except _NOT_DECODED as error:
-            reason = f"request body must be a JSON array: {error}"
+            reason = f"request body must be a JSON array: {json_fault(error)}"
             raise RequestRejected(Slug.INVALID_REQUEST, reason, {"body": reason}) from error
     check_size(len(raws), max_events)
     return [_entry_or_rejection(index, raw, now) for index, raw in enumerate(raws)]
@@ -242,6 +243,7 @@ class _TimeAhead(_InvalidField):
         self.event_id = event_id
 
 
+_JSON_START = re.compile(rb'[\[{"\-0-9tfn]')
 _NOT_DECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -333,9 +335,12 @@ def _reject_nul(event: chain.Event) -> None:
 
 
 def _require_opening(body: bytes, opening: bytes, reason: str) -> None:
-    if not body.lstrip(b" \t\r\n").startswith(opening):
-        if opening == b"[" and body.strip() == b"null":
+    found = body.lstrip(b" \t\r\n")
+    if not found.startswith(opening):
+        if opening == b"[" and found.strip() == b"null":
             reason = "batch cannot be empty"
+        elif found and not _JSON_START.match(found):
+            reason = "request body is not JSON"
         raise RequestRejected(Slug.INVALID_REQUEST, reason, {"body": reason})
 
 
@@ -348,7 +353,7 @@ def _reason(error: Exception) -> tuple[str, str]:
     """Field and reason; msgspec says `Expected … - at `$.field``, and `missing required field `x`` without a path."""
     if isinstance(error, _InvalidField):
         return error.field, str(error)
-    text, _, path = str(error).partition(" - at `$")
+    text, _, path = json_fault(error).partition(" - at `$")
     if "missing required field `" in text:
         field = text.partition("`")[2].partition("`")[0]
         return field, f"required field missing: {field}"

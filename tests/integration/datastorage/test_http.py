@@ -81,6 +81,24 @@ async def test_event_that_only_has_to_be_there_leaves_what_is_stored(http: httpx
     assert event["event_timestamp"] == "2026-11-22T20:00:00.000001Z"
 
 
+async def test_byte_order_mark_before_a_batch_is_ignored(http: httpx2.AsyncClient):
+    event = a_wire_event()
+
+    answer = await http.post(BATCH, content=b"\xef\xbb\xbf" + a_body(event), headers=JSON)
+
+    assert (answer.status_code, answer.json()["event_ids"]) == (201, [event["event_id"]])
+
+
+async def test_parent_after_its_child_in_a_batch_is_told_where_it_belongs(http: httpx2.AsyncClient):
+    parent = a_wire_event()
+    child = a_wire_event(parent_event_id=parent["event_id"])
+
+    problem = assert_problem(await store(http, child, parent), 400, "validation-error")
+
+    assert problem["detail"].endswith("does not exist; it has to be stored, or to stand before it in the batch")
+    assert (await store(http, parent, child)).status_code == 201
+
+
 async def test_other_content_under_a_stored_id_is_a_conflict(http: httpx2.AsyncClient):
     event = a_wire_event()
     await store(http, event)

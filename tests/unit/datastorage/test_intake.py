@@ -337,3 +337,17 @@ def test_single_event_is_an_object():
         with pytest.raises(RequestRejected) as caught:
             intake.admit_one(body, NOW)
         assert caught.value.field_errors
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "request body must be a JSON array, not a single object"),
+        (b"{}", "request body must be a JSON array, not a single object"),
+        (b"\xff\xfe[]", "request body is not JSON"),
+        (b"<html>", "request body is not JSON"),
+        (b"[" * 5000, "request body must be a JSON array: it is nested too deeply"),
+    ],
+)
+def test_a_body_that_is_no_batch_is_named_as_what_it_is(body, reason):
+    assert refusal(body).field_errors == {"body": reason}

@@ -14,6 +14,7 @@ MAX_TOTAL_SIZE = 32 * 2**20
 
 RETRY_AFTER = 2  # seconds
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GZIP = ("gzip", "x-gzip")
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _MAX_PART = 2**18
@@ -38,7 +39,7 @@ class BodyReader:
         self._total = 0
 
     async def read(self, request: Request) -> bytes:
-        """The whole body. Raises RequestRejected."""
+        """The whole body, without a byte order mark. Raises RequestRejected."""
         self._check_type(request)
         is_compressed = self._is_compressed(request)
         length = request.headers.get("content-length", "")
@@ -65,7 +66,7 @@ class BodyReader:
         if is_compressed:
             async with self._decompressing:  # one at a time, so that many small bodies do not become large together
                 parts = await asyncio.to_thread(self._decompressed, parts)
-        return b"".join(parts)
+        return b"".join(parts).removeprefix(_BYTE_ORDER_MARK)
 
     def _decompressed(self, parts: Sequence[bytes]) -> list[bytes]:
         """The parts of a gzip body after decompression. Raises RequestRejected."""

@@ -1,0 +1,144 @@
+"""Reads JSON as real senders write it: what is missing, null or of another type is unknown, and no reason to reject.
+
+A character that PostgreSQL cannot store becomes U+FFFD.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from kubernaut.gateway.alertmanager import Adjustment, AdjustmentReason
+
+T = TypeVar("T")
+
+FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""The earliest time that an alert may name; an earlier one is the fault of a clock."""
+
+NULL = msgspec.Raw(b"null")
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UNSTORABLE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+# Any escape is consumed whole, so that an escaped backslash in front of `u0000` stays text.
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2}|u0000)|.)",
+    re.DOTALL,
+)
+_STRING_OR_WORD = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b', re.DOTALL)
+_CONTROL = re.compile(rb"[\x00-\x1f]")
+
+_decode_texts = msgspec.json.Decoder(dict[str, str] | None).decode
+_decode_nullable_texts = msgspec.json.Decoder(dict[str, str | None]).decode
+_decode_text = msgspec.json.Decoder(str | None).decode
+_decode_any = msgspec.json.Decoder(float_hook=str).decode
+
+
+def decode(body: bytes, decoder: Callable[[bytes], T]) -> T:
+    """What `decoder` makes of a request's body. Raises msgspec.ValidationError, msgspec.DecodeError, RecursionError."""
+    body = _storable(body.removeprefix(_BYTE_ORDER_MARK))
+    try:
+        return decoder(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        repaired = _repaired(body)
+        if repaired == body:
+            raise
+        return decoder(repaired)
+
+
+def _storable(body: bytes) -> bytes:
+    """The body with U+FFFD in place of NUL, halves of surrogate pairs, and bytes that are not UTF-8."""
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            body = body.decode(errors="replace").encode()
+    if _UNSTORABLE.search(body):
+        body = _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], body)
+    return body
+
+
+def _repaired(body: bytes) -> bytes:
+    """The body as JSON where a sender's template wrote control characters into strings, or NaN as a number."""
+
+    def repaired(token: re.Match[bytes]) -> bytes:
+        if not token[0].startswith(b'"'):
+            return b"null"
+        return _CONTROL.sub(lambda control: rb"\u%04x" % (control[0][0] or 0xFFFD), token[0])
+
+    return _STRING_OR_WORD.sub(repaired, body)
+
+
+class InvalidField(Exception):
+    """What is wrong with a field that cannot be done without."""
+
+    def __init__(self, field: str, fault: str) -> None:
+        super().__init__(f"{field} {fault}")
+
+
+def texts(field: str, raw: msgspec.Raw) -> dict[str, str]:
+    """A map of texts without those that are null. Raises InvalidField when it is something else."""
+    try:
+        return _decode_texts(raw) or {}
+    except msgspec.MsgspecError:
+        try:
+            nullable = _decode_nullable_texts(raw)
+        except msgspec.MsgspecError:
+            raise InvalidField(field, "is not a map of texts") from None
+        return {name: given for name, given in nullable.items() if given is not None}
+
+
+def texts_or_none(raw: msgspec.Raw) -> dict[str, str]:
+    try:
+        return texts("", raw)
+    except InvalidField:
+        return {}
+
+
+def text(raw: msgspec.Raw) -> str:
+    """A text; empty where there is something else."""
+    try:
+        return _decode_text(raw) or ""
+    except msgspec.MsgspecError:
+        return ""
+
+
+def value(raw: msgspec.Raw) -> Any:
+    """Any value; an empty tuple, which no JSON is, where it cannot be decoded."""
+    try:
+        return _decode_any(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return ()
+
+
+def time(field: str, raw: msgspec.Raw) -> tuple[datetime | None, Adjustment | None]:
+    """A time in UTC, from 1970 on; None where it is not set. Raises InvalidField when it is no text."""
+    given = value(raw)
+    if given is None or given == "":
+        return None, None
+    if not isinstance(given, str):
+        raise InvalidField(field, "is not a text with a time")
+    try:
+        moment = msgspec.convert(given.strip(), datetime)
+        if moment.year <= 1:
+            return None, None
+        # A time without a zone is taken as UTC, which most senders mean.
+        has_zone = moment.tzinfo is not None
+        moment = moment.astimezone(UTC) if has_zone else moment.replace(tzinfo=UTC)
+    except (msgspec.ValidationError, OverflowError):
+        return None, Adjustment(field=field, reason=AdjustmentReason.INVALID_TIME)
+    if moment < FIRST_TIME:
+        return FIRST_TIME, Adjustment(field=field, reason=AdjustmentReason.CLAMPED)
+    return moment, None if has_zone else Adjustment(field=field, reason=AdjustmentReason.NO_ZONE)
+
+
+def part(raw: msgspec.Raw, decoder: Callable[[msgspec.Raw], T | None]) -> T | None:
+    """An object within the document; None where there is something else."""
+    try:
+        return decoder(raw)
+    except msgspec.MsgspecError:
+        return None
