@@ -101,6 +101,7 @@ def run(mutation: Mutation, folder: Path, *, is_mutated: bool = True) -> subproc
     command = [sys.executable, "-m", "pytest", "-q", "-n", str(mutation.workers), "--tb=short", "--muster-live=off"]
     command += ["-p", "no:cacheprovider", "-p", "no:randomly", f"--muster-directory={folder}", str(SPECS)]
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "KUBEBUILDER_"))}
+    env |= {"DATASTORAGE": "process"}  # some faults are faults of its process
     env |= mutation.environment | {"SUITE_MUTATION": mutation.id if is_mutated else ""}
     command += ["-k", mutation.specs]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT, check=False)
@@ -130,6 +131,14 @@ def chosen() -> list[Mutation]:
 
 def test_all_fourteen_are_declared():
     assert [mutation.id for mutation in MUTATIONS] == [f"M-{number:02}" for number in range(1, 15)]
+
+
+def test_each_fault_takes_the_place_of_something_that_is_there():
+    env = os.environ | {"SUITE_MUTATION": ",".join(each.id for each in MUTATIONS), "PYTHONPATH": str(ROOT / "tests")}
+    command = [sys.executable, "-c", "import support.suite.mutations"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.timeout(TIMEOUT + 150)

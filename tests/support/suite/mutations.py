@@ -29,6 +29,12 @@ datastorage_of_suite: Any = None
 # The modules of the suite are imported in the functions: they cost time, and a run without a mutation needs none here.
 
 
+def put(owner: Any, name: str, value: Any) -> None:
+    """Take the place of what is there. Raises AttributeError if there is nothing: then the fault would be none."""
+    getattr(owner, name)
+    setattr(owner, name, value)
+
+
 def client_on_first_worker() -> None:
     """M-01: the second worker relies on what only the first one has made."""
     from support.suite import worker
@@ -44,7 +50,7 @@ def client_on_first_worker() -> None:
         async with real(workspace, *args) as controller_of_suite:
             yield controller_of_suite
 
-    worker.open_suite_controller = opening
+    put(worker, "open_suite_controller", opening)
 
 
 def teardown_by_every_worker() -> None:
@@ -59,7 +65,7 @@ def teardown_by_every_worker() -> None:
             yield controller
         os.kill(services["pid"], signal.SIGKILL)
 
-    worker.open_suite_controller = opening
+    put(worker, "open_suite_controller", opening)
 
 
 def policy_path_of_first_worker() -> None:
@@ -87,7 +93,7 @@ def policy_path_of_first_worker() -> None:
             controller.policies.__class__ = SharedPath
             yield controller
 
-    worker.open_suite_controller = opening
+    put(worker, "open_suite_controller", opening)
 
 
 def read_through_unstarted_cache() -> None:
@@ -107,7 +113,7 @@ def read_through_unstarted_cache() -> None:
         cache._handlers.clear()
         return mapping, cache
 
-    service._environment_mapping = reading
+    put(service, "_environment_mapping", reading)
 
 
 def constant_namespace() -> None:
@@ -119,7 +125,7 @@ def constant_namespace() -> None:
         await self.create(a_namespace("shop", environment))
         return "shop"
 
-    specs.Suite.namespace = namespace
+    put(specs.Suite, "namespace", namespace)
 
 
 def localhost() -> None:
@@ -134,7 +140,7 @@ def localhost() -> None:
         (folder / "url").write_text(f"http://localhost:{port}")
         return config
 
-    infrastructure._configure = configure
+    put(infrastructure, "_configure", configure)
 
 
 def datastorage_dies() -> None:
@@ -146,14 +152,14 @@ def wrong_password() -> None:
     """M-08: DataStorage is given another password than PostgreSQL has."""
     from support.suite import infrastructure
 
-    infrastructure.database_password = lambda postgres: "not-the-password"
+    put(infrastructure, "database_password", lambda postgres: "not-the-password")
 
 
 def missing_path() -> None:
     """M-09: the command of DataStorage is looked for where it is not, as the Dockerfile was on 15 December."""
     from support.suite import preflight
 
-    preflight.COMMAND = Path("docker/datastorage-ubi9.Dockerfile")
+    put(preflight, "COMMAND", Path("docker/datastorage-ubi9.Dockerfile"))
 
 
 def crash() -> None:
@@ -164,10 +170,10 @@ def shared_registry() -> None:
     """M-11: all controllers of a process register their metrics at one registry."""
     from prometheus_client import CollectorRegistry
 
-    from kubernaut.signalprocessing import service
+    from kubernaut.signalprocessing import registry
 
-    registry = CollectorRegistry()
-    service.new_registry = lambda *args: registry
+    shared = CollectorRegistry()
+    put(registry, "new_registry", lambda *args: shared)
 
 
 def constant_correlation() -> None:
@@ -178,7 +184,7 @@ def constant_correlation() -> None:
         head = {"apiVersion": "kubernaut.ai/v1alpha1", "kind": "RemediationRequest"}
         return head | {"metadata": {"name": "audit-test-rr"}}
 
-    specs.Suite.request = request
+    put(specs.Suite, "request", request)
 
 
 def flush_ignores_queue() -> None:
@@ -186,8 +192,8 @@ def flush_ignores_queue() -> None:
     from support.suite import specs, worker
 
     real = worker.BufferConfig
-    worker.BufferConfig = lambda **_: real(flush_interval=60.0, batch_size=1000)
-    specs.TIMEOUT = 3.0
+    put(worker, "BufferConfig", lambda **_: real(flush_interval=60.0, batch_size=1000))
+    put(specs, "TIMEOUT", 3.0)
 
 
 def start_before_ready() -> None:
@@ -197,13 +203,14 @@ def start_before_ready() -> None:
     async def at_once(*args: Any) -> None:
         return
 
-    infrastructure.wait_until_healthy = infrastructure.deliver_first_event = at_once
+    put(infrastructure, "wait_until_healthy", at_once)
+    put(infrastructure, "deliver_first_event", at_once)
     real = infrastructure.command_of
 
     def late(command: str, config: Path) -> list[str]:
         return ["/bin/sh", "-c", f"sleep 12; exec {' '.join(map(str, real(command, config)))}"]
 
-    infrastructure.command_of = late
+    put(infrastructure, "command_of", late)
 
 
 def _know_datastorage() -> None:
@@ -216,7 +223,7 @@ def _know_datastorage() -> None:
         await real(workspace, url)
         datastorage_of_suite = workspace.processes[-1]
 
-    infrastructure.wait_until_healthy = waiting
+    put(infrastructure, "wait_until_healthy", waiting)
 
 
 MUTATIONS: dict[str, Callable[[], None]] = {
