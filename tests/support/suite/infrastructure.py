@@ -1,11 +1,11 @@
-"""The services of a run of the suite: DataStorage as a process of its own on the run's PostgreSQL and Valkey.
+"""The services of a run of the suite: DataStorage on the run's PostgreSQL and Valkey, as a container or as a process.
 
 They are started once, by the process that owns the run, and stopped once, after the last worker. A worker gets plain
 data of them. What each has proven is a line that is printed once, when all of them are up and before the first spec.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,7 +25,7 @@ from kubernaut.embedded.services import DataStorageFiles, datastorage
 from kubernaut.embedded.valkey import ValkeyConfig, open_valkey
 from support.audit import an_event
 from support.services import SharedPostgres, SharedProcess, SharedValkey
-from support.suite import preflight
+from support.suite import container, preflight
 
 READY = "SignalProcessing integration test environment ready!"
 NEEDS_NEWER_KINDS = frozenset({"RH-08", "RH-09", "RE-06", "RE-07", "RX-05", "CO-02"})
@@ -36,7 +36,16 @@ ORIGIN = "signalprocessing.test/ledger"
 @muster.shared
 def suite_preflight() -> dict[str, str]:
     """What must be there before anything is started. Raises PreflightError, which names what is missing."""
-    return {"command": str(preflight.existing(preflight.COMMAND)), "policy": str(preflight.existing(preflight.POLICY))}
+    command, policy = preflight.existing(preflight.COMMAND), preflight.existing(preflight.POLICY)
+    image, reason = container.choose(os.environ)
+    found = {"command": str(command), "policy": str(policy), "engine": "", "image": ""}
+    if image is None:
+        return found | {"runs": f"DataStorage runs as a process ({reason})"}
+    return found | {
+        "engine": image.engine,
+        "image": image.name,
+        "runs": f"DataStorage runs as a container ({reason})",
+    }
 
 
 @muster.shared(timeout=60)
@@ -55,13 +64,15 @@ async def signalprocessing_datastorage_test(
     migrated_template: str,
     suite_queue: dict[str, Any],
 ) -> AsyncIterator[dict[str, Any]]:
-    """DataStorage by its production command, on a database of this run; healthy when it is handed out."""
+    """DataStorage as it runs in production, on a database of this run; healthy when it is handed out."""
     postgres, queue = _postgres(postgres_server), _valkey(suite_queue)
     database = await _new_database(postgres, muster_run.name("sp-audit"), migrated_template)
-    config = _configure(muster_run.directory, muster_run.port(), postgres, database, queue)
-    command = command_of(suite_preflight["command"], config)
+    folder = muster_run.directory / "datastorage"
+    folder.mkdir()
+    config = _configure(folder, muster_run.port(), postgres, database, queue)
+    command, clean_up = _start(muster_run, suite_preflight, folder, config)
     process = muster_run.start(command, log="datastorage.log", env=_environment())
-    url = preflight.address((muster_run.directory / "url").read_text())
+    url = preflight.address((folder / "url").read_text())
     await wait_until_healthy(muster_run, url)
     await _check_backends(postgres.url(database), queue.url(0))
     yield {
@@ -74,6 +85,21 @@ async def signalprocessing_datastorage_test(
         ],
     }
     process.stop()
+    clean_up()
+
+
+def _start(
+    workspace: muster.Workspace, found: dict[str, str], folder: Path, config: Path
+) -> tuple[Sequence[str | Path], Callable[[], None]]:
+    """The command that starts DataStorage in the foreground, and what is to be done when it has ended."""
+    if not found["engine"]:
+        return command_of(found["command"], config), lambda: None
+    image = container.Image(found["engine"], found["image"])
+    name = f"{container.NAME}-{workspace.name()}"
+    workspace.on_sweep(image.removal(name))
+    command = image.start(name, folder, config)
+    container.give(folder)
+    return command, lambda: container.remove(image.engine, name)
 
 
 def _configure(folder: Path, port: int, postgres: SharedPostgres, database: str, queue: SharedValkey) -> Path:
@@ -195,6 +221,7 @@ def pytest_muster_shared_ready(config: pytest.Config, values: dict[str, Any]) ->
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if "suite_services" not in values or reporter is None:
         return
+    reporter.write_line(values["suite_preflight"]["runs"])
     for name in ("signalprocessing_datastorage_test", "suite_services"):
         for line in values[name]["proven"]:
             reporter.write_line(f"✓ {line}")
