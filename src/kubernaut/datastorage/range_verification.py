@@ -1,7 +1,7 @@
 """Verifying consecutive tiles of one ledger through one connection.
 
-A tile whose rows all have their payload and the right hashes is recognised from the rows' texts, see `ledger_lines`.
-Any other is read again row by row, which finds out what is wrong and how it is named.
+A tile whose rows all have the right hashes, and their payload or a mark that explains why not, is recognised from the
+rows' texts, see `ledger_lines`. Any other is read again row by row, which finds out what is wrong and how it is named.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from kubernaut.api.ledger.tiles import WIDTH
 from kubernaut.datastorage import chain, database, ledger_lines, queries
 from kubernaut.datastorage.config import DatabaseConfig
 from kubernaut.datastorage.errors import CannotStart, Reason
+from kubernaut.datastorage.ledger_lines import Recognised
 from kubernaut.datastorage.ledger_reader import LedgerReader
 from kubernaut.datastorage.removals import Removals
 from kubernaut.datastorage.stored_rows import StoredRows, Unreadable
@@ -137,22 +138,22 @@ class RangeVerifier:
     async def verify(self, wanted: Range) -> RangeResult:
         """Verify the rows of a range and name what is wrong."""
         tiles = await self._tiles(wanted)
-        leaves = await self._recognised(wanted, tiles)
         findings = Findings()
         result = RangeResult()
         removals = Removals(self._connection, LedgerReader(self._connection))
+        recognised = await self._recognised(wanted, tiles, removals)
         rows = StoredRows(self._connection, removals)
         for index in range(wanted.first, wanted.end):
-            found = leaves.pop(index, None)
-            if found is None:
+            if index in recognised:
+                found, missing = recognised.pop(index)
+                result.total_count += len(found)
+                result.payload_count += len(found) - len(missing)
+            else:
                 verifier = await self._tile(wanted, index, tiles.get(index), rows, findings)
                 found = verifier.finish()
                 result.total_count += verifier.total_count
                 result.payload_count += verifier.payload_count
                 result.gaps += verifier.gaps
-            else:
-                result.total_count += len(found)
-                result.payload_count += len(found)
             result.add_leaves(index, found, wanted.cuts)
             if len(found) == WIDTH:
                 check_root(findings, index, tiles.get(index), result.roots[-1])
@@ -180,12 +181,12 @@ class RangeVerifier:
         found = await self._rows("full_tiles", shard=wanted.shard, level=0, first=wanted.first, end=wanted.end)
         return {tile["index"]: StoredTile(tile["hashes"], tile["root"]) for tile in found}
 
-    async def _recognised(self, wanted: Range, tiles: dict[int, StoredTile]) -> dict[int, list[bytes]]:
-        """The leaves of the tiles in which nothing is wrong, as far as the texts of their rows show that."""
+    async def _recognised(
+        self, wanted: Range, tiles: dict[int, StoredTile], removals: Removals
+    ) -> dict[int, Recognised]:
+        """The tiles in which nothing is wrong, as far as the texts of their rows and their marks show that."""
         after, until = wanted.first * WIDTH, wanted.until
-        marks = await self._rows("marked_sequences", shard=wanted.shard, after=after, until=until)
-        marked = {(mark["sequence"] - 1) // WIDTH for mark in marks}
-        recognised: dict[int, list[bytes]] = {}
+        recognised: dict[int, Recognised] = {}
         lines = _Lines()
         index = wanted.first
 
@@ -209,7 +210,16 @@ class RangeVerifier:
                 null=ledger_lines.NULL,
             )
         self._recognise(wanted, index, lines.rest(), tiles, recognised)
-        return {index: leaves for index, leaves in recognised.items() if index not in marked}
+        marks: dict[int, list[asyncpg.Record]] = {}
+        for mark in await self._rows("marked_tiles", shard=wanted.shard, after=after, until=until):
+            marks.setdefault(mark["tile"], []).append(mark)
+        unexplained = [
+            index
+            for index, tile in recognised.items()
+            if (tile.missing or index in marks)
+            and not await removals.explain_all(wanted.shard, tile.missing, marks.get(index, []))
+        ]
+        return {index: tile for index, tile in recognised.items() if index not in unexplained}
 
     def _recognise(
         self,
@@ -217,18 +227,18 @@ class RangeVerifier:
         index: int,
         lines: list[bytes],
         tiles: dict[int, StoredTile],
-        recognised: dict[int, list[bytes]],
+        recognised: dict[int, Recognised],
     ) -> None:
         if index >= wanted.end or len(lines) != wanted.width(index):
             return
-        leaves = ledger_lines.leaves(lines, wanted.shard, index * WIDTH + 1)
-        if leaves is None:
+        found = ledger_lines.recognise(lines, wanted.shard, index * WIDTH + 1)
+        if found is None:
             return
-        if len(leaves) == WIDTH:
+        if len(found.leaves) == WIDTH:
             tile = tiles.get(index)
-            if tile is None or tile.hashes != b"".join(leaves):
+            if tile is None or tile.hashes != b"".join(found.leaves):
                 return
-        recognised[index] = leaves
+        recognised[index] = found
 
     async def _rows(self, name: str, **values: object) -> list[asyncpg.Record]:
         with database.translated():

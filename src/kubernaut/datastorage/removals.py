@@ -1,9 +1,11 @@
 """Why a payload is not there: marks of removed rows, believed only as far as a ledger event names them."""
 
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 from uuid import UUID
 
 import asyncpg
@@ -27,11 +29,23 @@ class _Operation:
     type: str
     time: datetime
     removal: Removal
+    """Its ranges ascend and do not overlap."""
+
+    firsts: list[int]
+    """The first sequences of its ranges."""
+
+    def problem(self, mark: asyncpg.Record) -> str:
+        """What a mark says of this removal that is not so; empty when all is."""
+        if mark["reason"] != REMOVALS[OperationType(self.type)]:
+            return f"the ledger event {self.event_id} has another reason"
+        if mark["expired_at"] != self.time:
+            return f"the ledger event {self.event_id} has another time"
+        return ""
 
     def names(self, shard: int, sequence: int) -> bool:
         """Whether this removal is of that row."""
-        removal = self.removal
-        return removal.shard == shard and any(first <= sequence <= last for first, last in removal.sequences)
+        place = bisect_right(self.firsts, sequence) - 1
+        return self.removal.shard == shard and place >= 0 and sequence <= self.removal.sequences[place][1]
 
 
 class Removals:
@@ -79,18 +93,37 @@ class Removals:
             problem = operation
         elif mark["event_id"] != row.event_id or not operation.names(row.shard, row.sequence):
             problem = f"the ledger event {mark['operation_id']} does not name it"
-        elif mark["reason"] != REMOVALS[OperationType(operation.type)]:
-            problem = f"the ledger event {mark['operation_id']} has another reason"
-        elif mark["expired_at"] != operation.time:
-            problem = f"the ledger event {mark['operation_id']} has another time"
+        else:
+            problem = operation.problem(mark)
         if problem or isinstance(operation, str):
             return replace(stored, missing_reason=f"the row is marked as removed, but {problem}", is_marked_wrong=True)
         if stored.payload is None:
-            self._count(operation)
+            self._count(operation, 1)
             return replace(stored, is_removed=True)
         return stored
 
-    def _count(self, operation: _Operation) -> None:
+    async def explain_all(self, shard: int, missing: Mapping[int, bytes], marks: Sequence[asyncpg.Record]) -> bool:
+        """Whether each row without a payload is marked, by a ledger event that names it, and no other row is marked.
+
+        `missing` has the text of the event's id by sequence; `marks` are those of the same rows, as `marked_tiles`
+        groups them. The rows are counted if so.
+        """
+        if sum(len(mark["sequences"]) for mark in marks) != len(missing):
+            return False
+        counts: list[tuple[_Operation, int]] = []
+        for mark in marks:
+            operation = await self._operation(mark["operation_id"])
+            if isinstance(operation, str) or operation.problem(mark):
+                return False
+            for sequence, event_id in zip(mark["sequences"], mark["event_ids"], strict=True):
+                if missing.get(sequence) != event_id.encode() or not operation.names(shard, sequence):
+                    return False
+            counts.append((operation, len(mark["sequences"])))
+        for operation, count in counts:
+            self._count(operation, count)
+        return True
+
+    def _count(self, operation: _Operation, count: int) -> None:
         known = self._summary.get(operation.event_id)
         if known is None and len(self._summary) == MAX_OPERATIONS:
             return
@@ -99,7 +132,7 @@ class Removals:
             reason=REMOVALS[OperationType(operation.type)],
             order=operation.removal.order or None,
             removed_at=operation.time,
-            count=1 + (known.count if known else 0),
+            count=count + (known.count if known else 0),
         )
 
     async def _operation(self, event_id: UUID) -> _Operation | str:
@@ -122,7 +155,17 @@ class Removals:
             removal = operations.decode_removal(event.event_data)
         except msgspec.MsgspecError as error:
             return f"the ledger event {event_id} does not say what it removed: {error}"
-        return _Operation(event_id=event_id, type=event.event_type, time=event.event_timestamp, removal=removal)
+        if any(first > last for first, last in removal.sequences) or any(
+            last >= first for (_, last), (first, _) in pairwise(removal.sequences)
+        ):
+            return f"the ledger event {event_id} names rows out of order"
+        return _Operation(
+            event_id=event_id,
+            type=event.event_type,
+            time=event.event_timestamp,
+            removal=removal,
+            firsts=[first for first, _ in removal.sequences],
+        )
 
     async def _rows(self, name: str, **values: object) -> list[asyncpg.Record]:
         with database.translated():

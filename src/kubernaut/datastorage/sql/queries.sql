@@ -412,9 +412,12 @@ SELECT index, hashes, root FROM audit_tiles
 -- The perfect subtrees of one ledger's tree, by which appends go on.
 SELECT frontier FROM audit_trees WHERE shard = :shard;
 
--- name: marked_sequences
--- Which rows of one ledger, behind a sequence and up to another, are marked as removed.
-SELECT sequence FROM audit_expired WHERE shard = :shard AND sequence > :after AND sequence <= :until;
+-- name: marked_tiles
+-- Which rows of one ledger, behind a sequence and up to another, are marked as removed; by tile, and by what marks say.
+SELECT (sequence - 1) / 256 AS tile, operation_id, reason, expired_at, array_agg(sequence ORDER BY sequence) AS sequences,
+       array_agg(event_id::text ORDER BY sequence) AS event_ids
+  FROM audit_expired WHERE shard = :shard AND sequence > :after AND sequence <= :until
+ GROUP BY tile, operation_id, reason, expired_at;
 
 -- name: count_payloads
 -- How many payloads there are.
