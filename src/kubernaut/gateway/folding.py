@@ -34,11 +34,27 @@ def fold_key(alert: Alert, owner: Target, cluster: str, fold_by: FoldBy) -> str:
 
 
 _RANKS = {
-    3: {"critical", "crit", "fatal", "emergency", "disaster", "blocker", "page", "p0", "p1", "sev0", "sev1"},
-    2: {"high", "error", "major", "severe", "urgent", "p2", "sev2"},
-    1: {"warning", "warn", "medium", "moderate", "average", "minor", "p3", "sev3"},
+    3: {
+        "critical",
+        "crit",
+        "fatal",
+        "emergency",
+        "emerg",
+        "alert",
+        "panic",
+        "disaster",
+        "blocker",
+        "page",
+        "p0",
+        "p1",
+        "sev0",
+        "sev1",
+    },
+    2: {"high", "error", "err", "major", "severe", "urgent", "p2", "sev2"},
+    1: {"warning", "warn", "medium", "moderate", "average", "minor", "ticket", "p3", "sev3"},
 }
-_RANK_OF = {word: rank for rank, words in _RANKS.items() for word in words}
+RANK_OF = {word: rank for rank, words in _RANKS.items() for word in words}
+"""The rank of every severity that is known."""
 
 
 def severity_rank(severity: str) -> int:
@@ -46,4 +62,4 @@ def severity_rank(severity: str) -> int:
 
     It only tells whether an alert has become worse. What a severity means is for the policy to say.
     """
-    return _RANK_OF.get("".join(sign for sign in severity.lower() if sign.isalnum()), 0)
+    return RANK_OF.get("".join(sign for sign in severity.lower() if sign.isalnum()), 0)

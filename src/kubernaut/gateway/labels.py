@@ -7,11 +7,14 @@ pod of kube-state-metrics that told of it. What is told apart here, in this orde
 2. `intake.labels` says which label names which kind; labels that stand first in it come first.
 3. Other labels may be called like a kind (`role`, `event`, `service`); they count where the object exists.
 4. A node is the subject where nothing else is: most alerts about a pod name its node as well.
-5. A namespace is the subject where nothing else is.
+5. An application, such as `app`, is the subject where nothing else is and a workload or a service is called like it.
+6. A namespace is the subject where nothing else is.
+
+How a kind is written does not matter: `scaledObject` and `stateful_set` are `scaledobject` and `statefulset`.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 DEFAULT_LABELS: dict[str, str] = {
@@ -62,6 +65,32 @@ WORKLOAD_KINDS = (
 )
 """What a `workload` may be whose kind no label says."""
 
+_REFERENCES = ("involved_object", "object", "customresource", "resource", "")
+"""Prefixes of `kind` and `name` of the subject itself, which an exporter tells of that is no part of it."""
+
+_OWNERS = ("owner", "created_by", "ownerref", "top_level_controller")
+"""Prefixes of `kind` and `name` of what owns the subject."""
+
+_NAMED_BY_JOB = (
+    ("cert-manager", "Certificate.v1.cert-manager.io"),
+    ("argocd", "Application.v1alpha1.argoproj.io"),
+    ("external-secrets", "ExternalSecret.v1.external-secrets.io"),
+    ("cluster-version-operator", "ClusterOperator.v1.config.openshift.io"),
+)
+"""Operators that call a resource of theirs just `name`, and what it is."""
+
+_APPLICATIONS = {
+    "kubernetes_name": ("Service.v1", *WORKLOAD_KINDS),
+    "service_name": (*WORKLOAD_KINDS, "Service.v1"),
+    "app": WORKLOAD_KINDS,
+    "app_kubernetes_io": WORKLOAD_KINDS,
+    "label_app": WORKLOAD_KINDS,
+    "labels_app": WORKLOAD_KINDS,
+    "application": WORKLOAD_KINDS,
+}
+"""Labels that are called like a workload or its service where the sender follows that habit."""
+
+_SERVICE_HOST = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)\.svc(?:\..*)?")
 _PREFIX = re.compile(r"^(?:container_label_)?(?:io_)?(?:kubernetes|k8s|kube)_(?:io_)?")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NAMESPACES = ("namespace", "namespace_name", "pod_namespace", "kubernetes_namespace", "k8s_namespace", "ns")
@@ -97,6 +126,8 @@ class Subject:
     scraper_pod: str = ""
     """The pod of the exporter that told of it."""
     is_node_exporter: bool = False
+    applications: tuple[NamedObject, ...] = ()
+    """What may be called like the application that the labels name."""
     namespace: str = ""
 
 
@@ -108,6 +139,11 @@ class _Label:
     name: str
     value: str
     is_exported: bool
+
+    @property
+    def joined(self) -> str:
+        """The name as a kind is written."""
+        return self.name.replace("_", "")
 
 
 def with_defaults(labels: Mapping[str, str]) -> dict[str, str]:
@@ -127,15 +163,25 @@ def subject_of(labels: Mapping[str, str], kinds: Mapping[str, str], ignored: str
     if mesh or is_node_exporter or scraper_pod:
         dropped = {"pod", "service", "container", "endpoint"} | ({"node"} if mesh else set())
         own = [each for each in own if each.is_exported or each.name not in dropped]
-    mapped = list(_mapped(own, kinds, namespace))
-    workloads = [*_workload(own, namespace), *mapped, *_owners(own, namespace)]
+    # The exporter's labels are not the subject's, but its job tells what it calls a name.
+    references = [
+        *_workload(own, namespace),
+        *_references(_REFERENCES, own, namespace, must_exist=True),
+        *_named_by_job(labels.get("job", ""), plain.get("name", ""), namespace),
+    ]
+    mapped = [*_mapped(own, kinds, namespace), *_references(_OWNERS, own, namespace)]
     return Subject(
-        workloads=(*([mesh] if mesh else []), *(each for each in workloads if not _is_node(each))),
-        kinds=tuple((each.name, each.value) for each in own if not kinds.get(each.name) and each.name not in _NO_KINDS),
-        nodes=tuple(each for each in workloads if _is_node(each)),
+        workloads=(*([mesh] if mesh else []), *references, *(each for each in mapped if not _is_node(each))),
+        kinds=tuple(
+            (each.joined, each.value)
+            for each in own
+            if not kinds.get(each.name) and not kinds.get(each.joined) and each.name not in _NO_KINDS
+        ),
+        nodes=tuple(each for each in mapped if _is_node(each)),
         address=_host(plain.get("instance", "")) if is_node_exporter or not namespace or job == "kubelet" else "",
         scraper_pod=scraper_pod or (plain.get("pod", "") if is_node_exporter else ""),
         is_node_exporter=is_node_exporter,
+        applications=tuple(_applications(own, namespace)),
         namespace=namespace,
     )
 
@@ -157,7 +203,9 @@ def _own(labels: Mapping[str, str]) -> list[_Label]:
 
 def _plain(label: str) -> str:
     """`kubernetes_pod_name`, `k8s.pod.name` and `podName` are `pod`; `job_name` is not `job`, which is a scraper's."""
-    name = _CAMEL.sub("_", label).replace(".", "_").replace("-", "_").lower()
+    name = _CAMEL.sub("_", label).replace(".", "_").replace("-", "_").replace("/", "_").lower()
+    if name in _APPLICATIONS:
+        return name
     name = _PREFIX.sub("", name)
     short = name.removesuffix("_name")
     return name if short in ("job", "service", "configuration", "revision", "namespace") else short
@@ -171,15 +219,31 @@ def _namespace(own: list[_Label]) -> str:
 
 
 def _mesh(labels: Mapping[str, str]) -> NamedObject | None:
-    """The destination of Istio's metrics, which `reporter="source"` tells of from another pod."""
-    name, namespace = labels.get("destination_workload", ""), labels.get("destination_workload_namespace", "")
-    if name.lower() not in _NO_NAMES and namespace.lower() not in _NO_NAMES:
-        return NamedObject(label="destination_workload", kind="", name=name, namespace=namespace)
-    name = labels.get("destination_service_name", "")
-    namespace = labels.get("destination_service_namespace", "")
-    if name.lower() not in _NO_NAMES and namespace.lower() not in _NO_NAMES:
-        return NamedObject(label="destination_service_name", kind="Service.v1", name=name, namespace=namespace)
-    return None
+    """The destination of Istio's metrics, which `reporter="source"` tells of from another pod; else their source."""
+
+    def of(side: str) -> NamedObject | None:
+        namespace = _named(labels, f"{side}_workload_namespace")
+        if namespace and (name := _named(labels, f"{side}_workload")):
+            return NamedObject(label=f"{side}_workload", kind="", name=name, namespace=namespace)
+        if namespace and (name := _named(labels, f"{side}_canonical_service")):
+            return NamedObject(label=f"{side}_canonical_service", kind="Service.v1", name=name, namespace=namespace)
+        return None
+
+    return of("destination") or _destination_service(labels) or of("source")
+
+
+def _destination_service(labels: Mapping[str, str]) -> NamedObject | None:
+    label, name = "destination_service_name", _named(labels, "destination_service_name")
+    namespace = _named(labels, "destination_service_namespace")
+    if not (name and namespace) and (host := _SERVICE_HOST.fullmatch(labels.get("destination_service", ""))):
+        label, (name, namespace) = "destination_service", host.groups()
+    return NamedObject(label=label, kind="Service.v1", name=name, namespace=namespace) if name and namespace else None
+
+
+def _named(labels: Mapping[str, str], label: str) -> str:
+    """The value of a label; empty where it says that there is none."""
+    value = labels.get(label, "")
+    return "" if value.lower() in _NO_NAMES else value
 
 
 def _workload(own: list[_Label], namespace: str) -> Iterator[NamedObject]:
@@ -191,24 +255,53 @@ def _workload(own: list[_Label], namespace: str) -> Iterator[NamedObject]:
 
 
 def _mapped(own: list[_Label], kinds: Mapping[str, str], namespace: str) -> Iterator[NamedObject]:
-    for name, kind in kinds.items():
+    values = {each.name: each.value for each in reversed(own)}
+    for name, spec in kinds.items():
         for each in own:
-            if each.name == name and kind:
-                must_exist = kind.endswith("?")
-                kind = kind.removesuffix("?")
+            if spec and name in (each.name, each.joined):
                 yield NamedObject(
-                    label=each.label, kind=kind, name=each.value, namespace=namespace, must_exist=must_exist
+                    label=each.label,
+                    kind=spec.removesuffix("?"),
+                    name=each.value,
+                    namespace=values.get(f"{each.name}_namespace") or namespace,
+                    must_exist=spec.endswith("?"),
                 )
 
 
-def _owners(own: list[_Label], namespace: str) -> Iterator[NamedObject]:
-    """The owner that kube-state-metrics tells of."""
+def _references(
+    prefixes: Iterable[str], own: list[_Label], namespace: str, *, must_exist: bool = False
+) -> Iterator[NamedObject]:
+    """Objects that two labels name, their kind and their name."""
     values = {each.name: each.value for each in reversed(own)}
-    for label in ("owner", "created_by"):
-        # `_plain` has taken the suffix of `owner_name` and `created_by_name`.
-        kind, name = values.get(f"{label}_kind", ""), values.get(label, "")
+    for prefix in prefixes:
+        before = f"{prefix}_" if prefix else ""
+        kind = values.get(f"{before}kind") or (values.get(f"{before}type", "") if prefix else "")
+        # `_plain` has taken the suffix of `owner_name` and `involved_object_name`.
+        name = values.get(prefix or "name") or (values.get("name", "") if prefix == "customresource" else "")
         if kind and name:
-            yield NamedObject(label=f"{label}_name", kind=kind, name=name, namespace=namespace)
+            group, version = values.get(f"{before}group", ""), values.get(f"{before}version", "")
+            yield NamedObject(
+                label=f"{before}name" if prefix in values else "name",
+                kind=f"{kind}.{version}.{group}" if prefix and group and version else kind,
+                name=name,
+                namespace=values.get(f"{before}namespace") or namespace,
+                must_exist=must_exist,
+            )
+
+
+def _named_by_job(job: str, name: str, namespace: str) -> Iterator[NamedObject]:
+    for part, kind in _NAMED_BY_JOB if name else ():
+        if part in job:
+            yield NamedObject(label="name", kind=kind, name=name, namespace=namespace, must_exist=True)
+
+
+def _applications(own: list[_Label], namespace: str) -> Iterator[NamedObject]:
+    values = {each.name: each for each in reversed(own)}
+    for name, kinds in _APPLICATIONS.items():
+        if name in values:
+            label, value = values[name].label, values[name].value
+            for kind in kinds:
+                yield NamedObject(label=label, kind=kind, name=value, namespace=namespace, must_exist=True)
 
 
 def _is_node(named: NamedObject) -> bool:

@@ -148,6 +148,9 @@ class _Resolution:
         if found is None:
             called = [self._located(each) async for each in self._called_like_a_kind()]
             found = await self._existing(called) or await self._node() or await self._scraper_pod()
+        if found is None:
+            applications = [self._located(each) async for each in self._candidates(self.subject.applications)]
+            found = await self._existing(applications)
         if found is None and _NAME.fullmatch(self.subject.namespace):
             target = target_of(NAMESPACE, Key("", self.subject.namespace))
             found = ResolvedObject(target=target, owner=target)
