@@ -6,6 +6,7 @@ import pytest
 
 from kubernaut.api.signals import ClusterContext, KubernetesContext, WorkloadContext
 from kubernaut.api.vocabulary import Environment
+from kubernaut.gateway import folding
 from kubernaut.signalprocessing.policy.input import PolicyInput
 from kubernaut.signalprocessing.policy.live import PolicyVersion, open_policy
 from kubernaut.signalprocessing.policy.process import Limits
@@ -25,11 +26,11 @@ def an_input(severity: str = "critical", environment: str = "production", **more
 
 
 SEVERITIES = {
-    "critical": "critical sev1 P0 p1 CRITICAL Sev1 fatal",
-    "high": "high Sev2 p2 error High",
-    "warning": "warning medium sev3 P3 Warn",
-    "info": "info low SEV4 P4 none Info",
-    "unknown": "whatever urgent! 7",
+    "critical": "critical sev1 P0 p1 CRITICAL Sev1 fatal disaster alert SEV-1 sev_0 P-1 emerg",
+    "high": "high Sev2 p2 error High err severe Sev-2 urgent",
+    "warning": "warning medium sev3 P3 Warn average moderate ticket",
+    "info": "info low SEV4 P4 none Info debug ok Notice",
+    "unknown": "whatever urgent! 7 critical,page - _",
 }
 
 
@@ -40,6 +41,15 @@ async def test_severities_of_senders_in_any_case_are_normalized(policy: PolicyVe
     }
 
     assert found == {word: severity for severity, words in SEVERITIES.items() for word in words.split()}
+
+
+async def test_the_gateway_and_the_policy_agree_which_of_two_severities_is_worse(policy: PolicyVersion):
+    """Else an alert that became worse would fold into one that the policy takes for harmless."""
+    ranks = {"critical": 3, "high": 2, "warning": 1, "info": 0, "unknown": 0}
+
+    found = {word: ranks[(await policy.decide(an_input(word))).severity] for word in folding.RANK_OF}
+
+    assert found == folding.RANK_OF
 
 
 PRIORITIES = """

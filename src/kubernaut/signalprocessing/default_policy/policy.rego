@@ -34,6 +34,11 @@ _severities := {
 	"crit": "critical",
 	"fatal": "critical",
 	"emergency": "critical",
+	"emerg": "critical",
+	"alert": "critical",
+	"panic": "critical",
+	"disaster": "critical",
+	"blocker": "critical",
 	"page": "critical",
 	"sev0": "critical",
 	"sev1": "critical",
@@ -41,13 +46,19 @@ _severities := {
 	"p1": "critical",
 	"high": "high",
 	"error": "high",
+	"err": "high",
 	"major": "high",
+	"severe": "high",
+	"urgent": "high",
 	"sev2": "high",
 	"p2": "high",
 	"warning": "warning",
 	"warn": "warning",
 	"medium": "warning",
+	"moderate": "warning",
+	"average": "warning",
 	"minor": "warning",
+	"ticket": "warning",
 	"sev3": "warning",
 	"p3": "warning",
 	"info": "info",
@@ -55,6 +66,9 @@ _severities := {
 	"informational": "info",
 	"low": "info",
 	"notice": "info",
+	"debug": "info",
+	"ok": "info",
+	"normal": "info",
 	"none": "info",
 	"sev4": "info",
 	"sev5": "info",
@@ -64,7 +78,8 @@ _severities := {
 
 default severity := "unknown"
 
-severity := _severities[lower(trim_space(input.signal.severity))]
+# `SEV-1`, `sev 1` and `Sev_1` are one word.
+severity := _severities[replace(replace(replace(lower(trim_space(input.signal.severity)), "-", ""), "_", ""), " ", "")]
 
 # --- priority: how bad, and where ----------------------------------------------------------------------------------
 
