@@ -210,6 +210,17 @@ CASES = [
         ],
     ),
     case(
+        "r01-grafana-firing",
+        "r02-grafana-resolved",
+        signals=[about(API, is_resolved=True), about("Pod/users-db-0", **WARNING, is_degraded=True)],
+    ),
+    case("r03-grafana-nodata", signals=[about(API, name="DatasourceNoData")]),
+    case("r04-grafana-test"),
+    case("r05-vmalert-firing", signals=[about(API, **WARNING, cluster="home")]),
+    case(
+        "r05-vmalert-firing", "r06-vmalert-resolved", signals=[about(API, **WARNING, cluster="home", is_resolved=True)]
+    ),
+    case(
         "z01-firing",
         "z02-resolved-zero-and-good",
         "z03-resolved-zero",
