@@ -25,6 +25,15 @@ INVALID = "invalid"
 """In place of an answer: a number that is none, such as `5.`, which OPA cannot write as JSON."""
 
 
+def written_cases(path: Path) -> list[Case]:
+    """Cases of a text file, one a line: an expression, and its input after `###`."""
+    lines = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+    return [
+        (expression, json.loads(document or "{}"))
+        for expression, _, document in (line.partition(" ### ") for line in lines)
+    ]
+
+
 def ask_opa(opa: str, cases: Sequence[Case]) -> list[Any]:
     """OPA's answer to each: a list with the value, an empty list for undefined, or `refused`."""
     answers: dict[int, Any] = {}

@@ -9,14 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from kubernaut.signalprocessing import default_policy
+from kubernaut.signalprocessing.policy.analysis import analyse
 from kubernaut.signalprocessing.policy.builtins import table
+from kubernaut.signalprocessing.policy.engines import Regorus
 from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.live import open_policy
+from kubernaut.signalprocessing.policy.protocol import RuleError
+from kubernaut.signalprocessing.policy.rewrite import rewritten
 from kubernaut.signalprocessing.policy.sources import from_text
-from support.opa import FAILED, ask_engine, ask_engine_policy, difference, same
+from kubernaut.signalprocessing.policy.syntax import parse
+from support.opa import FAILED, ask_engine, ask_engine_policy, difference, same, written_cases
 
 STORED = Path(__file__).parent / "opa"
-EXPRESSIONS = json.loads((STORED / "expressions.json").read_text(), parse_float=Decimal)
+EXPRESSIONS = [
+    row
+    for name in ("written", "expressions")
+    for row in json.loads((STORED / f"{name}.json").read_text(), parse_float=Decimal)
+]
 POLICIES = json.loads((STORED / "policies.json").read_text(), parse_float=Decimal)
 INPUTS = json.loads((STORED / "inputs.json").read_text())
 BUILTINS = json.loads((STORED / "builtins.json").read_text())
@@ -79,6 +89,63 @@ def test_policy_answers_as_opa(name: str):
     assert failed <= MAX_FAILED
 
 
+def test_every_written_expression_has_opas_answer():
+    written = json.loads((STORED / "written.json").read_text(), parse_float=Decimal)
+
+    assert [a_case(*row[:2]) for row in written] == written_cases(STORED / "written.txt")
+
+
+SETS_BESIDE_OBJECTS = (
+    "[y | some y in {q | some q in input.mixed}]",
+    "sort([q | some q in input.mixed])",
+    "[min([q | some q in input.mixed]), max([[q] | some q in input.mixed])]",
+    "[b | some q in input.mixed; some r in input.mixed; b := q < r]",
+    "[k | some k, _ in {q: 1 | some q in input.mixed}]",
+    "{[1, q] | some q in input.mixed}",
+    '{{"a": q} | some q in input.mixed}',
+    "object.keys({q: 1 | some q in input.mixed})",
+    "union({{q | some q in input.mixed; is_set(q)}, {q | some q in input.mixed; is_object(q)}})",
+    "{q | some q in input.mixed; is_set(q)} | {q | some q in input.mixed; is_object(q)}",
+    "[{r | some r in q} | q := input.mixed]",
+    "[q | some q in data.mixed.partial]",
+)
+"""Each sorts a set beside an object, and none says so by a literal."""
+
+
+@pytest.mark.parametrize("expression", SETS_BESIDE_OBJECTS)
+def test_sets_beside_objects_fail_their_rule_where_opa_orders_them_otherwise(expression: str):
+    engine = Regorus({})
+    values = 'values := [{"a": 1}, {1}]\npartial contains q if some q in values\n'
+    engine.add_module("mixed.rego", f"package mixed\nimport rego.v1\n{values}")
+    text = f"answer := {expression.replace('input.mixed', 'data.mixed.values')}"
+    engine.add_module("p.rego", f"package kubernaut_entry\nimport rego.v1\n{text}\n")
+
+    (answer,) = engine.evaluate("{}", ["answer"])
+
+    assert isinstance(answer, RuleError)
+    assert "sets and objects are compared here" in answer.message
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("{q | some q in [{1}, {2}, set()]}", [[], [1], [2]]),
+        ('{q | some q in [{"n": {1}}, {"m": {"b": 1}}]}', [{"m": {"b": 1}}, {"n": [1]}]),
+        ('[x | x := [q | q := [{"a": 1}, {1}]]]', [[[{"a": 1}, [1]]]]),
+        ('count({q | some q in [{"n": "x", "tags": {"a"}}, {"n": "y", "tags": set()}]})', 2),
+    ],
+)
+def test_sets_that_are_compared_with_sets_only_are_as_in_opa(expression: str, value: object):
+    assert ask_engine([(expression, {})]) == [[value]]
+
+
+def test_policy_without_sets_of_collections_runs_without_checks_of_order():
+    text = Path(default_policy.__file__).with_name("policy.rego").read_text()
+    module = analyse("policy.rego", text, parse("policy.rego", text))
+
+    assert not [form for form in (False, True) if "ordered(" in rewritten(module, exact=form).text]
+
+
 def test_every_builtin_of_opa_is_in_the_table():
     assert sorted(table.sources()) == BUILTINS
 
@@ -106,6 +173,13 @@ async def test_other_builtin_is_refused_at_load_with_its_place(name: str):
         ("x := plus(1, 2)", "11:6", "write it as the operator \\+"),
         ("x := y if { lower(input.signal.name, y) }", "11:13", "takes 1 operands"),
         ("x := -input.a", "11:6", "write 0 - x"),
+        (
+            "x := time.now_ns()",
+            "11:6",
+            "time.now_ns is not available to policies: a decision depends on its input only",
+        ),
+        ('x := json.patch(input, [{"op": "remove", "path": "/signal"}])', "11:6", "json.patch is not available"),
+        ("x := time.clock([1])", "11:6", "takes a time or an array of a time and a zone"),
         ("x := y if { y := input.a with lower as upper }", "11:", "parts of input and data"),
         ('x := sprintf("%v", [1.50])', "11:21", "without exponent and final zeros"),
         ("x := 12345678901234567890123", "11:6", "more digits"),

@@ -7,6 +7,8 @@ from typing import Any
 
 from kubernaut.signalprocessing.policy.builtins import table
 from kubernaut.signalprocessing.policy.errors import PolicyError
+from kubernaut.signalprocessing.policy.ordering import Origins
+from kubernaut.signalprocessing.policy.syntax import slice_of
 
 _CANONICAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?")
 _SHOWS_NUMBERS = frozenset({"sprintf", "json.marshal"})
@@ -29,14 +31,26 @@ class Module:
     functions: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
     is_ascii: bool = True
+    origins: Origins
 
 
 def analyse(file: str, text: str, tree: dict[str, Any], *, is_ours: bool = False) -> Module:
     """What the module uses. Raises PolicyError where that cannot be made equal to OPA."""
-    module = Module(file=file, source=text.encode(), nodes=[*nodes_of(tree)])
+    module = module_of(file, text, tree)
     for error in differences(module, is_ours=is_ours):
         raise error
     return module
+
+
+def module_of(file: str, text: str, tree: dict[str, Any]) -> Module:
+    """The module before anything is known of what it uses."""
+    source, found = text.encode(), [*nodes_of(tree)]
+    arities: dict[str, int] = {}
+    for kind, node in found:
+        if kind == "Func":
+            arities[slice_of(source, *node["refr"].values())] = len(node["args"])
+    origins = Origins(tree, source, tuple(_imported(source)), arities)
+    return Module(file=file, source=source, nodes=found, origins=origins)
 
 
 def differences(module: Module, *, is_ours: bool) -> Iterator[PolicyError]:
@@ -97,14 +111,14 @@ def _head(module: Module, name: str) -> dict[str, Any]:
     return next(node for kind, node in module.nodes if kind == "Func" and name_of(module, node["refr"]) == name)
 
 
-def _imported(module: Module) -> set[str]:
-    return {match.decode() for match in re.findall(rb"(?m)^\s*import\s+\S*?(\w+)\s*(?:#.*)?$", module.source)} | {
-        match.decode() for match in re.findall(rb"(?m)^\s*import\s+\S+\s+as\s+(\w+)", module.source)
+def _imported(source: bytes) -> set[str]:
+    return {match.decode() for match in re.findall(rb"(?m)^\s*import\s+\S*?(\w+)\s*(?:#.*)?$", source)} | {
+        match.decode() for match in re.findall(rb"(?m)^\s*import\s+\S+\s+as\s+(\w+)", source)
     }
 
 
 def is_builtin(module: Module, name: str) -> bool:
-    return name not in module.functions and name.split(".")[0] not in {"data", *_imported(module)}
+    return name not in module.functions and name.split(".")[0] not in {"data", *_imported(module.source)}
 
 
 def _check_call(module: Module, node: dict[str, Any], *, is_ours: bool) -> Iterator[PolicyError]:
@@ -119,6 +133,12 @@ def _check_call(module: Module, node: dict[str, Any], *, is_ours: bool) -> Itera
         return
     if name in _TEXT_ONLY and node["params"] and not _may_be_text(node["params"][0]):
         yield refused(module, node, f"{name} takes a text")
+    if (
+        name in table.TRIED_ALWAYS
+        and node["params"]
+        and len(node["params"][0].get("Array", {}).get("items", "tz")) != 2
+    ):
+        yield refused(module, node, f"{name} takes a time or an array of a time and a zone")
     expected = _operand_count(name)
     if expected is not None and len(node["params"]) != expected:
         yield refused(module, node, f"{name} takes {expected} operands; write `x := {name}(…)` for its result")

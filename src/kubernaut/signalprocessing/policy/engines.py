@@ -9,8 +9,10 @@ import msgspec
 from kubernaut.signalprocessing.policy import negation, recursion
 from kubernaut.signalprocessing.policy.analysis import Module, analyse, needs_exact
 from kubernaut.signalprocessing.policy.builtins import numbers, table
+from kubernaut.signalprocessing.policy.builtins.encodings import json_text
 from kubernaut.signalprocessing.policy.builtins.results import Undefined
 from kubernaut.signalprocessing.policy.errors import PolicyError
+from kubernaut.signalprocessing.policy.ordering import Mixtures
 from kubernaut.signalprocessing.policy.protocol import RuleError
 from kubernaut.signalprocessing.policy.rewrite import (
     ARITHMETIC,
@@ -41,6 +43,7 @@ class Regorus:
     def __init__(self, denied_builtins: dict[str, int], *, coverage: bool = False) -> None:
         self._denied = denied_builtins
         self._modules: list[Module] = []
+        self._mixtures = Mixtures()
         self._rewritten: dict[str, tuple[Rewritten, Rewritten, Rewritten]] = {}
         self._fast = _regorus(denied_builtins)
         self._exact = _regorus(denied_builtins)
@@ -59,6 +62,9 @@ class Regorus:
             for engine in (self._fast, self._exact):
                 engine.add_extension(f"kubernaut.{name}", 2, _as_list(function))
         for engine in (self._fast, self._exact):
+            engine.add_extension("kubernaut.ordered", 2, _as_list(self._mixtures.ordered))
+            engine.add_extension("kubernaut.text_length", 1, _as_list(len))
+            engine.add_extension("kubernaut.json_text", 1, _as_list(json_text))
             engine.add_policy(f"{HELPERS}.rego", helper_module())
             engine.set_enable_coverage(coverage)
 
@@ -99,6 +105,7 @@ class Regorus:
             yield result
 
     def _ask(self, engine: Any, document: str, rule: str, form: int) -> bytes | RuleError:
+        self._mixtures.clear()
         try:
             engine.set_input_json(document)
             return bytes(engine.eval_rule_as_json(f"data.kubernaut_entry.{rule}").encode())
@@ -143,7 +150,14 @@ _TAKES_SETS = frozenset({"object.remove", "object.filter", "urlquery.encode_obje
 """Of those that are tried apart; a set is an array there, which is the same to them."""
 
 
-_TIME_AND_ZONE = 2
+def _time_and_zone(operand: Any) -> Any:
+    """A time with or without a zone; OPA takes an array of one, and looks at a layout without using it."""
+    match operand:
+        case [moment]:
+            return [moment, "UTC"]
+        case [moment, zone, layout, *_]:
+            return [moment, zone] if isinstance(layout, str) else None
+    return operand
 
 
 class _Tried:
@@ -157,8 +171,8 @@ class _Tried:
         def call(*operands: Any) -> list[Any]:
             if name not in _TAKES_SETS and any(isinstance(operand, (set, frozenset)) for operand in operands):
                 return []
-            if name in table.TRIED_ALWAYS and isinstance(operands[0], list) and len(operands[0]) != _TIME_AND_ZONE:
-                return []
+            if name in table.TRIED_ALWAYS:
+                operands = (_time_and_zone(operands[0]),)
             engine = self._engine(name, count)
             engine.set_input_json(msgspec.json.encode(operands).decode())
             try:

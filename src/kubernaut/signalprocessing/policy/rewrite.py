@@ -12,7 +12,16 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from kubernaut.signalprocessing.policy.analysis import Module, differences, is_builtin, name_of, nodes_of, refused
+from kubernaut.signalprocessing.policy import ordering
+from kubernaut.signalprocessing.policy.analysis import (
+    Module,
+    differences,
+    is_builtin,
+    module_of,
+    name_of,
+    nodes_of,
+    refused,
+)
 from kubernaut.signalprocessing.policy.builtins import table
 from kubernaut.signalprocessing.policy.errors import PolicyError
 
@@ -20,6 +29,7 @@ HELPERS = "kubernaut_builtins"
 ARITHMETIC = {"Add": "plus", "Sub": "minus", "Mul": "times", "Div": "divide", "Mod": "modulo"}
 _SET_OPERATORS = {"Intersection": "set_and", "Union": "set_or"}
 _SIGNS = {"Add": "+", "Sub": "-", "Mul": "*", "Div": "/", "Mod": "%", "Intersection": "&", "Union": "|"}
+_OPAQUE = re.compile(rb'"(?:[^"\\\n]|\\.)*"|`[^`]*`|#[^\n]*')
 _GAP = re.compile(rb"[\"`]?(?:[\s)]|#[^\n]*)*")
 
 
@@ -35,10 +45,13 @@ class Edit:
 
 _CLOSE, _OPEN, _REPLACE = range(3)
 
+_ALWAYS_GUARDED = frozenset({"json.marshal"})
+"""What Go escapes, and how it writes fractions, is not the engine's way."""
+
 
 def all_differences(file: str, text: str, tree: dict[str, Any]) -> list[PolicyError]:
     """Every place of the module that cannot be made equal to OPA."""
-    module = Module(file=file, source=text.encode(), nodes=[*nodes_of(tree)])
+    module = module_of(file, text, tree)
     found = [*differences(module, is_ours=False)]
     for kind, node in module.nodes:
         if kind in ("ArithExpr", "BinExpr"):
@@ -53,11 +66,19 @@ def rewritten(module: Module, *, exact: bool) -> "Rewritten":
     """The module in one of the two forms."""
     edits: list[Edit] = []
     closings: list[Edit] = []
+    checked = _order_checks(module)
     for kind, node in module.nodes:
+        if function := checked.get(id(node)):
+            start, end = extent(module.source, node)
+            edits.append(Edit(start=start, end=start, text=f"data.{HELPERS}.{function}".encode(), phase=_OPEN))
+            closings.append(Edit(start=end, end=end, text=b")", phase=_CLOSE))
         if kind == "Call":
             _rewrite_call(module, node, edits, closings, exact=exact)
         elif kind in ("ArithExpr", "BinExpr"):
             _rewrite_operator(module, node, edits, closings, exact=exact)
+        elif kind == "BoolExpr" and node["op"] in ordering.ORDERS and _may_mix(module, node):
+            opening = f"data.{HELPERS}.order_{node['op'].lower()}("
+            _rewrite_infix(module, node, (opening, ordering.ORDERS[node["op"]], ")"), edits, closings)
     # Nodes come outer first, so the inner one closes first when the order is turned round.
     return apply(module.source, [*reversed(closings), *edits])
 
@@ -103,7 +124,7 @@ def helper_module() -> str:
         f"package {HELPERS}",
         "import rego.v1",
         "is_any(x) := true",
-        "is_countable(x) if is_string(x)",
+        "guarded_count(x) := kubernaut.text_length(x)[0] if is_string(x)",
         "is_countable(x) if is_collection(x)",
         "is_countable(x) if is_object(x)",
         "is_collection(x) if is_array(x)",
@@ -118,17 +139,26 @@ def helper_module() -> str:
         operands = [f"x{place}" for place in range(len(guards))]
         checks = "; ".join(f"{guard}({operand})" for guard, operand in zip(guards, operands, strict=True))
         call = f"{name}({', '.join(operands)})"
-        if name == "json.marshal":  # OPA escapes the two characters that end a line in JavaScript
-            # Only the exact form calls it, and there `replace` is ours.
-            call = f'replace(replace({call}, "\u2028", "\\\\u2028")[0], "\u2029", "\\\\u2029")[0]'
+        if name in _ALWAYS_GUARDED:
+            call = f"kubernaut.json_text({call})[0]"
         lines.append(f"{_helper(name)}({', '.join(operands)}) := {call} if {{ {checks} }}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + ordering.HELPERS
 
 
 def extent(source: bytes, node: dict[str, Any]) -> tuple[int, int]:
-    """From where to where a node goes; the parser leaves the quotes of strings at its ends out."""
+    """From where to where a node goes; the parser leaves out the quotes of strings and all but the end of objects."""
     start, end = node["span"]["start"], node["span"]["end"]
+    if node.get("fields"):
+        ((_, key, _), *_) = node["fields"]
+        (first,) = key.values()
+        return _brace_before(source, extent(source, first)[0]), end
     return start - (source[start - 1 : start] in (b'"', b"`")), end + (source[end : end + 1] in (b'"', b"`"))
+
+
+def _brace_before(source: bytes, place: int) -> int:
+    """Where the brace is from which only blanks and comments lead to a place."""
+    code = _OPAQUE.sub(lambda match: b" " * len(match[0]), source)
+    return code.rindex(b"{", 0, place)
 
 
 def _helper(name: str) -> str:
@@ -148,7 +178,7 @@ def _rewrite_call(
     ):
         end = node["span"]["end"]
         closings.append(Edit(start=end, end=end, text=b"[0]", phase=_CLOSE))
-    elif exact and name in table.GUARDED:
+    elif name in _ALWAYS_GUARDED or (exact and name in table.GUARDED):
         (called,) = node["fcn"].values()
         span = called["span"]
         text = f"data.{HELPERS}.{_helper(name)}".encode()
@@ -162,17 +192,91 @@ def _rewrite_operator(
     if operator in _SET_OPERATORS:
         if not exact:
             return
-        opening, closing = f"data.{HELPERS}.{_SET_OPERATORS[operator]}(", b")"
+        opening, closing = f"data.{HELPERS}.{_SET_OPERATORS[operator]}(", ")"
     elif operator == "Sub":
-        opening, closing = f"data.{HELPERS}.minus(", b")"
+        opening, closing = f"data.{HELPERS}.minus(", ")"
     else:
-        opening, closing = f"kubernaut.{ARITHMETIC[operator]}(", b")[0]"
+        opening, closing = f"kubernaut.{ARITHMETIC[operator]}(", ")[0]"
+    _rewrite_infix(module, node, (opening, _SIGNS[operator], closing), edits, closings)
+
+
+def _rewrite_infix(
+    module: Module, node: dict[str, Any], forms: tuple[str, str, str], edits: list[Edit], closings: list[Edit]
+) -> None:
+    """`x SIGN y` as `OPENING x, y CLOSING`."""
+    opening, sign, closing = forms
     (left,) = node["lhs"].values()
     gap = _GAP.match(module.source, left["span"]["end"])
     place = gap.end() if gap else left["span"]["end"]
-    if module.source[place : place + 1] != _SIGNS[operator].encode():
+    if not module.source.startswith(sign.encode(), place):
         raise refused(module, node, "this expression is not understood; put brackets and blanks around its operands")
     start, end = extent(module.source, node)
     edits.append(Edit(start=start, end=start, text=opening.encode(), phase=_OPEN))
-    edits.append(Edit(start=place, end=place + 1, text=b",", phase=_REPLACE))
-    closings.append(Edit(start=end, end=end, text=closing, phase=_CLOSE))
+    edits.append(Edit(start=place, end=place + len(sign), text=b",", phase=_REPLACE))
+    closings.append(Edit(start=end, end=end, text=closing.encode(), phase=_CLOSE))
+
+
+def _may_mix(module: Module, comparison: dict[str, Any]) -> bool:
+    """Whether both operands may be collections, one of them with a set."""
+    sides = (comparison["lhs"], comparison["rhs"])
+    origins = module.origins
+    return not any(map(origins.is_scalar, sides)) and any(map(origins.may_hold_set, sides))
+
+
+def _order_checks(module: Module) -> dict[int, str]:
+    """The nodes whose elements are checked for sets beside objects, with the beginning of the call that does it."""
+    found: dict[int, str] = {}
+    for kind, node in module.nodes:
+        if any(map(module.origins.may_hold_set, _elements(kind, node))):
+            found[id(node)] = "ordered("
+        elif element := _head_element(kind, node):
+            if module.origins.may_hold_set(element):
+                (inner,) = element.values()
+                found[id(inner)] = f"element({_site(module, node)}, "
+        elif joined := _joined(module, kind, node):
+            if any(map(module.origins.may_hold_set_inside, joined)):
+                found[id(node)] = "ordered("
+        elif (operand := _sorted(module, kind, node)) and module.origins.may_hold_set_inside(operand):
+            (inner,) = operand.values()
+            found[id(inner)] = "ordered("
+    for kind, node in module.nodes:
+        if kind == "Default":  # calls are not allowed there, and whatever mixes is refused by its text
+            for _, inner in nodes_of(node):
+                found.pop(id(inner), None)
+    return found
+
+
+def _elements(kind: str, node: dict[str, Any]) -> list[dict[str, Any]]:
+    """What an expression sorts."""
+    if kind == "SetCompr":
+        return [node["term"]]
+    if kind == "ObjectCompr":
+        return [node["key"]]
+    elements = node.get("items", []) if kind == "Set" else []
+    if kind == "Object":
+        elements = [key for _, key, _ in node["fields"]]
+    return list(elements) if len(elements) > 1 else []
+
+
+def _head_element(kind: str, node: dict[str, Any]) -> dict[str, Any] | None:
+    """What a rule adds to its set, or the key that it adds to its object."""
+    if kind == "Set" and node.get("key"):
+        return dict(node["key"])
+    return dict(node["refr"]["RefBrack"]["index"]) if kind == "Compr" and "RefBrack" in node["refr"] else None
+
+
+def _joined(module: Module, kind: str, node: dict[str, Any]) -> list[dict[str, Any]]:
+    """The collections that an expression makes one of."""
+    if kind == "BinExpr" and node["op"] == "Union":
+        return [node["lhs"], node["rhs"]]
+    return list(node["params"]) if kind == "Call" and name_of(module, node["fcn"]) in ordering.JOINS else []
+
+
+def _sorted(module: Module, kind: str, node: dict[str, Any]) -> dict[str, Any] | None:
+    """The collection that a builtin sorts."""
+    is_call = kind == "Call" and len(node["params"]) == 1 and name_of(module, node["fcn"]) in ordering.SORTS
+    return dict(node["params"][0]) if is_call else None
+
+
+def _site(module: Module, head: dict[str, Any]) -> str:
+    return f'"{module.file}:{name_of(module, head["refr"]).split("[")[0]}"'.replace("\\", "/")

@@ -7,6 +7,7 @@ them or has them shadowed, but the author of a policy should learn that when it 
 
 import re
 
+from kubernaut.signalprocessing.policy.builtins.table import refusal
 from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.sources import MAX_BYTES
 
@@ -36,7 +37,7 @@ def check(file: str, text: str) -> None:
     code = without_texts(text)
     _check_depth(file, code)
     if match := _CALL.search(code):
-        raise _at(file, code, match.start(), f"{match[0]} is not available to policies")
+        raise _at(file, code, match.start(), f"{match[0]} is not available to policies: {refusal(match[0])}")
 
 
 def without_texts(text: str) -> str:

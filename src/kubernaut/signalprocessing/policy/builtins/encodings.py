@@ -16,6 +16,28 @@ _MAX_DEPTH = 200
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+_JSON_PART = re.compile(r'"(?P<key>-?[0-9][0-9.e+-]*)":|"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*')
+_ESCAPED_BY_GO = re.compile("[<>&\u2028\u2029]")
+_PLAIN_FRACTIONS = (1e-4, 1e6)
+"""Between these OPA writes the result of a calculation with a fraction without an exponent."""
+
+
+def json_text(value: Any) -> str:
+    """JSON as the engine writes it, as OPA writes it."""
+    return _JSON_PART.sub(_json_part, text(value))
+
+
+def _json_part(match: re.Match[str]) -> str:
+    part = match["key"] or match[0]
+    if part.startswith('"'):
+        return _ESCAPED_BY_GO.sub(lambda sign: f"\\u{ord(sign[0]):04x}", part)
+    if "e" in part or "." in part:
+        smallest, limit = _PLAIN_FRACTIONS
+        if "e" in part or not smallest <= abs(float(part)) < limit:
+            raise Inexact(f"json.marshal of {part} is not available: OPA may write it with an exponent")
+    return match[0]
+
+
 def md5(value: Any) -> str:
     return hashlib.md5(text(value).encode(), usedforsecurity=False).hexdigest()
 

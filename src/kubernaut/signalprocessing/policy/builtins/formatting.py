@@ -150,6 +150,8 @@ def _render_integer(value: int, verb: str, spec: _Spec) -> str | None:
 
 
 def _render_float(value: float, verb: str, spec: _Spec) -> str | None:
+    if verb in "xXb":
+        _odd()
     if verb not in "eEfFgGv":
         return None
     if spec.sharp or (verb in "gGv" and spec.precision is not None):

@@ -89,6 +89,12 @@ def shift_left(value: Any, count: Any) -> int | float:
     return _in_range(integer(value) << count)
 
 
+def shift_right(value: Any, count: Any) -> int | float:
+    if integer(count) < 0:
+        raise Undefined("negative shift")
+    return _in_range(integer(value) >> integer(count))
+
+
 def total(values: Any) -> int | float:
     result: int | float = 0
     for value in _members(values):
