@@ -11,6 +11,7 @@ breaks on its next use, which is no outage.
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -189,6 +190,10 @@ class Client:
     async def get_raw(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
         """GET any path of the server; retried at most twice when the connection breaks."""
         return await _retry_reads(self._connection.request, "GET", path, query)
+
+    async def server_time(self) -> datetime | None:
+        """What time it is by the API server's clock, to the second; None where it does not tell."""
+        return await self._connection.server_time("/version")
 
     async def post_raw(self, path: str, body: object) -> bytes:
         """POST to any path of the server, for reviews and the like; never retried."""

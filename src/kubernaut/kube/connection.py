@@ -15,6 +15,8 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -103,6 +105,26 @@ class Connection:
         A request is sent again when its credential was rejected, and once, if its method is idempotent, when a
         connection that was kept open had been closed by the server.
         """
+        return (await self._request(method, path, query, content, content_type))[1]
+
+    async def server_time(self, path: str) -> datetime | None:
+        """The clock of the server as it answers a GET, to the second; None where it does not tell."""
+        headers, _ = await self._request("GET", path)
+        try:
+            told = parsedate_to_datetime(headers["date"])
+        except (KeyError, ValueError):
+            return None
+        # A date without an offset is one in UTC.
+        return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        content_type: str = "",
+    ) -> tuple[Mapping[str, str], bytes]:
         operation = f"{method} {path}"
         headers = {"content-type": content_type} if content_type else {}
         data = content if content is None or len(content) < _STREAMED else io.BytesIO(content)
@@ -112,7 +134,7 @@ class Connection:
                 body = await response.read()
         if not 200 <= response.status < 300:
             raise _rejected(response, body, operation)
-        return body
+        return response.headers, body
 
     @asynccontextmanager
     async def stream(

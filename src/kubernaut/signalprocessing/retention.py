@@ -4,6 +4,9 @@ A signal goes with its request where the gateway made that: the request is delet
 deletes the signal. A signal without a parent is deleted itself. Requests that an orchestrator works on, and signals of
 parents that are not the gateway's, are left to whoever made them.
 
+An age counts by two clocks, this process's and the API server's, and by the earlier one of the two, so that a clock
+that jumps ahead deletes nothing. Nothing counts as older than its object, whose creation the API server has written.
+
 Nothing is deleted before DataStorage has acknowledged all audit events of the signal: this process has recorded them,
 and none of them waits in its spool or lies in quarantine.
 """
@@ -34,6 +37,9 @@ MAX_INTERVAL = 60.0  # seconds
 MIN_INTERVAL = 0.05  # seconds
 MAX_DELETIONS = 500
 """In one sweep; a backlog of months must not become a storm of writes."""
+
+MAX_CLOCK_DIFFERENCE = timedelta(minutes=1)
+"""Between this clock and the API server's; more is a line of the log."""
 
 GATEWAY = "gateway-service"
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -84,7 +90,7 @@ def expired(
     found: list[tuple[datetime, Kind[Any], Any]] = []
     for signal in signals:
         parent = parent_uid(signal)
-        ended_at = signal.status.completion_time
+        ended_at = _latest(signal.status.completion_time, signal)
         is_over = (
             ended_at is not None and ended_at < before and bool(signal.status.phase and signal.status.phase.is_final)
         )
@@ -112,7 +118,18 @@ def last_used(request: RemediationRequest) -> datetime | None:
     """When an alert was last counted on the request, or when it was made."""
     deduplication = request.status.deduplication
     last_seen_at = deduplication.last_seen_at if deduplication else None
-    return last_seen_at or request.metadata.creation_timestamp
+    return _latest(last_seen_at or request.metadata.creation_timestamp, request)
+
+
+def _latest(at: datetime | None, obj: SignalProcessing | RemediationRequest) -> datetime | None:
+    """The time, but not before the object was created: whoever wrote it may have had a clock that is behind."""
+    created_at = obj.metadata.creation_timestamp
+    return max(at, created_at) if at and created_at else at
+
+
+def earlier_clock(local: datetime, server: datetime | None) -> datetime | None:
+    """The time by which ages count; None where the API server does not tell its own. Pure."""
+    return min(local, server) if server else None
 
 
 def is_ours_and_closed(request: RemediationRequest) -> bool:
@@ -151,6 +168,7 @@ class Retention:
         self._acknowledged = acknowledged
         self._metrics = metrics
         self._last_error = ""
+        self._clocks_differ = False
 
     async def run(self, seconds: float) -> None:
         """Sweep until cancelled."""
@@ -160,14 +178,36 @@ class Retention:
 
     async def sweep(self, seconds: float) -> None:
         """Delete what may be deleted now."""
+        now = await self._now()
+        if now is None:
+            return
         requests: Sequence[RemediationRequest] = self._requests.list() if self._requests else ()
-        found = expired(self._signals.list(), requests, seconds, self._acknowledged.is_acknowledged, datetime.now(UTC))
+        found = expired(self._signals.list(), requests, seconds, self._acknowledged.is_acknowledged, now)
         self._metrics.waiting.set(found.waiting)
         deleted = 0
         for kind, obj in found.deletable[:MAX_DELETIONS]:
             deleted += await self._delete(kind, obj)
         if deleted:
             log.info("expired signals deleted", deleted=deleted, left=len(found.deletable) - deleted)
+
+    async def _now(self) -> datetime | None:
+        """The time by which ages count; None where nothing may be deleted for want of the API server's."""
+        try:
+            server = await self._client.server_time()
+        except KubeError:
+            return None
+        local = datetime.now(UTC)
+        differs = server is None or abs(local - server) > MAX_CLOCK_DIFFERENCE
+        if differs and not self._clocks_differ:
+            log.warning(
+                "clock differs from the API server's, ages count by the earlier one"
+                if server
+                else "API server does not tell its time, nothing is deleted",
+                local=f"{local:%Y-%m-%dT%H:%M:%SZ}",
+                server=f"{server:%Y-%m-%dT%H:%M:%SZ}" if server else None,
+            )
+        self._clocks_differ = differs
+        return earlier_clock(local, server)
 
     async def _delete(self, kind: Kind[Any], obj: Any) -> bool:
         key: Key = key_of(obj)

@@ -1,16 +1,32 @@
 """What may be deleted, and when."""
 
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
 from kubernaut.api.meta import ObjectMeta, OwnerReference
 from kubernaut.api.remediation import Deduplication, RemediationRequest, RemediationSpec, RemediationStatus
 from kubernaut.api.signals import SignalProcessing, SignalStatus
 from kubernaut.api.vocabulary import Phase
-from kubernaut.signalprocessing.retention import GATEWAY, MANAGED_BY, Expired, expired
+from kubernaut.kube.client import ClientConfig, open_client
+from kubernaut.kube.informer import Informer
+from kubernaut.kube.objects import key_of
+from kubernaut.signalprocessing.kinds import SIGNAL
+from kubernaut.signalprocessing.retention import (
+    GATEWAY,
+    MANAGED_BY,
+    Expired,
+    Retention,
+    RetentionMetrics,
+    earlier_clock,
+    expired,
+)
+from support.scripted_api import Call, open_scripted_api
 from support.signals import a_signal
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -90,3 +106,62 @@ def test_oldest_comes_first():
     newer = ended(OLD)
 
     assert names(sweep(newer, older)) == [older.metadata.name, newer.metadata.name]
+
+
+MONTH = timedelta(days=30)
+
+
+@pytest.mark.parametrize("signal", [ended(NEW), ended(NEW, parent="rr-1")], ids=["alone", "with its request"])
+@pytest.mark.parametrize("ahead", ["this process", "the API server"])
+def test_a_clock_a_month_ahead_deletes_nothing(signal: SignalProcessing, ahead: str):
+    local, server = (NOW + MONTH, NOW) if ahead == "this process" else (NOW, NOW + MONTH)
+    now = earlier_clock(local, server)
+
+    assert now is not None
+    assert expired([signal], [a_request("rr-1", NEW)], WEEK, lambda _: True, now) == Expired()
+
+
+def test_without_the_api_servers_time_nothing_is_deleted():
+    assert earlier_clock(NOW, None) is None
+
+
+def test_a_clock_that_was_behind_when_the_signal_ended_makes_it_no_older_than_its_object():
+    signal = ended(OLD - MONTH)
+    metadata = msgspec.structs.replace(signal.metadata, creation_timestamp=NEW)
+    signal = msgspec.structs.replace(signal, metadata=metadata)
+
+    assert names(sweep(signal)) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "is_deleted"),
+    [(timedelta(0), True), (-MONTH, False), (MONTH, True), (None, False)],
+    ids=["as here", "a month behind: this clock is ahead", "a month ahead", "not told"],
+)
+async def test_sweep_asks_the_api_server_what_time_it_is(told: timedelta | None, is_deleted: bool, tmp_path: Path):
+    ended_at = datetime.now(UTC) - timedelta(days=8)
+    deleted: list[str] = []
+
+    async def script(call: Call) -> None:
+        if call.method == "DELETE":
+            deleted.append(call.path)
+        date = {} if told is None else {"date": format_datetime(datetime.now(UTC) + told, usegmt=True)}
+        await call.respond({}, **date)
+
+    async with (
+        open_scripted_api(script, tmp_path) as kubeconfig,
+        open_client(ClientConfig(kubeconfig=kubeconfig)) as client,
+    ):
+        signals = Informer(client, SIGNAL)
+        signal = ended(ended_at)
+        signals.observe(signal)
+        retention = Retention(client, signals, None, AllAcknowledged(), RetentionMetrics(CollectorRegistry()))
+
+        await retention.sweep(WEEK)
+
+    assert deleted == ([SIGNAL.path(key_of(signal))] if is_deleted else [])
+
+
+class AllAcknowledged:
+    def is_acknowledged(self, signal: SignalProcessing) -> bool:
+        return True
