@@ -10,6 +10,7 @@ from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 from kubernaut.ops.visible_text import visible
 
 TIMEOUT = 10.0  # seconds
+PORT_FORWARD = "kubectl port-forward deploy/signalprocessing-controller 8081"
 
 
 async def shadow(
@@ -35,8 +36,7 @@ async def shadow(
         async with httpx2.AsyncClient(timeout=TIMEOUT) as http:
             response = await http.get(f"{controller.rstrip('/')}{PATH}")
     except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-        hint = "kubectl port-forward deploy/signalprocessing-controller 8081"
-        raise CommandError(f"{controller}: {error}", code=3, hint=hint) from error
+        raise CommandError(f"{controller}: {error}", code=3, hint=PORT_FORWARD) from error
     if response.status_code == 404:
         raise CommandError(f"{controller}: this controller has no shadow policy; set classifier.shadow", code=2)
     try:
@@ -52,6 +52,8 @@ async def shadow(
         if rows:
             table(["decided", "target", "alert", "part", "is", "would be"], rows, droppable=["decided"])
         say(f"{report.same} the same, {report.different} different, {report.failed} failed, {report.skipped} skipped")
+    if report.withheld:
+        note(f"{report.withheld} disagreements are listed on the controller's own machine only: {PORT_FORWARD}")
     if report.error:
         note(visible(f"the shadow policy was rejected: {report.error}"))
     return 1 if report.different or report.error else 0

@@ -5,6 +5,8 @@ import re
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx2
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
@@ -139,6 +141,29 @@ async def test_the_command_lists_disagreements_and_exits_with_1(tmp_path: Path, 
     assert code == 1
     assert re.search(r"shop/Pod/api-7d-x +HighMemoryUsage +priority +P1 +P0", lines[1])
     assert lines[-1] == "0 the same, 1 different, 0 failed, 0 skipped"
+
+
+@pytest.mark.parametrize(
+    ("peer", "is_listed"),
+    [("127.0.0.1", True), ("::1", True), ("::ffff:10.0.0.7", False), ("10.0.0.7", False), ("", False)],
+)
+async def test_names_of_alerts_are_for_this_machine_only(peer: str, is_listed: bool, tmp_path: Path):
+    (tmp_path / "next.rego").write_text(OTHER)
+    async with opened(tmp_path / "next.rego", CollectorRegistry()) as shadowed:
+        await eventually(lambda: shadowed.report().policy_hash != "")
+        await shadowed.decide(INPUT)
+        await eventually(lambda: shadowed.report().different == 1)
+        app = application(shadow_endpoint.shadow_routes(shadowed))
+        transport = httpx2.ASGITransport(app=app, client=(peer, 1))
+
+        async with httpx2.AsyncClient(transport=transport, base_url="http://controller") as http:
+            text = (await http.get(shadow_endpoint.PATH)).text
+
+    found = msgspec.json.decode(text, type=shadow.ShadowReport)
+    assert found.different == 1
+    assert ("HighMemoryUsage" in text, len(found.disagreements), found.withheld) == (
+        (True, 1, 0) if is_listed else (False, 0, 1)
+    )
 
 
 async def test_the_command_says_that_there_is_no_shadow_or_no_controller(tmp_path: Path):

@@ -75,6 +75,8 @@ class ShadowReport(msgspec.Struct, kw_only=True, rename="camel"):
     """Signals that were left out because too many waited."""
     parts: dict[str, int] = {}
     disagreements: list[Disagreement] = []
+    withheld: int = 0
+    """Disagreements that are not listed because whoever asks is not on this machine."""
 
 
 class ShadowedPolicy:
