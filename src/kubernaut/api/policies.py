@@ -48,6 +48,10 @@ class PolicyPayload(AuditWire, frozen=True):
     error: str | None = None
     """Why it was rejected, with file, line and column."""
 
+    changed_by: str = ""
+    """Who changed the files: `unknown`, because a mounted file does not say who wrote it. The audit log of the API
+    server has who edited its ConfigMap. Empty in events of earlier versions."""
+
     replica: str = ""
     files: list[PolicyFile] = []
     part: int = 1

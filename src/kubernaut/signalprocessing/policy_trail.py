@@ -25,6 +25,7 @@ from kubernaut.signalprocessing.reconciler import AuditRecorder
 log = structlog.get_logger("policy")
 
 RETRY_INTERVAL = 5.0  # seconds, while the spool takes no events
+UNKNOWN_AUTHOR = "unknown"
 _HASH_CHARS = 12
 
 
@@ -45,6 +46,7 @@ def events_of(change: PolicyChange, told: Difference, now: datetime, *, replica:
             change=limits.truncate(told.summary, limits.MAX_PAYLOAD_TEXT),
             diff=told.diff if number == 1 else "",
             error=error,
+            changed_by=UNKNOWN_AUTHOR,
             replica=replica,
             files=files,
             part=number,

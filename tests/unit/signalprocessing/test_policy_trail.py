@@ -52,6 +52,7 @@ def test_change_says_how_many_lines_differ_and_which():
     assert (payload.change, payload.previous_policy_hash) == ("policy.rego +2 -1", before.hash)
     assert "-b\n+B" in payload.diff
     assert (events[0].event_outcome, payload.replica) == ("success", "pod-1")
+    assert b'"changed_by":"unknown"' in bytes(events[0].event_data)
 
 
 def test_large_difference_stays_within_its_limit():
