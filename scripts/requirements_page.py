@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))  # the inventory is test code
 
-from support.requirements import BUSINESS, DEFECTS, Requirement, by_requirement
+from support.requirements import BUSINESS, DEFECTS, LESSONS, Requirement, by_requirement
 
 
 def requirements() -> str:
@@ -18,7 +18,8 @@ def requirements() -> str:
         "the [integration suite](integration-suite.md).\n"
         "A test fails when a requirement that is kept has none.\n\n"
         f"## Business requirements\n\n{_table(BUSINESS, tests)}\n\n"
-        f"## Defects of the Go original that must not come back\n\n{_table(DEFECTS, tests)}\n"
+        f"## Defects of the Go original that must not come back\n\n{_table(DEFECTS, tests)}\n\n"
+        f"## Lessons of the Go original's history\n\n{_table(LESSONS, tests)}\n"
     )
 
 

@@ -9,7 +9,14 @@ from pathlib import Path
 from support.suite import inventory
 
 TESTS = Path(__file__).parents[1]
-FOLDERS = (TESTS / "unit" / "signalprocessing", TESTS / "integration" / "signalprocessing")
+FOLDERS = tuple(
+    TESTS / level / part
+    for level, parts in (
+        ("unit", ("signalprocessing", "api", "kube")),
+        ("integration", ("signalprocessing", "audit", "deploy")),
+    )
+    for part in parts
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,44 @@ DEFECTS = (
     Requirement("DEFECT-16", "Documented metrics do not exist"),
 )
 """Defects of the Go original that are not to come back."""
+
+LESSONS = (
+    Requirement("LESSON-01", "Phases in another spelling leave consumers waiting"),
+    Requirement("LESSON-02", "Parts are tested that the started program does not have"),
+    Requirement("LESSON-03", "The environment mapping is read before its cache has started"),
+    Requirement("LESSON-04", "Decisions on a stale or empty cache"),
+    Requirement("LESSON-05", "Fields are lost when a status is written again after a conflict"),
+    Requirement("LESSON-06", "A signal that its parent ended is processed on"),
+    Requirement("LESSON-07", "Overlapping rules conflict while the policy runs"),
+    Requirement("LESSON-08", "Times that a policy returns make the API server reject the status"),
+    Requirement("LESSON-09", "Two policy files in one package clash"),
+    Requirement("LESSON-10", "The case of a sender's severity is changed before a policy sees it"),
+    Requirement("LESSON-11", "Errors of the API server count as success"),
+    Requirement("LESSON-12", "An unknown phase is processed as if it were another one"),
+    Requirement("LESSON-13", "Audit events wait for minutes, or are lost at the end"),
+    Requirement("LESSON-14", "Metrics of two instances in one process collide"),
+    Requirement("LESSON-15", "Ports are not those of the documentation"),
+    Requirement("LESSON-16", "Files are mounted in a way that never updates them"),
+    Requirement("LESSON-17", "One save of a file is several reloads and errors"),
+    Requirement("LESSON-18", "A validation rule keeps the CRD from being installed"),
+    Requirement("LESSON-19", "Every look-up of the parent fails in silence"),
+    Requirement("LESSON-20", "Targets without a namespace fail"),
+    Requirement("LESSON-21", "Caches grow without a bound"),
+    Requirement("LESSON-22", "Some environments have no criticality"),
+    Requirement("LESSON-23", "A shutdown counts as a failure"),
+    Requirement("LESSON-24", "A faulty configuration is ignored"),
+    Requirement("LESSON-25", "A slow start is taken for a dead process"),
+    Requirement("LESSON-26", "Permissions that nothing needs"),
+    Requirement("LESSON-27", "Labels of the sender decide the environment"),
+    Requirement("LESSON-28", "Labels of the workload decide the environment"),
+    Requirement(
+        "LESSON-29",
+        "A change of an interface leaves tests that do not compile",
+        "a rule of how changes are made: types and tests are checked before each",
+    ),
+    Requirement("LESSON-30", "Tests pass because a missing target is not noticed"),
+)
+"""What went wrong once in the Go original and was learnt from there."""
 
 
 @cache

@@ -55,6 +55,7 @@ async def test_events_arrive_once_in_order_and_in_full_batches(tmp_path):
         assert max(server.batches) == 100
 
 
+@pytest.mark.requirement("LESSON-13")
 async def test_an_event_is_delivered_without_a_flush(tmp_path):
     async with opened(tmp_path) as (server, store):
         store.record([an_event(7)])
@@ -229,6 +230,7 @@ async def test_what_is_left_at_the_end_goes_out_at_the_next_start(tmp_path):
         assert server.numbers == list(range(11))
 
 
+@pytest.mark.requirement("LESSON-13")
 async def test_the_end_delivers_what_is_left(tmp_path):
     async with open_fake_datastorage() as server:
         async with open_audit(a_config(tmp_path, server.url, flush_interval=60), "test") as store:

@@ -87,6 +87,7 @@ def test_static_tokens_replace_accounts(tmp_path):
     ]
 
 
+@pytest.mark.requirement("LESSON-16")
 def test_every_file_of_a_configuration_is_mounted(tmp_path):
     manifests = render(tmp_path)
     pods = pods_of(manifests)
@@ -119,6 +120,18 @@ def test_pods_of_ours_run_as_nobody_on_a_read_only_root_with_limits(tmp_path):
                 assert not context["allowPrivilegeEscalation"], name
                 assert context["capabilities"] == {"drop": ["ALL"]}, name
                 assert {"requests", "limits"} <= container["resources"].keys(), name
+
+
+@pytest.mark.requirement("LESSON-25")
+def test_every_service_has_five_minutes_to_start(tmp_path):
+    for name, pod in pods_of(render(tmp_path, EXTERNAL)).items():
+        for container in pod["containers"]:
+            if "livenessProbe" in container:
+                probe = container["startupProbe"]
+                assert probe["periodSeconds"] * probe["failureThreshold"] >= 300, name
+    assert any(
+        "livenessProbe" in each for pod in pods_of(render(tmp_path, EXTERNAL)).values() for each in pod["containers"]
+    )
 
 
 def test_high_availability_spreads_and_keeps_pods(tmp_path):
@@ -336,6 +349,7 @@ def test_further_permissions_come_only_with_what_needs_them(tmp_path):
     assert {name for name in plain if owning[name] != plain[name]} == {gateway, controller}
 
 
+@pytest.mark.requirement("LESSON-26")
 def test_no_service_may_read_a_secret_or_more_than_one_config_map(tmp_path):
     for manifest in render(tmp_path):
         for rule in manifest.get("rules") or []:

@@ -91,6 +91,7 @@ async def test_sighup_changes_the_log_level_and_never_ends_the_process(cluster, 
 
 
 @pytest.mark.requirement("DEFECT-16")
+@pytest.mark.requirement("LESSON-02")
 async def test_every_metric_of_a_running_controller_is_documented(cluster, controller, store):
     await cluster.completed(a_signal(kind="Namespace", target="default", at=""))
     async with httpx2.AsyncClient() as http:

@@ -120,6 +120,7 @@ async def test_node_is_enriched_without_a_namespace(cluster, controller):
 
 
 @pytest.mark.requirement("BR-SP-052")
+@pytest.mark.requirement("LESSON-03")
 async def test_mapping_decides_unlabelled_namespaces_and_an_edit_takes_effect(cluster, controller):
     shop = cluster.name("unlabelled")
     await cluster.create(a_namespace(shop))
@@ -140,6 +141,7 @@ async def test_mapping_decides_unlabelled_namespaces_and_an_edit_takes_effect(cl
     assert done.status.priority_assignment.priority is Priority.P1
 
 
+@pytest.mark.requirement("LESSON-04")
 async def test_no_signal_is_classified_on_an_empty_cache(cluster, open_controller, store):
     shop = await a_shop(cluster)
     keys = [await cluster.signal(a_signal(at=shop)) for _ in range(10)]
@@ -179,6 +181,7 @@ async def test_signal_created_again_under_its_name_is_another_signal(cluster, co
     await store.events(signal.spec.remediation_request_ref.name, 18)
 
 
+@pytest.mark.requirement("LESSON-19")
 async def test_recovery_context_comes_from_the_remediation_request(cluster, controller):
     shop = await a_shop(cluster)
     remediation = an_object("RemediationRequest", "rr-again", cluster.home, spec={"signalName": "HighMemoryUsage"})

@@ -34,6 +34,7 @@ def test_schemas_are_structural(of):
         assert not {"$ref", "anyOf", "title", "default"} & set(schema), path
 
 
+@pytest.mark.requirement("LESSON-01")
 def test_words_of_the_contract_keep_their_spelling():
     spec = dict(walk(structural_schema(SignalSpec)))
     status = dict(walk(structural_schema(SignalStatus)))
@@ -46,6 +47,7 @@ def test_words_of_the_contract_keep_their_spelling():
     assert spec[".signal.fingerprint"]["pattern"] == "^[a-f0-9]{64}$"
 
 
+@pytest.mark.requirement("LESSON-18")
 def test_short_name_subresource_and_immutability_are_there():
     crd = signal_processing_crd()
     (version,) = crd["spec"]["versions"]

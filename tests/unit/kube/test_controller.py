@@ -202,6 +202,7 @@ async def test_throttled_key_waits_as_long_as_the_server_asked():
     assert [line["requeue_after"] for line in logs if line["event"] == "reconcile failed"] == [60.0]
 
 
+@pytest.mark.requirement("LESSON-23")
 async def test_cancellation_propagates():
     entered = asyncio.Event()
     left: list[str] = []

@@ -174,6 +174,7 @@ def test_tombstones_expire():
     assert informer.tombstone(KEY) is None
 
 
+@pytest.mark.requirement("LESSON-21")
 def test_tombstones_are_bounded():
     informer = an_informer(InformerConfig(max_tombstones=3))
     for number in range(10):

@@ -35,6 +35,7 @@ def test_file_of_the_go_project_is_understood():
     assert config.classifier.policy_dir == Path("/etc/signalprocessing/policies")
 
 
+@pytest.mark.requirement("LESSON-15")
 def test_defaults_are_those_of_the_documentation():
     config = loaded("{}")
 
@@ -59,6 +60,7 @@ def test_defaults_are_those_of_the_documentation():
         ("datastorage: {healthUrl: store}", "datastorage.healthUrl"),
     ],
 )
+@pytest.mark.requirement("LESSON-24")
 def test_bad_value_or_key_is_named(text: str, key: str):
     with pytest.raises(SettingsError) as caught:
         loaded(text)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from kubernaut.api.signals import ClusterContext, KubernetesContext, WorkloadContext
@@ -35,6 +36,7 @@ SEVERITIES = {
 
 
 @pytest.mark.requirement("BR-SP-105")
+@pytest.mark.requirement("LESSON-10")
 async def test_severities_of_senders_in_any_case_are_normalized(policy: PolicyVersion):
     found = {
         word: (await policy.decide(an_input(word))).severity for words in SEVERITIES.values() for word in words.split()
@@ -92,7 +94,18 @@ async def test_environment_comes_from_the_namespace_label(policy: PolicyVersion,
     assert decision.failures == ()
 
 
+@pytest.mark.requirement("LESSON-28")
+async def test_labels_of_the_workload_decide_no_environment(policy: PolicyVersion):
+    workload = WorkloadContext(kind="Pod", name="api", labels={"kubernaut.ai/environment": "production"})
+    context = msgspec.structs.replace(a_context(""), workload=workload)
+
+    decision = await policy.decide(PolicyInput(signal=a_signal("info").spec.signal, context=context))
+
+    assert (decision.environment, decision.environment_source) == (Environment.UNKNOWN, "default")
+
+
 @pytest.mark.requirement("BR-SP-051")
+@pytest.mark.requirement("LESSON-27")
 async def test_labels_of_the_signal_decide_nothing(policy: PolicyVersion):
     signal = a_signal("info", labels={"kubernaut.ai/environment": "production", "kubernaut.ai/team": "mine"})
 

@@ -121,6 +121,7 @@ def content_of(event: AuditEvent) -> bytes:
 
 @settings(max_examples=150, deadline=None)
 @given(status=STATUSES)
+@pytest.mark.requirement("LESSON-12")
 def test_every_edited_status_ends_in_one_reconcile_with_events_that_stay_the_same(status: SignalStatus):
     async def reconciled() -> tuple[Harness, Harness]:
         harness = Harness(created(status))

@@ -62,6 +62,7 @@ async def test_changed_file_is_loaded(tmp_path: Path):
 
 
 @pytest.mark.requirement("DEFECT-11")
+@pytest.mark.requirement("LESSON-16")
 async def test_swapped_link_of_a_mounted_configmap_is_loaded(tmp_path: Path):
     for version in ("v1", "v2"):
         (tmp_path / f"..{version}").mkdir()
@@ -78,6 +79,7 @@ async def test_swapped_link_of_a_mounted_configmap_is_loaded(tmp_path: Path):
 
 
 @pytest.mark.requirement("BR-SP-072")
+@pytest.mark.requirement("LESSON-17")
 async def test_invalid_policy_keeps_the_previous_one_and_is_counted_once(tmp_path: Path):
     registry = CollectorRegistry()
     (tmp_path / "policy.rego").write_text(a_policy("v1"))

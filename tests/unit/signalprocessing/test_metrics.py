@@ -26,6 +26,7 @@ def of_team(signal: SignalProcessing, team: str) -> SignalProcessing:
     return msgspec.structs.replace(signal, status=msgspec.structs.replace(signal.status, kubernetes_context=context))
 
 
+@pytest.mark.requirement("LESSON-14")
 async def test_signal_counts_by_what_was_decided():
     registry = CollectorRegistry()
     metrics, signal = DecisionMetrics(registry), await ended()

@@ -63,6 +63,7 @@ async def test_mapping_decides_an_unlabelled_namespace_and_the_priority_with_it(
 
 
 @pytest.mark.requirement("BR-SP-112")
+@pytest.mark.requirement("LESSON-20")
 async def test_node_has_no_namespace_and_is_not_degraded(tmp_path: Path):
     node = an_object("Node", "node-1", "", labels={"zone": "a"})
 
@@ -74,6 +75,7 @@ async def test_node_has_no_namespace_and_is_not_degraded(tmp_path: Path):
     assert done.environment_classification.environment is Environment.UNKNOWN
 
 
+@pytest.mark.requirement("LESSON-30")
 async def test_vanished_target_degrades_the_context_and_never_fails_the_signal(tmp_path: Path):
     manifests = a_folder(tmp_path, a_namespace("shop", "staging"))
 

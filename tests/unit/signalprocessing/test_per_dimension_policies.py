@@ -106,6 +106,7 @@ async def test_each_file_may_be_absent(tmp_path: Path):
     assert found.custom_labels == {"team": ["shop"]}
 
 
+@pytest.mark.requirement("LESSON-09")
 async def test_one_file_for_all_goes_first(tmp_path: Path):
     write(tmp_path)
     (tmp_path / "policy.rego").write_text("package signalprocessing\n")

@@ -71,6 +71,7 @@ def test_a_hint_names_what_was_probably_meant():
     assert {each.hint for each in found.values()} == {"did you mean lower?", "did you mean namespace?"}
 
 
+@pytest.mark.requirement("LESSON-07")
 async def test_a_conflict_tells_the_least_input_that_shows_it():
     text = (
         'severity := "critical" if input.signal.labels.page == "yes"\n'

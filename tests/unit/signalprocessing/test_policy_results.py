@@ -100,6 +100,20 @@ def test_free_text_environment_is_an_error_and_the_mapping_decides(result):
     assert found.required_failure.rule == "environment"
 
 
+@pytest.mark.requirement("LESSON-08")
+def test_times_that_a_policy_returns_are_not_read():
+    times = {"classified_at": "yesterday", "assigned_at": 0}
+
+    found = decided(
+        {
+            "environment": [{"environment": "Test", "source": "x", **times}],
+            "priority": [{"priority": "P2", "policy_name": "mine", **times}],
+        }
+    )
+
+    assert (found.environment, found.priority, found.failures) == ("Test", "P2", ())
+
+
 @pytest.mark.parametrize(
     "result", [[], [{"environment": "unknown"}], [{"environment": "Unknown", "source": "default"}]]
 )

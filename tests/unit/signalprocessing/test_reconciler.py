@@ -94,6 +94,7 @@ async def test_second_writer_of_the_same_status_costs_a_second_attempt():
     assert harness.signals.writes == 1
 
 
+@pytest.mark.requirement("LESSON-06")
 async def test_signal_that_its_parent_failed_meanwhile_stays_failed():
     harness = Harness(a_signal())
     cascade = SignalStatus(phase=Phase.FAILED, failure_info=FailureInfo(error="parent was cancelled"))

@@ -96,6 +96,7 @@ class TestBusiness:
         ],
     )
     @pytest.mark.requirement("BR-SP-002")
+    @pytest.mark.requirement("LESSON-22")
     def test_rank_follows_the_environment(self, environment, criticality, sla):
         found = business.classify(environment, a_context({}))
 

@@ -126,6 +126,7 @@ async def test_namespace_that_does_not_exist_is_no_error(suite):
 
 
 @spec("AU-08", "BR-SP-090")
+@pytest.mark.requirement("LESSON-11")
 async def test_all_types_in_exact_number(suite):
     """Nine events: five transitions and one of each other type; their chain of hashes verifies."""
     shop = await suite.namespace("audit", "production")

@@ -49,6 +49,7 @@ async def test_api_server_that_does_not_answer_is_asked_again(own_suite, open_co
 
 
 @spec("RX-02", "DD-STATUS-001")
+@pytest.mark.requirement("LESSON-05")
 async def test_conflicting_status_write_is_repeated(own_suite, open_controller, proxy):
     """Another writer changes the object between read and write, once: one conflict, one success, nine audit events."""
     suite, competitors = own_suite, ["another writer"]
@@ -120,6 +121,7 @@ async def test_broken_policy_file_decides_nothing(suite, policies):
 
 
 @spec("RX-05", "BR-SP-103")
+@pytest.mark.requirement("LESSON-11")
 async def test_denied_access_is_a_failed_detection(own_suite, open_controller, proxy):
     """PodDisruptionBudgets may not be listed: the signal completes, and `pdbProtected` stands among failedDetections
     although a budget protects the pod."""
