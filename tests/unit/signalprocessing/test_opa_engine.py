@@ -4,15 +4,20 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from kubernaut.ops.settings import SettingsError
 from kubernaut.signalprocessing.config import ClassifierConfig, OpaConfig, PolicyEngine
+from kubernaut.signalprocessing.metrics import PolicyMetrics
 from kubernaut.signalprocessing.policy import smoke
+from kubernaut.signalprocessing.policy.archive import PolicyArchive
+from kubernaut.signalprocessing.policy.changes import ChangeReason
 from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.input import PolicyInput
-from kubernaut.signalprocessing.policy.live import limits_of, open_policy
+from kubernaut.signalprocessing.policy.live import LivePolicy, limits_of, open_live_policy, open_policy
 from kubernaut.signalprocessing.policy.sources import builtin, from_text
 from support.eventually import eventually
 from support.signals import a_context, a_signal
@@ -155,6 +160,62 @@ async def test_an_opa_that_is_not_there_or_does_not_answer_is_named():
         with pytest.raises(PolicyError, match="Connection refused"):
             async with open_policy(builtin(), limits(silent)):
                 pass
+
+
+@asynccontextmanager
+async def started_without_opa(opa: OpaProcess, text: str, folder: Path) -> AsyncIterator[LivePolicy]:
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    opa.port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    (folder / "policy.rego").write_text(text)
+    config = ClassifierConfig(policy_dir=folder, engine=PolicyEngine.OPA, opa=OpaConfig(url=opa.url))
+    archive = PolicyArchive(folder / "archive")
+    async with open_live_policy(config, PolicyMetrics(CollectorRegistry()), archive) as live:
+        yield live
+        assert (archive.last_known_good() is None) is (live.rejection is not None)
+
+
+async def test_controller_starts_without_opa_falls_back_and_says_so(tmp_path: Path):
+    async with started_without_opa(OpaProcess(), builtin().files[0][1], tmp_path) as live:
+        decided = await live.decide(INPUT)
+
+        assert decided.priority_source == "fallback-severity"
+        assert "Connection refused" in decided.failures[0].message
+        assert live.rejection == f"opa_unavailable,policy_unchecked:{live.current.hash[:12]}"
+        assert not await live.reload()
+        assert live.rejection
+
+
+@needs_opa
+async def test_policy_is_checked_and_decides_once_opa_is_there(tmp_path: Path):
+    opa = OpaProcess()
+    try:
+        async with started_without_opa(opa, builtin().files[0][1], tmp_path) as live:
+            await opa.start()
+            await eventually(lambda: live.rejection is None)
+
+            assert (await live.decide(INPUT)).failures == ()
+            change, _ = live.changes.get_nowait()
+            assert (change.reason, change.error) == (ChangeReason.START, None)
+            await live.keep()
+    finally:
+        await opa.stop()
+
+
+@needs_opa
+async def test_policy_that_opa_refuses_once_it_is_there_is_rejected_with_its_place(tmp_path: Path):
+    opa = OpaProcess()
+    try:
+        async with started_without_opa(opa, "package signalprocessing\n\nx := y\n", tmp_path) as live:
+            await opa.start()
+            await eventually(lambda: "policy.rego:3:6" in (live.rejection or ""))
+            await live.reload()
+
+            assert "policy.rego:3:6" in (live.rejection or "")
+            assert (await live.decide(INPUT)).priority_source == "fallback-severity"
+    finally:
+        await opa.stop()
 
 
 def test_an_address_without_scheme_is_refused():

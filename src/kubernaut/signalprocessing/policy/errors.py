@@ -23,5 +23,9 @@ class PolicyTimeout(PolicyError):
     """The evaluation exceeded its time limit; its process was killed."""
 
 
+class OpaUnavailable(PolicyError):
+    """OPA did not answer, or answered something else than OPA does."""
+
+
 class PolicyUnavailable(PolicyError):
     """The policy process ended or is overloaded, and could not evaluate."""

@@ -13,11 +13,12 @@ import time
 from asyncio import TaskGroup
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
 
+from kubernaut.ops.backoff import Backoff
 from kubernaut.ops.tasks import background
 from kubernaut.signalprocessing.config import ClassifierConfig, PolicyEngine
 from kubernaut.signalprocessing.directory_watch import watch_directory
@@ -26,7 +27,7 @@ from kubernaut.signalprocessing.policy import decision, smoke
 from kubernaut.signalprocessing.policy.archive import PolicyArchive
 from kubernaut.signalprocessing.policy.changes import ChangeReason, PolicyChange
 from kubernaut.signalprocessing.policy.decision import Decision
-from kubernaut.signalprocessing.policy.errors import PolicyError
+from kubernaut.signalprocessing.policy.errors import OpaUnavailable, PolicyError
 from kubernaut.signalprocessing.policy.input import PolicyInput, encode
 from kubernaut.signalprocessing.policy.process import Limits, PolicyProcess, open_process
 from kubernaut.signalprocessing.policy.protocol import OpaServer
@@ -35,6 +36,8 @@ from kubernaut.signalprocessing.policy.sources import Sources, read
 log = structlog.get_logger("policy")
 
 WATCH_RETRY_INTERVAL = 1.0  # seconds
+OPA_RETRY_INTERVAL = 0.5  # seconds, growing, while OPA is not there
+MAX_OPA_RETRY_INTERVAL = 10.0  # seconds
 
 
 class PolicyVersion:
@@ -67,7 +70,8 @@ async def open_policy(
 ) -> AsyncIterator[PolicyVersion]:
     """One version of a policy, checked. Raises PolicyError with file, line and column when it is rejected."""
     async with open_process(sources, limits or Limits(), engine) as process:
-        await smoke.check(process, sources)
+        if not (limits and limits.waits_for_opa):
+            await smoke.check(process, sources)
         yield PolicyVersion(sources, process)
 
 
@@ -77,6 +81,7 @@ class _Start:
 
     sources: Sources
     started: asyncio.Future["_Running"]
+    waits_for_opa: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +97,13 @@ class _Versions:
         self._limits = limits
         self._starts: asyncio.Queue[_Start] = asyncio.Queue()
 
-    async def start(self, sources: Sources) -> _Running:
-        """A version that runs until it is marked as replaced. Raises PolicyError or OSError."""
+    async def start(self, sources: Sources, *, waits_for_opa: bool = False) -> _Running:
+        """A version that runs until it is marked as replaced. Raises PolicyError or OSError.
+
+        With `waits_for_opa` it is not checked, and its rules fail until OPA is there.
+        """
         started: asyncio.Future[_Running] = asyncio.get_running_loop().create_future()
-        self._starts.put_nowait(_Start(sources=sources, started=started))
+        self._starts.put_nowait(_Start(sources=sources, started=started, waits_for_opa=waits_for_opa))
         return await started
 
     async def run(self) -> None:
@@ -111,7 +119,8 @@ class _Versions:
 
     async def _run_version(self, start: _Start) -> None:
         try:
-            async with open_policy(start.sources, self._limits) as version:
+            limits = replace(self._limits, waits_for_opa=start.waits_for_opa)
+            async with open_policy(start.sources, limits) as version:
                 if start.started.cancelled():
                     return
                 running = _Running(version=version, replaced=asyncio.Event())
@@ -136,6 +145,8 @@ class _First:
     """The version that decided last before the start, where it was another."""
     rejected: Sources | None = None
     error: PolicyError | None = None
+    unchecked: OpaUnavailable | None = None
+    """Why the version could not be checked."""
 
 
 class LivePolicy:
@@ -161,10 +172,17 @@ class LivePolicy:
         self._rejected = ""
         """What was rejected since the version in force was loaded: its hash, or why it could not be read."""
         self._rejection: PolicyError | None = None
+        self._unchecked = first.unchecked
         self.loaded_at = datetime.now(UTC)
         """When the version in force came into force."""
         self._reloading = asyncio.Lock()
-        if first.error is None:
+        if first.unchecked:
+            log.warning(
+                "OPA unavailable, signals get the fallback until it answers",
+                error=str(first.unchecked),
+                hash=self.current.hash,
+            )
+        elif first.error is None:
             self._report_loaded(ChangeReason.START, first.before)
         else:
             self._report_loaded(ChangeReason.LAST_KNOWN_GOOD, None)
@@ -178,6 +196,8 @@ class LivePolicy:
     @property
     def rejection(self) -> str | None:
         """Where the newest version is wrong and which one decides in its place; None where the newest one decides."""
+        if self._unchecked:
+            return f"opa_unavailable,policy_unchecked:{self.current.hash[:12]}"
         if self._rejection is None:
             return None
         error = self._rejection
@@ -204,19 +224,30 @@ class LivePolicy:
             except PolicyError as error:
                 self._reject(str(error), error)
                 return False
-            if sources.hash == self.current.hash:
+            is_in_force = sources.hash == self.current.hash and sources.hash != self._rejected
+            if is_in_force and not self._unchecked:
                 self._report_restored()
                 return False
             if sources.hash == self._rejected:
                 return False
             try:
                 new = await self._versions.start(sources)
+            except OpaUnavailable as error:
+                # Not by the hash of the version, which is tried again at the next interval.
+                if not self._unchecked:
+                    self._reject(f"{sources.hash}: {error}", error, sources)
+                return False
             except PolicyError as error:
+                self._unchecked = None
                 self._reject(sources.hash, error, sources)
                 return False
+            was_unchecked, self._unchecked = self._unchecked, None
             old, self._running, self._rejected, self._rejection = self._running, new, "", None
             old.replaced.set()
-            self._report_loaded(ChangeReason.CHANGED, old.version.sources)
+            if was_unchecked:
+                self._report_loaded(ChangeReason.START, None)
+            else:
+                self._report_loaded(ChangeReason.CHANGED, old.version.sources)
             await self.keep()
             self.changed.set()
             return True
@@ -235,9 +266,17 @@ class LivePolicy:
             await asyncio.sleep(WATCH_RETRY_INTERVAL)
             await self.reload()
 
+    async def check_once_opa_answers(self) -> None:
+        """Check the version that was started without OPA, as soon as OPA is there."""
+        backoff, attempts = Backoff(initial_delay=OPA_RETRY_INTERVAL, max_delay=MAX_OPA_RETRY_INTERVAL), 0
+        while self._unchecked:
+            attempts += 1
+            await asyncio.sleep(backoff.delay(attempts))
+            await self.reload()
+
     async def keep(self) -> None:
         """Keep the version in force for the next start."""
-        if self._archive is None:
+        if self._archive is None or self._unchecked:
             return
         try:
             await asyncio.to_thread(self._archive.keep, self.current.sources)
@@ -296,7 +335,10 @@ async def open_live_policy(
     async with background(versions.run(), name="policy-versions"):
         live = LivePolicy(config, metrics, versions, await _start(config, versions, archive), archive)
         await live.keep()
-        async with background(live.follow(), name="policy-reload"):
+        async with (
+            background(live.follow(), name="policy-reload"),
+            background(live.check_once_opa_answers(), name="policy-check"),
+        ):
             yield live
 
 
@@ -307,6 +349,11 @@ async def _start(config: ClassifierConfig, versions: _Versions, archive: PolicyA
         sources = await asyncio.to_thread(read, config.policy_dir, config.rego_config_map_key)
         before = kept if kept and kept.hash != sources.hash else None
         return _First(running=await versions.start(sources), before=before)
+    except OpaUnavailable as error:
+        if sources is None:
+            raise
+        # As when it goes away later: the rules fall back until it answers.
+        return _First(running=await versions.start(sources, waits_for_opa=True), unchecked=error)
     except PolicyError as error:
         if kept is None or (sources is not None and kept.hash == sources.hash):
             raise

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from kubernaut.signalprocessing.policy.errors import PolicyError
+from kubernaut.signalprocessing.policy.errors import OpaUnavailable, PolicyError
 from kubernaut.signalprocessing.policy.protocol import OpaServer, RuleError
 from kubernaut.signalprocessing.policy.rewrite import Edit, Rewritten, apply
 from kubernaut.signalprocessing.policy.sandbox import without_texts
@@ -36,25 +36,36 @@ class _Answer(msgspec.Struct):
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-class OpaUnavailable(PolicyError):
-    """OPA did not answer, or answered something else than OPA does."""
-
-
 class Opa:
     """An OPA server that evaluates one version of a policy."""
 
-    def __init__(self, server: OpaServer, policy_hash: str) -> None:
+    def __init__(self, server: OpaServer, policy_hash: str, *, waits: bool = False) -> None:
+        """`waits`: an OPA that is not there is no error here; the policy is uploaded when it is asked for."""
         self._server = server
         self._root = f"{_PREFIX}_{policy_hash[:_HASH_CHARS]}"
         self._modules: dict[str, Rewritten] = {}
         self._connection: http.client.HTTPConnection | None = None
-        self._delete_others()
+        self._waits = waits
+        self.unavailable = ""
+        """Why OPA has not got the policy yet."""
+        try:
+            self._delete_others()
+        except OpaUnavailable as error:
+            self._note(error)
 
     def add_module(self, file: str, text: str) -> None:
         """Upload a module. Raises PolicyError with OPA's reason and place."""
         module = self._renamed(text) if file != ENTRY else self._renamed_entry(text)
         self._modules[file] = module
-        self._upload(file, module)
+        try:
+            self._upload(file, module)
+        except OpaUnavailable as error:
+            self._note(error)
+
+    def _note(self, error: OpaUnavailable) -> None:
+        if not self._waits:
+            raise error
+        self.unavailable = error.message
 
     def evaluate(self, document: str, rules: list[str]) -> Iterator[bytes | RuleError]:
         for rule in rules:

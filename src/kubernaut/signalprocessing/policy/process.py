@@ -24,7 +24,7 @@ import structlog
 from kubernaut.ops.backoff import Backoff
 from kubernaut.ops.tasks import background, shielded
 from kubernaut.signalprocessing.policy import child, sandbox
-from kubernaut.signalprocessing.policy.errors import PolicyError, PolicyTimeout, PolicyUnavailable
+from kubernaut.signalprocessing.policy.errors import OpaUnavailable, PolicyError, PolicyTimeout, PolicyUnavailable
 from kubernaut.signalprocessing.policy.protocol import (
     NAMING,
     PROGRESS,
@@ -71,6 +71,9 @@ class Limits:
     opa: OpaServer | None = None
     """The OPA that evaluates in place of the engine in this package."""
 
+    waits_for_opa: bool = False
+    """Whether a policy is loaded, unchecked, although OPA is not there; its rules fail until it is."""
+
 
 @dataclass(eq=False, kw_only=True)
 class _Request:
@@ -109,6 +112,7 @@ async def open_process(
         explains=explains,
         opa=limits.opa,
         policy_hash=sources.hash,
+        waits_for_opa=limits.waits_for_opa,
     )
     process = PolicyProcess(setup, limits)
     try:
@@ -192,7 +196,8 @@ class PolicyProcess:
             async with asyncio.timeout(self._limits.load_timeout * 4):
                 loaded = await worker.loaded
             if error := loaded.error:
-                raise PolicyError(error.message, file=error.file, line=error.line, column=error.column)
+                kind = OpaUnavailable if loaded.is_opa_unavailable else PolicyError
+                raise kind(error.message, file=error.file, line=error.line, column=error.column)
         except BaseException as error:
             await worker.aclose()
             if isinstance(error, TimeoutError):

@@ -39,6 +39,8 @@ class Setup(msgspec.Struct, kw_only=True):
     """Whether the process also tells what each definition of the policy says; for explanations."""
     opa: OpaServer | None = None
     policy_hash: str = ""
+    waits_for_opa: bool = False
+    """Whether the policy is loaded although OPA is not there."""
 
 
 class RuleError(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -54,6 +56,8 @@ class LoadResult(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Whether the engine accepted the policy."""
 
     error: RuleError | None = None
+    is_opa_unavailable: bool = False
+    """The error is that OPA did not answer."""
     outline: Any = None
     """The definitions of the policy, a list of `explanation.outline.Definition`, where they were asked for."""
 

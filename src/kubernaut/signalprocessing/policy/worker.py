@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kubernaut.signalprocessing.policy.engines import ENGINES, ENTRY, Engine, rule_error
+from kubernaut.signalprocessing.policy.errors import OpaUnavailable
 from kubernaut.signalprocessing.policy.evaluation import evaluate, evaluate_each
 from kubernaut.signalprocessing.policy.protocol import NAMING, FrameDecoder, LoadResult, Progress, Setup, encode_frame
 
@@ -43,7 +44,8 @@ def main() -> None:
         engine = _load(setup)
         probing = _load_probes(setup) if setup.explains else None
     except BaseException as error:  # noqa: BLE001 - pyo3's panics are no Exceptions
-        _write(output, msgspec.json.encode(LoadResult(error=rule_error(error))))
+        is_unavailable = isinstance(error, OpaUnavailable)
+        _write(output, msgspec.json.encode(LoadResult(error=rule_error(error), is_opa_unavailable=is_unavailable)))
         return
     _write(output, msgspec.json.encode(LoadResult(outline=probing.definitions if probing else None)))
     for document in frames:
@@ -79,7 +81,7 @@ def _engine(setup: Setup) -> Engine:
     # It imports an HTTP client, which few need.
     from kubernaut.signalprocessing.policy.opa_engine import Opa
 
-    return Opa(setup.opa, setup.policy_hash)
+    return Opa(setup.opa, setup.policy_hash, waits=setup.waits_for_opa)
 
 
 def _read_frames(descriptor: int) -> Iterator[bytes]:
