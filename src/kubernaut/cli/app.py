@@ -62,6 +62,7 @@ policy.command("kubernaut.cli.policy_test:test", help="Run the tests of a policy
 policy.command("kubernaut.cli.policy_replay:replay", help="Decide past signals by another policy.")
 policy.command("kubernaut.cli.policy_replay:diff", help="Compare two policies: text and answers.")
 policy.command("kubernaut.cli.policy_shadow:shadow", help="List what a controller's shadow policy decides otherwise.")
+policy.command("kubernaut.cli.policy_format:fmt", help="Bring a policy into the form of OPA, with the opa command.")
 policy.command("kubernaut.cli.policy_text:show", help="Print the text of a policy by its hash.")
 app.command(policy)
 
