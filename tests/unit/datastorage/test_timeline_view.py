@@ -7,7 +7,16 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from kubernaut.api.events import LedgerFinding, Pagination, StoredEvent, Timeline, TimelineOrder, Verification
+from kubernaut.api.events import (
+    LedgerFinding,
+    Pagination,
+    SignalPayload,
+    StoredEvent,
+    Timeline,
+    TimelineOrder,
+    Verification,
+)
+from kubernaut.api.vocabulary import EventType, Phase
 from kubernaut.datastorage.reader import TimelineRequest
 from kubernaut.datastorage.web.timeline_view import timeline_view
 from support.stored_events import TIME, a_stored_event
@@ -114,3 +123,51 @@ def test_verification_shows_each_finding():
 
     assert (shown.is_valid, shown.findings) == (False, (finding,))
     assert shown.message == "3 of 4 events verified in the ledger. FAILED."
+
+
+def decided(**fields: object) -> StoredEvent:
+    payload = SignalPayload(event_type=EventType.CLASSIFICATION_DECISION, phase=Phase.CLASSIFYING, signal="x", **fields)
+    data = msgspec.Raw(msgspec.json.encode(payload))
+    return at(1, event_type="signalprocessing.classification.decision", event_data=data)
+
+
+FACTS = msgspec.Raw(
+    msgspec.json.encode(
+        {
+            "signal": {"name": "KubePod\u202eCrash", "severity": "Sev1", "type": "alert", "source": "prometheus"},
+            "fallbackEnvironment": {"environment": "Unknown", "source": "default"},
+            "kubernetesContext": {"namespace": {"name": "shop", "labels": {"team": "<b>pay"}}},
+        }
+    )
+)
+
+
+def test_decision_is_shown_with_its_rule_its_inputs_and_the_command_that_explains_it():
+    fields = {
+        "decided_environment": "staging",
+        "decided_environment_source": "namespace-labels",
+        "policy_hash": "a" * 64,
+    }
+    event = decided(priority="P1", policy_name="staging-critical", facts=FACTS, signalprocessing_name="rr-1", **fields)
+
+    view = view_of(at(0), event, at(2)).decision
+
+    assert view is not None
+    assert dict(view.values) == {
+        "Environment": "staging, by namespace-labels",
+        "Priority": "P1, by staging-critical",
+        "Policy": "a" * 12,
+    }
+    assert dict(view.inputs)["namespace label team"] == "<b>pay"
+    assert "\u202e" not in dict(view.inputs)["alert"]
+    assert view.command == "kubernaut signals explain rr-1"
+
+
+def test_decision_without_facts_has_no_inputs_and_one_of_another_service_is_not_shown():
+    alone = view_of(decided(priority="P1")).decision
+    foreign = at(0, event_type="signalprocessing.classification.decision", event_data=msgspec.Raw(b'{"phase":5}'))
+
+    assert alone is not None
+    assert alone.inputs == ()
+    assert view_of(foreign).decision is None
+    assert view_of(at(0)).decision is None

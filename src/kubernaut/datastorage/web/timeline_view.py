@@ -11,6 +11,7 @@ from kubernaut.api.events import LedgerFinding, Pagination, StoredEvent, Timelin
 from kubernaut.api.vocabulary import EventOutcome, EventType, Phase
 from kubernaut.datastorage import parameters
 from kubernaut.datastorage.reader import TimelineRequest
+from kubernaut.datastorage.web.decision_view import DecisionView, decision_view
 from kubernaut.datastorage.web.holds_view import holds_url
 from kubernaut.datastorage.web.search_view import EventLine, event_line, timeline_url
 from kubernaut.datastorage.web.time_scale import CutGap, TimeScale, duration_text
@@ -78,6 +79,7 @@ class TimelineView:
     hold_url: str
     search_url: str
     verification: "VerificationView | None" = None
+    decision: DecisionView | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +136,7 @@ def timeline_view(
         hold_url=holds_url(correlation_id=timeline.correlation_id),
         search_url=f"/ui/?{_search(timeline.correlation_id)}",
         verification=verification_view(verification) if verification else None,
+        decision=decision_view(events),
     )
 
 
