@@ -184,6 +184,25 @@ async def test_timeline_of_hostile_events_is_only_text(http: httpx2.AsyncClient)
     assert "2 of 2 events verified in the ledger" in text
 
 
+async def test_decision_of_hostile_text_is_only_text(http: httpx2.AsyncClient):
+    data = {
+        "event_type": "signalprocessing.classification.decision",
+        "phase": "Classifying",
+        "signal": HOSTILE,
+        "priority": "P1",
+        "policy_name": HOSTILE,
+        "signalprocessing_name": HOSTILE,
+    }
+    event = a_hostile_event(event_type="signalprocessing.classification.decision", event_data=data)
+    await http.post(BATCH, json=[event])
+
+    answer = await http.get(f"/ui/timeline?{urlencode({'correlation_id': event['correlation_id']})}")
+
+    text = assert_page(answer)
+    assert "kubernaut signals explain" in text
+    assert f"P1, by {HOSTILE_AS_TEXT}" in text
+
+
 async def test_verification_on_a_timeline_names_the_edited_row(http: httpx2.AsyncClient, sql: asyncpg.Connection):
     await http.post(BATCH, json=[a_wire_event(), a_wire_event()])
     async with sql.transaction():
