@@ -163,13 +163,14 @@ def subject_of(labels: Mapping[str, str], kinds: Mapping[str, str], ignored: str
     if mesh or is_node_exporter or scraper_pod:
         dropped = {"pod", "service", "container", "endpoint"} | ({"node"} if mesh else set())
         own = [each for each in own if each.is_exported or each.name not in dropped]
+    values = {each.name: each.value for each in reversed(own)}
     # The exporter's labels are not the subject's, but its job tells what it calls a name.
     references = [
-        *_workload(own, namespace),
-        *_references(_REFERENCES, own, namespace, must_exist=True),
+        *_workload(values, namespace),
+        *_references(_REFERENCES, values, namespace, must_exist=True),
         *_named_by_job(labels.get("job", ""), plain.get("name", ""), namespace),
     ]
-    mapped = [*_mapped(own, kinds, namespace), *_references(_OWNERS, own, namespace)]
+    mapped = [*_mapped(own, kinds, values, namespace), *_references(_OWNERS, values, namespace)]
     return Subject(
         workloads=(*([mesh] if mesh else []), *references, *(each for each in mapped if not _is_node(each))),
         kinds=tuple(
@@ -246,19 +247,23 @@ def _named(labels: Mapping[str, str], label: str) -> str:
     return "" if value.lower() in _NO_NAMES else value
 
 
-def _workload(own: list[_Label], namespace: str) -> Iterator[NamedObject]:
+def _workload(values: Mapping[str, str], namespace: str) -> Iterator[NamedObject]:
     """The workload of the Kubernetes mixin's rules."""
-    values = {each.name: each.value for each in reversed(own)}
     if "workload" in values:
         kind = values.get("workload_type") or values.get("workload_kind") or ""
         yield NamedObject(label="workload", kind=kind, name=values["workload"], namespace=namespace)
 
 
-def _mapped(own: list[_Label], kinds: Mapping[str, str], namespace: str) -> Iterator[NamedObject]:
-    values = {each.name: each.value for each in reversed(own)}
+def _mapped(
+    own: list[_Label], kinds: Mapping[str, str], values: Mapping[str, str], namespace: str
+) -> Iterator[NamedObject]:
+    by_name: dict[str, list[_Label]] = {}
+    for each in own:
+        for name in {each.name, each.joined}:
+            by_name.setdefault(name, []).append(each)
     for name, spec in kinds.items():
-        for each in own:
-            if spec and name in (each.name, each.joined):
+        if spec:
+            for each in by_name.get(name, ()):
                 yield NamedObject(
                     label=each.label,
                     kind=spec.removesuffix("?"),
@@ -269,10 +274,9 @@ def _mapped(own: list[_Label], kinds: Mapping[str, str], namespace: str) -> Iter
 
 
 def _references(
-    prefixes: Iterable[str], own: list[_Label], namespace: str, *, must_exist: bool = False
+    prefixes: Iterable[str], values: Mapping[str, str], namespace: str, *, must_exist: bool = False
 ) -> Iterator[NamedObject]:
     """Objects that two labels name, their kind and their name."""
-    values = {each.name: each.value for each in reversed(own)}
     for prefix in prefixes:
         before = f"{prefix}_" if prefix else ""
         kind = values.get(f"{before}kind") or (values.get(f"{before}type", "") if prefix else "")
@@ -296,12 +300,11 @@ def _named_by_job(job: str, name: str, namespace: str) -> Iterator[NamedObject]:
 
 
 def _applications(own: list[_Label], namespace: str) -> Iterator[NamedObject]:
-    values = {each.name: each for each in reversed(own)}
-    for name, kinds in _APPLICATIONS.items():
-        if name in values:
-            label, value = values[name].label, values[name].value
+    named = {each.name: each for each in reversed(own) if each.name in _APPLICATIONS}
+    for name, kinds in _APPLICATIONS.items() if named else ():
+        if (each := named.get(name)) is not None:
             for kind in kinds:
-                yield NamedObject(label=label, kind=kind, name=value, namespace=namespace, must_exist=True)
+                yield NamedObject(label=each.label, kind=kind, name=each.value, namespace=namespace, must_exist=True)
 
 
 def _is_node(named: NamedObject) -> bool:
