@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -259,6 +261,34 @@ def test_the_page_holds_findings_lanes_lives_and_marks(clash):
     assert store["lives"] == [{"from": -0.9, "ready": -0.5, "to": 1.2}]
     assert [mark["kind"] for mark in store["marks"]] == ["died"]
     assert page.data["texts"] == ["AssertionError: assert 0 == 3"]
+
+
+TOO_WIDE = """<script>
+const parts = ["html", ".findings", ".left", ".card"].flatMap(one => [...document.querySelectorAll(one)]);
+document.title = "too wide: " + parts.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.className);
+</script>"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Debian's chromium")
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("width", [700, 1280, 1920])
+def test_no_column_of_the_page_is_wider_than_its_place(width, tmp_path):
+    """Names without a place to break a line are the rule: node ids, dotted names, paths."""
+    name = "tests/integration/" + "a_long_name" * 12 + ".py::test_one"
+    tests = [a_test(name, outcome=Outcome.FAILED, error=an_error("x" * 300))]
+    evidence = (Evidence(text=f"`{name}` is None", at=BEGAN, worker="gw0", source=f"{name}:70"), Evidence(text=name))
+    finding = a_finding(name, title=f"`{name}` {name}", evidence=evidence, remedy=name, polluter=name, resource=name)
+    page = html.render(Triage(run="run-1", findings=(finding,), unexplained=(name,)), a_record(tests))
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page).replace(
+        "</body>", TOO_WIDE + "</body>"
+    )
+    (tmp_path / "page.html").write_text(page)
+
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += [f"--window-size={width},900", "--dump-dom", (tmp_path / "page.html").as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout
+
+    assert re.findall("<title>(.*)</title>", shown) == ["too wide: "]
 
 
 def test_a_replacement_runs_in_the_lane_of_the_dead():
