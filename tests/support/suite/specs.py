@@ -14,13 +14,12 @@ from kubernaut.api.vocabulary import EventType, Phase
 from kubernaut.kube.client import Client
 from kubernaut.kube.objects import Key, key_of
 from kubernaut.signalprocessing.kinds import SIGNAL
-from support.eventually import eventually
 from support.signalprocessing import Cluster, Store
 from support.signals import a_namespace, an_object
 from support.suite.objects import Manifest
+from support.suite.polling import TIMEOUT, eventually
 from support.suite.worker import SuiteController
 
-TIMEOUT = 30.0  # seconds, as in the suite of December 2025
 LAST_EVENT = EventType.SIGNAL_PROCESSED
 
 

@@ -26,9 +26,9 @@ from kubernaut.signalprocessing.config import (
 from kubernaut.signalprocessing.policy.sources import from_text
 from kubernaut.signalprocessing.service import Service, open_service
 from kubernaut.signalprocessing.signal_mode import FILE as SIGNAL_MODES
-from support.eventually import eventually
 from support.signalprocessing import RAW
 from support.signals import an_object
+from support.suite.polling import eventually
 
 MAPPING = "prod-*: production\nstaging-*: staging\ndev-*: development\n"
 REJECTED = "signalprocessing_policy_last_reload_successful"

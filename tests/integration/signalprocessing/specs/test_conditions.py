@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from support.eventually import eventually
 from support.suite.objects import deployment, pod
+from support.suite.polling import eventually
 
 spec = pytest.mark.spec
 FOUR = {"EnrichmentComplete", "ClassificationComplete", "CategorizationComplete", "ProcessingComplete"}

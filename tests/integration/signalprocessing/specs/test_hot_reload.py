@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from support.eventually import eventually
+from support.suite.polling import eventually
 from support.suite.specs import custom_labels
 from support.suite.worker import REJECTED, suite_policy
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from support.eventually import eventually
 from support.suite.objects import pod
+from support.suite.polling import eventually
 
 spec = pytest.mark.spec
 PHASES = "signalprocessing_processing_total"

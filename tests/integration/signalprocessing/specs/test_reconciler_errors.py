@@ -10,11 +10,11 @@ from kubernaut.api.vocabulary import EventType, Phase
 from kubernaut.kube.errors import Invalid
 from kubernaut.kube.objects import Key
 from kubernaut.signalprocessing.kinds import SIGNAL
-from support.eventually import eventually
 from support.signalprocessing import RAW
 from support.signals import an_object
 from support.suite.api_proxy import open_api_proxy, rejection
 from support.suite.objects import disruption_budget, pod
+from support.suite.polling import eventually
 from support.suite.specs import payload
 
 spec = pytest.mark.spec
