@@ -1,12 +1,14 @@
 """Looking at the modules of a project never fails, whatever changes them meanwhile."""
 
 import gc
+import importlib
 import sys
 import types
 
 import pytest
 
-from pytest_muster.records.module_state import _items
+from pytest_muster.records.module_state import ModuleState, _items
+from pytest_muster.records.project import Project
 
 
 class Finalized:
@@ -48,3 +50,71 @@ def test_modules_and_classes_can_be_looked_at():
     assert dict(_items(vars(module)))["price"] == 3
     assert "left" not in dict(_items(vars(Finalized)))
     assert dict(_items(sys.modules))["gc"] is gc
+
+
+SUITE = """
+prices = {"bread": 2}
+
+def helper():
+    return 1
+
+def test_one():
+    pass
+
+class TestShop:
+    open = True
+
+    def test_two(self):
+        pass
+
+    def pay(self):
+        pass
+"""
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch):
+    """A test module whose state has been taken in."""
+    (tmp_path / "test_of_state.py").write_text(SUITE)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("test_of_state")
+    state = ModuleState(Project(tmp_path))
+    state.changes()
+    yield state, module
+    del sys.modules["test_of_state"]
+
+
+CHANGES = {
+    "nothing": (lambda module: None, []),
+    "a test": (lambda module: setattr(module, "test_one", len), []),
+    "a helper": (lambda module: setattr(module, "helper", len), ["helper"]),
+    "a new name": (lambda module: setattr(module, "region", "north"), ["region"]),
+    "a name less": (lambda module: delattr(module, "helper"), ["helper"]),
+    "one for another": (lambda module: [delattr(module, "helper"), setattr(module, "help", 1)], ["helper", "help"]),
+    "an item": (lambda module: module.prices.update(bread=3), ["prices"]),
+    "a method": (lambda module: setattr(module.TestShop, "pay", None), ["TestShop.pay"]),
+    "an attribute": (lambda module: setattr(module.TestShop, "open", False), ["TestShop.open"]),
+    "a new attribute": (lambda module: setattr(module.TestShop, "till", 1), ["TestShop.till"]),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_is_told_once_and_tests_are_no_variables(what, suite):
+    state, module = suite
+    change, names = CHANGES[what]
+
+    change(module)
+
+    assert sorted(found["name"] for found in state.changes()) == sorted(names)
+    assert state.changes() == []
+
+
+def test_tests_cost_nothing_to_compare(suite):
+    state, module = suite
+    before = state.values
+    for number in range(500):
+        setattr(module, f"test_{number}", module.test_one)
+
+    state.changes()
+
+    assert state.values == before

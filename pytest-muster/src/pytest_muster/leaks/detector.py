@@ -79,6 +79,8 @@ class _Detector:
         """Fixtures of wider scope that are set up."""
         self.item: pytest.Item | None = None
         self.base = take_snapshot()
+        self.last = self.base
+        """What was held when the latest test had ended."""
         self.directory = ""
         self.compared = True
         self.failed = False
@@ -95,7 +97,7 @@ class _Detector:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         self.item, self.found, self.compared, self.failed = item, [], True, False
         self.directory = _directory()
-        self.base = take_snapshot(self._loops())
+        self.base = take_snapshot(self._loops(), last=self.last)
         self.tracker.begin(self.base.threads)
         result = yield
         self._compare_at_end()
@@ -165,7 +167,8 @@ class _Detector:
             self.found = [one for one in leaks if one.kind not in allowed]
 
     def _remaining(self) -> list[Leak]:
-        new = take_snapshot(self._loops()) - self.base
+        self.last = take_snapshot(self._loops())
+        new = self.last - self.base
         if new and (new := without_harmless(new)):
             if self.policy.fatal:
                 gc.collect()  # where leaks are only reported, it would show other people's warnings at another time

@@ -55,8 +55,14 @@ class ProcessSnapshot:
         return bool(self.threads or self.processes or self.descriptors or self.tasks)
 
 
-def take_snapshot(loops: Iterable[asyncio.AbstractEventLoop] = ()) -> ProcessSnapshot:
-    """What is held now; tasks of these loops only."""
+def take_snapshot(
+    loops: Iterable[asyncio.AbstractEventLoop] = (), *, last: ProcessSnapshot | None = None
+) -> ProcessSnapshot:
+    """What is held now; tasks of these loops only.
+
+    With `last`, the descriptors are those of that snapshot if there are as many. That is for moments between which no
+    test runs: it is not seen if one was closed and another one opened.
+    """
     tasks: set[asyncio.Task[object]] = set()
     for loop in loops:
         if not loop.is_closed():
@@ -64,7 +70,7 @@ def take_snapshot(loops: Iterable[asyncio.AbstractEventLoop] = ()) -> ProcessSna
     return ProcessSnapshot(
         threads=frozenset(threading.enumerate()),
         processes=frozenset(_children()),
-        descriptors=frozenset(_descriptors()),
+        descriptors=last.descriptors if last and len(last.descriptors) == _count() else frozenset(_descriptors()),
         tasks=frozenset(tasks),
     )
 
@@ -77,6 +83,14 @@ def _descriptors() -> list[str]:
         return []
     os.close(lowest)
     return [one for one in found if one != str(lowest)]
+
+
+def _count() -> int:
+    """How many descriptors are open, if the kernel tells (Linux 6.2), else -1."""
+    try:
+        return os.stat(descriptors.DIRECTORY).st_size or -1 if sys.platform == "linux" else -1  # noqa: PTH116
+    except OSError:
+        return -1
 
 
 def _children() -> list[int]:

@@ -115,6 +115,9 @@ NAMES = {
 """Fields of the record that hold names and kinds, and are written as they are."""
 
 
+_PLAIN = frozenset({int, float, bool, type(None)})
+
+
 def is_secret_name(name: str) -> bool:
     """Whether a value under this name is a secret."""
     if name.lower() in _HARMLESS:
@@ -204,7 +207,13 @@ class Mask:
 
     def line(self, line: dict[str, Any]) -> dict[str, Any]:
         """A line of the record without secrets; its names are kept."""
-        return {key: value if key in NAMES else self._line_value(key, value) for key, value in line.items()}
+        keys = self._keys
+        return {
+            key: value
+            if key in NAMES or (type(value) in _PLAIN and keys.get(key) is False)  # each test writes a dozen of them
+            else self._line_value(key, value)
+            for key, value in line.items()
+        }
 
     def _line_value(self, key: str, value: Any) -> Any:
         if isinstance(value, dict):

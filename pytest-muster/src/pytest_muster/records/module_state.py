@@ -2,7 +2,8 @@
 
 A module's fingerprint is shallow: the identities of its values, of the attributes of its classes and objects, and of
 the items of the containers among all these. It reads no property and calls nothing of the project. What a test takes
-out of such a container lives until the next comparison, at the end of that test.
+out of such a container lives until the next comparison, at the end of that test. The tests themselves are left out:
+most of what test modules hold is tests, and nobody puts another function in the place of one.
 
 A comparison costs about 60 ns a value. `ChangeDetector` sees to it that comparing a big project takes no more than
 `BUDGET` a test on average: it then compares after every second test, every third, …, and always after a failure.
@@ -12,9 +13,11 @@ import contextlib
 import functools
 import sys
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
-from types import ModuleType, SimpleNamespace
+from operator import call, itemgetter
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 from pytest_muster.records.project import Project
@@ -40,6 +43,9 @@ class ModuleState:
         self._loaded = -1
         self._modules: dict[str, ModuleType] = {}
         self._snapshots: dict[str, _ModuleSnapshot] = {}
+        self._all: _Content | None = None
+        """What all snapshots together look at."""
+        self._fingerprint: _Fingerprint | None = None
         self.values = 0
         """How many values one comparison goes through."""
 
@@ -80,6 +86,9 @@ class ModuleState:
 
     def changes(self) -> list[dict[str, str]]:
         """What changed since the last call; a module that is new since then is only taken in."""
+        known = self._modules
+        if self.modules() is known and self._all is not None and self._is_unchanged():
+            return []
         found: dict[tuple[int, str, str], dict[str, str]] = {}
         for name, module in list(self.modules().items()):
             snapshot = self._snapshots.get(name)
@@ -96,7 +105,13 @@ class ModuleState:
                 fresh = _ModuleSnapshot(module)
             self.values += fresh.size - (snapshot.size if snapshot else 0)
             self._snapshots[name] = fresh
+        self._all = _Content.of(snapshot.content for snapshot in self._snapshots.values())
+        self._fingerprint = self._all.fingerprint()
         return list(found.values())[:MAX_CHANGES]
+
+    def _is_unchanged(self) -> bool:
+        """At one go: most tests change nothing in any module."""
+        return self._all is not None and None is not self._fingerprint == self._all.fingerprint()
 
 
 class ChangeDetector:
@@ -117,27 +132,74 @@ class ChangeDetector:
         return self._state.changes(), since
 
 
+_Fingerprint = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """What is looked at; it follows what becomes of that."""
+
+    views: list[Iterable[object]] = field(default_factory=list)
+    getters: list[Callable[[Mapping[str, object]], tuple[object, ...]]] = field(default_factory=list)
+    """Each takes some of the values of the dictionary that stands at its place in `members`."""
+    members: list[Mapping[str, object]] = field(default_factory=list)
+    sized: list[Collection[object]] = field(default_factory=list)
+    caches: list[Callable[[], Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, parts: Iterable["_Content"]) -> "_Content":
+        found = cls()
+        for part in parts:
+            found.views.extend(part.views)
+            found.getters.extend(part.getters)
+            found.members.extend(part.members)
+            found.sized.extend(part.sized)
+            found.caches.extend(part.caches)
+        return found
+
+    def fingerprint(self) -> _Fingerprint | None:
+        """None if another thread changes some of it right now, or if a name is gone."""
+        try:
+            return (
+                tuple(map(_identity, chain.from_iterable(chain(self.views, map(call, self.getters, self.members))))),
+                tuple(map(len, self.sized)),
+                tuple(cache().currsize for cache in self.caches) if self.caches else (),
+            )
+        except (RuntimeError, KeyError):
+            return None
+
+
 class _ModuleSnapshot:
     """One module as it was at one moment."""
 
     def __init__(self, module: ModuleType) -> None:
         self.module = module
-        self._views: list[Iterable[object]] = [vars(module).values()]  # these follow what they are views of
-        self._big: list[Collection[object]] = []
-        self._caches: list[Any] = []
+        self.content = _Content()
         self.details: dict[str, tuple[int, str, Any]] = {}
-        for name, value in _items(vars(module)):
-            if name.startswith(("__", "@")):
-                continue
+        self._has_tests = _is_of_tests(module.__name__)
+        for name, value in self._add_members(vars(module)):
             self._add(name, value)
             inner = _inner(value, module)
             if inner is not None:
-                self._views.append(inner.values())
-                for attribute, held in _items(inner):
-                    if not attribute.startswith("__"):
-                        self._add(f"{name}.{attribute}", held)
-        self._fingerprint = self._compute()
+                for attribute, held in self._add_members(inner):
+                    self._add(f"{name}.{attribute}", held)
+        self._fingerprint = self.content.fingerprint()
         self.size = len(self._fingerprint[0]) if self._fingerprint else 0
+
+    def _add_members(self, members: Mapping[str, object]) -> list[tuple[str, object]]:
+        """What of these is looked at, and has details of its own."""
+        found = _items(members)
+        names = [name for name, value in found if not self._is_test(name, value)]
+        if 1 < len(names) < len(found):  # what gets one name is no tuple
+            self.content.getters.append(itemgetter(*names))
+            self.content.members.append(members)
+            self.content.sized.append(members)  # a name more is seen by this
+        else:
+            self.content.views.append(members.values())
+        return [pair for pair in found if not pair[0].startswith(("__", "@")) and not self._is_test(*pair)]
+
+    def _is_test(self, name: str, value: object) -> bool:
+        return self._has_tests and name.startswith("test") and type(value) is FunctionType
 
     def _add(self, name: str, value: object) -> None:
         cls = type(value)
@@ -145,36 +207,26 @@ class _ModuleSnapshot:
         if cls is dict or cls is list or cls is deque:
             size = len(value)  # type: ignore[arg-type]  # the class is known
             if size > MAX_ITEMS:
-                self._big.append(value)  # type: ignore[arg-type]
+                self.content.sized.append(value)  # type: ignore[arg-type]
                 content = size
             else:
                 items: Iterable[object] = value.values() if cls is dict else value  # type: ignore[attr-defined,assignment]
-                self._views.append(items)
+                self.content.views.append(items)
                 try:
                     content = tuple(map(_identity, items))
                 except RuntimeError:  # another thread changes it right now
                     content = size
         elif cls is set or cls is bytearray:
-            self._big.append(value)  # type: ignore[arg-type]
+            self.content.sized.append(value)  # type: ignore[arg-type]
             content = len(value)  # type: ignore[arg-type]
         elif cls is _CACHE:
-            self._caches.append(value.cache_info)  # type: ignore[attr-defined]
+            self.content.caches.append(value.cache_info)  # type: ignore[attr-defined]
             content = value.cache_info().currsize  # type: ignore[attr-defined]
         kind = f"cache of {content}" if cls is _CACHE else kind_of(value)
         self.details[name] = (_identity(value), kind, content)
 
-    def _compute(self) -> tuple[Any, ...] | None:
-        try:
-            return (
-                tuple(map(_identity, chain.from_iterable(self._views))),
-                tuple(map(len, self._big)),
-                tuple(cache().currsize for cache in self._caches) if self._caches else (),
-            )
-        except RuntimeError:  # another thread changes one of them right now
-            return None
-
     def is_unchanged(self) -> bool:
-        return self._compute() == self._fingerprint
+        return self.content.fingerprint() == self._fingerprint
 
     def compared_with(self, later: "_ModuleSnapshot") -> Iterator[tuple[dict[str, str], int]]:
         """The changes, each with the identity of what there is now."""
