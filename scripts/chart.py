@@ -31,10 +31,6 @@ SERVICES = {
 }
 TYPES: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", Path: "string"}
 
-OLDER_VERSIONS = (kinds.CRON_JOB, kinds.HORIZONTAL_POD_AUTOSCALER, kinds.POD_DISRUPTION_BUDGET, kinds.INGRESS)
-"""Cached kinds of which an object may name an older version; that is read one object at a time."""
-
-
 NEWER = frozenset({"x-kubernetes-validations", "selectableFields"})
 """Fields of a CRD that helm and kubectl refuse to send to a server which does not know them."""
 
@@ -70,7 +66,7 @@ def permissions() -> dict[str, list[Rule]]:
     return {
         "controllerCluster": [
             *_rules(map(str, kinds.CACHED), "list", "watch"),
-            *_rules([*map(str, OLDER_VERSIONS), *(named - cached_by_controller)], "get"),
+            *_rules(named - cached_by_controller, "get"),
         ],
         "controllerNamespace": [
             # Deleted after the retention; patched when a deleted one is let go.

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import os
 import ssl
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,7 +26,7 @@ import yaml
 from kubernaut.embedded.process import Process, ProcessSpec, open_process
 from kubernaut.kube.client import Client, ClientConfig, open_client
 from kubernaut.kube.objects import Key, Kind, Unstructured
-from support.chart import CHART, RELEASE, helm, write_values
+from support.chart import CHART, RELEASE, helm, render, write_values
 from support.kinds import NAMESPACE
 
 SECRET = Kind(version="v1", kind="Secret", plural="secrets", type=Unstructured)
@@ -91,6 +92,33 @@ class Release:
         for key, value in (found.get("stringData") or {}).items():  # a server without Secrets' defaulting keeps it
             (folder / key).write_text(value)
         return folder
+
+
+async def make_ledger_keys(release: Release) -> None:
+    """As the chart's hook does: with the permissions of its account."""
+    kubectl = ["kubectl", "--kubeconfig", release.kubeconfig, "--namespace", release.namespace, "create", "-f"]
+    file = release.folder / "hooks.yaml"
+    file.write_text(yaml.safe_dump_all(_hooks(release)))
+    await asyncio.to_thread(subprocess.run, [*kubectl, file], check=True, capture_output=True)
+    if failure := await run_ledger_keys_job(release):
+        raise RuntimeError(failure)
+
+
+async def run_ledger_keys_job(release: Release) -> str:
+    """What the hook's Job does, as its account; empty, or what it says when it fails."""
+    (job,) = [each for each in _hooks(release) if each["kind"] == "Job"]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    kubeconfig, _ = await release.account_kubeconfig("kubernaut-ledger-keys")
+    command = [KUBERNAUT, *container["command"][1:]]
+    env = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+    ran = await asyncio.to_thread(subprocess.run, command, env=env, capture_output=True, text=True)
+    return ran.stderr if ran.returncode else ""
+
+
+def _hooks(release: Release) -> list[dict[str, Any]]:
+    rendered = render(release.folder, VALUES, namespace=release.namespace)
+    hook = "helm.sh/hook"
+    return [each for each in rendered if hook in (each["metadata"].get("annotations") or {})]
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.errors import Forbidden, NotFound
 from kubernaut.kube.informer import Informer, InformerConfig, may_list, open_informers
 from kubernaut.kube.objects import Key, Kind
-from kubernaut.signalprocessing.kinds import CACHED, NAMESPACE_INDEXED, REMEDIATION
+from kubernaut.signalprocessing.kinds import CACHED, NAMESPACE_INDEXED, OLDER_VERSIONS, REMEDIATION
 from kubernaut.signalprocessing.reader import ObjectReference, ResolvedObject, resolved
 
 log = structlog.get_logger("cluster")
@@ -56,16 +56,17 @@ class ClusterReader:
     async def resolve(self, reference: ObjectReference) -> ResolvedObject | None:
         """The object, or its last known state."""
         kind = self._by_name.get(reference.kind)
-        if kind is None or (reference.api_version and reference.api_version != kind.api_version):
+        # An object is the same one in every version of its group.
+        if kind is None or (reference.api_version and reference.api_version.rpartition("/")[0] != kind.group):
             return await self._look_up(reference)
         key = Key(reference.namespace if kind.namespaced else "", reference.name)
         if kind.namespaced and not key.namespace:
             return None
         informer = self._informer(kind)
         if obj := informer.get(key):
-            return resolved(kind, obj)
+            return resolved(informer.kind, obj)
         deleted = informer.tombstone(key)
-        return resolved(kind, deleted, is_deleted=True) if deleted is not None else None
+        return resolved(informer.kind, deleted, is_deleted=True) if deleted is not None else None
 
     async def get(self, kind: Kind[T], key: Key) -> T | None:
         """An object of a cached kind."""
@@ -121,15 +122,28 @@ async def open_cluster_reader(client: Client, namespace: str, cache_ttl: float) 
     wanted: list[tuple[Kind[Any], ListOptions]] = [(kind, ListOptions()) for kind in CACHED]
     wanted.append((REMEDIATION, ListOptions(namespace=namespace)))
     async with asyncio.TaskGroup() as tasks:
-        probes = [(kind, where, tasks.create_task(may_list(client, kind, where))) for kind, where in wanted]
-    informers = {kind: _informer(client, kind, where) for kind, where, probe in probes if probe.result()}
-    denied = {kind for kind, _, probe in probes if not probe.result()}
+        probes = [(kind, where, tasks.create_task(_listable(client, kind, where))) for kind, where in wanted]
+    listable = [(kind, where, probe.result()) for kind, where, probe in probes]
+    informers = {
+        kind: _informer(client, listed, where, kind in NAMESPACE_INDEXED)
+        for kind, where, listed in listable
+        if listed is not None
+    }
+    denied = {kind for kind, _, listed in listable if listed is None}
     if denied:
         log.warning("list access denied for some kinds", kinds=sorted(str(kind) for kind in denied))
     async with open_informers(*informers.values()):
         yield ClusterReader(client, informers, denied, cache_ttl)
 
 
-def _informer(client: Client, kind: Kind[Any], selection: ListOptions) -> Informer[Any]:
-    indexes = {BY_NAMESPACE: lambda obj: [obj.metadata.namespace]} if kind in NAMESPACE_INDEXED else {}
+async def _listable(client: Client, kind: Kind[Any], where: ListOptions) -> Kind[Any] | None:
+    """The kind in the newest of the versions we know that the cluster has and lets us list."""
+    for version in (kind, OLDER_VERSIONS.get(kind)):
+        if version is not None and await may_list(client, version, where):
+            return version
+    return None
+
+
+def _informer(client: Client, kind: Kind[Any], selection: ListOptions, is_indexed: bool) -> Informer[Any]:
+    indexes = {BY_NAMESPACE: lambda obj: [obj.metadata.namespace]} if is_indexed else {}
     return Informer(client, kind, InformerConfig(options=selection), indexes=indexes)

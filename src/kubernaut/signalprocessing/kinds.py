@@ -1,5 +1,6 @@
 """The kinds that are cached, each decoded to the fields somebody reads."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -82,6 +83,15 @@ class PodDisruptionBudget(Wire, frozen=True, gc=False):
     spec: _BudgetSpec = _BudgetSpec()
 
 
+class PodDisruptionBudgetV1Beta1(PodDisruptionBudget, frozen=True, gc=False):
+    """In policy/v1beta1 an empty selector selects no pod; in policy/v1, every pod."""
+
+    def __post_init__(self) -> None:
+        selector = self.spec.selector
+        if selector is not None and not selector.match_labels and not selector.match_expressions:
+            msgspec.structs.force_setattr(self.spec, "selector", None)
+
+
 class ScaleTargetRef(Wire, frozen=True, gc=False):
     kind: str = ""
     name: str = ""
@@ -154,6 +164,13 @@ CACHED: tuple[Kind[Any], ...] = (
     NETWORK_POLICY,
 )
 """Kinds of the whole cluster that are cached, so that reading them costs no request."""
+
+OLDER_VERSIONS: dict[Kind[Any], Kind[Any]] = {
+    CRON_JOB: replace(CRON_JOB, version="v1beta1"),
+    HORIZONTAL_POD_AUTOSCALER: replace(HORIZONTAL_POD_AUTOSCALER, version="v2beta2"),
+    POD_DISRUPTION_BUDGET: replace(POD_DISRUPTION_BUDGET, version="v1beta1", type=PodDisruptionBudgetV1Beta1),
+}
+"""What a server before Kubernetes 1.23 has instead, read to the same fields."""
 
 NAMESPACE_INDEXED: tuple[Kind[Any], ...] = (
     RESOURCE_QUOTA,

@@ -23,13 +23,11 @@ from support.alerts import a_webhook, an_alert
 from support.chart import EXTERNAL, RELEASE, TRIAL, helm_program, render
 from support.eventually import eventually
 from support.kinds import EVENT, NAMESPACE, POD, a_pod
-from support.release import KUBERNAUT, VALUES, Release, Services, open_release, open_services
+from support.release import Release, Services, make_ledger_keys, open_release, open_services
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(180)]
 
 CRDS = {("CustomResourceDefinition", crd["metadata"]["name"]) for crd in all_crds()}
-UNKNOWN_TO_OLD_SERVERS = {"cronjobs.batch", "horizontalpodautoscalers.autoscaling", "poddisruptionbudgets.policy"}
-"""Kinds whose version that we list came after Kubernetes 1.20; a server without it is as one that denies it."""
 WEBHOOK = "/api/v1/signals/prometheus"
 
 
@@ -172,22 +170,6 @@ async def services(release, rbac, migrated_database) -> AsyncIterator[Services]:
         yield opened
 
 
-async def make_ledger_keys(release: Release) -> None:
-    """As the chart's hook does: with the permissions of its account."""
-    rendered = render(release.folder, VALUES, namespace=release.namespace)
-    hooks = [each for each in rendered if "helm.sh/hook" in (each["metadata"].get("annotations") or {})]
-    file = release.folder / "hooks.yaml"
-    file.write_text(yaml.safe_dump_all(hooks))
-    kubectl = ["kubectl", "--kubeconfig", release.kubeconfig, "--namespace", release.namespace, "create", "-f", file]
-    await asyncio.to_thread(subprocess.run, kubectl, check=True, capture_output=True)
-    (job,) = [each for each in hooks if each["kind"] == "Job"]
-    (container,) = job["spec"]["template"]["spec"]["containers"]
-    kubeconfig, _ = await release.account_kubeconfig("kubernaut-ledger-keys")
-    command = [KUBERNAUT, *container["command"][1:]]
-    env = {**os.environ, "KUBECONFIG": str(kubeconfig)}
-    await asyncio.to_thread(subprocess.run, command, env=env, check=True, capture_output=True)
-
-
 async def test_a_signal_goes_from_alertmanager_to_the_ledger_with_the_chart_s_permissions(release, services):
     sender, auditor = await release.new_account("alertmanager"), await release.new_account("auditor")
     shop = f"shop-{uuid4().hex[:6]}"
@@ -223,7 +205,7 @@ async def test_a_signal_goes_from_alertmanager_to_the_ledger_with_the_chart_s_pe
     assert signal.status.environment_classification.environment == "Production"
     assert not signal.status.kubernetes_context.degraded_mode, signal.status.kubernetes_context
     await eventually(lambda: has_kubernetes_event(release), timeout=10)
-    assert denied(services) <= UNKNOWN_TO_OLD_SERVERS
+    assert denied(services) == set()
 
 
 def denied(services: Services) -> set[str]:
