@@ -20,11 +20,12 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-46s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  ARGS="…" reaches the command: make demo ARGS=--keep, make test ARGS="-k ledger", make bench ARGS=ingest'
 
-$(READY): requirements/dev.txt pyproject.toml pocketkube/pyproject.toml pytest-muster/pyproject.toml
+$(READY): requirements/dev.txt requirements/axe.txt pyproject.toml pocketkube/pyproject.toml pytest-muster/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)'; exit 2; }
 	@echo "preparing $(VENV) (about a minute the first time)" >&2
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements/axe.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable pocketkube --editable pytest-muster
 	@touch $@
 
@@ -111,7 +112,7 @@ $(SITE)/.ready: requirements/docs.txt
 
 .PHONY: docs
 docs: $(SITE)/.ready ## Build the documents as a site that needs no network: site/index.html
-	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet $(ARGS)
 
 .PHONY: dist
 dist: $(READY) ## Build the wheels and source archives of the three distributions into dist/

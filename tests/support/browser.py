@@ -10,6 +10,7 @@
 
 import asyncio
 import base64
+import importlib.resources
 import itertools
 import json
 import os
@@ -23,6 +24,7 @@ from typing import Any
 from support.eventually import eventually
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
+AXE = importlib.resources.files("axe_playwright_python") / "axe.min.js"
 MISSING = "needs Debian's chromium: apt-get install chromium"
 
 _OPTIONS = (
@@ -78,6 +80,18 @@ class Page:
     async def until(self, expression: str) -> Any:
         """Wait until an expression is true; its value."""
         return await eventually(lambda: self.evaluate(expression), timeout=20, description=expression)
+
+    async def accessibility_findings(self) -> list[str]:
+        """What axe-core calls serious or critical, each as `rule: elements`; WCAG 2.2 A and AA, and best practices."""
+        await self.evaluate(AXE.read_text() + ";0")
+        violations = await self.evaluate(
+            "axe.run({resultTypes: ['violations'], preload: false}).then(result => result.violations)"
+        )
+        return [
+            f"{each['id']} ({each['help']}): {[node['html'][:200] for node in each['nodes'][:5]]}"
+            for each in violations
+            if each["impact"] in ("serious", "critical")
+        ]
 
     async def screenshot(self) -> bytes:
         """The whole page as a PNG."""

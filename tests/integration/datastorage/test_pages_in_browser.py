@@ -156,6 +156,7 @@ async def test_pages_fit_the_screen_are_readable_and_quiet(
         scroll_width, inner_width = await page.evaluate(WIDTH)
         assert scroll_width <= inner_width == width, path
         assert await page.evaluate(NAMELESS) == []
+        assert await page.accessibility_findings() == [], path
 
 
 NAMESPACE = "[...document.querySelectorAll('label')].find(label => label.textContent == 'Namespace')"

@@ -89,6 +89,7 @@ async def test_page_lists_follows_and_leads_to_the_proof(cluster, controller, st
             "P1",
         ]
         assert "<img src=x onerror=alert(1)>\\u202e{{7*7}}" in await page.evaluate(ROWS)
+        assert await page.accessibility_findings() == []
         await keep(page, "light")
 
         await press(page, "j")
@@ -108,6 +109,7 @@ async def test_page_lists_follows_and_leads_to_the_proof(cluster, controller, st
         await phone.until(f"{ROWS}.length === 2")
         assert await phone.evaluate("document.documentElement.scrollWidth") == 360
         assert await phone.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 23, 22)"
+        assert await phone.accessibility_findings() == []
         await keep(phone, "phone-dark")
         assert phone.complaints == []
 
