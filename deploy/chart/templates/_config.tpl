@@ -26,7 +26,7 @@ server:
   tls: {certFile: /etc/kubernaut/tls/tls.crt, keyFile: /etc/kubernaut/tls/tls.key}
   {{- end }}
 auth:
-  {{- if .Values.gateway.tokens.secret }}
+  {{- if include "kubernaut.gatewayTokens" . }}
   mode: tokens
   tokens:
     {{- range .Values.gateway.tokens.identities }}

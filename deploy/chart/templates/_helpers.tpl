@@ -104,6 +104,11 @@ readinessProbe:
 {{- if $found }}{{ index $found.data "password" }}{{ else }}{{ randAlphaNum 32 | b64enc }}{{ end }}
 {{- end }}
 
+{{/* The Secret with the senders' static tokens; empty where senders have accounts. */}}
+{{- define "kubernaut.gatewayTokens" -}}
+{{- .Values.gateway.tokens.secret | default (empty .Values.gateway.tokens.identities | ternary "" "gateway-tokens") }}
+{{- end }}
+
 {{- define "kubernaut.spool" -}}
 {{- if .values.spool.persistent -}}
 volumeClaimTemplates:

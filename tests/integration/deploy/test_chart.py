@@ -1,5 +1,6 @@
 """The Helm chart as helm renders it: what it refuses, and that the services can use what it writes."""
 
+import base64
 import re
 import sys
 import tomllib
@@ -87,6 +88,29 @@ def test_static_tokens_replace_accounts(tmp_path):
     ]
 
 
+def test_tokens_are_made_for_senders_without_a_secret(tmp_path):
+    manifests = render(tmp_path, {**EXTERNAL, "gateway": {"tokens": {"identities": ["grafana", "site.b"]}}})
+
+    made = one(manifests, "Secret", "gateway-tokens")["data"]
+    assert {name: len(base64.b64decode(token)) for name, token in made.items()} == {"grafana": 40, "site.b": 40}
+    (volume,) = [each for each in pods_of(manifests)["gateway"]["volumes"] if each["name"] == "tokens"]
+    assert volume["secret"]["secretName"] == "gateway-tokens"
+
+
+SINK = {"name": "pager", "url": "https://receiver.example.com/", "secretFile": "/etc/signalprocessing/sinks/pager/key"}
+
+
+def test_controller_reaches_its_sinks_and_their_secrets(tmp_path):
+    to_receiver = {"to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}], "ports": [{"port": 443}]}
+    controller = {"config": {"sinks": [SINK]}, "sinkSecrets": ["pager"]}
+    values = {**EXTERNAL, "controller": controller, "networkPolicy": {"controllerEgress": [to_receiver]}}
+    manifests = render(tmp_path, values)
+
+    (container,) = pods_of(manifests)["signalprocessing-controller"]["containers"]
+    assert "/etc/signalprocessing/sinks/pager" in [each["mountPath"] for each in container["volumeMounts"]]
+    assert to_receiver in one(manifests, "NetworkPolicy", "kubernaut-controller")["spec"]["egress"]
+
+
 @pytest.mark.requirement("LESSON-16")
 def test_every_file_of_a_configuration_is_mounted(tmp_path):
     manifests = render(tmp_path)
@@ -138,9 +162,9 @@ def test_high_availability_spreads_and_keeps_pods(tmp_path):
     manifests = render(tmp_path, EXTERNAL, *HA, "--api-versions", "policy/v1")
 
     budgets = {each["metadata"]["name"]: each for each in manifests if each["kind"] == "PodDisruptionBudget"}
-    assert set(budgets) == {"gateway", "data-storage"}
+    assert set(budgets) == {"gateway", "data-storage", "signalprocessing-controller"}
     assert {each["apiVersion"] for each in budgets.values()} == {"policy/v1"}
-    for name in budgets:
+    for name in ("gateway", "data-storage", "signalprocessing-controller"):
         spread = pods_of(manifests)[name]["topologySpreadConstraints"]
         assert [each["whenUnsatisfiable"] for each in spread] == ["DoNotSchedule", "ScheduleAnyway"]
     assert one(manifests, "StatefulSet", "signalprocessing-controller")["spec"]["replicas"] == 2
@@ -250,7 +274,7 @@ def test_a_job_is_named_by_its_content(tmp_path):
         return str(found)
 
     assert name(TRIAL) == name(TRIAL)
-    assert name(TRIAL) != name({**TRIAL, "image": {"tag": "0.2.0"}})
+    assert name(TRIAL) != name({**TRIAL, "image": {"tag": "9.9.9"}})
 
 
 def test_derived_files_are_what_the_code_says():
