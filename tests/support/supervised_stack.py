@@ -140,6 +140,8 @@ class ControllerOptions:
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the section `controller`."""
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    """Further sections of the configuration."""
     env: Callable[[int], Mapping[str, str]] = lambda _: {}
     """Additional environment of each controller, by its number."""
     kubeconfig: Callable[[Path], Awaitable[Path]] = _same_kubeconfig
@@ -233,7 +235,7 @@ def _service(service: Service, directory: DataDirectory, env: Mapping[str, str] 
 def _with_options(service: Service, options: ControllerOptions) -> Service:
     def settings(port: int, port_file: Path) -> services.Settings:
         written = service.settings(port, port_file)
-        return written | {"controller": written["controller"] | dict(options.settings)}
+        return {**written, **options.sections, "controller": {**written["controller"], **options.settings}}
 
     return replace(service, settings=settings)
 
