@@ -30,6 +30,7 @@ from kubernaut.audit.errors import (
     StoreUnauthorized,
 )
 from kubernaut.audit.metrics import AuditMetrics
+from kubernaut.audit.postponed import PostponedEvents
 from kubernaut.audit.spool import Spool
 from kubernaut.audit.spool_file import SpooledEvent
 from kubernaut.ops.backoff import Backoff, spread
@@ -42,8 +43,17 @@ FINAL_REJECTIONS = frozenset({400, 409, 413, 422})
 MAX_CLOCK_AHEAD = timedelta(minutes=60)
 
 
+MAX_HELD_AHEAD = timedelta(days=366)
+"""An event that is further ahead of our clock waits alone, and its correlation goes on without it: it is its own time
+that is wrong, while less may be a clock that was set back and will be set right."""
+
+
 class _Stamped(msgspec.Struct):
     event_timestamp: Time
+    correlation_id: str = ""
+
+
+_decode_stamped = msgspec.json.Decoder(_Stamped).decode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +94,9 @@ class Delivery:
         self._is_after_queued = False  # the store has queued events, and has not stored one since
         self._is_postponing = False  # the wait is for events of the future alone, and others end it
         self._postponed_from = 0  # number of the first event that was postponed in this round
+        self._held: dict[str, PostponedEvents] = {}  # correlations of which events were postponed
+        self._rounds = 0  # how often in a row all that is held was refused
+        self._is_lenient = False  # a batch is split around what the store rejects
         self._flushes = 0
         self._changed = asyncio.Event()  # something was committed
         self._wake = asyncio.Event()  # ends the wait for a full batch, or for the next attempt
@@ -102,8 +115,11 @@ class Delivery:
                 await self._wait_for_batch()
                 batch = await self._head()
                 if batch:
-                    await self._send(batch)
+                    if batch := await self._in_order(batch):
+                        await self._send(batch)
                     continue
+            else:
+                self._held.clear()
             await self._changed.wait()
 
     async def _head(self) -> list[SpooledEvent]:
@@ -126,7 +142,7 @@ class Delivery:
             with contextlib.suppress(TimeoutError, SpoolFull):
                 async with asyncio.timeout(timeout):
                     await self._spool.committed(target)
-                    while self._spool.acked_seq < target and self._spool.waiting:
+                    while self._spool.waiting and (self._spool.acked_seq < target or self._is_moving()):
                         self._progress.clear()
                         await self._progress.wait()
         finally:
@@ -139,10 +155,18 @@ class Delivery:
             reason=(self._spool.disk_error or self._last_error) if waiting else "",
         )
 
+    def _is_moving(self) -> bool:
+        """Whether events went behind others of their correlation that the store is not known to refuse."""
+        acked = self._spool.acked_seq
+        return not self._is_postponing and any(held.stands_behind(acked) for held in self._held.values())
+
     def _committed(self) -> None:
         self._changed.set()
         self._progress.set()
-        if self._is_postponing or (self._spool.waiting >= self._config.batch_size and not self._attempt):
+        # What others wait for is not asked for with each event: all that was postponed would be written again.
+        if (self._is_postponing and not self._held) or (
+            self._spool.waiting >= self._config.batch_size and not self._attempt
+        ):
             self._wake.set()
 
     async def _wait_for_batch(self) -> None:
@@ -165,7 +189,10 @@ class Delivery:
             ids = [UUID(bytes=event.event_id) for event in batch]
             bodies = [event.body for event in batch]
             results = await self._client.send_encoded(
-                bodies, ids, is_lenient=bool(self._split_sizes), is_after_queued=self._is_after_queued
+                bodies,
+                ids,
+                is_lenient=self._is_lenient and bool(self._split_sizes),
+                is_after_queued=self._is_after_queued,
             )
             statuses = {result.status for result in results}
             self._is_after_queued = 202 in statuses or (self._is_after_queued and 201 not in statuses)
@@ -177,6 +204,9 @@ class Delivery:
             log.debug("Wrote audit batch", batch_size=len(batch), attempt=self._attempt)
             self._attempt = 0
             self._last_error = ""
+            self._is_postponing = False
+            if not self._held:
+                self._rounds = 0
         except StoreError as error:
             self.failures += 1
             self._last_error = str(error)
@@ -222,6 +252,7 @@ class Delivery:
                 self._attempt = 0
             case StoreRejected():
                 self._split_sizes[:1] = _split(len(batch), error.index)
+                self._is_lenient = True
                 self._attempt = 0
             case StoreBusy(index=int(index)) if await self._postpone(batch, index):
                 self._attempt = 0
@@ -230,6 +261,9 @@ class Delivery:
             case StoreBusy(retry_after=float(delay), index=None) if not self._is_postponing:
                 # A flush does not shorten the delay that the store asked for; jitter keeps clients apart.
                 await asyncio.sleep(min(delay * spread(1, 1.1), MAX_RETRY_AFTER))
+            case StoreBusy(index=int()) if self._is_postponing and self._held:
+                self._rounds += 1
+                await self._sleep(self._backoff.delay(self._rounds))
             case _:
                 if isinstance(error, StoreUnauthorized):
                     log.error("Auth error writing audit batch (token expired or insufficient permissions, will retry)")
@@ -239,25 +273,62 @@ class Delivery:
         """Deal with an event that the store takes later; False when there is nothing to do but wait.
 
         What stands before it is sent. An event that our clock, too, calls one of the future would hold up the others
-        for as long as its year is away, and goes behind them. Otherwise the store's clock is wrong, and order counts.
+        for as long as its year is away, and goes behind them, with all of its correlation. Otherwise the store's clock
+        is wrong, and order counts.
         """
         self._is_postponing = False
         if 0 < index < len(batch):
             self._split_sizes[:1] = _split(len(batch), index)
+            self._is_lenient = False  # of one correlation nothing may be stored before what waits
             return True
-        if not is_from_future(batch[0].body, datetime.now(UTC)):
+        now = datetime.now(UTC)
+        if not is_from_future(batch[0].body, now):
             return False
         self._is_postponing = True
         if self._spool.waiting == 1 or batch[0].seq >= self._postponed_from > 0:  # no other event is left
             self._postponed_from = 0
             return False
-        try:
-            seq = await self._spool.postpone(batch[0])
-        except SpoolFull:
+        seq = await self._move_behind(batch[0])
+        if seq is None:
             return False
         self._postponed_from = self._postponed_from or seq
-        self._batch_done(1)
+        stamped = _stamped(batch[0].body)
+        if stamped and stamped.event_timestamp - now <= MAX_HELD_AHEAD:
+            self._held.setdefault(stamped.correlation_id, PostponedEvents()).moved(batch[0].seq, seq)
         return True
+
+    async def _in_order(self, batch: list[SpooledEvent]) -> list[SpooledEvent]:
+        """The first events of a batch that may be sent; one that an older one of its correlation follows goes back."""
+        for correlation, held in list(self._held.items()):
+            held.forget(batch[0].seq)
+            if not held.stands_behind(0):
+                del self._held[correlation]
+        if not self._held:
+            return batch
+        ready: list[SpooledEvent] = []
+        for event in batch:
+            stamped = _stamped(event.body)
+            of_correlation = self._held.get(stamped.correlation_id) if stamped else None
+            if of_correlation is None or not of_correlation.must_move(event.seq):
+                ready.append(event)
+            elif ready:
+                break
+            elif (seq := await self._move_behind(event)) is not None:
+                of_correlation.moved(event.seq, seq)
+            else:  # the disk is full, and order waits until there is room
+                await self._sleep(self._backoff.delay(1))
+                break
+        return ready
+
+    async def _move_behind(self, event: SpooledEvent) -> int | None:
+        """Move the oldest event behind all others, and return its new number; None while there is no room."""
+        try:
+            seq = await self._spool.postpone(event)
+        except SpoolFull:
+            return None
+        self._batch_done(1)
+        self._progress.set()
+        return seq
 
     def _quarantine(self, event: SpooledEvent, reason: str) -> None:
         log.error("Audit event rejected by DataStorage, quarantined", error=reason)
@@ -279,10 +350,15 @@ def is_final(result: EventResult) -> bool:
 
 def is_from_future(body: bytes, now: datetime) -> bool:
     """Whether an event is from so far ahead of that time that DataStorage makes it wait."""
+    stamped = _stamped(body)
+    return stamped is not None and stamped.event_timestamp > now + MAX_CLOCK_AHEAD
+
+
+def _stamped(body: bytes) -> _Stamped | None:
     try:
-        return msgspec.json.decode(body, type=_Stamped).event_timestamp > now + MAX_CLOCK_AHEAD
+        return _decode_stamped(body)
     except msgspec.DecodeError:
-        return False
+        return None
 
 
 def _split(size: int, index: int | None) -> list[int]:
