@@ -4,6 +4,7 @@ A character that PostgreSQL cannot store becomes U+FFFD.
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -19,7 +20,6 @@ FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 NULL = msgspec.Raw(b"null")
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UNSTORABLE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 # Any escape is consumed whole, so that an escaped backslash in front of `u0000` stays text.
 _ESCAPE = re.compile(
@@ -38,7 +38,7 @@ _decode_any = msgspec.json.Decoder(float_hook=str).decode
 
 def decode(body: bytes, decoder: Callable[[bytes], T]) -> T:
     """What `decoder` makes of a request's body. Raises msgspec.ValidationError, msgspec.DecodeError, RecursionError."""
-    body = _storable(body.removeprefix(_BYTE_ORDER_MARK))
+    body = _storable(body.removeprefix(BOM_UTF8))
     try:
         return decoder(body)
     except msgspec.ValidationError:

@@ -6,6 +6,7 @@ object without a namespace is one of `default`, and a CustomResourceDefinition b
 """
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +106,7 @@ def read(place: Path) -> Manifests:
 
 def documents(content: bytes, file: str) -> list[Any]:
     """The documents of a YAML or JSON file, without those that are empty. Raises ManifestError."""
-    text = content.lstrip(b"\xef\xbb\xbf \t\r\n")
+    text = content.lstrip(BOM_UTF8 + b" \t\r\n")
     if text[:1] in (b"{", b"["):
         # JSON allows what YAML does not: tabs, and escaped slashes.
         try:

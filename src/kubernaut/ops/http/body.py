@@ -2,6 +2,7 @@
 
 import asyncio
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 
 from starlette.requests import Request
@@ -14,7 +15,6 @@ MAX_TOTAL_SIZE = 32 * 2**20
 
 RETRY_AFTER = 2  # seconds
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GZIP = ("gzip", "x-gzip")
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _MAX_PART = 2**18
@@ -66,7 +66,7 @@ class BodyReader:
         if is_compressed:
             async with self._decompressing:  # one at a time, so that many small bodies do not become large together
                 parts = await asyncio.to_thread(self._decompressed, parts)
-        return b"".join(parts).removeprefix(_BYTE_ORDER_MARK)
+        return b"".join(parts).removeprefix(BOM_UTF8)
 
     def _decompressed(self, parts: Sequence[bytes]) -> list[bytes]:
         """The parts of a gzip body after decompression. Raises RequestRejected."""
