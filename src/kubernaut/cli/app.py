@@ -204,5 +204,5 @@ def report(error: CommandError) -> int:
     text = "\n".join(map(visible, without_login(str(error)).splitlines()))
     print(f"kubernaut: {text}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
     if error.hint:
-        print(f"try: {error.hint}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
+        print(f"try: {visible(error.hint)}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
     return error.code

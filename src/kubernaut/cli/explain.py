@@ -1,5 +1,6 @@
 """`kubernaut signals explain`: why a signal was decided as it was, from what was recorded then."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,7 +64,7 @@ async def explain(
     found = _in_exports(exports, name, namespace) if export else await _recorded(name, namespace, cluster, connection)
     if found.facts is None:
         text = f"{name}: decided by an earlier version, which did not record what the policy was given"
-        raise CommandError(text, hint=f"kubernaut audit timeline {found.correlation_id}")
+        raise CommandError(text, hint=f"kubernaut audit timeline -- {shlex.quote(found.correlation_id)}")
     rules = await find(found.policy_hash, policy, exports, None if export else connection or ConnectionOptions())
     async with open_explainer(rules) as explainer:
         explained = await explainer.explain(found.facts, found.answers)
@@ -127,7 +128,7 @@ async def _recorded(
         problems.append(str(error))
         undecided = False
     if undecided:
-        raise CommandError(f"signal {name!r} is not decided yet", hint=f"kubernaut signals show {name}")
+        raise CommandError(f"signal {name!r} is not decided yet", hint=f"kubernaut signals show -- {shlex.quote(name)}")
     text = "; ".join([f"no decision about {name!r} found", *problems])
     raise CommandError(text, code=3 if problems else 1, hint="kubernaut signals list, or kubernaut up")
 

@@ -1,6 +1,7 @@
 """`kubernaut audit hold …`, `audit erase` and `audit export`: what is kept, what is not, and what is taken out."""
 
 import getpass
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -166,5 +167,5 @@ async def export(
         with file.open("wb") as output:
             async for chunk in chunks:
                 output.write(chunk)
-    note(f"check it with: kubernaut audit verify {file} --key VKEY")
+    note(f"check it with: kubernaut audit verify {shlex.quote(str(file))} --key VKEY")
     return 0

@@ -5,11 +5,11 @@ from kubernaut.cli.errors import CommandError
 
 
 def test_control_characters_of_a_message_are_escaped_and_its_lines_stay(capsys):
-    code = report(CommandError("first \x1b]0;title\x07 line\nsecond\u202e line", code=3, hint="kubernaut up"))
+    code = report(CommandError("first \x1b]0;title\x07 line\nsecond\u202e line", code=3, hint="kubernaut up\x1b[2J"))
 
     assert code == 3
     assert capsys.readouterr().err == (
-        "kubernaut: first \\x1b]0;title\\x07 line\nsecond\\u202e line\ntry: kubernaut up\n"
+        "kubernaut: first \\x1b]0;title\\x07 line\nsecond\\u202e line\ntry: kubernaut up\\x1b[2J\n"
     )
 
 

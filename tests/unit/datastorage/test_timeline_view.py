@@ -160,7 +160,23 @@ def test_decision_is_shown_with_its_rule_its_inputs_and_the_command_that_explain
     }
     assert dict(view.inputs)["namespace label team"] == "<b>pay"
     assert "\u202e" not in dict(view.inputs)["alert"]
-    assert view.command == "kubernaut signals explain rr-1"
+    assert view.command == "kubernaut signals explain -- rr-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("x; rm -rf ~", "'x; rm -rf ~'"),
+        ("$(id)", "'$(id)'"),
+        ("--kubeconfig=/x", "--kubeconfig=/x"),
+        ("a\x1bb", "'a\\x1bb'"),
+    ],
+)
+def test_name_from_outside_is_one_argument_of_the_command_that_explains_it(name, argument):
+    view = view_of(at(0), decided(signalprocessing_name=name)).decision
+
+    assert view is not None
+    assert view.command == f"kubernaut signals explain -- {argument}"
 
 
 def test_decision_without_facts_has_no_inputs_and_one_of_another_service_is_not_shown():

@@ -1,5 +1,6 @@
 """What was decided about a signal, why, and from what, as its audit events have it; pure."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ def _view(payload: SignalPayload) -> DecisionView:
     return DecisionView(
         values=tuple((name, visible(value)) for name, value in values),
         inputs=_inputs(payload),
-        command=visible(f"kubernaut signals explain {name}") if name else "",
+        command=visible(f"kubernaut signals explain -- {shlex.quote(name)}") if name else "",
     )
 
 
