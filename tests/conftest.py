@@ -5,6 +5,8 @@ import signal
 import hypothesis
 import pytest
 
+from support.logs import mute_resources
+
 # A shell ignores Ctrl-C for what it runs in the background, and every process below inherits that. Here processes are
 # interrupted on purpose.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -13,6 +15,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # How long an example takes says something of the machine, and is measured by the benchmarks.
 hypothesis.settings.register_profile("no-deadline", deadline=None)
 hypothesis.settings.load_profile("no-deadline")
+
+mute_resources()
 
 pytest_plugins = ["support.services", "support.suite.infrastructure", "support.suite.mutations"]
 

@@ -39,6 +39,7 @@ _OPTIONS = (
     "--remote-debugging-pipe",
 )
 _ANSWER_TIMEOUT = 30.0  # seconds
+_AFTER_A_FRAME = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
 
 
 class BrowserError(Exception):
@@ -55,12 +56,12 @@ class Page:
     _loaded: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def goto(self, url: str) -> None:
-        """Load a page, until its load event."""
+        """Load a page, until its load event and what its scripts do in the first frame."""
         self._loaded.clear()
         answer = await self.send("Page.navigate", url=url)
         if answer.get("errorText"):
             raise BrowserError(f"{url}: {answer['errorText']}")
-        await asyncio.wait_for(self._loaded.wait(), _ANSWER_TIMEOUT)
+        await self._until_shown()
 
     async def evaluate(self, expression: str) -> Any:
         """The value of an expression in the page; a promise is waited for."""
@@ -75,7 +76,7 @@ class Page:
         """Press a button or a link that leads to another page, and wait for that."""
         self._loaded.clear()
         await self.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
-        await asyncio.wait_for(self._loaded.wait(), _ANSWER_TIMEOUT)
+        await self._until_shown()
 
     async def until(self, expression: str) -> Any:
         """Wait until an expression is true; its value."""
@@ -100,6 +101,10 @@ class Page:
 
     async def send(self, method: str, **parameters: object) -> dict[str, Any]:
         return await self._browser.send(method, self._session, **parameters)
+
+    async def _until_shown(self) -> None:
+        await asyncio.wait_for(self._loaded.wait(), _ANSWER_TIMEOUT)
+        await self.evaluate(_AFTER_A_FRAME)
 
     def observe(self, method: str, parameters: dict[str, Any]) -> None:
         match method:

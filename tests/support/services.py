@@ -40,7 +40,6 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 import valkey.asyncio
-from structlog.testing import capture_logs
 
 import pytest_muster as muster
 from kubernaut.api.crds import all_crds
@@ -126,8 +125,7 @@ async def migrated_template(postgres_server: dict[str, Any]) -> str:
     """The name of a database with our tables, to be copied."""
     server = _postgres(postgres_server)
     await _execute(server, f"CREATE DATABASE {_TEMPLATE}")
-    with capture_logs():  # nobody captures what is printed before the first test
-        await migrate(server.url(_TEMPLATE))
+    await migrate(server.url(_TEMPLATE))
     return _TEMPLATE
 
 

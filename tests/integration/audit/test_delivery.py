@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 from prometheus_client import CollectorRegistry
 from starlette.responses import Response
-from structlog.testing import capture_logs
 
 from kubernaut.api.problems import Slug
 from kubernaut.audit import AuditConfig, ClientConfig, RetryConfig, SpoolConfig, StoreClosed, open_audit
 from support.audit import an_event, number_of, open_fake_datastorage, problem_response
 from support.eventually import eventually
+from support.logs import capture_logs
 
 
 def a_config(tmp_path, url, **more):

@@ -12,7 +12,6 @@ import asyncpg
 import httpx2
 import pytest
 import valkey.asyncio
-from structlog.testing import capture_logs
 
 from kubernaut.datastorage.config import DataStorageConfig
 from kubernaut.datastorage.dead_letter.config import DeadLetterConfig
@@ -24,6 +23,7 @@ from kubernaut.ops.settings import Secret
 from support.datastorage import BATCH, EVENTS, JSON, VERIFY, config_for, ledger_of
 from support.eventually import eventually
 from support.ledger_events import a_body, a_wire_event
+from support.logs import capture_logs
 from support.restartable import Restartable, restartable_postgres, restartable_valkey
 
 Client = httpx2.AsyncClient

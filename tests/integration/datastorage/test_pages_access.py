@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 import httpx2
 import pytest
-from structlog.testing import capture_logs
 
 from kubernaut.datastorage.config import ActorConfig
 from kubernaut.datastorage.service import open_service
@@ -16,6 +15,7 @@ from kubernaut.ops.http.auth_config import AuthConfig, AuthMode, TokenConfig
 from kubernaut.ops.http.authentication import Permission
 from support.datastorage import BATCH, EVENTS, config_for
 from support.ledger_events import a_wire_event
+from support.logs import capture_logs
 from support.pages import HOSTILE, HOSTILE_AS_TEXT, assert_page
 
 PERMISSIONS = {

@@ -15,7 +15,6 @@ import httpx2
 import pytest
 import valkey.asyncio
 import yaml
-from structlog.testing import capture_logs
 
 import pytest_muster as muster
 from kubernaut.audit.config import AuditConfig, ClientConfig, SpoolConfig
@@ -167,10 +166,9 @@ async def deliver_first_event(workspace: muster.Workspace, url: str) -> None:
     config = AuditConfig(
         spool=SpoolConfig(directory=workspace.directory / "spool"), client=ClientConfig(url=url), flush_interval=0.01
     )
-    with capture_logs():  # nobody captures what is printed before the first test
-        async with open_audit(config, "signalprocessing-suite") as store:
-            store.record([an_event(correlation=f"suite-{uuid4().hex}")])
-            flushed = await store.flush(10)
+    async with open_audit(config, "signalprocessing-suite") as store:
+        store.record([an_event(correlation=f"suite-{uuid4().hex}")])
+        flushed = await store.flush(10)
     if not flushed.is_complete:
         raise RuntimeError(f"DataStorage did not take a first event: {flushed}")
 

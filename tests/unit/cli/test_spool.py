@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 import yaml
-from structlog.testing import capture_logs
 
 from kubernaut.audit.config import SpoolConfig
 from kubernaut.audit.spool import open_spool
@@ -15,6 +14,7 @@ from kubernaut.audit.spool_file import EncodedEvent
 from kubernaut.audit.spool_survey import segment_path
 from kubernaut.cli.app import run
 from support.audit import an_event
+from support.logs import capture_logs
 
 
 def an_entry(number: int, **changes) -> EncodedEvent:

@@ -4,7 +4,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from kubernaut.gateway import cluster
 from kubernaut.gateway.cluster import ClusterReader, new_caches
@@ -14,6 +13,7 @@ from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.errors import ApiServerUnreachable
 from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
+from support.logs import capture_logs
 from support.scripted_api import Call, open_scripted_api
 
 CLAIM = Kind(version="v1", kind="PersistentVolumeClaim", plural="persistentvolumeclaims", type=PartialObjectMetadata)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import pytest
 from prometheus_client import CollectorRegistry
-from structlog.testing import capture_logs
 
 from kubernaut.kube.controller import Controller, RequeueAfter, Result, TerminalError, wait_for_cache_sync
 from kubernaut.kube.errors import Conflict, TooManyRequests
@@ -15,6 +14,7 @@ from kubernaut.kube.metrics import KubeMetrics
 from kubernaut.kube.queue import WorkQueue
 from kubernaut.ops.backoff import Backoff
 from support.eventually import eventually
+from support.logs import capture_logs
 
 QUICK = Backoff(initial_delay=0.001, max_delay=0.002)
 

@@ -4,12 +4,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from kubernaut.kube import discovery as discovery_module
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.discovery import Discovery
 from kubernaut.kube.errors import KubeError
+from support.logs import capture_logs
 from support.scripted_api import Call, open_scripted_api
 
 

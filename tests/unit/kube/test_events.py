@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
-from structlog.testing import capture_logs
 
 from kubernaut.api.meta import ObjectMeta
 from kubernaut.kube.client import ClientConfig, open_client
@@ -15,6 +14,7 @@ from kubernaut.kube.metrics import KubeMetrics
 from kubernaut.kube.objects import Kind, PartialObjectMetadata
 from kubernaut.ops.backoff import Backoff
 from support.eventually import eventually
+from support.logs import capture_logs
 from support.scripted_api import Call, Script, an_object, open_scripted_api
 
 CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObjectMetadata)

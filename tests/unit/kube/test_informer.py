@@ -5,12 +5,12 @@ from typing import cast
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from kubernaut.kube.client import Client
 from kubernaut.kube.informer import Informer, InformerConfig
 from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
 from kubernaut.kube.watch import Delta, DeltaType
+from support.logs import capture_logs
 
 CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObjectMetadata)
 KEY = Key("shop", "a")

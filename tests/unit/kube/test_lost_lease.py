@@ -4,12 +4,11 @@ import asyncio
 import json
 from pathlib import Path
 
-from structlog.testing import capture_logs
-
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.election import Election, ElectionConfig
 from kubernaut.kube.objects import Key
 from support.eventually import eventually
+from support.logs import capture_logs
 from support.scripted_api import Call, open_scripted_api
 
 CONFIG = ElectionConfig(

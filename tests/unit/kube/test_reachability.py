@@ -4,8 +4,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from structlog.testing import capture_logs
-
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.informer import Informer, InformerConfig, open_informers
 from kubernaut.kube.objects import Kind, PartialObjectMetadata
@@ -13,6 +11,7 @@ from kubernaut.kube.reachability import Reachability
 from kubernaut.kube.watch import WatchConfig
 from kubernaut.ops.backoff import Backoff
 from support.eventually import eventually
+from support.logs import capture_logs
 from support.scripted_api import Call, a_listing, open_scripted_api
 
 QUICK = InformerConfig(watch=WatchConfig(backoff=Backoff(initial_delay=0.01, max_delay=0.02)))

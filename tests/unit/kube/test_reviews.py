@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.reviews import ACCESS_REVIEWS, FAILURE_TTL, TOKEN_REVIEWS, Reviews
 from kubernaut.ops.http.auth_config import ReviewConfig
 from kubernaut.ops.http.authentication import CannotAuthenticate, Identity, Permission
 from support.eventually import eventually
+from support.logs import capture_logs
 from support.scripted_api import Call, open_scripted_api
 
 TOKEN = "secret-token"

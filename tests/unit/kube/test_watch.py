@@ -10,7 +10,6 @@ from typing import cast
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from kubernaut.kube.client import EVERYTHING, Client, ClientConfig, open_client
 from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata, key_of
@@ -18,6 +17,7 @@ from kubernaut.kube.reachability import Reachability
 from kubernaut.kube.watch import Delta, DeltaType, Reflector, WatchConfig, list_and_watch
 from kubernaut.kube.wire import ObjectList
 from kubernaut.ops.backoff import Backoff
+from support.logs import capture_logs
 from support.scripted_api import Call, Script, a_listing, an_object, open_scripted_api
 
 CONFIGMAP = Kind(version="v1", kind="ConfigMap", plural="configmaps", type=PartialObjectMetadata)

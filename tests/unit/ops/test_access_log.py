@@ -8,12 +8,12 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from structlog.testing import capture_logs
 
 from kubernaut.api.problems import Slug
 from kubernaut.ops.health import Health
 from kubernaut.ops.http.access_log import AccessLog, AccessLogMiddleware, RejectedRequest, printable
 from kubernaut.ops.http.problems import RequestRejected, application, problem_response
+from support.logs import capture_logs
 
 
 class Clock:

@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from structlog.testing import capture_logs
 
 from kubernaut.ops.http import connections, limits, protocol
 from kubernaut.ops.http.connections import ConnectionTable
@@ -20,6 +19,7 @@ from kubernaut.ops.http.limits import HttpLimits, available_connections
 from kubernaut.ops.http.problems import application, json_response
 from kubernaut.ops.http.server import Listen, open_server
 from support.eventually import eventually
+from support.logs import capture_logs
 
 PATIENT = HttpLimits()
 SHORT = 0.3

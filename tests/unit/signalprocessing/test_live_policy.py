@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from structlog.testing import capture_logs
 
 from kubernaut.signalprocessing.config import ClassifierConfig
 from kubernaut.signalprocessing.metrics import PolicyMetrics
@@ -18,6 +17,7 @@ from kubernaut.signalprocessing.policy.errors import PolicyError, PolicyMissing
 from kubernaut.signalprocessing.policy.input import PolicyInput
 from kubernaut.signalprocessing.policy.live import LivePolicy, open_live_policy
 from support.eventually import eventually
+from support.logs import capture_logs
 from support.signals import a_context, a_signal
 
 INPUT = PolicyInput(signal=a_signal().spec.signal, context=a_context())

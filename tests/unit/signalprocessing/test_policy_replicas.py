@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from prometheus_client import CollectorRegistry
-from structlog.testing import capture_logs
 
 from kubernaut.api.signals import EnvironmentClassification, SignalClassification, SignalStatus
 from kubernaut.api.vocabulary import Environment
 from kubernaut.signalprocessing.metrics import PolicyMetrics
 from kubernaut.signalprocessing.policy.replicas import PROPAGATION_TIME, OtherReplicas
+from support.logs import capture_logs
 from support.signals import a_signal
 
 START = datetime(2026, 1, 2, tzinfo=UTC)

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
-from structlog.testing import capture_logs
 
 from kubernaut.kube.objects import Key
 from kubernaut.kube.reachability import Reachability
 from kubernaut.signalprocessing.config import ControllerConfig
 from kubernaut.signalprocessing.readiness import ReadinessProbe, open_health_server
+from support.logs import capture_logs
 
 CONFIG = ControllerConfig(metrics_addr="127.0.0.1:0", health_probe_addr="127.0.0.1:0")
 

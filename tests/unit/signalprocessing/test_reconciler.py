@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from structlog.testing import capture_logs
 
 from kubernaut.api.signals import FailureInfo, SignalStatus
 from kubernaut.api.vocabulary import Phase
@@ -14,6 +13,7 @@ from kubernaut.signalprocessing import audit_events
 from kubernaut.signalprocessing.config import OnPolicyError, RecordedEvents
 from kubernaut.signalprocessing.policy.protocol import RuleError
 from kubernaut.signalprocessing.reconciler import merge_patch
+from support.logs import capture_logs
 from support.reconciling import FakePolicy, Harness
 from support.signals import EARLY, a_signal
 

@@ -9,7 +9,6 @@ import httpx2
 import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
-from structlog.testing import capture_logs
 
 from kubernaut.cli import policy_shadow
 from kubernaut.cli.errors import CommandError
@@ -22,6 +21,7 @@ from kubernaut.signalprocessing.policy.input import PolicyInput
 from kubernaut.signalprocessing.policy.live import open_live_policy
 from kubernaut.signalprocessing.policy.sources import builtin
 from support.eventually import eventually
+from support.logs import capture_logs
 from support.signals import a_context, a_signal
 
 INPUT = PolicyInput(

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from structlog.testing import capture_logs
 
 from kubernaut.api.vocabulary import Environment
 from kubernaut.signalprocessing import directory_watch, signal_mode
@@ -17,6 +16,7 @@ from kubernaut.signalprocessing.policy import sources
 from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.signal_mode import WatchedSignalModes
 from kubernaut.signalprocessing.watched_file import InvalidFile, read_text
+from support.logs import capture_logs
 
 GOOD = f"{signal_mode.KEY}:\n  PredictedOOMKill: OOMKilled\n"
 
