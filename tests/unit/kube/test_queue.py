@@ -1,8 +1,7 @@
 """The queue's promises, one by one and against a model."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -13,31 +12,7 @@ from prometheus_client import CollectorRegistry
 from kubernaut.kube.metrics import KubeMetrics
 from kubernaut.kube.queue import QueueShutDown, WorkQueue
 from kubernaut.ops.backoff import Backoff
-
-T = TypeVar("T")
-
-
-class FakeClock(asyncio.SelectorEventLoop):
-    """A loop whose time passes only when told."""
-
-    now = 0.0
-
-    def time(self) -> float:
-        return self.now
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        self.settle()
-
-    def settle(self) -> None:
-        for _ in range(5):
-            self.run_until_complete(asyncio.sleep(0))
-
-    def at_once(self, act: Callable[[], T]) -> T:
-        async def call() -> T:
-            return act()
-
-        return self.run_until_complete(call())
+from support.fake_clock import FakeClock
 
 
 @pytest.fixture
