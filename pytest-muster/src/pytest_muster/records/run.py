@@ -10,6 +10,7 @@ replacement of a crashed worker takes over.
     .muster/runs/<run id>/leases/                what would have to be cleaned up if this run were killed now
 """
 
+import os
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,6 +55,15 @@ class Run:
     @property
     def runs_tests(self) -> bool:
         return self.role is not Role.CONTROLLER
+
+    def write_worker_pid(self) -> None:
+        """Say, in a worker, which process it is."""
+        (self.directory / "workers" / f"{self.worker}.pid").write_text(str(os.getpid()))
+
+    def worker_pids(self) -> frozenset[int]:
+        """The processes of all workers that this run has had, replaced ones included."""
+        texts = (file.read_text() for file in (self.directory / "workers").glob("*.pid"))
+        return frozenset(int(text) for text in texts if text)  # one that was just made is empty
 
 
 RUN = pytest.StashKey[Run]()

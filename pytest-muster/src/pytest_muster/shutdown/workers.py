@@ -55,8 +55,7 @@ class WorkerStop:
         self._run = run
         self._session: pytest.Session | None = None
         self._in_test = False
-        file = run.directory / "workers" / f"{run.worker}.pid"
-        file.write_text(str(os.getpid()))
+        run.write_worker_pid()
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self._session = session
@@ -132,8 +131,7 @@ class WorkerProcesses:
         self._gone.set()
 
     def _alive(self) -> list[int]:
-        pids = [int(file.read_text() or 0) for file in (self._run.directory / "workers").glob("*.pid")]
-        return [pid for pid in pids if pid and _is_running_child(pid)]
+        return [pid for pid in self._run.worker_pids() if _is_running_child(pid)]
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self._alive():

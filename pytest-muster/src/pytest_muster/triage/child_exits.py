@@ -1,10 +1,13 @@
 """Notices child processes that ended while tests still ran, without taking their end away from their owner.
 
 After each phase of a test the kernel is asked for an ended child that nobody has waited for yet. One line of the record
-for each: a `activity` of kind `child` with pid, name, and the exit status or the signal.
+for each: an `activity` of kind `child_exit` with pid, name, and the exit status or the signal. A worker of this run is
+none of them, since xdist reports its end, as that of the test which it ran.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,13 +26,27 @@ class _Children:
         self.seen: set[int] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        try:
+        for ended in self._ended():
+            self.seen.add(ended.si_pid)
+            if ended.si_pid not in self.run.worker_pids():
+                self._write(ended, report)
+
+    def _ended(self) -> Iterator[os.waitid_result]:
+        """The ended children that were not seen yet."""
+        with suppress(ChildProcessError):  # there is no child
+            # The kernel names any one of them, perhaps always the same: then each child is asked for.
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return  # there is no child
-        if ended is None or ended.si_pid in self.seen:
-            return
-        self.seen.add(ended.si_pid)
+            if ended is None:
+                return
+            if ended.si_pid not in self.seen:
+                yield ended
+        for pid in _children() - self.seen:
+            with suppress(ChildProcessError):  # somebody has waited for it just now
+                ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if ended is not None:
+                    yield ended
+
+    def _write(self, ended: os.waitid_result, report: pytest.TestReport) -> None:
         by_signal = ended.si_code in {os.CLD_KILLED, os.CLD_DUMPED}
         self.run.journal.write(
             "activity",
@@ -43,6 +60,15 @@ class _Children:
             signal=ended.si_status if by_signal else None,
             status=None if by_signal else ended.si_status,
         )
+
+
+def _children() -> set[int]:
+    """The children of this process, as far as /proc tells them."""
+    found: set[int] = set()
+    for file in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # that thread has just ended
+            found.update(map(int, file.read_text().split()))
+    return found
 
 
 def _name(pid: int) -> str | None:
