@@ -109,7 +109,8 @@ def check(response: httpx2.Response) -> None:
             kind = RequestTooLarge
         said = problem.detail or problem.title
         fields = "; ".join(f"{name}: {reason}" for name, reason in problem.field_errors.items() if reason not in said)
-        text = "; ".join(part for part in (f"{text}: {said}", fields) if part)
+        reason = f"reason: {problem.reason}" if problem.reason else ""
+        text = "; ".join(part for part in (f"{text}: {said}", fields, reason) if part)
     error = kind(
         text[:_MAX_TEXT_LENGTH],
         status=status,

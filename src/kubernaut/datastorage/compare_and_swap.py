@@ -14,6 +14,7 @@ import asyncpg
 
 from kubernaut.datastorage import chain, queries, rows
 from kubernaut.datastorage.chain import Entry
+from kubernaut.datastorage.errors import RowsDiscarded
 from kubernaut.datastorage.head_cache import LedgerHead
 
 MAX_EVENTS = 100
@@ -42,7 +43,7 @@ async def read_stored(
 async def append(connection: asyncpg.Connection, shard: int, head: LedgerHead, entries: Sequence[Entry]) -> bool:
     """Append new events whose correlations `head` knows, and commit; False when the ledger has another head by now.
 
-    `head` is the new one afterwards. Raises UniqueViolationError when an event was stored meanwhile.
+    `head` is the new one afterwards. Raises UniqueViolationError when an event was stored meanwhile, and RowsDiscarded.
     """
     expected_size, expected_frontier = head.tree.size, head.tree.frontier
     added = chain.link(shard, expected_size, head.correlations, entries)
@@ -51,7 +52,7 @@ async def append(connection: asyncpg.Connection, shard: int, head: LedgerHead, e
         zip(rows.EVENT_COLUMNS, zip(*(rows.record(entry.event) for entry in entries), strict=True), strict=True)
     )
     ledger = {column: [getattr(row, column) for row in added] for column in _LEDGER_COLUMNS}
-    found = await queries.fetch(
+    statement = queries.fetch(
         connection,
         "append_if_head",
         shard=shard,
@@ -67,4 +68,9 @@ async def append(connection: asyncpg.Connection, shard: int, head: LedgerHead, e
         **events,
         **ledger,
     )
+    try:
+        found = await statement
+    except asyncpg.InvalidTextRepresentationError as error:
+        # What it did store is the text that is no boolean; JSON and addresses were checked before.
+        raise RowsDiscarded(f"did not store {len(entries)} events: {error}") from error
     return bool(found[0]["is_appended"])

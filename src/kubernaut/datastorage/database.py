@@ -49,6 +49,10 @@ _UNAVAILABLE: Mapping[type[Exception], Reason] = {
     asyncpg.InsufficientResourcesError: Reason.ERROR,
     asyncpg.PostgresSystemError: Reason.ERROR,
     asyncpg.InternalServerError: Reason.ERROR,
+    asyncpg.UndefinedTableError: Reason.SCHEMA_CHANGED,
+    asyncpg.UndefinedColumnError: Reason.SCHEMA_CHANGED,
+    asyncpg.UndefinedFunctionError: Reason.SCHEMA_CHANGED,
+    asyncpg.DatatypeMismatchError: Reason.SCHEMA_CHANGED,
     asyncpg.SyntaxOrAccessError: Reason.ERROR,
 }
 

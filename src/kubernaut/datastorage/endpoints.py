@@ -39,6 +39,9 @@ from kubernaut.ops.http.body import JsonBodyReader
 from kubernaut.ops.http.problems import RequestRejected, json_response, problem_response
 from kubernaut.ops.json_faults import json_fault
 
+EVENTS_PATH = "/api/v1/audit/events"
+"""Where events are written, one or, below it, many."""
+
 RETRY_AFTER = 2
 """Seconds after which a writer should try again."""
 
@@ -83,8 +86,8 @@ class Endpoints:
     def routes(self) -> list[Route]:
         """Everything below /api/v1, and the contract itself."""
         return [
-            Route("/api/v1/audit/events", self.events, methods=["GET", "POST"]),
-            Route("/api/v1/audit/events/batch", self.append_batch, methods=["POST"]),
+            Route(EVENTS_PATH, self.events, methods=["GET", "POST"]),
+            Route(f"{EVENTS_PATH}/batch", self.append_batch, methods=["POST"]),
             Route("/api/v1/audit/timeline/{correlation_id:text}", self.timeline, methods=["GET"]),
             Route("/api/v1/audit/verify-chain", self.verify, methods=["POST"]),
             Route("/openapi.yaml", openapi, methods=["GET"]),
@@ -309,7 +312,9 @@ async def _inconsistent(request: Request, error: LedgerInconsistent) -> Response
 
 
 async def _unavailable(request: Request, error: DataStorageError) -> Response:
-    detail = "The store is unavailable. Send the same events with the same ids again."
+    detail = "The store is unavailable. Try again later."
+    if request.method == "POST" and request.url.path.startswith(EVENTS_PATH):
+        detail = "The store is unavailable. Send the same events with the same ids again."
     rejected = RequestRejected(Slug.UNAVAILABLE, detail, retry_after=RETRY_AFTER)
     members = {"reason": error.reason} if error.reason else None
     return problem_response(request, rejected, cause=error, members=members)

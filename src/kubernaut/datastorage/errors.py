@@ -17,6 +17,8 @@ class Reason(StrEnum):
     CONNECTIONS_EXHAUSTED = "database_connections_exhausted"
     FULL = "database_full"
     TIMEOUT = "database_timeout"
+    SCHEMA_CHANGED = "database_schema_changed"
+    ROWS_DISCARDED = "database_rows_discarded"
     ERROR = "database_error"
     PARTITION_MISSING = "partition_missing"
     QUEUE_FULL = "queue_full"
@@ -57,6 +59,13 @@ class DatabaseUnavailable(DataStorageError):
     def __init__(self, message: str, reason: Reason = Reason.UNREACHABLE) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class RowsDiscarded(DatabaseUnavailable):
+    """PostgreSQL reported success and stored fewer rows, as triggers that return null make it; all was rolled back."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"PostgreSQL {what}; look for a trigger that discards rows", Reason.ROWS_DISCARDED)
 
 
 class QueueFull(DataStorageError):

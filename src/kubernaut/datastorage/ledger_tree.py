@@ -62,8 +62,8 @@ async def extend(connection: asyncpg.Connection, shard: int, tree: Tree, leaves:
     full = tree.extend(leaves)
     if full:
         records = [(shard, tile.level, tile.index, tile.hashes, tile.root) for tile in full]
-        await connection.copy_records_to_table("audit_tiles", records=records, columns=_TILE_COLUMNS)
-    await queries.execute(
+        await queries.copy(connection, "audit_tiles", _TILE_COLUMNS, records)
+    await queries.store(
         connection, "write_tree_head", shard=shard, size=tree.size, root=tree.root, frontier=tree.frontier
     )
 

@@ -56,7 +56,7 @@ class LegalHolds:
                 )
                 identity = f"{correlation_id}\n{operation.time.isoformat()}"
                 hold_id = transaction.record(operations.entry(operation, data, identity=identity))
-                await queries.execute(
+                await queries.store(
                     connection,
                     "add_hold",
                     hold_id=hold_id,
@@ -89,7 +89,7 @@ class LegalHolds:
                 hold_id=hold["hold_id"],
             )
             release_id = transaction.record(operations.entry(operation, data, identity=str(hold["hold_id"])))
-            await queries.execute(
+            await queries.store(
                 connection,
                 "add_release",
                 hold_id=hold["hold_id"],

@@ -57,7 +57,7 @@ class LifecycleTransaction:
             event_id = self.record(operations.removal(operation, part, order=order, reason=reason))
             why = operations.REMOVALS[operation.type]
             marks = [(row.shard, row.sequence, row.event_id, event_id, operation.time, why) for row in part]
-            await self.connection.copy_records_to_table("audit_expired", records=marks, columns=_MARK_COLUMNS)
+            await queries.copy(self.connection, "audit_expired", _MARK_COLUMNS, marks)
             events.append(event_id)
         return events
 
@@ -88,10 +88,10 @@ class LifecycleTransaction:
             added = chain.link(shard, head.tree.size, head.correlations, entries)
             leaves = [row.leaf_hash for row in added if row.leaf_hash]
             await ledger_tree.extend(self.connection, shard, head.tree, leaves)
-            await self.connection.copy_records_to_table("audit_ledger", records=added, columns=chain.Row._fields)
+            await queries.copy(self.connection, "audit_ledger", chain.Row._fields, added)
         if self._entries:
             payloads = [rows.record(entry.event) for entry in self._entries]
-            await self.connection.copy_records_to_table("audit_events", records=payloads, columns=rows.EVENT_COLUMNS)
+            await queries.copy(self.connection, "audit_events", rows.EVENT_COLUMNS, payloads)
 
 
 @asynccontextmanager

@@ -1,10 +1,13 @@
 """The statements of `sql/queries.sql` by name; parameters are named there and become `$1`, `$2` … here."""
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
 import asyncpg
+
+from kubernaut.datastorage.errors import RowsDiscarded
 
 _HEAD = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)\b")
@@ -45,6 +48,28 @@ async def execute(connection: asyncpg.Connection, name: str, **values: object) -
     """Run a statement that returns no rows."""
     statement = QUERIES[name]
     await connection.execute(statement.sql, *statement.bind(**values))
+
+
+async def store(connection: asyncpg.Connection, name: str, **values: object) -> None:
+    """Run a statement that stores one row. Raises RowsDiscarded when it stored none."""
+    statement = QUERIES[name]
+    status = await connection.execute(statement.sql, *statement.bind(**values))
+    if _affected(status) != 1:
+        raise RowsDiscarded(f"stored no row by {name}")
+
+
+async def copy(
+    connection: asyncpg.Connection, table: str, columns: Sequence[str], records: Collection[tuple[object, ...]]
+) -> None:
+    """Store rows by COPY. Raises RowsDiscarded when fewer were stored."""
+    status = await connection.copy_records_to_table(table, records=records, columns=columns)
+    if _affected(status) != len(records):
+        raise RowsDiscarded(f"stored {_affected(status)} of {len(records)} rows of {table}")
+
+
+def _affected(status: str) -> int:
+    """The number of rows in the status of a command, such as `INSERT 0 1` or `COPY 10`."""
+    return int(status.rpartition(" ")[2])
 
 
 async def fetch(connection: asyncpg.Connection | asyncpg.Pool, name: str, **values: object) -> list[asyncpg.Record]:

@@ -8,6 +8,7 @@ import msgspec
 
 from kubernaut.api.events import StoredEvent
 from kubernaut.datastorage import addresses, canonical, chain
+from kubernaut.datastorage.errors import DatabaseUnavailable, Reason
 from kubernaut.datastorage.verification import StoredRow
 
 EVENT_COLUMNS = (
@@ -74,7 +75,7 @@ def record(event: chain.Event) -> tuple[object, ...]:
 
 
 def stored_row(record: Mapping[str, Any]) -> StoredRow:
-    """A row as the statements `ledger_rows` and `correlation_rows` return it."""
+    """A row as the statements `ledger_rows` and `correlation_rows` return it. Raises as `stored_event` does."""
     row = chain.Row(
         record["shard"],
         record["sequence"],
@@ -90,7 +91,15 @@ def stored_row(record: Mapping[str, Any]) -> StoredRow:
         record["format"],
         record["leaf_hash"],
     )
-    return StoredRow(row=row, payload=event_of(record) if record["event_id"] is not None else None)
+    try:
+        return StoredRow(row=row, payload=event_of(record) if record["event_id"] is not None else None)
+    except KeyError as error:
+        raise _schema_changed(error) from error
+
+
+def _schema_changed(missing: KeyError) -> DatabaseUnavailable:
+    """`SELECT *` does not fail when somebody has renamed or dropped a column; reading it does."""
+    return DatabaseUnavailable(f"PostgreSQL unavailable: audit_events has no column {missing}", Reason.SCHEMA_CHANGED)
 
 
 def event_of(record: Mapping[str, Any]) -> chain.Event:
@@ -140,7 +149,14 @@ def _data(text: str) -> bytes:
 
 
 def stored_event(row: Any) -> StoredEvent:
-    """A joined row of event and ledger as the API returns it."""
+    """A joined row of event and ledger as the API returns it. Raises DatabaseUnavailable when a column is gone."""
+    try:
+        return _stored_event(row)
+    except KeyError as error:
+        raise _schema_changed(error) from error
+
+
+def _stored_event(row: Any) -> StoredEvent:
     previous = row["previous_event_hash"]
     return StoredEvent(
         event_id=row["event_id"],

@@ -298,7 +298,7 @@ class Store:
             links += added
             after[shard] = head
         if links:
-            await connection.copy_records_to_table("audit_ledger", records=links, columns=chain.Row._fields)
+            await queries.copy(connection, "audit_ledger", chain.Row._fields, links)
         return after
 
     def _committed(self, plan: AppendPlan, heads: dict[int, LedgerHead]) -> list[list[AppendResult]]:
@@ -343,13 +343,13 @@ async def _stored(connection: asyncpg.Connection, entries: Sequence[Entry]) -> d
 async def _write_payloads(connection: asyncpg.Connection, plan: AppendPlan) -> None:
     if plan.new:
         records = [rows.record(entry.event) for entry in plan.new]
-        await connection.copy_records_to_table("audit_events", records=records, columns=rows.EVENT_COLUMNS)
+        await queries.copy(connection, "audit_events", rows.EVENT_COLUMNS, records)
 
 
 async def _write_conflicts(connection: asyncpg.Connection, plan: AppendPlan) -> None:
     for conflict in plan.conflicts:
         event = conflict.entry.event
-        await queries.execute(
+        await queries.store(
             connection,
             "keep_conflict",
             received_at=conflict.entry.received_at,

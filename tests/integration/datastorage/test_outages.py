@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -269,10 +270,66 @@ async def test_disk_that_is_full(client: httpx2.AsyncClient, sql: asyncpg.Connec
     await assert_recovers(client)
 
 
-async def test_table_that_is_gone_for_a_while(client: httpx2.AsyncClient, sql: asyncpg.Connection):
-    await sql.execute("ALTER TABLE audit_ledger RENAME TO moved")
-
-    await assert_unavailable(client, "database_error")
-
-    await sql.execute("ALTER TABLE moved RENAME TO audit_ledger")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE audit_ledger RENAME TO moved",
+        "ALTER TABLE audit_events RENAME COLUMN actor_ip TO ip",
+        "ALTER TABLE audit_ledger RENAME COLUMN leaf_hash TO leaf",
+        "ALTER TABLE audit_trees RENAME COLUMN root TO top",
+    ],
+)
+async def test_schema_that_is_another_for_a_while(client: httpx2.AsyncClient, sql: asyncpg.Connection, statement: str):
     await assert_recovers(client)
+    table, before, after = re.fullmatch(r"ALTER TABLE (\w+) RENAME (?:COLUMN )?(.*)TO (\w+)", statement).groups()
+    await sql.execute(statement)
+
+    await assert_unavailable(client, "database_schema_changed")
+    for answer in (await client.get(EVENTS), await client.post(VERIFY)):
+        assert answer.status_code == 200 or answer.json()["reason"] == "database_schema_changed"
+        assert "Send the same events" not in answer.text
+
+    undo = f"COLUMN {after} TO {before}" if before else f"TO {table}"
+    await sql.execute(f"ALTER TABLE {table if before else after} RENAME {undo}")
+    await assert_recovers(client)
+
+
+@pytest.mark.parametrize("count", [1, 500])
+@pytest.mark.parametrize("table", ["audit_events", "audit_ledger", "audit_trees", "audit_tiles"])
+async def test_nothing_is_acknowledged_whose_rows_a_trigger_discards(
+    client: httpx2.AsyncClient, sql: asyncpg.Connection, table: str, count: int
+):
+    """COPY and INSERT report success for rows that a trigger has discarded; only their numbers tell."""
+    assert (await client.post(BATCH, content=a_body(*(a_wire_event() for _ in range(255))))).status_code == 201
+    await sql.execute(
+        "CREATE FUNCTION discard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
+        f"CREATE TRIGGER discard BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION discard()"
+    )
+
+    for _ in range(2):
+        answer = await client.post(BATCH, content=a_body(*(a_wire_event() for _ in range(count))))
+        assert (answer.status_code, answer.json().get("reason")) == (503, "database_rows_discarded")
+    assert (await client.get("/readyz")).json()["reason"] == "database_rows_discarded"
+
+    await sql.execute(f"DROP TRIGGER discard ON {table}")
+    await assert_recovers(client)
+    assert await sql.fetchval("SELECT count(*) FROM audit_ledger") == await sql.fetchval(
+        "SELECT count(*) FROM audit_events"
+    )
+    assert (await client.post(VERIFY)).json()["is_valid"]
+
+
+async def test_evidence_of_a_conflict_is_kept_or_the_request_fails(client: httpx2.AsyncClient, sql: asyncpg.Connection):
+    stored = a_wire_event()
+    assert (await client.post(BATCH, content=a_body(stored))).status_code == 201
+    await sql.execute(
+        "CREATE FUNCTION discard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
+        "CREATE TRIGGER discard BEFORE INSERT ON audit_conflicts FOR EACH ROW EXECUTE FUNCTION discard()"
+    )
+    other = a_body(stored | {"event_action": "another"})
+
+    answer = await client.post(BATCH, content=other)
+    assert (answer.status_code, answer.json().get("reason")) == (503, "database_rows_discarded")
+
+    await sql.execute("DROP TRIGGER discard ON audit_conflicts")
+    assert (await client.post(BATCH, content=other)).status_code == 409

@@ -176,7 +176,8 @@ SELECT NULL, wanted.correlation_id, head.event_hash
 -- name: append_if_head
 -- Append a group, if the ledger has the expected head and nobody holds its lock; says whether it was appended. The
 -- update waits for whoever is changing the head and then looks at it again. Whoever appends rows without changing the
--- head, as old versions do, took the next sequence, which is unique.
+-- head, as old versions do, took the next sequence, which is unique. Whoever discards rows by a trigger makes the cast
+-- at the end fail, and with it the whole statement.
 WITH head AS (
     UPDATE audit_trees SET size = :size::bigint, root = :root::bytea, frontier = :frontier::bytea
      WHERE shard = :shard::smallint AND size = :expected_size::bigint AND frontier = :expected_frontier::bytea
@@ -198,7 +199,8 @@ payloads AS (
            :span_id::text[], :namespace::text[], :cluster_id::text[], :event_data::jsonb[], :severity::text[],
            :duration_ms::integer[], :error_code::text[], :error_message::text[], :retention_days::integer[],
            :is_sensitive::boolean[]) AS event
-     WHERE EXISTS (SELECT FROM head)),
+     WHERE EXISTS (SELECT FROM head)
+    RETURNING 1),
 ledger AS (
     INSERT INTO audit_ledger
           (shard, sequence, event_timestamp, received_at, event_id, late, content_hash, previous_event_hash,
@@ -207,13 +209,24 @@ ledger AS (
            :sequence::bigint[], :event_timestamp::timestamptz[], :received_at::timestamptz[], :event_id::uuid[],
            :late::boolean[], :content_hash::bytea[], :previous_event_hash::bytea[], :event_hash::bytea[],
            :correlation_id::text[], :format::smallint[], :leaf_hash::bytea[]) AS row
-     WHERE EXISTS (SELECT FROM head)),
+     WHERE EXISTS (SELECT FROM head)
+    RETURNING 1),
 tiles AS (
     INSERT INTO audit_tiles (shard, level, index, hashes, root)
     SELECT :shard::smallint, tile.*
       FROM unnest(:tile_level::smallint[], :tile_index::bigint[], :tile_hashes::bytea[], :tile_root::bytea[]) AS tile
-     WHERE EXISTS (SELECT FROM head))
-SELECT EXISTS (SELECT FROM head) AS is_appended;
+     WHERE EXISTS (SELECT FROM head)
+    RETURNING 1),
+stored AS (
+    SELECT (SELECT count(*) FROM payloads) AS payloads, (SELECT count(*) FROM ledger) AS rows,
+           (SELECT count(*) FROM tiles) AS tiles)
+SELECT CASE WHEN NOT EXISTS (SELECT FROM head) THEN false
+            WHEN (payloads, rows, tiles)
+               = (cardinality(:event_id::uuid[]), cardinality(:sequence::bigint[]), cardinality(:tile_level::smallint[]))
+            THEN true
+            ELSE format('stored %s payloads, %s ledger rows and %s tiles', payloads, rows, tiles)::boolean
+       END AS is_appended
+  FROM stored;
 
 -- name: keep_conflict
 -- Evidence of an attempt to store other content under a taken id.
