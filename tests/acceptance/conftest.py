@@ -43,10 +43,11 @@ class Up:
         )
 
 
-def start_up(directory: Path, *arguments: str) -> Up:
-    """Start it and read what it prints until it waits for Ctrl-C."""
+def start_up(directory: Path, *arguments: str, path: str = os.environ["PATH"]) -> Up:
+    """Start it with that PATH and read what it prints until it waits for Ctrl-C."""
     command = [str(BIN / "kubernaut"), "up", "--data-dir", str(directory), *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    env = {**os.environ, "PATH": path}
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     printed = ""
     for line in process.stdout:
         printed += line

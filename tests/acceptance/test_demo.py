@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import re
+import stat
 import struct
 import subprocess
 import termios
@@ -11,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from acceptance.conftest import BIN
+from acceptance.conftest import BIN, start_up, stop_up
 from support.services import enterable_directory
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -88,17 +90,37 @@ def test_readme_shows_what_the_demo_prints(printed: tuple[int, int, str]):
     assert [line for line in shown.splitlines() if masked(line) not in lines and line != "…"] == []
 
 
-@pytest.mark.parametrize("command", ["demo", "up"])
-def test_another_cluster_is_used_only_after_a_question(command: str, tmp_path: Path):
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Path:
+    """Two contexts of a cluster that nobody reaches; the address has a login."""
+    path = tmp_path / "kubeconfig"
+    path.write_text(
         "apiVersion: v1\nkind: Config\ncurrent-context: prod-eu\n"
-        "clusters: [{name: c, cluster: {server: 'https://10.1.2.3:6443'}}]\n"
-        "contexts: [{name: prod-eu, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {token: t}}]\n"
+        "clusters: [{name: c, cluster: {server: 'https://me:hunter2@10.1.2.3:6443'}}]\n"
+        "contexts: [{name: prod-eu, context: {cluster: c, user: u}}, {name: stage, context: {cluster: c, user: u}}]\n"
+        "users: [{name: u, user: {token: t}}]\n"
     )
+    return path
 
+
+@pytest.mark.parametrize("command", ["demo", "up"])
+@pytest.mark.parametrize(
+    ("arguments", "context"),
+    [
+        (["--kubeconfig", "FILE"], "prod-eu"),
+        (["--kubeconfig", "FILE", "--context", ""], "prod-eu"),
+        (["--kubeconfig", "FILE", "--context", "stage"], "stage"),
+        (["--context", "stage"], "stage"),
+        (["--context", "prod-eu"], "prod-eu"),
+    ],
+    ids=" ".join,
+)
+def test_another_cluster_is_used_only_after_a_question(
+    command: str, arguments: list[str], context: str, kubeconfig: Path
+):
     done = subprocess.run(
-        [BIN / "kubernaut", command, "--kubeconfig", kubeconfig],
+        [BIN / "kubernaut", command, *(str(kubeconfig) if each == "FILE" else each for each in arguments)],
+        env={**os.environ, "KUBECONFIG": f"/nowhere/config{os.pathsep}{kubeconfig}"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -107,5 +129,74 @@ def test_another_cluster_is_used_only_after_a_question(command: str, tmp_path: P
     )
 
     assert done.returncode == 2
-    assert "context prod-eu, https://10.1.2.3:6443" in done.stderr
+    assert f"context {context}, https://***@10.1.2.3:6443" in done.stderr
     assert "--yes" in done.stderr
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"n\n", 2), (b"\n", 2), (b"\x04", 2), (b"\x03", 130)])
+def test_the_question_about_another_cluster_takes_no_and_ctrl_c(answer: bytes, code: int, kubeconfig: Path):
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [BIN / "kubernaut", "up", "--kubeconfig", kubeconfig],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        # Ctrl-C reaches whoever has the terminal as its controlling one.
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as run:
+        os.close(theirs)
+        printed = b""
+        while b"Continue? [y/N] " not in printed:
+            printed += os.read(ours, 65536)
+        os.write(ours, answer)
+        assert run.wait(20) == code
+    os.close(ours)
+
+
+def test_the_context_that_was_confirmed_stays_the_one_that_is_used(kubernetes: Path, tmp_path: Path):
+    content = yaml.safe_load(kubernetes.read_text())
+    (there,) = content["contexts"]
+    gone = {"name": "gone", "cluster": {"server": "https://127.0.0.1:9"}}
+    content["clusters"].append(gone)
+    content["contexts"].append({"name": "elsewhere", "context": {"cluster": "gone", "user": there["context"]["user"]}})
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump({**content, "current-context": "elsewhere"}))
+    with enterable_directory() as directory:
+        up = start_up(directory / "data", "--kubeconfig", str(kubeconfig), "--context", there["name"], "--yes")
+        try:
+            kubeconfig.unlink()
+            listed = up.run("kubernaut", "signals", "list", check=False)
+            used = Path(up.env["KUBECONFIG"])
+            assert yaml.safe_load(used.read_text())["current-context"] == there["name"]
+            assert stat.S_IMODE(used.stat().st_mode) == 0o600
+        finally:
+            assert stop_up(up) == 0
+
+        assert listed.returncode == 0, listed.stderr
+        assert not used.exists()
+        assert f"Kubernetes: context {there['name']}, http" in " ".join(up.printed.split())
+
+
+def test_what_is_printed_for_another_terminal_works_there():
+    """As with `uvx` and `pipx run`: this terminal has the program on its PATH, the other one has not."""
+    with enterable_directory() as directory:
+        up = start_up(directory / "data", path=f"{BIN}:{os.environ['PATH']}")
+        try:
+            _, _, rest = up.printed.partition("In another terminal:\n")
+            script, _, _ = rest.partition("WEBHOOK is the address")
+            assert f'export PATH={BIN}:"$PATH"' in script
+            done = subprocess.run(
+                ["sh", "-euc", script],
+                env={"PATH": "/usr/bin:/bin", "HOME": str(directory)},
+                cwd="/",
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            assert stop_up(up) == 0
+
+    assert done.returncode == 0, done.stderr
+    assert "verified" in done.stdout

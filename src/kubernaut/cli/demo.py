@@ -7,12 +7,11 @@ import cyclopts
 from kubernaut.cli.output import say
 from kubernaut.cli.stack import (
     DataDirOption,
-    KubeconfigOption,
+    OtherCluster,
     Progress,
-    YesOption,
     addresses,
     command,
-    confirm_cluster,
+    stack_config,
     stay,
 )
 from kubernaut.ops.visible_text import visible
@@ -31,19 +30,17 @@ async def demo(
     *,
     keep: Annotated[bool, cyclopts.Parameter(help="Keep the stack running until Ctrl-C")] = False,
     data_dir: DataDirOption = None,
-    kubeconfig: KubeconfigOption = None,
-    yes: YesOption = False,
+    other: OtherCluster | None = None,
 ) -> int:
     """Run the whole system on this machine: decide six alerts, change a rule, and find an edited row.
 
     Exit code 1 when a decision is not the expected one, or when verification finds too little or too much.
     """
     # Lazy import, see kubernaut.cli.app.
-    from kubernaut.embedded.stack import StackConfig, open_stack
+    from kubernaut.embedded.stack import open_stack
 
-    confirm_cluster(kubeconfig, yes=yes)
+    config = await stack_config(data_dir, other, temporary=data_dir is None)
     progress = Progress()
-    config = StackConfig(directory=data_dir, kubeconfig=kubeconfig, temporary=data_dir is None)
     async with open_stack(config, progress.ready) as stack:
         progress.done()
         # Most of it is loaded by then, and nothing waits for it.

@@ -1,10 +1,13 @@
 """What `demo` and `up` share: options, progress while the stack starts, and the addresses it prints."""
 
+import asyncio
+import os
 import shlex
 import shutil
 import sys
 import textwrap
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,26 +15,47 @@ import cyclopts
 
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import note, say
+from kubernaut.ops.logins import without_login
 from kubernaut.ops.shutdown import stop_requested
 from kubernaut.ops.tasks import background
 from kubernaut.ops.visible_text import visible
 
 if TYPE_CHECKING:
-    from kubernaut.embedded.stack import Stack
+    from kubernaut.embedded.stack import Stack, StackConfig
 
 DataDirOption = Annotated[
     Path | None,
     cyclopts.Parameter(name="--data-dir", help="Data directory: new, empty, or that of an earlier run"),
 ]
-KubeconfigOption = Annotated[
-    Path | None,
-    cyclopts.Parameter(
-        name="--kubeconfig",
-        help="Use the cluster of this file, after a question; default: a Kubernetes API of its own, never the"
-        " cluster of $KUBECONFIG",
-    ),
-]
-YesOption = Annotated[bool, cyclopts.Parameter(name=["--yes", "-y"], help="Use that cluster without a question")]
+
+
+@cyclopts.Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class OtherCluster:
+    """An existing cluster; without an option a Kubernetes API of our own, never the cluster of $KUBECONFIG."""
+
+    kubeconfig: Path | None = None
+    """Use the cluster of this file, after a question; without it and --context a Kubernetes API of its own, never the
+    cluster of $KUBECONFIG."""
+
+    context: str | None = None
+    """Use the cluster of this context, after a question: of --kubeconfig, else of the files of $KUBECONFIG, else of
+    ~/.kube/config."""
+
+    yes: Annotated[bool, cyclopts.Parameter(name=["--yes", "-y"], negative="")] = False
+    """Use that cluster without a question."""
+
+    @property
+    def files(self) -> tuple[Path, ...] | None:
+        """The kubeconfig files that were asked for; None when no other cluster was."""
+        if self.kubeconfig is not None:
+            return (self.kubeconfig,)
+        if not self.context:
+            return None
+        # Lazy import, see kubernaut.cli.app.
+        from kubernaut.kube.kubeconfig import DEFAULT_KUBECONFIG, default_kubeconfigs
+
+        return default_kubeconfigs(os.environ) or (DEFAULT_KUBECONFIG.expanduser(),)
 
 
 class Progress:
@@ -49,27 +73,57 @@ class Progress:
         sys.stdout.flush()
 
 
-def confirm_cluster(kubeconfig: Path | None, *, yes: bool) -> None:
-    """Ask before anything is created in an existing cluster. Raises CommandError unless the answer is yes."""
-    if kubeconfig is None or yes:
-        return
-    # Lazy import, see kubernaut.cli.app.
-    from kubernaut.kube.credentials import read_config
+async def stack_config(data_dir: Path | None, other: OtherCluster | None, *, temporary: bool = False) -> "StackConfig":
+    """What to start; asks before anything is created in an existing cluster.
 
-    config = read_config(kubeconfig)
-    server = visible(f"context {config.context_name}, {config.cluster.server}")
-    note(f"This creates CRDs, a namespace and objects in another cluster: {server}")
+    Raises CommandError unless the answer is yes, and Misconfigured for a cluster that no file describes.
+    """
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.embedded.stack import StackConfig
+
+    other = other or OtherCluster()
+    files, context = other.files, other.context or None
+    if files is not None:
+        # The same.
+        from kubernaut.kube.credentials import read_config
+
+        config = read_config(files, context)
+        context = config.context_name  # another one may be current by the time the answer is there
+        server = visible(f"context {context}, {without_login(config.cluster.server)}")
+        if not other.yes:
+            await _confirm(f"This creates CRDs, a namespace and objects in another cluster: {server}")
+    return StackConfig(directory=data_dir, kubeconfig=files, context=context, temporary=temporary)
+
+
+async def _confirm(text: str) -> None:
+    note(text)
     if not sys.stdin.isatty():
         raise CommandError("this cluster was not confirmed", code=2, hint="the same command with --yes")
     sys.stderr.write("Continue? [y/N] ")
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if (await _line()).strip().lower() not in ("y", "yes"):
         raise CommandError("this cluster was not confirmed", code=2)
+
+
+async def _line() -> str:
+    """A line of the terminal; Ctrl-C ends the waiting, because the event loop goes on meanwhile."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), readable.set)
+    try:
+        await readable.wait()  # a terminal gives whole lines
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+    return sys.stdin.readline()
 
 
 def addresses(stack: "Stack") -> str:
     """The addresses, and commands to try with them, quoted for a shell."""
-    kubernaut = command()
+    program = _program()
+    # A directory that this terminal has on its PATH, another one has only if it is no virtual environment's.
+    path = [] if _is_installed(program) else [f'export PATH={shlex.quote(str(program.parent))}:"$PATH"']
+    kubernaut = shlex.quote(program.name)
+    kubectl = ["kubectl get sp -A -o wide"] if shutil.which("kubectl") else []
     return "\n".join(
         [
             "In another terminal:",
@@ -79,11 +133,12 @@ def addresses(stack: "Stack") -> str:
             f"export WEBHOOK={shlex.quote(stack.webhook)}",
             f"export POLICY={shlex.quote(str(stack.policy))}",
             f"export KUBERNAUT_CONTROLLER_URL={shlex.quote(stack.controller_url)}",
+            *path,
             "",
             f"{kubernaut} signals list",
             f"{kubernaut} audit query",
             f"{kubernaut} audit verify",
-            "kubectl get sp -A -o wide",
+            *kubectl,
             "",
             "WEBHOOK is the address for an Alertmanager; POLICY is read again when it changes.",
             f"Data and logs: {stack.directory}",
@@ -93,11 +148,22 @@ def addresses(stack: "Stack") -> str:
 
 def command() -> str:
     """What to type for this program in this directory, quoted for a shell."""
-    program = Path(sys.argv[0])
-    if not program.is_absolute() or shutil.which(program.name) == str(program):
-        return shlex.quote(program.name if program.is_absolute() else str(program))
+    program = _program()
+    if _is_installed(program):
+        return shlex.quote(program.name)
     cwd = Path.cwd()
     return shlex.quote(str(program.relative_to(cwd) if program.is_relative_to(cwd) else program))
+
+
+def _program() -> Path:
+    """The file that was started."""
+    return Path(shutil.which(sys.argv[0]) or sys.argv[0]).absolute()
+
+
+def _is_installed(program: Path) -> bool:
+    """Whether every terminal finds it: `uvx`, `pipx run` and an activated environment have a PATH of their own."""
+    is_temporary = sys.prefix != sys.base_prefix and program.is_relative_to(sys.prefix)
+    return shutil.which(program.name) == str(program) and not is_temporary
 
 
 def _report(description: str) -> None:

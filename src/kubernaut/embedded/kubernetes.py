@@ -6,14 +6,19 @@ server, which is a process of this installation.
 
 import json
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from kubernaut.embedded.controlplane import find_assets, open_servers
-from kubernaut.embedded.errors import EmbeddedError
 from kubernaut.embedded.process import Process, ProcessSpec, open_process
+from kubernaut.embedded.secret_files import write_secret
+from kubernaut.kube.credentials import read_config
+from kubernaut.kube.kubeconfig import minified
+from kubernaut.ops.logins import without_login
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +29,10 @@ class KubernetesConfig:
     """Where a server that we run stores its objects."""
     env: Mapping[str, str]
     """Where to look for the programs of a control plane."""
-    kubeconfig: Path | None = None
-    """An existing cluster."""
+    kubeconfig: Path | Sequence[Path] | None = None
+    """An existing cluster: a file, or several that are merged as kubectl does."""
+    context: str | None = None
+    """The context of `kubeconfig`; None is the current one."""
     durable: bool = True
     """False: the objects of a real control plane are lost afterwards. For tests."""
     port: int = 0
@@ -48,8 +55,8 @@ class Kubernetes:
 async def open_kubernetes(config: KubernetesConfig) -> AsyncIterator[Kubernetes]:
     """Provide an API until the block ends; stops whatever was started for it."""
     if config.kubeconfig is not None:
-        kubeconfig = _existing(config.kubeconfig)
-        yield Kubernetes(kubeconfig=kubeconfig, description=f"existing cluster of {kubeconfig}")
+        with _existing(config.kubeconfig, config.context, config.directory) as cluster:
+            yield cluster
         return
     if (assets := find_assets(config.env)) is not None:
         directory = config.directory / "control-plane"
@@ -89,8 +96,15 @@ def _is_start_message(line: str) -> bool:
     return isinstance(message, dict) and message.keys() >= {"url", "kubeconfig"}
 
 
-def _existing(kubeconfig: Path) -> Path:
-    path = kubeconfig.expanduser().absolute()
-    if not path.is_file():
-        raise EmbeddedError(f"kubeconfig file not found: {path}: check --kubeconfig and KUBECONFIG")
-    return path
+@contextmanager
+def _existing(kubeconfig: Path | Sequence[Path], context: str | None, directory: Path) -> Iterator[Kubernetes]:
+    """One context as a file of its own: which one is current in the user's files may change while the stack runs."""
+    chosen = read_config(kubeconfig, context)
+    paths = (kubeconfig,) if isinstance(kubeconfig, Path) else kubeconfig
+    path = directory / "existing-cluster.kubeconfig"
+    write_secret(path, yaml.safe_dump(minified(paths, chosen.context_name), sort_keys=False))
+    try:
+        address = without_login(chosen.cluster.server)
+        yield Kubernetes(kubeconfig=path, description=f"context {chosen.context_name}, {address}")
+    finally:
+        path.unlink(missing_ok=True)  # it has the credentials

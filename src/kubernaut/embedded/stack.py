@@ -12,8 +12,11 @@ most likely its consequence.
 
 import asyncio
 import os
+import re
+import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
@@ -40,7 +43,8 @@ from kubernaut.signalprocessing import default_policy, signal_mode
 
 NAMESPACE = "kubernaut-system"
 DATABASE = "kubernaut"
-_LEDGER_ORIGIN = "kubernaut.local/ledger"
+_LEDGERS = "kubernaut.local/ledger"
+"""What the origins of the ledgers of embedded stacks begin with."""
 _WEBHOOK = "/api/v1/signals/prometheus"
 _POLICY_FILE = "policy.rego"
 
@@ -59,8 +63,10 @@ class StackConfig:
     """The data directory; None uses the user's default, or one beside it if that is in use."""
     temporary: bool = False
     """Use a new directory and remove it at the end."""
-    kubeconfig: Path | None = None
-    """An existing cluster; None runs a Kubernetes API here."""
+    kubeconfig: Path | Sequence[Path] | None = None
+    """An existing cluster: a file, or several that are merged as kubectl does; None runs a Kubernetes API here."""
+    context: str | None = None
+    """The context of `kubeconfig`; None is the current one of when the stack starts."""
     env: Mapping[str, str] = field(default_factory=_environment)
     """Where to look for programs, and what the services inherit."""
 
@@ -153,6 +159,7 @@ class _Startup:
         self._exits = exits
         self._progress = progress
         self._processes: list[Process] = []
+        self._origin = ""  # of the ledger; known when PostgreSQL is ready
 
     def check(self) -> None:
         """Raise `ProcessFailed` for the first process that was ready and has exited."""
@@ -198,7 +205,7 @@ class _Startup:
         # Imported while the servers start: it takes as long as a quarter of their start.
         from kubernaut.embedded.preparation import prepare_database
 
-        await prepare_database(server, DATABASE)
+        self._origin = await prepare_database(server, DATABASE) or _new_origin()
         self._progress(f"PostgreSQL on {server.host}:{server.port}")
         return server
 
@@ -219,6 +226,7 @@ class _Startup:
             directory=self._directory.subdirectory("kubernetes"),
             env=self._config.env,
             kubeconfig=self._config.kubeconfig,
+            context=self._config.context,
             port=self._directory.saved_port("kubernetes"),
         )
         api = await self._exits.servers.enter_async_context(open_kubernetes(config))
@@ -235,12 +243,14 @@ class _Startup:
     async def _datastorage(
         self, postgres: asyncio.Task[Postgres], valkey: asyncio.Task[Valkey], port: int
     ) -> RunningService:
+        database, queue = await postgres, await valkey
         files = DataStorageFiles(
             database_password=self._directory.subdirectory("postgres") / "password",
             queue_password=self._directory.subdirectory("valkey") / "password",
-            key=ensure_signing_key(self._directory.subdirectory("datastorage") / "ledger.key", _LEDGER_ORIGIN),
+            key=ensure_signing_key(self._directory.subdirectory("datastorage") / "ledger.key", self._origin),
+            origin=self._origin,
         )
-        service = services.datastorage(await postgres, DATABASE, await valkey, files)
+        service = services.datastorage(database, DATABASE, queue, files)
         running = await self._service(service, self._exits.servers)
         if running.url != _url(port):
             raise NoFreePort(f"another program took port {port} of {HOST} while DataStorage started: start again")
@@ -274,6 +284,12 @@ class _Startup:
 
 def _url(port: int) -> str:
     return f"http://{HOST}:{port}"
+
+
+def _new_origin() -> str:
+    """The origin of a ledger that begins now: no other one has it, and the machine is known by it."""
+    machine = re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.")
+    return f"{_LEDGERS}/{machine or 'machine'}-{secrets.token_hex(4)}"
 
 
 @contextmanager

@@ -34,10 +34,15 @@ def read_config(kubeconfig: Path | Sequence[Path] | None, context: str | None = 
     where = (
         f"kubeconfig {os.pathsep.join(map(str, paths))}" if paths else "no kubeconfig given, and not running in a pod"
     )
+    config = None
     try:
         config = KubeConfig.from_dict(merged(paths)) if paths else KubeConfig.from_service_account()
-        chosen = config.get(context)
-    except (ConfigError, OSError) as error:
+        # An empty name is none, as kubectl has it.
+        chosen = config.get(context or None)
+    except ConfigError as error:
+        known = ", ".join(sorted(config.contexts)) if config is not None else ""
+        raise Misconfigured(f"{where}: {error}{f'; there is {known}' if known else ''}") from error
+    except OSError as error:
         raise Misconfigured(f"{where}: {error}") from error
     except KeyError as error:
         if "KUBERNETES_SERVICE" in str(error):

@@ -11,6 +11,8 @@ from lightkube.config.kubeconfig import KubeConfig
 
 from kubernaut.kube.errors import Misconfigured
 
+DEFAULT_KUBECONFIG = Path("~/.kube/config")
+
 _SECTIONS = {"clusters": "cluster", "contexts": "context", "users": "user"}
 _PATHS = {"certificate-authority", "client-certificate", "client-key", "tokenFile"}
 
@@ -38,6 +40,21 @@ def merged(paths: Sequence[Path]) -> dict[str, Any]:
                 result[section].setdefault(entry["name"], {"name": entry["name"], key: entry.get(key) or {}})
     sections = {section: list(entries.values()) for section, entries in result.items()}
     return {"apiVersion": "v1", "kind": "Config", "current-context": current or None, **sections}
+
+
+def minified(paths: Sequence[Path], context: str) -> dict[str, Any]:
+    """One context of kubeconfig files with its cluster and user, as `kubectl config view --minify` has it.
+
+    Raises Misconfigured, and KeyError for a context that is not there.
+    """
+    content = merged(paths)
+    by_name = {section: {entry["name"]: entry for entry in content[section]} for section in _SECTIONS}
+    chosen = by_name["contexts"][context]
+    names = {"clusters": chosen["context"].get("cluster"), "contexts": context, "users": chosen["context"].get("user")}
+    sections = {
+        section: [by_name[section][name]] if name in by_name[section] else [] for section, name in names.items()
+    }
+    return {**content, "current-context": context, **sections}
 
 
 def _content(path: Path) -> dict[str, Any]:

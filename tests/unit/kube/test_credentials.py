@@ -17,7 +17,7 @@ import yaml
 from kubernaut.kube.client import Client, ClientConfig, open_client
 from kubernaut.kube.credentials import read_config
 from kubernaut.kube.errors import Misconfigured, Unauthorized
-from kubernaut.kube.kubeconfig import default_kubeconfigs
+from kubernaut.kube.kubeconfig import default_kubeconfigs, minified
 from kubernaut.kube.objects import Key, Kind, PartialObjectMetadata
 from support.scripted_api import Call, an_object, open_scripted_api
 
@@ -224,6 +224,31 @@ def test_several_kubeconfigs_are_merged_as_kubectl_merges_them(tmp_path: Path):
         assert found.user is not None
         assert found.user.token == user["user"]["token"]
     assert read_config(files, "a").cluster.certificate_auth == str(tmp_path / "one/ca.crt")
+
+
+def test_one_context_as_a_file_of_its_own_is_what_it_was(tmp_path: Path):
+    first = a_kubeconfig(tmp_path / "one/a.yaml", **{"certificate-authority": "ca.crt"})
+    second = a_kubeconfig(tmp_path / "b.yaml", current="b")
+    files = (tmp_path / "none", first, second)
+
+    for context in ("a", "b"):
+        (tmp_path / "only").write_text(yaml.safe_dump(minified(files, context)))
+
+        only, found = read_config(tmp_path / "only"), read_config(files, context)
+        assert (only.context_name, only.context, only.cluster, only.user) == (context, *found[1:4])
+
+
+def test_an_unknown_context_is_told_with_those_that_are_there(tmp_path: Path):
+    files = (a_kubeconfig(tmp_path / "b.yaml", current="b"), a_kubeconfig(tmp_path / "a.yaml"))
+
+    with pytest.raises(Misconfigured, match="Context 'production' not found; there is a, b"):
+        read_config(files, "production")
+    with pytest.raises(Misconfigured, match=r"No current context.*; there is a$"):
+        read_config(files[1])
+
+
+def test_an_empty_context_is_the_current_one(tmp_path: Path):
+    assert read_config(a_kubeconfig(tmp_path / "b.yaml", current="b"), "").context_name == "b"
 
 
 def test_without_a_variable_the_home_is_read(tmp_path: Path):
