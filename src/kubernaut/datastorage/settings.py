@@ -24,6 +24,12 @@ class DatabaseSettings:
         return f"{self.origin}/{shard}"
 
 
+async def bound_origin(connection: asyncpg.Connection) -> str:
+    """The origin of the ledgers in the database; empty before the first process on it has decided one."""
+    row = await queries.fetch_row(connection, "settings")
+    return row["ledger_origin"] if row else ""
+
+
 async def bind(connection: asyncpg.Connection, config: LedgerConfig) -> DatabaseSettings:
     """The settings of the database, decided now if this is the first process on it.
 

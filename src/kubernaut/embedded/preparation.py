@@ -7,6 +7,7 @@ import asyncpg
 
 from kubernaut.api.crds import all_crds
 from kubernaut.datastorage.migrate import migrate
+from kubernaut.datastorage.settings import bound_origin
 from kubernaut.embedded.postgres import Postgres
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.crds import ensure_crds
@@ -16,8 +17,8 @@ from kubernaut.kube.objects import Kind, Unstructured
 _NAMESPACES = Kind(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, type=Unstructured)
 
 
-async def prepare_database(server: Postgres, name: str) -> None:
-    """The database, with its schema."""
+async def prepare_database(server: Postgres, name: str) -> str:
+    """The database, with its schema. Returns the origin of the ledger in it, empty where it has none yet."""
     connection = await asyncpg.connect(server.url("postgres"), timeout=10)
     try:
         await connection.execute(f"CREATE DATABASE {name}")
@@ -26,6 +27,11 @@ async def prepare_database(server: Postgres, name: str) -> None:
     finally:
         await connection.close(timeout=5)
     await migrate(server.url(name))
+    connection = await asyncpg.connect(server.url(name), timeout=10)
+    try:
+        return await bound_origin(connection)
+    finally:
+        await connection.close(timeout=5)
 
 
 async def prepare_cluster(kubeconfig: Path, namespace: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from kubernaut.api.ledger import notes
@@ -27,7 +28,24 @@ def secret_in(path: Path) -> str:
 
 
 def ensure_signing_key(path: Path, origin: str) -> Path:
-    """The file with a key that signs a ledger; a new one is put there if there is no file."""
+    """The file with the keys that sign a ledger, under its origin; a new key is put there if there is no file.
+
+    A key of another name gets this one, and stays the same key: `kubernaut audit keys show` then prints what the
+    ledger's checkpoints can be verified with.
+    """
     if not path.exists():
         write_secret(path, notes.new_signer(origin).skey + "\n")
+    text = path.read_text()
+    with suppress(notes.NoteError):  # who reads the keys says what is wrong with them
+        renamed = "".join(f"{_named(line, origin)}\n" for line in text.splitlines())
+        if renamed != text:
+            write_secret(path, renamed)
     return path
+
+
+def _named(line: str, origin: str) -> str:
+    """The line of a key file with the key under that name."""
+    if not line.strip() or line.strip().startswith("#"):
+        return line
+    signer = notes.parse_signer(line.strip())
+    return line if signer.name == origin else signer.named(origin).skey

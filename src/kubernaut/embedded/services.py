@@ -59,6 +59,8 @@ class DataStorageFiles:
     database_password: Path
     key: Path
     """Signs the ledger."""
+    origin: str = ""
+    """The name of the ledger in its checkpoints; empty: DataStorage makes one for the database."""
     queue_password: Path | None = None
 
 
@@ -83,7 +85,7 @@ def datastorage(database: Postgres, name: str, queue: Valkey | None, files: Data
                 "passwordFile": str(files.database_password),
                 "sslMode": "disable",
             },
-            "ledger": {"keyFile": str(files.key)},
+            "ledger": {"keyFile": str(files.key), "origin": files.origin},
             "logging": _LOGGING,
         }
         if queue is None:
