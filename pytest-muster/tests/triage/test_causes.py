@@ -21,6 +21,7 @@ from pytest_muster.records.run_record import (
 )
 from pytest_muster.triage.engine import groups, triage
 from pytest_muster.triage.findings import Cause
+from pytest_muster.triage.patterns import BUILT_IN
 from pytest_muster.triage.run_view import RunView
 
 REFUSED = Error(phase="call", kind="OSError", kinds=("OSError",), errno=errno.ECONNREFUSED)
@@ -262,11 +263,39 @@ def test_errors_that_are_time_outs_by_class_or_by_pytest_timeout(error):
 
 def test_a_run_without_failures_accuses_nobody(torn_down):
     fine = tuple(replace(run, outcome=Outcome.PASSED, error=None) for run in torn_down.tests)
-    died = ResourceEvent(name="ledger", event="died", at=0.2)
 
-    found = triage(replace(torn_down, tests=fine, resources=(died,)))
+    found = triage(replace(torn_down, tests=fine))
 
     assert (found.findings, found.unexplained) == ((), ())
+
+
+def probes(*answers):
+    """One a second from 2.0 on."""
+    return tuple(
+        ResourceEvent(name="store", event="probe", at=2.0 + number, ok=ok) for number, ok in enumerate(answers)
+    )
+
+
+@pytest.mark.parametrize(
+    ("resources", "cause"),
+    [
+        (probes(False, False), Cause.INFRASTRUCTURE_GONE),
+        (probes(True, False, False), Cause.INFRASTRUCTURE_GONE),
+        (probes(False, True, False, False), Cause.INFRASTRUCTURE_GONE),
+        ((replace(probes(False)[0], suspended=(7,)),), Cause.INFRASTRUCTURE_GONE),
+        (probes(True, True), Cause.TIME_OUT),
+        (probes(False), Cause.TIME_OUT),
+        (probes(False, True), Cause.TIME_OUT),
+        (probes(False, False, True), Cause.TIME_OUT),
+    ],
+)
+def test_tests_that_time_out_are_the_resource_s_fault_if_it_answers_nobody_any_more(resources, cause):
+    late = Error(phase="call", kind="ReadTimeout", kinds=("ReadTimeout",))
+    tests = [a_test("a", "gw0", 0.5), *(a_test(f"t{number}", "gw0", number, error=late) for number in range(2, 6))]
+
+    (finding,) = triage(a_record(tests, resources=resources), patterns=BUILT_IN).findings
+
+    assert finding.cause is cause
 
 
 def test_failures_that_look_alike_are_one_group():

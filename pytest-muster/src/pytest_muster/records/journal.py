@@ -8,7 +8,7 @@ up to the moment at which its writer was killed. Secrets are masked in every lin
               platform, cpus
     worker    worker, slot, event: started | finished | crashed, pid, error
     collected count, tests: [node id], serial: [node id], pending: [node id], shared: [name], declared: {name: file}
-    resource  name, scope: shared | worker, worker, took, error, tail, pid, ok,
+    resource  name, scope: shared | worker, worker, took, error, tail, pid, ok, suspended: [pid],
               event: starting | ready | failed | stopping | stopped | died | probe | cancelled | skipped,
               text: what people read of an error
     phase     name: collection | shared set-up | tests | shared teardown, start, stop

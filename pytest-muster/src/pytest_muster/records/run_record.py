@@ -158,6 +158,8 @@ class ResourceEvent:
     text: str | None = None
     pid: int | None = None
     ok: bool | None = None
+    suspended: tuple[int, ...] = ()
+    """Its processes that a signal has stopped, at a probe that failed."""
 
 
 @dataclass(frozen=True, kw_only=True)

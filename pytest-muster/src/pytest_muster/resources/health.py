@@ -1,7 +1,7 @@
 """Watches the shared resources while tests run: a process that dies is told of at once, and whom it fails.
 
 When a test fails, what the resources' set-ups had waited for is asked again, so that the record says whether they
-still answered then.
+still answered then. A process that a signal has stopped answers nobody, although the kernel takes connections for it.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from pytest_muster.records.run import Run, run_of
 from pytest_muster.resources import declarations
 from pytest_muster.resources.lifecycle import error_line
 from pytest_muster.resources.shared import ResourceError, SharedResource, SharedResources, shared_resources
+from pytest_muster.workspace.leases import is_suspended
 from pytest_muster.workspace.processes import Death, Process
 
 POLL_INTERVAL = 0.05
@@ -118,7 +119,10 @@ class HealthMonitor:
         checking.join(PROBE_TIMEOUT)
         if not self._over.is_set():  # otherwise the teardown may have begun
             took = time.monotonic() - began
-            why = {} if ok else {"error": f"{description}: {error}", "tail": resource.tail}
+            suspended = [process.pid for process in resource.serving if is_suspended(process.pid)]
+            if suspended:
+                ok, error = False, f"process {', '.join(map(str, suspended))} is stopped by a signal"
+            why = {} if ok else {"error": f"{description}: {error}", "tail": resource.tail, "suspended": suspended}
             self._write(resource, "probe", ok=ok, description=description, took=took, **why)
 
     def _write(self, resource: SharedResource, event: str, **fields: object) -> None:

@@ -14,6 +14,7 @@ from pytest_muster.triage.causes import (
     early_teardown,
     infrastructure,
     not_ready,
+    outside_tests,
     pollution,
     startup,
     timeout,
@@ -37,6 +38,7 @@ CAUSES = (
     not_ready.claims,
     pollution.claims,
     timeout.claims,
+    outside_tests.deadline,
     defect.crashes,
 )
 """What needs no rerun to be claimed."""
@@ -46,11 +48,11 @@ SURE_ENOUGH = 0.8
 
 
 def triage(record: RunRecord, *, rerun: Rerun | None = None, patterns: Sequence[Pattern] = ()) -> Triage:
-    """What made the tests of a run fail, or what did not start; a run in which nothing failed has no findings."""
+    """What made the tests of a run fail, or the run where no test failed; one in which nothing did has no findings."""
     view = RunView(record)
     failed = tuple(dict.fromkeys(failure.test for failure in view.failures))
     if not failed:
-        return Triage(run=record.id, findings=tuple(startup.claims(view, patterns)))
+        return Triage(run=record.id, findings=(*startup.claims(view, patterns), *outside_tests.claims(view)))
     claims = [claim for cause in CAUSES for claim in cause(view)]
     settled = {test for claim in claims if claim.confidence >= SURE_ENOUGH for test in claim.tests}
     for group in groups(view.failures):

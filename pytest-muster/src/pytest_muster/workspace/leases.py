@@ -71,12 +71,25 @@ def identity(pid: int) -> Identity:
 
 def started(pid: int) -> str | None:
     """When a process began, in the words of this system; None if it is gone, or a zombie."""
+    fields = _status(pid)
+    if fields is None:
+        return None if _has_proc() else _started_elsewhere(pid)
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def is_suspended(pid: int) -> bool:
+    """Whether a signal such as SIGSTOP has stopped a process, so that it lives and does nothing; where /proc tells."""
+    fields = _status(pid)
+    return fields is not None and fields[0] == "T"
+
+
+def _status(pid: int) -> list[str] | None:
+    """What the kernel says of a process from its state on; None if it is gone, or there is no /proc."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None if _has_proc() else _started_elsewhere(pid)
-    fields = status.rpartition(")")[2].split()  # the name before it may hold anything
-    return None if fields[0] in "ZX" else fields[19]
+        return None
+    return status.rpartition(")")[2].split()  # the name before it may hold anything
 
 
 def _started_elsewhere(pid: int) -> str | None:

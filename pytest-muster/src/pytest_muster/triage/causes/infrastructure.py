@@ -7,6 +7,7 @@ from pytest_muster.records.journal import Outcome
 from pytest_muster.records.run_record import Activity, ResourceEvent, TestRun
 from pytest_muster.triage.causes import early_teardown, outage
 from pytest_muster.triage.causes.outage import Outage
+from pytest_muster.triage.causes.timeout import is_time_out
 from pytest_muster.triage.findings import Cause, Evidence, Finding
 from pytest_muster.triage.run_view import Failure, RunView
 
@@ -54,10 +55,12 @@ def _gone(view: RunView, lost: Outage) -> Finding:
 
 def _events(view: RunView) -> Iterator[Finding]:
     for name in dict.fromkeys(event.name for event in view.resource_outages):
-        event = next(one for one in view.resource_outages if one.name == name)
-        ended = event.event == "died"
+        event = _beginning(view, name)
+        ended, hangs = event.event == "died", _hangs(view, event)
         failures = [
-            one for one in view.failures if one.at >= event.at - MAX_DELAY and (outage.looks_gone(one) or ended)
+            one
+            for one in view.failures
+            if one.at >= event.at - MAX_DELAY and (ended or outage.looks_gone(one) or (hangs and is_time_out(one)))
         ]
         if not failures:
             continue
@@ -69,16 +72,40 @@ def _events(view: RunView) -> Iterator[Finding]:
         evidence = [outage.resource_event(event)]
         evidence += [Evidence(text=f"{len(good)} tests had passed until then")] if good else []
         evidence.append(Evidence(text=f"{len(failures)} tests failed from then on", test=failures[0].test))
-        alike = sum(map(outage.looks_gone, failures)) / len(failures)
+        alike = sum(outage.looks_gone(one) or (hangs and is_time_out(one)) for one in failures) / len(failures)
+        remedy = f"Find out in the log of {name} why it ended; the tests are not to blame."
+        if not ended:
+            remedy = f"Find out why {name} no longer answers although it lives; the tests are not to blame."
         yield Finding(
             cause=Cause.INFRASTRUCTURE_GONE,
             title=f"{name} {'died' if ended else 'no longer answered'} {view.elapsed(event.at)} after the first test",
-            confidence=0.75 + 0.1 * ended + 0.1 * alike,
+            confidence=0.75 + 0.1 * (ended or hangs) + 0.1 * alike,
             tests=tuple(dict.fromkeys(failure.test for failure in failures)),
             evidence=tuple(evidence),
-            remedy=f"Find out in the log of {name} why it ended; the tests are not to blame.",
+            remedy=remedy,
             resource=name,
         )
+
+
+def _beginning(view: RunView, name: str) -> ResourceEvent:
+    """When a resource went away for good; a probe that failed between two that did not is the last choice."""
+    outages = [event for event in view.resource_outages if event.name == name]
+    answers = [
+        event.at for event in view.record.resources if event.name == name and event.event == "probe" and event.ok
+    ]
+    lasting = [event for event in outages if event.event == "died" or event.at > max(answers, default=0.0)]
+    return (lasting or outages)[0]
+
+
+def _hangs(view: RunView, first: ResourceEvent) -> bool:
+    """Whether the resource lived and answered nobody from a failed probe on, rather than late and once."""
+    later = [
+        event
+        for event in view.record.resources
+        if event.name == first.name and event.event == "probe" and event.at >= first.at
+    ]
+    failed = [event for event in later if event.ok is False]
+    return first.event == "probe" and len(failed) == len(later) and (bool(first.suspended) or len(failed) >= 2)
 
 
 def _killers(view: RunView, event: ResourceEvent) -> list[Activity]:

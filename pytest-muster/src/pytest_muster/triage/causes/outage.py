@@ -119,5 +119,7 @@ def still_running(view: RunView, action: Activity) -> Evidence:
 def resource_event(event: ResourceEvent) -> Evidence:
     tail = (event.tail or event.error or "").strip().splitlines()[-3:]
     what = "died" if event.event == "died" else "failed its probe"
+    if event.suspended:
+        what += f": process {', '.join(map(str, event.suspended))} lives, and is stopped by a signal"
     words = f"; its last lines: {' | '.join(tail)}" if tail else ""
     return Evidence(text=f"{event.name} {what}{words}", at=event.at, worker=event.worker)
