@@ -4,129 +4,21 @@ A mutation is judged by the record of one run of a few specs, without reruns. Tw
 fail and one whose set-up does; `make test-mutations` runs all fourteen.
 """
 
-import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
-SPECS = Path("tests", "integration", "signalprocessing", "specs")
-TIMEOUT = 300.0  # seconds for one run; on an idle machine it takes ten
+from support.suite.mutation_runs import MUTATIONS, ROOT, RUN_TIMEOUT, TRIAGE_TIMEOUT, Mutation, has, run, triage
+
 ALWAYS = {"M-02", "M-08"}
-ENVIRONMENT = 10
-"""Exit code of a run whose environment failed."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mutation:
-    id: str
-    specs: str
-    """Which specs run: an expression for `-k`."""
-    cause: str
-    says: str
-    """A part of the first finding's title."""
-    workers: int = 2
-    exit: int = 1
-    environment: dict[str, str] = field(default_factory=dict)
-
-
-MUTATIONS = (
-    Mutation(
-        id="M-01",
-        specs="test_policy_decides or each_process or signal_is_created",
-        cause="uninitialised worker state",
-        says="controller_of_suite` is set on gw0 only",
-    ),
-    Mutation(
-        id="M-02",
-        specs="api_server_that_does_not_answer or processed_signal or classification_decision",
-        cause="shared teardown while tests ran",
-        says="while other workers still used",
-        exit=ENVIRONMENT,
-    ),
-    Mutation(
-        id="M-03",
-        specs="test_hot_reload",
-        cause="uninitialised worker state",
-        says="policy_of_suite` is set on gw0 only",
-    ),
-    Mutation(
-        id="M-04",
-        specs="label_of_the_namespace or mapping_decides_where or critical_in_production",
-        cause="not ready yet",
-        says="read through a cache before the cache is started",
-        workers=1,
-    ),
-    Mutation(
-        id="M-05",
-        specs="test_policy_decides or label_of_the_namespace",
-        cause="name clash",
-        says="name",
-        environment={"CONTROL_PLANE": "shared"},
-    ),
-    Mutation(
-        id="M-06", specs="test_setup", cause="IPv4/IPv6 mix-up", says="refused before the start", exit=ENVIRONMENT
-    ),
-    Mutation(
-        id="M-07",
-        specs="test_audit",
-        cause="infrastructure gone",
-        says="signalprocessing_datastorage_test died",
-        exit=ENVIRONMENT,
-    ),
-    Mutation(id="M-08", specs="test_setup", cause="infrastructure gone", says="different passwords", exit=ENVIRONMENT),
-    Mutation(
-        id="M-09", specs="test_setup", cause="infrastructure gone", says="that the set-up needs", exit=ENVIRONMENT
-    ),
-    Mutation(id="M-10", specs="test_setup or test_policy_decides", cause="defect", says="ended its worker gw"),
-    Mutation(
-        id="M-11",
-        specs="own_cluster or of_ones_own or test_oom",
-        cause="name clash",
-        says="register the same metrics at one registry",
-        workers=1,
-    ),
-    Mutation(id="M-12", specs="test_audit", cause="name clash", says="one correlation id", workers=1),
-    Mutation(id="M-13", specs="processed_signal or test_oom", cause="time-out", says="did not reach", workers=1),
-    Mutation(id="M-14", specs="test_audit", cause="not ready yet", says="used before it was ready"),
-)
-
-
-def run(mutation: Mutation, folder: Path, *, is_mutated: bool = True) -> subprocess.CompletedProcess[str]:
-    """The specs of a mutation in a run of their own, with or without it."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n", str(mutation.workers), "--tb=short", "--muster-live=off"]
-    command += ["-p", "no:cacheprovider", "-p", "no:randomly", f"--muster-directory={folder}", str(SPECS)]
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "KUBEBUILDER_"))}
-    env |= {"DATASTORAGE": "process"}  # some faults are faults of its process
-    env |= mutation.environment | {"SUITE_MUTATION": mutation.id if is_mutated else ""}
-    command += ["-k", mutation.specs]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-
-
-def triage(folder: Path) -> dict:
-    """What `muster triage` makes of the newest run, by its record alone."""
-    command = [sys.executable, "-c", "import sys; from pytest_muster.cli import main; sys.exit(main())"]
-    command += ["triage", str(record_of(folder)), "--no-reruns", "--output", "json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
-    return json.loads(done.stdout)
-
-
-def record_of(folder: Path) -> Path:
-    return max((folder / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
-
-
-def lines(folder: Path) -> list[dict]:
-    """The record of the newest run."""
-    return [json.loads(line) for line in (record_of(folder) / "record.jsonl").read_text().splitlines()]
-
-
-def chosen() -> list[Mutation]:
-    return [each for each in MUTATIONS if os.environ.get("MUTATIONS") == "all" or each.id in ALWAYS]
+def chosen() -> list[tuple[Mutation, str]]:
+    """The mutations to run, each with its variants."""
+    is_all = os.environ.get("MUTATIONS") == "all"
+    return [(each, variant) for each in MUTATIONS if is_all or each.id in ALWAYS for variant in ("", *each.variants)]
 
 
 def test_all_fourteen_are_declared():
@@ -141,28 +33,32 @@ def test_each_fault_takes_the_place_of_something_that_is_there():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.timeout(TIMEOUT + 150)
-@pytest.mark.parametrize("mutation", chosen(), ids=lambda mutation: mutation.id)
-def test_the_suite_is_red_and_the_cause_is_named_first_and_alone(mutation, tmp_path):
-    done = run(mutation, tmp_path)
-    assert done.returncode == mutation.exit, done.stdout[-4000:]
+@pytest.mark.timeout(RUN_TIMEOUT + TRIAGE_TIMEOUT + 30)
+@pytest.mark.parametrize(("mutation", "variant"), chosen(), ids=lambda value: getattr(value, "id", value or "plain"))
+def test_the_suite_is_red_and_the_cause_is_named_first_and_alone(mutation, variant, tmp_path):
+    done = run(mutation, tmp_path, variant=variant)
+    assert done.exit == mutation.variants.get(variant, mutation.exit), done.output[-4000:]
 
-    told = triage(tmp_path)
+    told = triage(done)
 
     assert {finding["cause"] for finding in told["findings"]} == {mutation.cause}, told
-    assert mutation.says in told["findings"][0]["title"]
+    first = told["findings"][0]
+    if not variant:
+        assert mutation.says in first["title"]
+        assert first["confidence"] >= mutation.confidence
+        assert any(has(mutation.evidence, each["text"]) for each in first["evidence"]), first
     assert told["unexplained"] == []
-    stopped = [line for line in lines(tmp_path) if line["type"] == "resource" and line["event"] == "stopped"]
+    stopped = [line for line in done.lines() if line["type"] == "resource" and line["event"] == "stopped"]
     names = [line["name"] for line in stopped if line["scope"] == "shared"]
     assert len(names) == len(set(names)), "each shared resource is stopped once"
 
 
-@pytest.mark.timeout(TIMEOUT)
+@pytest.mark.timeout(RUN_TIMEOUT)
 def test_without_a_mutation_the_same_specs_pass_beside_each_other_and_after_the_five_lines(tmp_path):
     done = run(MUTATIONS[1], tmp_path, is_mutated=False)
-    assert done.returncode == 0, done.stdout[-4000:]
+    assert done.exit == 0, done.output[-4000:]
 
-    proven = [line for line in done.stdout.splitlines() if line.startswith("✓")]
+    proven = [line for line in done.output.splitlines() if line.startswith("✓")]
     assert proven == [
         "✓ DataStorage is healthy (PostgreSQL + Redis ready)",
         "✓ SignalProcessing Integration Infrastructure Ready",
@@ -170,7 +66,7 @@ def test_without_a_mutation_the_same_specs_pass_beside_each_other_and_after_the_
         "✓ Audit store configured",
         "✓ SignalProcessing integration test environment ready!",
     ]
-    record = lines(tmp_path)
+    record = done.lines()
     (ready,) = (line["stop"] for line in record if line["type"] == "phase" and line["name"] == "shared set-up")
     tests = [line for line in record if line["type"] == "test"]
     stopping = min(line["at"] for line in record if line["type"] == "resource" and line["event"] == "stopping")

@@ -18,6 +18,8 @@ from pytest_muster.records.run import run_of
 
 NAMES = [name for name in os.environ.get("SUITE_MUTATION", "").split(",") if name]
 """Several are applied in this order."""
+VARIANT = os.environ.get("SUITE_VARIANT", "")
+"""M-07: when DataStorage is killed (`before` the first spec, at the `last` one, `after` it), or `stopped`."""
 
 controller_of_suite: Any = None
 """M-01: made on the first worker only."""
@@ -144,7 +146,7 @@ def localhost() -> None:
 
 
 def datastorage_dies() -> None:
-    """M-07: DataStorage is killed from outside when two specs have passed (see `pytest_runtest_logreport`)."""
+    """M-07: DataStorage is killed from outside, by default when two specs have passed (see the hooks below)."""
     _know_datastorage()
 
 
@@ -244,15 +246,33 @@ MUTATIONS: dict[str, Callable[[], None]] = {
 }
 
 _passed: set[str] = set()
+_collected: list[str] = []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(ids: list[str]) -> None:
+    """M-07: how many specs there are."""
+    _collected[:] = ids
+
+
+def pytest_muster_shared_ready() -> None:
+    """M-07, in the process that owns the run."""
+    if VARIANT == "before":
+        _end_datastorage()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """M-07, in the process that owns the run."""
-    if "M-07" not in NAMES or datastorage_of_suite is None or report.when != "call" or not report.passed:
+    if report.when != "call" or not report.passed:
         return
     _passed.add(report.nodeid)
-    if len(_passed) == 2:
-        os.kill(datastorage_of_suite.pid, signal.SIGKILL)
+    if len(_passed) == {"before": 0, "last": len(_collected) - 1, "after": len(_collected)}.get(VARIANT, 2):
+        _end_datastorage()
+
+
+def _end_datastorage() -> None:
+    if "M-07" in NAMES and datastorage_of_suite is not None:
+        os.kill(datastorage_of_suite.pid, signal.SIGSTOP if VARIANT == "stopped" else signal.SIGKILL)
 
 
 @pytest.hookimpl(tryfirst=True)
