@@ -178,3 +178,43 @@ def test_observing_a_test_asks_no_clock_that_the_test_has_replaced(nested):
         """,
     )
     assert nested.run("-n", "0").code == 0
+
+
+def test_text_that_is_not_utf_8_ends_no_worker(nested):
+    nested.write(
+        "test_it.py",
+        r"""
+        import os
+        import threading
+        import pytest
+
+        def test_a_file():
+            open("no-such-\udcff")
+
+        def test_a_message():
+            raise ValueError("\udcff")
+
+        def test_a_skip():
+            pytest.skip("\udcff")
+
+        def test_leaks(request, tmp_path):
+            os.environb[b"NAME_\xff"] = b"value"
+            request.config.left = open(os.fsencode(tmp_path) + b"/\xff", "wb")
+            threading.Thread(target=threading.Event().wait, name="\udcff", daemon=True).start()
+        """,
+    )
+
+    done = nested.run("-n1", "--muster-leaks=fail")
+
+    assert done.code == 1, done.out
+    assert "INTERNALERROR" not in done.out
+    assert r"threads: \udcff, a daemon" in done.out
+    outcomes = {line["test"].partition("::")[2]: line["outcome"] for line in done.of("test")}
+    assert outcomes == {
+        "test_a_file": "failed",
+        "test_a_message": "failed",
+        "test_a_skip": "skipped",
+        "test_leaks": "failed",
+    }
+    error = next(line["error"] for line in done.of("test") if line["test"].endswith("test_a_file"))
+    assert error["address"] == r"no-such-\udcff"

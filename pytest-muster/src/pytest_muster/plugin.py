@@ -5,7 +5,7 @@ from importlib.metadata import version
 import pytest
 
 from pytest_muster.leaks import detector
-from pytest_muster.records import activity, errors, recorder
+from pytest_muster.records import activity, errors, recorder, transport
 from pytest_muster.records.run import RUN, cannot_record, open_run
 from pytest_muster.resources import health, per_worker, startup
 from pytest_muster.schedule import scheduler, slots
@@ -25,6 +25,7 @@ PLUGINS = (
     errors,
     activity,
     recorder,
+    transport,
     live,
     summary,
     scheduler,

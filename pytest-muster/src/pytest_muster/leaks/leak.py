@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pytest_muster.records.text import printable
+
 
 class LeakKind(StrEnum):
     THREADS = "threads"
@@ -27,4 +29,4 @@ class Leak:
         return {"kind": str(self.kind), "description": self.description, "source": self.source}
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.description}" + (f", created at {self.source}" if self.source else "")
+        return f"{self.kind}: {printable(self.description)}" + (f", created at {self.source}" if self.source else "")

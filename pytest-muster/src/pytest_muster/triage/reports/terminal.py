@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Callable
 
 from pytest_muster.records.run_record import RunRecord
+from pytest_muster.records.text import printable
 from pytest_muster.triage.findings import Evidence, Finding, Triage
 from pytest_muster.triage.reports.run_summary import command, confidence_label, count, folded, moment, summarize
 
@@ -26,7 +27,7 @@ def render(triage: Triage, record: RunRecord, *, colour: bool = False, width: in
     if triage.unexplained:
         unexplained = count(len(triage.unexplained), "failed test")
         lines.append(paint("yellow", f"not explained: {unexplained}"))
-        lines += [f"  {_clean(line)}" for line in _tests(triage.unexplained)]
+        lines += [f"  {printable(line)}" for line in _tests(triage.unexplained)]
         lines.append("")
     if not triage.findings and not triage.unexplained:
         lines += [paint("green", "No test failed; there is nothing to explain."), ""]
@@ -34,7 +35,7 @@ def render(triage: Triage, record: RunRecord, *, colour: bool = False, width: in
     lines += [
         first,
         paint("green" if summary.passed else "red", second),
-        paint("dim", _clean(f"{command(record)}  ({count(header.workers, 'worker')}, run {triage.run})")),
+        paint("dim", printable(f"{command(record)}  ({count(header.workers, 'worker')}, run {triage.run})")),
     ]
     if not summary.complete:
         lines.append(
@@ -91,16 +92,11 @@ def _wrapped(text: str, width: int, *, indent: int = 0) -> list[str]:
     return [
         " " * indent + line
         for part in text.splitlines()
-        for line in textwrap.wrap(_clean(part), max(20, width - indent), break_long_words=False, break_on_hyphens=False)
+        for line in textwrap.wrap(
+            printable(part), max(20, width - indent), break_long_words=False, break_on_hyphens=False
+        )
         or [""]
     ]
-
-
-def _clean(text: str) -> str:
-    """Without what would steer a terminal."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def _plain(_: str, text: str) -> str:
