@@ -180,6 +180,31 @@ def test_observing_a_test_asks_no_clock_that_the_test_has_replaced(nested):
     assert nested.run("-n", "0").code == 0
 
 
+@pytest.mark.parametrize("option", ["--ff", "--sw"])
+def test_an_order_that_was_asked_for_comes_before_the_longest_first(nested, option):
+    nested.write(
+        "test_it.py",
+        """
+        import time
+
+        def test_quick():
+            pass
+
+        def test_quick_and_fails():
+            assert 0
+
+        def test_slow():
+            time.sleep(0.2)
+        """,
+    )
+    nested.run("-n1", "-p", "cacheprovider")
+
+    done = nested.run("-n1", "-p", "cacheprovider", option)
+
+    begun = sorted(done.of("started"), key=lambda line: line["order"])
+    assert begun[0]["test"] == {"--ff": "test_it.py::test_quick_and_fails", "--sw": "test_it.py::test_quick"}[option]
+
+
 def test_text_that_is_not_utf_8_ends_no_worker(nested):
     nested.write(
         "test_it.py",

@@ -29,6 +29,9 @@ from pytest_muster.schedule.slots import SLOTS
 SERIAL = pytest.StashKey[frozenset[str]]()
 """The node ids of the collected tests that are marked `serial`; in processes that run tests."""
 
+_ORDERING = ("muster_only", "failedfirst", "newfirst", "stepwise")
+"""Options with which the order of the tests is what was asked for: it comes before the length of the tests."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     replay_plugin.add_options(parser)
@@ -227,7 +230,7 @@ class Scheduler:
         if schedule:
             return self._repeat(schedule, tests)
         plan: Plan
-        if self.config.getoption("muster_only"):
+        if any(self.config.getoption(option, None) for option in _ORDERING):
             plan = GivenOrder(parallel)
         else:
             timings = durations.load_timings(self.run.directory.parent, tests)
