@@ -1,27 +1,45 @@
-"""A full or forbidden directory: refused in a sentence before the run, and no reason to break one that runs."""
+"""A full or forbidden directory: no reason to break a green run, unless somebody chose it; then it is refused."""
 
 import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pytest_muster.records.journal import Journal, read
+from pytest_muster.records.reader import find, load
 
 TESTS = "def test_one():\n    pass\n"
 
 
+def test_a_directory_that_was_chosen_and_cannot_be_used_is_refused_in_a_sentence(nested):
+    nested.write("test_it.py", TESTS)
+    nested.write("chosen", "a file where a directory should be\n")
+
+    done = nested.run("-n0", "--muster-directory=chosen")
+
+    assert done.code == pytest.ExitCode.USAGE_ERROR
+    assert f"cannot keep the record of this run in {nested.directory / 'chosen'}: Not a directory" in done.out
+    assert "--muster-directory=DIR" in done.out
+    assert "Traceback" not in done.out
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_that_cannot_have_a_record_is_refused_in_a_sentence(pytester, workers):
-    pytester.makepyfile(test_it=TESTS)
-    (pytester.path / ".muster").write_text("a file where a directory should be\n")
+def test_a_project_that_cannot_be_written_has_its_records_elsewhere(nested, workers):
+    nested.write("test_it.py", TESTS)
+    nested.write(".muster", "a file where a directory should be, for root may write to any directory\n")
 
-    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", f"-n{workers}")
+    done = nested.run(f"-n{workers}")
 
-    assert done.ret == pytest.ExitCode.USAGE_ERROR
-    said = done.stderr.str()
-    assert f"cannot keep the record of this run in {pytester.path / '.muster'}: Not a directory" in said
-    assert "--muster-directory=DIR" in said
-    assert "Traceback" not in said
+    assert done.code == 0, done.out
+    kept = Path(re.search(rf"kept in (\S+), since {nested.directory}/.muster cannot be written", done.out)[1])
+    try:
+        record = load(find(start=nested.directory))
+        assert record.directory.parents[1] == kept
+        assert [test.test for test in record.tests] == ["test_it.py::test_one"]
+    finally:
+        shutil.rmtree(kept)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")

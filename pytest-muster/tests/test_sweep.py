@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from pytest_muster.cli import main
+from pytest_muster.records.temporary import user_directory
 from pytest_muster.workspace import sweep as sweep_module
 from pytest_muster.workspace.leases import Kind, Leases, identity, read_leases, started
 from pytest_muster.workspace.sweep import prune, sweep
-from pytest_muster.workspace.temporary import user_directory
 from pytest_muster.workspace.workspace import Workspace
 
 A_RUN = f"20260102T030405Z-{secrets.token_hex(3)}"

@@ -140,7 +140,7 @@ def _interrupt(path):
 def test_a_directory_that_somebody_else_has_made_is_not_trusted(a_run, monkeypatch, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"muster-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
-    monkeypatch.setattr("pytest_muster.workspace.temporary.temp_root", lambda: tmp_path)
+    monkeypatch.setattr("pytest_muster.records.temporary.temp_root", lambda: tmp_path)
     workspace = run_workspace(a_run())
 
     with pytest.raises(PermissionError, match="is not a directory of this user; remove it"):

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_muster.leaks import detector
 from pytest_muster.records import activity, errors, recorder, transport
-from pytest_muster.records.run import RUN, cannot_record, open_run
+from pytest_muster.records.run import RUN, cannot_record, directory_of, open_run
 from pytest_muster.resources import health, per_worker, startup
 from pytest_muster.schedule import scheduler, slots
 from pytest_muster.shutdown import plugin as shutdown_plugin
@@ -56,4 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     """One line in pytest's header, so that a log shows which version ran, and where its record is."""
-    return f"muster: {version('pytest-muster')}, run {config.stash[RUN].id}"
+    run = config.stash[RUN]
+    own, wanted = run.directory.parent.parent, directory_of(config)
+    elsewhere = f", kept in {own}, since {wanted} cannot be written" if own != wanted else ""
+    return f"muster: {version('pytest-muster')}, run {run.id}{elsewhere}"

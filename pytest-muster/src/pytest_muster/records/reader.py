@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_muster.records.journal import SCHEMA, Line, Outcome, lines, read
-from pytest_muster.records.run import muster_directory
+from pytest_muster.records.run import existing_directories
 from pytest_muster.records.run_record import (
     Activity,
     Collected,
@@ -64,6 +64,7 @@ def load(directory: Path, *, workers: bool = True) -> RunRecord:
         directory=directory,
         header=header,
         tests=all_of("test", TestRun),
+        attempts=all_of("attempt", TestRun),
         started=all_of("started", Started),
         collected=all_of("collected", Collected),
         workers=all_of("worker", WorkerEvent),
@@ -93,11 +94,15 @@ def newest(directory: Path) -> Path:
 
 
 def home(start: Path | None = None) -> Path:
-    """The `.muster` directory of `start` (the current directory) or of the nearest of its parents."""
+    """The `.muster` directory of `start` (the current directory) or of the nearest of its parents.
+
+    Of two, as when a project could not be written at first, that with the newest run.
+    """
     start = (start or Path.cwd()).resolve()
     for directory in (start, *start.parents):
-        if (muster_directory(directory) / "runs").is_dir():
-            return muster_directory(directory)
+        found = existing_directories(directory)
+        if found:
+            return max(found, key=lambda place: max((run.name for run in runs(place)), default=""))
     raise RecordError(f"there is no .muster directory in {start} nor above it: run pytest with pytest-muster first")
 
 

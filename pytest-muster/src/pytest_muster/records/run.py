@@ -10,6 +10,7 @@ replacement of a crashed worker takes over.
     .muster/runs/<run id>/leases/                what would have to be cleaned up if this run were killed now
 """
 
+import contextlib
 import os
 import secrets
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from pytest_muster.records import temporary
 from pytest_muster.records.journal import Journal
 
 RESOURCE_THREAD = "muster-loop"
@@ -87,11 +89,7 @@ def open_run(config: pytest.Config) -> Run:
         )
     distributes = config.getoption("dist", "no") != "no" and bool(config.getoption("tx", None))
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    directory = directory_of(config) / "runs" / name
-    (directory / "workers").mkdir(parents=True, mode=0o700)
-    ignore = directory.parent.parent / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n")
+    directory = _make_directory(config, name)
     return Run(
         id=name,
         role=Role.CONTROLLER if distributes else Role.ALONE,
@@ -103,6 +101,32 @@ def open_run(config: pytest.Config) -> Run:
     )
 
 
+def _make_directory(config: pytest.Config, name: str) -> Path:
+    """That of a new run; where the project cannot be written and nobody chose another one, in the temporary directory.
+
+    Raises OSError.
+    """
+    muster = directory_of(config)
+    try:
+        return _make(muster, name)
+    except OSError as error:
+        if config.getoption("muster_directory", None):
+            raise
+        try:
+            return _make(temporary.records_directory(config.rootpath), name)
+        except OSError:
+            raise error from None
+
+
+def _make(muster: Path, name: str) -> Path:
+    directory = muster / "runs" / name
+    (directory / "workers").mkdir(parents=True, mode=0o700)
+    ignore = muster / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
+    return directory
+
+
 def cannot_record(config: pytest.Config, error: OSError) -> pytest.UsageError:
     """What to say when a run cannot have a directory."""
     return pytest.UsageError(
@@ -112,7 +136,7 @@ def cannot_record(config: pytest.Config, error: OSError) -> pytest.UsageError:
 
 
 def directory_of(config: pytest.Config) -> Path:
-    """Where this run keeps its record, and what belongs to it."""
+    """Where this run is to keep its record, and what belongs to it."""
     chosen = config.getoption("muster_directory", None)
     return Path(chosen).resolve() if chosen else muster_directory(config.rootpath)
 
@@ -120,3 +144,11 @@ def directory_of(config: pytest.Config) -> Path:
 def muster_directory(root: Path) -> Path:
     """Where a project keeps its run records."""
     return root / ".muster"
+
+
+def existing_directories(root: Path) -> list[Path]:
+    """Where run records of a project are: its own directory, and the one for times when that could not be written."""
+    places = [muster_directory(root)]
+    with contextlib.suppress(OSError):
+        places.append(temporary.records_directory(root))
+    return [place for place in places if (place / "runs").is_dir()]

@@ -250,6 +250,8 @@ class RunRecord:
     header: Header
     tests: tuple[TestRun, ...] = ()
     """In the order in which they ended."""
+    attempts: tuple[TestRun, ...] = ()
+    """Failed runs of tests that were run once more at once, by pytest-rerunfailures."""
     started: tuple[Started, ...] = ()
     collected: tuple[Collected, ...] = ()
     workers: tuple[WorkerEvent, ...] = ()

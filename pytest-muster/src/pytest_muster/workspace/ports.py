@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_muster.workspace.temporary import user_directory
+from pytest_muster.records.temporary import user_directory
 
 _LOWEST = 11000
 _EPHEMERAL = (32768, 60999)  # Linux's default; that of macOS lies above it

@@ -22,10 +22,10 @@ from pathlib import Path
 import pytest
 from xdist.workermanage import WorkerController
 
-from pytest_muster.records.run import RUN, Run, cannot_record, run_of
+from pytest_muster.records.run import RUN, Run, cannot_record, existing_directories, run_of
+from pytest_muster.records.temporary import is_workspace, remove_tree
 from pytest_muster.workspace.leases import RUN_VARIABLE, Kind, Lease, Leases, read_leases, started
 from pytest_muster.workspace.reaper import marked
-from pytest_muster.workspace.temporary import is_workspace, remove_tree
 
 _COMMAND_TIMEOUT = 30.0  # seconds
 _GRACE_PERIOD = 2.0  # seconds between SIGTERM and SIGKILL
@@ -345,10 +345,9 @@ def _print(line: str) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """`muster sweep`: say line by line what was cleaned up. 1 if something could not be, 3 if another sweep is busy."""
     start = arguments.directory or Path.cwd()
-    around = [path / ".muster" for path in [start.absolute(), *start.absolute().parents]]
-    if arguments.directory:
-        around.insert(0, start)  # perhaps what `--muster-directory` had named
-    muster = next((path for path in around if (path / "runs").is_dir()), None)
+    muster = start if (start / "runs").is_dir() and arguments.directory else None  # what `--muster-directory` had named
+    for path in [start.absolute(), *start.absolute().parents]:
+        muster = muster or next(iter(existing_directories(path)), None)
     if muster is None:
         _print(f"no runs in {start} or above")
         return 0

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from pytest_muster.records.run import RUN, Run, run_of
+from pytest_muster.records.temporary import remove_tree, user_directory
 from pytest_muster.workspace import names
 from pytest_muster.workspace.leases import Kind, Lease, Leases
 from pytest_muster.workspace.ports import Port, lease_port
 from pytest_muster.workspace.processes import Process, ProcessSpec
-from pytest_muster.workspace.temporary import remove_tree, user_directory
 
 _numbers = itertools.count(1)
 

@@ -1,5 +1,9 @@
-"""The directory under which a user's workspaces lie. Its path is short, because the path of a Unix socket must be."""
+"""The directory under which a user's workspaces lie. Its path is short, because the path of a Unix socket must be.
 
+The records of projects whose own directory cannot be written lie there, too.
+"""
+
+import hashlib
 import os
 import re
 import shutil
@@ -7,6 +11,8 @@ import stat
 import sys
 import tempfile
 from pathlib import Path
+
+_RECORDS = "records-"
 
 
 def temp_root() -> Path:
@@ -27,10 +33,17 @@ def user_directory() -> Path:
     return path
 
 
+def records_directory(root: Path) -> Path:
+    """Where the records of a project are kept if they cannot be kept in it; raises OSError as `user_directory` does."""
+    digest = hashlib.blake2s(os.fsencode(root), digest_size=8).hexdigest()
+    return user_directory() / f"{_RECORDS}{digest}"
+
+
 def is_workspace(path: Path) -> bool:
     """Whether a path is that of a workspace, so that it may be removed."""
     user = path.parent
-    return user.parent == temp_root() and bool(re.fullmatch(r"muster-\d+", user.name)) and path.name != "ports"
+    others = path.name == "ports" or path.name.startswith(_RECORDS)
+    return user.parent == temp_root() and bool(re.fullmatch(r"muster-\d+", user.name)) and not others
 
 
 def remove_tree(path: Path) -> None:
