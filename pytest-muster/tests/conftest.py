@@ -102,7 +102,7 @@ class Nested:
         file.write_text(textwrap.dedent(text))
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """In a session of its own, so that a whole group can be sent a signal."""
+        """In a session of its own, so that a whole group can be sent a signal; its standard input is empty."""
         # Hypothesis imports itself at the end of each session; with a cache of bytecode all of it starts sooner.
         mine = {**os.environ, "PYTHONPYCACHEPREFIX": str(_CACHE), "LOG": str(self.log), **environment}
         mine.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -112,6 +112,7 @@ class Nested:
                 [sys.executable, "-m", "pytest", *" ".join(plugins).split(), *arguments],
                 cwd=self.directory,
                 env={name: value for name, value in mine.items() if not name.startswith(("PYTEST_XDIST_", "MUSTER_"))},
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_muster.records import activity
 from pytest_muster.records import journal as schema
+from pytest_muster.records.history import history_of
 from pytest_muster.records.journal import Outcome
 from pytest_muster.records.reader import find, load
 
@@ -229,3 +230,90 @@ def test_a_killed_run_leaves_what_it_had(tmp_path, eventually):
     assert [test.test for test in record.tests] == ["test_one.py::test_a"]
     assert [(begun.test, begun.order) for begun in record.unfinished] == [("test_one.py::test_b", 1)]
     assert record.end is None
+
+
+RERUNS = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    '''What pytest-rerunfailures does, with one rerun.'''
+    for attempt in range(2):
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        failed = any(report.failed for report in reports)
+        for report in reports:
+            if report.failed and not attempt:
+                report.outcome = "rerun"
+            item.ihook.pytest_runtest_logreport(report=report)
+            if report.outcome == "rerun" and {breaks}:
+                break
+        if not failed:
+            break
+    return True
+"""
+
+
+@pytest.mark.parametrize("breaks", [False, True], ids=["every phase is reported", "no phase after a failure is"])
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_an_attempt_that_is_repeated_is_a_line_of_its_own(nested, workers, breaks):
+    nested.write("conftest.py", RERUNS.replace("{breaks}", str(breaks)))
+    nested.write(
+        "test_it.py",
+        """
+        attempts = []
+
+        def test_flaky():
+            attempts.append(1)
+            assert len(attempts) == 2
+
+        def test_fails():
+            assert 0
+
+        def test_passes():
+            pass
+        """,
+    )
+
+    record = load(find(start=nested.directory)) if nested.run("-n", workers).code == 1 else None
+
+    outcomes = {test.test.partition("::")[2]: test.outcome for test in record.tests}
+    assert outcomes == {"test_flaky": "passed", "test_fails": "failed", "test_passes": "passed"}
+    assert len(record.tests) == 3
+    assert record.end.counts == {"passed": 2, "failed": 1}
+    assert [(one.test.partition("::")[2], one.error.kind, one.phases["call"].outcome) for one in record.attempts] == [
+        ("test_flaky", "AssertionError", "failed"),
+        ("test_fails", "AssertionError", "failed"),
+    ]
+    assert [flaky.test for flaky in history_of([record], any_revision=True).flaky] == ["test_it.py::test_flaky"]
+
+
+def test_a_failure_that_ends_the_run_in_the_debugger_is_recorded(nested):
+    nested.write("test_it.py", "def test_one():\n    assert 0\n\ndef test_two():\n    pass\n")
+
+    done = nested.run("-n0", "--pdb")
+
+    assert done.code == pytest.ExitCode.INTERRUPTED
+    (test,) = done.of("test")
+    assert (test["test"], test["outcome"]) == ("test_it.py::test_one", "failed")
+
+
+SHOWN_ONLY = [
+    "--collect-only",
+    "--collect-only -n1",
+    "--fixtures",
+    "--setup-plan",
+    "--markers",
+    "--help",
+    "no_such_test.py",
+]
+
+
+def test_what_runs_no_test_does_not_take_the_place_of_the_newest_run(nested):
+    nested.write("test_it.py", "def test_one():\n    assert 0\n")
+    nested.run("-n0")
+    newest = find(start=nested.directory)
+
+    for options in SHOWN_ONLY:
+        nested.run(*options.split())
+
+    assert [run.name for run in newest.parent.iterdir()] == [newest.name]

@@ -5,7 +5,8 @@ Slow is the median over the runs in which a test passed, with set-up and body ap
 Flaky is what passed and failed with the same code: at one revision of the repository, with nothing uncommitted. Runs
 with uncommitted changes, or without a revision, are left out of the count; `--any-revision` puts all runs together.
 The failure rate is failures ÷ (failures + passes) over the counted runs of the revisions at which it did both, with
-Wilson's interval of 95 %. Skipped and pending tests, and those whose environment failed, are not counted.
+Wilson's interval of 95 %. An attempt after which pytest-rerunfailures ran the test once more is one of the failures.
+Skipped and pending tests, and those whose environment failed, are not counted.
 Tests that fail in the same runs are named together, for they seldom have a cause each.
 """
 
@@ -127,7 +128,7 @@ def _flaky(records: Iterable[RunRecord], *, any_revision: bool) -> Iterable[Flak
     at: dict[str, dict[str, list[tuple[RunRecord, TestRun]]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         revision = "" if any_revision else record.header.revision or ""
-        for test in record.tests:
+        for test in (*record.tests, *record.attempts):
             if test.outcome in {Outcome.PASSED, Outcome.FAILED}:
                 at[test.test][revision].append((record, test))
     for name, revisions in at.items():

@@ -16,6 +16,7 @@ up to the moment at which its writer was killed. Secrets are masked in every lin
     test      test, worker, slot, order, outcome, serial, start, stop, reason: why it was skipped, is pending, …
               phases: {setup | call | teardown: {start, took, outcome}},
               error: see below, output: {section: text}, leases: [text]
+    attempt   as `test`: it failed, and pytest-rerunfailures ran the test once more
     fixture   name, scope: class | module | package | session, node: to which it belongs, took, worker,
               test: which one set it up
     activity  worker, test, phase, kind, count, source, function, …: what the process did that can be seen from outside

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -22,6 +23,9 @@ CRASH = "WorkerCrash"
 """The kind of error of a test that was running when its worker died."""
 
 MAX_OUTPUT_LENGTH = 100_000  # characters of one section
+
+_RERUN = "rerun"
+"""The outcome that pytest-rerunfailures gives to the report of a failure after which it tries again."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,8 +60,16 @@ class _Recorder:
         self.first_test: float | None = None
         self.last_test: float | None = None
         self.open: dict[tuple[str, str], list[pytest.TestReport]] = {}
+        self.has_looped = False
+        """Whether it came to running tests."""
+        self.exit: int | None = None
         self.orders: dict[str, int] = {}
         self.counts: Counter[str] = Counter()
+        config.add_cleanup(self._discard)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        self.has_looped = True
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         problem = self.run.journal.problem
@@ -113,7 +125,11 @@ class _Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         worker = _worker(report, self.run)
         if report.when in {"setup", "call"}:
-            self.open.setdefault((worker, report.nodeid), []).append(report)
+            reports = self.open.setdefault((worker, report.nodeid), [])
+            if report.when == "setup" and reports:  # the attempt before had no teardown
+                self._write(worker, reports)
+                reports = self.open[worker, report.nodeid] = []
+            reports.append(report)
             return
         reports = self.open.pop((worker, report.nodeid), [])
         if report.when == "teardown":
@@ -125,7 +141,7 @@ class _Recorder:
         extra: dict[str, Any] = {}
         for report in reports:
             extra |= getattr(report, "muster", {})
-        failed = [report for report in reports if report.failed]
+        failed = [report for report in reports if report.failed or report.outcome == _RERUN]
         errors = [_error(report) for report in failed]
         fields: dict[str, Any] = {}
         if errors:
@@ -133,12 +149,16 @@ class _Recorder:
             if len(errors) > 1:
                 fields["teardown_error"] = errors[-1]
             fields["output"] = {title: text[-MAX_OUTPUT_LENGTH:] for title, text in failed[-1].sections}
+        if any(report.outcome == _RERUN for report in reports):
+            self._write_line("attempt", worker, reports, Outcome.FAILED, serial=bool(extra.get("serial")), **fields)
+            return
         outcome, reason = _outcome(reports, extra)
         if reason:
             fields["reason"] = reason
         if leases := extra.get("leases"):
             fields["leases"] = leases
-        self._write_line(worker, reports, outcome, serial=bool(extra.get("serial")), **fields)
+        self.counts[outcome] += 1
+        self._write_line("test", worker, reports, outcome, serial=bool(extra.get("serial")), **fields)
 
     def _write_crash(self, worker: str, reports: list[pytest.TestReport], crash: pytest.TestReport) -> None:
         phases = [report.when for report in reports]
@@ -147,18 +167,18 @@ class _Recorder:
         error = {"phase": phase, "kind": CRASH, "kinds": [CRASH], "message": text, "errno": None, "text": text}
         extra = getattr(reports[-1], "muster", {}) if reports else {}
         fields = {"error": error, "output": dict(reports[-1].sections) if reports else {}}
-        self._write_line(worker, [*reports, crash], Outcome.FAILED, serial=bool(extra.get("serial")), **fields)
+        self.counts[Outcome.FAILED] += 1
+        self._write_line("test", worker, [*reports, crash], Outcome.FAILED, serial=bool(extra.get("serial")), **fields)
 
     def _write_line(
-        self, worker: str, reports: list[pytest.TestReport], outcome: Outcome, *, serial: bool, **fields: Any
+        self, type: str, worker: str, reports: list[pytest.TestReport], outcome: Outcome, *, serial: bool, **fields: Any
     ) -> None:
         order = self.orders[worker] = self.orders.get(worker, -1) + 1
-        self.counts[outcome] += 1
         self.last_test = now()
         node = getattr(reports[0], "node", None)
         timed = [report for report in reports if report.when in {"setup", "call", "teardown"}]
         self.run.journal.write(
-            "test",
+            type,
             test=reports[0].nodeid,
             worker=worker,
             slot=node.workerinput["muster"]["slot"] if node else self.run.slot,
@@ -167,19 +187,22 @@ class _Recorder:
             serial=serial,
             start=timed[0].start if timed else self.last_test,
             stop=timed[-1].stop if len(timed) == len(reports) else self.last_test,
-            phases={r.when: {"start": r.start, "took": r.duration, "outcome": r.outcome} for r in timed},
+            phases={r.when: {"start": r.start, "took": r.duration, "outcome": _phase_outcome(r)} for r in timed},
             **fields,
         )
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """The line `end` comes last, when every other room has had its say about the exit code."""
+        for (worker, _), reports in self.open.items():  # cut off after they had failed, such as by a debugger's `q`
+            if any(report.failed for report in reports):
+                self._write(worker, reports)
         if self.first_test is not None:
             self.run.journal.write("phase", name="tests", start=self.first_test, stop=self.last_test or now())
         try:
             return (yield)
         finally:
-            code = int(session.exitstatus)
+            self.exit = code = int(session.exitstatus)
             reason = self.config.stash.get(STOP_REASON, None) or _STOP_REASONS.get(code, "complete")
             wall = now() - self.started
             self.run.journal.write("end", exit=code, stop_reason=reason, counts=dict(self.counts), wall=wall)
@@ -188,6 +211,14 @@ class _Recorder:
     def pytest_unconfigure(self) -> None:
         self.run.journal.close()
 
+    def _discard(self) -> None:
+        """Keep no record of `--collect-only`, `--help` and the like: the newest one is what people ask about."""
+        leases = self.run.directory / "leases"
+        is_shown_only = self.config.option.collectonly or self.config.option.setuponly
+        is_without_tests = not self.has_looped and self.exit in {None, pytest.ExitCode.OK, pytest.ExitCode.USAGE_ERROR}
+        if (is_shown_only or is_without_tests) and not leases.exists():
+            shutil.rmtree(self.run.directory, ignore_errors=True)
+
 
 _STOP_REASONS: dict[int, str] = {
     pytest.ExitCode.INTERRUPTED: "interrupted",
@@ -195,6 +226,10 @@ _STOP_REASONS: dict[int, str] = {
     pytest.ExitCode.USAGE_ERROR: "wrong usage",
     pytest.ExitCode.NO_TESTS_COLLECTED: "no tests",
 }
+
+
+def _phase_outcome(report: pytest.TestReport) -> str:
+    return Outcome.FAILED if report.outcome == _RERUN else report.outcome
 
 
 def _worker(report: pytest.TestReport | pytest.CollectReport, run: Run) -> str:
