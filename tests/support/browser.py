@@ -39,7 +39,7 @@ _OPTIONS = (
     "--remote-debugging-pipe",
 )
 _ANSWER_TIMEOUT = 30.0  # seconds
-_AFTER_A_FRAME = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+AFTER_A_FRAME = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
 
 
 class BrowserError(Exception):
@@ -104,7 +104,7 @@ class Page:
 
     async def _until_shown(self) -> None:
         await asyncio.wait_for(self._loaded.wait(), _ANSWER_TIMEOUT)
-        await self.evaluate(_AFTER_A_FRAME)
+        await self.evaluate(AFTER_A_FRAME)
 
     def observe(self, method: str, parameters: dict[str, Any]) -> None:
         match method:

@@ -1,6 +1,10 @@
 """Text from outside, made fit for where it goes."""
 
+import re
 from typing import Any
+
+_INVISIBLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and line feed, such as change the direction of text, and halves of surrogates."""
 
 
 def printable(text: str) -> str:
@@ -8,6 +12,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def visible(text: str) -> str:
+    """Text for a page: what cannot be seen, or makes text look like another one, is an escape; tabs and lines stay."""
+    return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def encodable(value: Any) -> Any:

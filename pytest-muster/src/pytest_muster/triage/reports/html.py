@@ -7,12 +7,14 @@ and no style but its own two.
 import hashlib
 import json
 from base64 import b64encode
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
 
 from pytest_muster.records.journal import Outcome
 from pytest_muster.records.run_record import ResourceEvent, RunRecord
+from pytest_muster.records.text import visible
 from pytest_muster.triage.findings import Evidence, Finding, Triage
 from pytest_muster.triage.reports.run_summary import (
     RunSummary,
@@ -43,7 +45,7 @@ def render(triage: Triage, record: RunRecord) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Triage: {escape(name)}, {summary.failed} of {summary.ran} failed</title>
+<title>Triage: {_text(name)}, {summary.failed} of {summary.ran} failed</title>
 <style>{style}</style>
 </head>
 <body>
@@ -64,9 +66,9 @@ def render(triage: Triage, record: RunRecord) -> str:
 {_findings(triage, record)}
 </section>
 </main>
-<footer>Written by pytest-muster {escape(record.header.muster or "")} from the record of run
-<span class="mono">{escape(triage.run)}</span>. Times are seconds since the first test began.</footer>
-<div id="status" role="status" aria-live="polite" class="skip"></div>
+<footer>Written by pytest-muster {_text(record.header.muster or "")} from the record of run
+<span class="mono">{_text(triage.run)}</span>. Times are seconds since the first test began.</footer>
+<div id="status" role="status" aria-live="polite"></div>
 <script type="application/json" id="data">{_embedded(data)}</script>
 <script>{script}</script>
 </body>
@@ -95,7 +97,7 @@ def _top(name: str, triage: Triage, record: RunRecord, summary: RunSummary) -> s
                 f'<span class="pill {outcome.value}"><span class="dot"></span><b>{number}</b> {outcome.value}</span>'
             )
     if not summary.complete:
-        pills.append(f'<span class="pill failed"><span class="dot"></span>{escape(summary.stop_reason)}</span>')
+        pills.append(f'<span class="pill failed"><span class="dot"></span>{_text(summary.stop_reason)}</span>')
     began = datetime.fromtimestamp(header.at, UTC)
     conditions = [
         f"{began:%Y-%m-%d %H:%M:%S} UTC",
@@ -107,12 +109,12 @@ def _top(name: str, triage: Triage, record: RunRecord, summary: RunSummary) -> s
         f"Python {header.python}" if header.python else "",
         header.platform,
     ]
-    text = "".join(f"<span>{escape(condition)}</span>" for condition in conditions if condition)
+    text = "".join(f"<span>{_text(condition)}</span>" for condition in conditions if condition)
     return f"""<header class="top">
-<div><h1>Triage: {escape(name)}</h1></div>
+<div><h1>Triage: {_text(name)}</h1></div>
 <div><button id="theme" class="js-only" type="button">Light or dark</button></div>
 <div class="verdict">{"".join(pills)}</div>
-<div class="conditions"><code>{escape(command(record))}</code>{text}</div>
+<div class="conditions"><code>{_text(command(record))}</code>{text}</div>
 </header>"""
 
 
@@ -160,11 +162,7 @@ def _tests_card() -> str:
 <span class="space"></span>
 <label class="js-only">Filter <input id="search" type="search" placeholder="name or worker"></label>
 <label class="js-only">Outcome <select id="only"><option value="">any</option>{options}</select></label></div>
-<div class="scroll"><table><thead><tr><th scope="col">outcome</th><th scope="col">test</th>
-<th scope="col">worker</th>
-<th scope="col" class="n">at (s)</th><th scope="col" class="n">took</th>
-<th scope="col" class="n">finding</th></tr></thead>
-<tbody id="rows"></tbody></table></div>
+{_table("tests-head", ("outcome", "test", "worker", "at (s)", "took", "finding"), '<tbody id="rows"></tbody>')}
 <div class="head"><button id="more" type="button" hidden>More</button></div>
 </section>"""
 
@@ -179,16 +177,15 @@ def _workers(record: RunRecord) -> str:
         busy = sum(test.took for test in tests)
         until = max(test.stop for test in tests) - began
         end = next((event.event for event in reversed(record.workers) if event.worker == worker), "")
-        cells = [f'<th scope="row">{escape(worker)}</th>']
+        cells = [f'<th scope="row">{_text(worker)}</th>']
         cells += [f'<td class="n">{cell}</td>' for cell in (len(tests), passed, failed, f"{busy:.2f}", f"{until:.2f}")]
-        rows.append(f"<tr>{''.join(cells)}<td>{escape(end)}</td></tr>")
+        rows.append(f"<tr>{''.join(cells)}<td>{_text(end)}</td></tr>")
     if not rows:
         return ""
-    heads = "".join(f'<th scope="col" class="n">{head}</th>' for head in ("tests", "passed", "failed", "busy (s)"))
+    heads = ("worker", "tests", "passed", "failed", "busy (s)", "until (s)", "end")
     return f"""<section class="card" aria-labelledby="workers-head">
 <div class="head"><h2 id="workers-head">Workers</h2></div>
-<div class="body"><table><thead><tr><th scope="col">worker</th>{heads}<th scope="col" class="n">until (s)</th>
-<th scope="col">end</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div>
+{_table("workers-head", heads, f"<tbody>{''.join(rows)}</tbody>")}
 </section>"""
 
 
@@ -199,19 +196,18 @@ def _resources(record: RunRecord) -> str:
     rows = "".join(_resource(record, event) for event in events)
     return f"""<section class="card" aria-labelledby="resources-head">
 <div class="head"><h2 id="resources-head">Resources</h2></div>
-<div class="body scroll"><table><thead><tr><th scope="col" class="n">at</th><th scope="col">resource</th>
-<th scope="col">event</th><th scope="col">what is known</th></tr></thead><tbody>{rows}</tbody></table></div>
+{_table("resources-head", ("at", "resource", "event", "what is known"), f"<tbody>{rows}</tbody>")}
 </section>"""
 
 
 def _resource(record: RunRecord, event: ResourceEvent) -> str:
     known = f"after {event.took:.2f} s" if event.took is not None else ""
     if event.error:
-        known += f"<div>{escape(event.error)}</div>"
+        known += f"<div>{_text(event.error)}</div>"
     if event.tail:
-        known += f"<details><summary>its last lines</summary><pre>{escape(event.tail)}</pre></details>"
+        known += f"<details><summary>its last lines</summary><pre tabindex='0'>{_text(event.tail)}</pre></details>"
     who = event.name if event.worker is None else f"{event.name} ({event.worker})"
-    cells = f'<td class="n">{moment(record, event.at)}</td><td>{escape(who)}</td><td>{escape(event.event)}</td>'
+    cells = f'<td class="n">{moment(record, event.at)}</td><td>{_text(who)}</td><td>{_text(event.event)}</td>'
     return f"<tr>{cells}<td>{known}</td></tr>"
 
 
@@ -233,12 +229,12 @@ def _finding(number: int, finding: Finding, record: RunRecord) -> str:
     evidence = "".join(_evidence(number, one, record) for one in finding.evidence) or "<li>None was recorded.</li>"
     extra = ""
     if finding.polluter:
-        extra += f'<p><span class="label">Polluter</span><br><code>{escape(finding.polluter)}</code></p>'
+        extra += f'<p><span class="label">Polluter</span><br><code>{_text(finding.polluter)}</code></p>'
     if finding.resource:
-        extra += f'<p><span class="label">Resource</span><br><code>{escape(finding.resource)}</code></p>'
+        extra += f'<p><span class="label">Resource</span><br><code>{_text(finding.resource)}</code></p>'
     if finding.reruns:
         extra += f'<p class="when">Found with {count(finding.reruns, "rerun")}.</p>'
-    cause = escape(str(finding.cause))
+    cause = _text(str(finding.cause))
     return f"""<article class="card finding" id="finding-{number}" tabindex="-1" aria-labelledby="title-{number}">
 <div class="kind"><span class="number">{number + 1}</span><span class="cause">{cause}</span>
 <span class="sure">{confidence_label(finding.confidence)}</span></div>
@@ -260,8 +256,8 @@ def _evidence(number: int, evidence: Evidence, record: RunRecord) -> str:
         parts.append(
             f'<button type="button" data-of="{number}" data-at="{at:.4f}">{moment(record, evidence.at)}</button>'
         )
-    parts += [escape(evidence.worker)] if evidence.worker else []
-    parts += [f"<code>{escape(evidence.source)}</code>"] if evidence.source else []
+    parts += [_text(evidence.worker)] if evidence.worker else []
+    parts += [f"<code>{_text(evidence.source)}</code>"] if evidence.source else []
     when = f' <span class="when">{" ".join(parts)}</span>' if parts else ""
     return f"<li>{_prose(evidence.text)}{when}</li>"
 
@@ -269,7 +265,7 @@ def _evidence(number: int, evidence: Evidence, record: RunRecord) -> str:
 def _test_list(tests: tuple[str, ...]) -> str:
     shown = folded(tests)
     items = [
-        f"<li><code>{escape(name)}</code>{f' ({number})' if number > 1 else ''}</li>"
+        f"<li><code>{_text(name)}</code>{f' ({number})' if number > 1 else ''}</li>"
         for name, number in shown[:MAX_TESTS]
     ]
     if len(shown) > MAX_TESTS:
@@ -279,7 +275,23 @@ def _test_list(tests: tuple[str, ...]) -> str:
 
 def _prose(text: str) -> str:
     """Escaped; what is between backticks is code."""
-    parts = escape(text).split("`")
+    parts = _text(text).split("`")
     if len(parts) % 2 == 0:
         return "`".join(parts)
     return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
+
+
+def _text(text: str) -> str:
+    """Text from outside as HTML."""
+    return escape(visible(text))
+
+
+_NUMBERS = {"at", "tests", "passed", "failed", "busy (s)", "until (s)", "at (s)", "took", "finding"}
+"""Columns that hold numbers."""
+
+
+def _table(label: str, heads: Iterable[str], body: str) -> str:
+    """A table that may be wider or higher than its place, which the keyboard can scroll, too."""
+    cells = "".join(f'<th scope="col"{" class=n" if head in _NUMBERS else ""}>{head}</th>' for head in heads)
+    region = f'<div class="body scroll" role="region" tabindex="0" aria-labelledby="{label}">'
+    return f"{region}<table><thead><tr>{cells}</tr></thead>{body}</table></div>"

@@ -11,6 +11,13 @@
   const GUTTER = 118, AXIS = 24, ROW = 30, BAR = 22, SMALL = 20, GAP = 10;
   root.classList.add("js");
 
+  // What cannot be seen, or makes text look like another one, is an escape; tabs and lines stay.
+  const INVISIBLE = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\p{Surrogate}]/gu;
+  const visible = (text) => text.replace(INVISIBLE, (one) => {
+    const code = one.codePointAt(0).toString(16);
+    return code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
+  });
+
   // ---- geometry -------------------------------------------------------------------------------
   let width = 0, height = 0;
   const lanesTop = () => AXIS + data.resources.length * SMALL + (data.resources.length ? GAP : 0);
@@ -57,7 +64,7 @@
   function label(text, top, tall) {
     context.textAlign = "right";
     context.fillStyle = colours.soft;
-    let shown = text;
+    let shown = visible(text);
     while (shown.length > 3 && context.measureText(shown).width > GUTTER - 14) shown = `${shown.slice(0, -2)}…`;
     context.fillText(shown, GUTTER - 8, top + tall / 2);
   }
@@ -213,7 +220,12 @@
   function make(tag, className, text) {
     const made = document.createElement(tag);
     if (className) made.className = className;
-    if (text !== undefined) made.textContent = text;
+    if (text !== undefined) made.textContent = visible(String(text));
+    return made;
+  }
+  function output(text) {
+    const made = make("pre", "", text);
+    made.tabIndex = 0;  // it may have to be scrolled
     return made;
   }
   function sentence(test) {
@@ -240,10 +252,10 @@
     box.append(make("h3", "mono", test[NAME]), head);
     box.append(make("p", "none", `Began at ${test[START].toFixed(3)} s: set-up ${milliseconds(test[SETUP])}, `
       + `body ${milliseconds(test[CALL])}, teardown ${milliseconds(test[TEARDOWN])}.`));
-    if (test[TEXT] >= 0) box.append(make("pre", "", data.texts[test[TEXT]]));
+    if (test[TEXT] >= 0) box.append(output(data.texts[test[TEXT]]));
     if (test[OUTPUT] >= 0) {
       const folded = make("details");
-      folded.append(make("summary", "", "Captured output"), make("pre", "", data.texts[test[OUTPUT]]));
+      folded.append(make("summary", "", "Captured output"), output(data.texts[test[OUTPUT]]));
       box.append(folded);
     }
     return box;
@@ -254,7 +266,7 @@
     const test = tests[index];
     if (test) {
       state.lane = test[LANE];
-      if (!quietly) element("status").textContent = sentence(test);
+      if (!quietly) element("status").textContent = visible(sentence(test));
       reveal(test[START], stop(test));
     }
     for (const row of document.querySelectorAll("#rows tr")) row.classList.toggle("selected", Number(row.dataset.test) === index);
