@@ -72,7 +72,7 @@ class AdmissionQueue:
         except BaseException as error:
             if place.done() and not place.cancelled():
                 self._leave(group)  # admitted in the moment in which it gave up
-            else:
+            elif place in self._waiting.get(group, ()):
                 self._remove(group, place)
             if isinstance(error, TimeoutError):
                 raise Busy(f"no place became free within {timeout:g} s") from None
@@ -97,5 +97,6 @@ class AdmissionQueue:
                 return
             place = self._waiting[group][0]
             self._remove(group, place)
-            self._active[group] += 1
-            place.set_result(None)
+            if not place.cancelled():  # others have given up, and have not run since
+                self._active[group] += 1
+                place.set_result(None)
