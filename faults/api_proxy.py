@@ -1,10 +1,15 @@
-"""A proxy in front of an API server that answers as a server in trouble does, for the faults of a history."""
+"""A proxy in front of an API server that answers as a server in trouble does, for the faults of a history.
+
+It also notes who wrote when.
+"""
 
 import json
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -12,6 +17,15 @@ import yaml
 from aiohttp import web
 
 _HOP_BY_HOP = {"host", "connection", "content-length", "transfer-encoding", "keep-alive"}
+_READS = {"GET", "HEAD", "OPTIONS"}
+
+
+class Write(NamedTuple):
+    """A request that changes something."""
+
+    at: float  # by time.monotonic
+    user_agent: str
+    path: str
 
 
 class ApiProxy:
@@ -26,6 +40,8 @@ class ApiProxy:
         """Whether most status updates conflict."""
         self.is_silent = False
         """Whether watches stay open and tell nothing."""
+        self.writes: list[Write] = []
+        """All that came, whatever the answer."""
         self._upstream = upstream
         self._session = session
         self._rng = rng
@@ -45,6 +61,8 @@ class ApiProxy:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
+        if request.method not in _READS:
+            self.writes.append(Write(time.monotonic(), request.headers.get("user-agent", ""), request.path))
         if (rejection := self._rejection(request)) is not None:
             return rejection
         is_watch = request.query.get("watch") == "true"

@@ -98,7 +98,7 @@ def _steps(rng: random.Random, seed: int, sender: int) -> Iterator[Step]:
         began |= dict.fromkeys(beginning, number)
         notified = [alert for alert in alerts if alert in firing or alert in beginning]
         if notified:
-            entries = (_alert(seed, sender, alert, began[alert], resolved=alert in ending) for alert in notified)
+            entries = (alert_of(seed, sender, alert, began[alert], resolved=alert in ending) for alert in notified)
             last = Step(alerts=tuple(entries))
             yield last
         firing = (firing | set(beginning)) - ending
@@ -106,7 +106,8 @@ def _steps(rng: random.Random, seed: int, sender: int) -> Iterator[Step]:
             yield last  # nothing has changed, and the repeat interval is over
 
 
-def _alert(seed: int, sender: int, alert: tuple[str, str], began: int, *, resolved: bool) -> dict[str, Any]:
+def alert_of(seed: int, sender: int, alert: tuple[str, str], began: int, *, resolved: bool) -> dict[str, Any]:
+    """The alert of a pod and a replica label, as that sender sends it; it began in that minute."""
     pod, replica = alert
     start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1) + timedelta(minutes=began)
     return {
@@ -168,7 +169,7 @@ async def run_storm(storm: Storm, stack: SupervisedStack) -> list[str]:
         for steps in storm.senders:
             tasks.create_task(send(steps))
     await stack.all_up()
-    return await _settled(storm, stack)
+    return await settled(storm, stack)
 
 
 async def _deliver(stack: SupervisedStack, step: Step) -> None:
@@ -190,7 +191,9 @@ async def _deliver(stack: SupervisedStack, step: Step) -> None:
         raise AssertionError(f"a notification was rejected: {rejected[0]}")
 
 
-async def _settled(storm: Storm, stack: SupervisedStack) -> list[str]:
+async def settled(
+    storm: Storm, stack: SupervisedStack, timeout: float = SETTLE_TIMEOUT, interval: float = 0.3
+) -> list[str]:
     """The problems that are left once the audit events have had their time to arrive."""
     problems: list[str] = []
 
@@ -202,7 +205,7 @@ async def _settled(storm: Storm, stack: SupervisedStack) -> list[str]:
         return not problems
 
     with contextlib.suppress(AssertionError):  # the problems say more
-        await eventually(is_right, timeout=SETTLE_TIMEOUT, interval=0.3)
+        await eventually(is_right, timeout=timeout, interval=interval)
     return problems
 
 

@@ -12,6 +12,7 @@ import time
 
 import httpx2
 import pytest
+from faults.floods import flood_of, open_flooded_stack, run_flood
 from faults.storms import random_storm, run_storm
 
 from kubernaut.api.vocabulary import Label
@@ -139,3 +140,9 @@ async def test_random_storms_leave_what_their_notifications_imply(own_directory,
             storm = random_storm(seed)
             problems = await run_storm(storm, stack)
             assert problems == [], f"seed {seed}: {storm}"
+
+
+async def test_a_shared_api_server_gets_a_bounded_number_of_writes_and_no_alert_is_lost(own_directory):
+    """`make faults ARGS="gateway --alerts N"`, with few alerts; the gateway and the API server are killed in it."""
+    async with open_flooded_stack(own_directory / "flood", seed=1) as (stack, proxy):
+        assert await run_flood(flood_of(300, seed=1), stack, proxy, duration=1) == []

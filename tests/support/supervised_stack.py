@@ -134,6 +134,10 @@ async def _same_kubeconfig(kubeconfig: Path) -> Path:
     return kubeconfig
 
 
+async def _same_settings(common: CommonSettings) -> CommonSettings:
+    return common
+
+
 @dataclass(frozen=True, kw_only=True)
 class ControllerOptions:
     """What is special about the controllers of a stack."""
@@ -157,8 +161,9 @@ async def open_supervised_stack(
     controllers: int = 1,
     durable: bool = True,
     options: ControllerOptions = ControllerOptions(),
+    change_settings: Callable[[CommonSettings], Awaitable[CommonSettings]] = _same_settings,
 ) -> AsyncIterator[SupervisedStack]:
-    """Start everything; stop it all at the end."""
+    """Start everything; stop it all at the end. `change_settings` sees those of the gateway and the controllers."""
     with open_directory(path / "data") as directory:
         components: dict[str, Component] = {}
         async with asyncio.TaskGroup() as tasks:
@@ -193,9 +198,10 @@ async def open_supervised_stack(
                         datastorage_url=stack.datastorage,
                         spools=directory.subdirectory("spools"),
                     )
+                    common = await change_settings(common)
                     await add("gateway", _service(services.gateway(common), directory))
                     _write_policy(stack.policy, options.policy)
-                    common = replace(common, kubeconfig=await options.kubeconfig(kubeconfig))
+                    common = replace(common, kubeconfig=await options.kubeconfig(common.kubeconfig))
                     for number in range(controllers):
                         await add(*_controller(common, stack.policy, directory, number, options))
                     yield stack
@@ -248,12 +254,7 @@ def _controller(
         return "controller", _service(_with_options(services.controller(common, policy), options), directory, env)
     # Files of its own, as on another node.
     other = DataDirectory(path=directory.subdirectory(f"node-{number}"))
-    elsewhere = CommonSettings(
-        kubeconfig=common.kubeconfig,
-        namespace=common.namespace,
-        datastorage_url=common.datastorage_url,
-        spools=other.subdirectory("spools"),
-    )
+    elsewhere = replace(common, spools=other.subdirectory("spools"))
     service = _with_options(services.controller(elsewhere, policy), options)
     return f"controller-{number}", _service(service, other, env)
 

@@ -36,7 +36,8 @@ auth:
   mode: kubernetes
   kubernetes: {name: gateway-service, namespace: {{ .Release.Namespace }}}
   {{- end }}
-intake: {namespace: {{ .Release.Namespace }}}
+{{- /* All replicas together write no more than one does by default. */}}
+intake: {namespace: {{ .Release.Namespace }}, maxWritesPerSecond: {{ divf 55 .Values.gateway.replicas }}}
 {{ include "kubernaut.client" . }}
 {{- end }}
 

@@ -25,7 +25,6 @@ from kubernaut.signalprocessing import signal_mode
 
 _PROBE_TIMEOUT = 2.0  # seconds
 _LOGGING = {"level": "INFO", "format": "json"}
-
 Settings = dict[str, Any]
 
 SHADOW = "next.rego"
@@ -112,6 +111,13 @@ class CommonSettings:
     datastorage_url: str
     spools: Path
     """The directory of the audit spools, one for each service."""
+    has_own_api_server: bool = True
+    """Whether nobody else needs the API server, so that nothing limits what the services write to it."""
+
+    @property
+    def write_limit(self) -> Settings:
+        """What the services are told about their writes; the default limit where this is empty."""
+        return {"maxWritesPerSecond": 0} if self.has_own_api_server else {}
 
 
 def controller(common: CommonSettings, policy: Path) -> Service:
@@ -126,6 +132,7 @@ def controller(common: CommonSettings, policy: Path) -> Service:
                 "healthProbeAddr": address,
                 "portFile": str(port_file),
                 "namespace": common.namespace,
+                **common.write_limit,
             },
             "classifier": {
                 "policyDir": str(policy),
@@ -147,8 +154,7 @@ def gateway(common: CommonSettings) -> Service:
         return {
             "kubeconfig": str(common.kubeconfig),
             "server": {"host": HOST, "port": port, "portFile": str(port_file), "shutdownTimeout": "3s"},
-            # The API server is as much ours as the gateway is.
-            "intake": {"namespace": common.namespace, "maxWritesPerSecond": 0},
+            "intake": {"namespace": common.namespace, **common.write_limit},
             "datastorage": _datastorage_client(common, "gateway"),
             "logging": _LOGGING,
         }

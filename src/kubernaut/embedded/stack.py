@@ -267,11 +267,13 @@ class _Startup:
         self, kubernetes: asyncio.Task[Kubernetes], postgres: asyncio.Task[Postgres], datastorage_port: int
     ) -> CommonSettings:
         await postgres
+        api = await kubernetes
         return CommonSettings(
-            kubeconfig=(await kubernetes).kubeconfig,
+            kubeconfig=api.kubeconfig,
             namespace=NAMESPACE,
             datastorage_url=_url(datastorage_port),
             spools=self._directory.subdirectory("spools"),
+            has_own_api_server=bool(api.processes),
         )
 
     async def _service(self, service: Service, exits: AsyncExitStack) -> RunningService:

@@ -111,9 +111,9 @@ class IntakeConfig:
     """Seconds without an occurrence after which a request counts as resolved although no alert said so; keep above
     Alertmanager's repeat_interval."""
 
-    max_writes_per_second: Annotated[float, Between(0, 100_000)] = 90.0
+    max_writes_per_second: Annotated[float, Between(0, 100_000)] = 55.0
     """Writes to the API server per second; a new signal takes three. What cannot be written in time is answered with
-    503 and comes again. 0 is unlimited."""
+    503 and comes again. Together with the controller's limit it is less than 100. 0 is unlimited."""
 
     max_remembered: Annotated[int, Between(0, 10**7)] = 100_000
     """Requests whose signal is known to exist; for others, a repeated alert costs one more write."""

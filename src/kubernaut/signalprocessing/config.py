@@ -49,6 +49,10 @@ class ControllerConfig:
     events: RecordedEvents = RecordedEvents.OUTCOME
     """`outcome` writes one Kubernetes Event for the outcome and one per warning; `all` adds one per transition."""
 
+    max_writes_per_second: Annotated[float, Between(0, 100_000)] = 40.0
+    """Writes to the API server per second; a signal takes two, its status and its Kubernetes Event. What exceeds it
+    waits; Events beyond 2,000 are dropped. 0 is unlimited."""
+
     namespace: str = ""
     """Namespace whose signals are processed; empty takes the pod's own, or that of the kubeconfig."""
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from kubernaut.datastorage.config import DataStorageConfig
-from kubernaut.gateway.config import GatewayConfig
+from kubernaut.gateway.config import GatewayConfig, IntakeConfig
 from kubernaut.ops import settings
 from kubernaut.ops.http.auth_config import AuthMode
 from kubernaut.signalprocessing.config import SignalProcessingConfig
@@ -75,6 +75,14 @@ def test_configuration_of_the_user_wins(tmp_path):
 
     assert (config.controller.workers, config.logging.level) == (9, "DEBUG")
     assert str(config.classifier.policy_dir) == "/etc/signalprocessing/policies"
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_all_gateways_together_write_as_much_as_one(tmp_path, replicas):
+    rendered = render(tmp_path, {**EXTERNAL, "gateway": {"replicas": replicas}})
+    config = settings.load(GatewayConfig, config_of(rendered, "gateway-config"))
+
+    assert config.intake.max_writes_per_second * replicas == pytest.approx(IntakeConfig().max_writes_per_second)
 
 
 def test_static_tokens_replace_accounts(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from kubernaut.api.signals import FINALIZER
 from kubernaut.api.vocabulary import Phase
 from kubernaut.kube.client import ListOptions
+from kubernaut.kube.election import LEASE
 from kubernaut.kube.objects import Key
 from kubernaut.signalprocessing.kinds import REMEDIATION, SIGNAL
 from kubernaut.signalprocessing.service import open_service
@@ -57,6 +58,18 @@ async def test_second_replica_stands_by_and_takes_over_without_losing_or_doublin
 
     assert {each.status.phase for each in done} == {Phase.COMPLETED}
     assert (await store.client.verify()).is_valid
+
+
+async def test_leader_whose_writes_wait_for_their_limit_keeps_its_lease(cluster, configured, shop):
+    limits = {"lease_duration": 2.5, "renew_deadline": 1.5, "retry_period": 0.1, "max_writes_per_second": 2}
+    async with a_replica(configured, "first", **limits) as first:
+        await first.ready()
+        keys = [await cluster.signal(a_service_signal(shop)) for _ in range(12)]
+        done = [await cluster.final(key, timeout=30) for key in keys]
+
+        lease = await cluster.client.get(LEASE, Key(cluster.home, first.config.controller.leader_election_id))
+    assert {each.status.phase for each in done} == {Phase.COMPLETED}
+    assert (lease.spec.holder_identity, lease.spec.lease_transitions) == ("first", 0)
 
 
 async def test_signal_deleted_while_no_controller_runs_leaves_its_audit_events(cluster, open_controller, shop, store):
