@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import shutil
 import subprocess
 import sys
@@ -10,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from kubernaut.embedded.demo import scenario
+from kubernaut.signalprocessing import default_policy
+from support.terminal import open_terminal
+
 PROGRAM = Path(sys.executable).with_name("kubernaut")
+DEMO = Path(scenario.__file__).parent
+ALERTS, CLUSTER = DEMO / "alerts.json", DEMO / "cluster"
+POLICY = Path(default_policy.__file__).parent / "policy.rego"
 NOWHERE = "http://me:hunter2@127.0.0.1:9"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - it is refused
 
@@ -46,6 +52,17 @@ def kubernaut(*arguments, env=None, content=None):
         (["signals", "list", "-o", "json=x"], 2, "takes no template"),
         (["signals", "list", "--kubeconfig", "/nowhere"], 3, "no such file: /nowhere"),
         (["signals", "lst"], 2, "signals"),
+        (["signals", "list", "extra"], 2, "Unexpected argument: extra"),
+        (["up", "one", "two"], 2, "Unexpected argument: one two"),
+        (["-n", "shop", "signals", "list"], 2, "options come after it, as in: kubernaut signals list -n shop"),
+        (["signals", "-n", "shop", "list"], 2, "-n stands before the command"),
+        (["signals", "list", "-w"], 2, "kubernaut signals watch"),
+        (["signals", "list", "--context", "nope", "--kubeconfig", "/"], 3, "/: Is a directory"),
+        (["signals", "list", "--kubeconfig", "/etc/passwd"], 3, "is not a kubeconfig: clusters, contexts and users"),
+        (["audit", "query", "--limit", "ten"], 2, 'Invalid value for --limit: "ten" is no whole number'),
+        (["audit", "verify", "/etc/passwd"], 2, "try: kubernaut audit verify /etc/passwd --key VKEY"),
+        (["up", "--data-dir", "/proc/x"], 3, "choose another --data-dir"),
+        (["help", "signals", "lst"], 2, "signals"),
         (["config", "show", "gatway"], 2, "gateway"),
         (["config", "check", "gateway", "--config", "/nowhere"], 2, "No such file"),
     ],
@@ -58,10 +75,83 @@ def test_a_wrong_command_says_what_is_wrong_and_exits_as_told(arguments, code, s
     assert says in " ".join(done.stderr.replace("│", " ").split())
     assert "hunter2" not in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Errno" not in done.stderr
 
 
 def test_wrong_usage_names_the_help_of_its_own_command():
     assert "See: kubernaut signals list --help" in kubernaut("signals", "list", "--nope").stderr
+
+
+def test_help_is_a_command_as_elsewhere():
+    assert kubernaut("help", "signals", "list").stdout == kubernaut("signals", "list", "--help").stdout
+    assert kubernaut("help").stdout == kubernaut("--help").stdout
+
+
+@pytest.mark.parametrize(
+    "command", [["process", "-", "--cluster", CLUSTER], ["policy", "eval", POLICY, "--input", "-"]]
+)
+@pytest.mark.parametrize("ending", ["ctrl-c", "end of input", "terminated"])
+def test_a_command_that_waits_for_its_input_says_so_and_can_be_ended(command, ending):
+    with open_terminal([PROGRAM, *command]) as terminal:
+        terminal.read_until("Reading standard input; end it with Ctrl-D.")
+        if ending == "terminated":
+            terminal.process.terminate()
+        else:
+            terminal.type("\x03" if ending == "ctrl-c" else "\x04")
+
+        assert terminal.wait(20) == {"ctrl-c": 130, "end of input": 2, "terminated": 143}[ending], terminal.text
+    assert "Traceback" not in terminal.text
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_standard_streams_end_no_command(closed):
+    done = subprocess.run(
+        ["sh", "-c", f"{PROGRAM} process {ALERTS} --cluster {CLUSTER} {closed}"], check=False, timeout=60
+    )
+
+    assert done.returncode == 0
+
+
+def test_closed_standard_input_is_empty():
+    done = subprocess.run(
+        ["sh", "-c", f"{PROGRAM} process - --cluster {CLUSTER} 0<&-"], stderr=subprocess.PIPE, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (2, b"kubernaut: -: is empty\n")
+
+
+def test_another_encoding_than_utf8_changes_no_answer():
+    """As in a locale such as en_US.ISO-8859-1; text that it cannot show is printed as escapes."""
+    other = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = ("process", ALERTS, "--cluster", CLUSTER, "-o", "json")
+
+    done = kubernaut(*command, env=other)
+
+    assert done.returncode == 0, done.stderr
+    decided = [each["status"]["priorityAssignment"] for each in json.loads(done.stdout)]
+    usual = [each["status"]["priorityAssignment"] for each in json.loads(kubernaut(*command).stdout)]
+    assert [each["priority"] for each in decided] == [each["priority"] for each in usual]
+    listed = kubernaut("config", "show", "gateway", env={**other, "KUBERNAUT_GATEWAY__INTAKE__NAMESPACE": "é"})
+    assert "Traceback" not in listed.stderr
+
+
+@pytest.mark.parametrize("service", ["datastorage", "gateway", "controller"])
+def test_a_service_on_a_terminal_logs_lines_that_can_be_read(service, tmp_path):
+    env = {
+        "HOME": str(tmp_path),
+        "KUBECONFIG": "",
+        "KUBERNAUT_DATASTORAGE__DATABASE__PORT": "9",
+        "KUBERNAUT_DATASTORAGE__DATABASE__CONNECT_ATTEMPTS": "2",
+        "KUBERNAUT_DATASTORAGE__DATABASE__PASSWORD": "hunter2",
+        "KUBERNAUT_GATEWAY__DATASTORAGE__SPOOL_DIR": str(tmp_path),
+        "KUBERNAUT_CONTROLLER__DATASTORAGE__SPOOL_DIR": "/proc/spool",
+    }
+    with open_terminal([PROGRAM, service], env=env) as terminal:
+        assert terminal.wait() == 3, terminal.text
+
+    assert "Traceback" not in terminal.text
+    assert "hunter2" not in terminal.text
+    assert "--kubeconfig" not in terminal.text
+    assert ("PostgreSQL not ready, retrying" in terminal.text) == (service == "datastorage")
 
 
 def test_missing_files_of_a_list_in_kubeconfig_are_all_named():
@@ -126,26 +216,12 @@ def test_a_service_that_strangers_could_use_is_found_by_the_check():
 
 @pytest.mark.parametrize("columns", [60, 80])
 @pytest.mark.parametrize("command", [["--help"], ["signals", "list", "--help"], ["audit", "query", "--help"]])
-def test_help_fits_a_narrow_terminal(command, columns):
-    controller, terminal = pty.openpty()
-    with os.fdopen(controller, "rb", buffering=0) as screen:
-        # rich asks the terminal for its size, and COLUMNS before it.
-        done = subprocess.Popen(
-            [PROGRAM, *command],
-            stdout=terminal,
-            stderr=terminal,
-            env={**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "dumb"},
-        )
-        os.close(terminal)
-        shown = b""
-        try:
-            while part := screen.read(65536):
-                shown += part
-        except OSError:
-            pass  # the program has closed the terminal
-        assert done.wait(timeout=60) == 0
+@pytest.mark.parametrize("term", ["dumb", "xterm"])
+def test_help_fits_a_narrow_terminal(command, columns, term):
+    with open_terminal([PROGRAM, *command], columns=columns, env={"NO_COLOR": "1", "TERM": term}) as terminal:
+        assert terminal.wait() == 0
 
-    lines = shown.decode().splitlines()
+    lines = terminal.text.splitlines()
     assert lines
     assert max(map(len, lines)) <= columns
 

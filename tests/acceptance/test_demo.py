@@ -1,13 +1,9 @@
 """What a newcomer sees of `kubernaut demo`, on terminals of several widths."""
 
-import fcntl
 import os
-import pty
 import re
 import stat
-import struct
 import subprocess
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,33 +12,18 @@ import yaml
 
 from acceptance.conftest import BIN, start_up, stop_up
 from support.services import enterable_directory
+from support.terminal import open_terminal
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
 
 
 def demo(columns: int, directory: Path, kubeconfig: str) -> tuple[int, str]:
     """Exit code and text of the demo on a terminal of that width."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    environment |= {"TMPDIR": str(directory), "KUBECONFIG": kubeconfig, "TERM": "xterm"}
-    with subprocess.Popen(
-        [BIN / "kubernaut", "demo"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
-    ) as run:
-        os.close(theirs)
-        printed = b""
-        try:
-            while chunk := os.read(ours, 65536):
-                printed += chunk
-        except OSError:  # the other side is closed
-            pass
-        os.close(ours)
-        code = run.wait(60)
-    # A line that is erased and written again counts as two.
-    return code, CONTROL.sub("", printed.decode().replace("\x1b[2K", "\n")).replace("\r", "")
+    env = {"TMPDIR": str(directory), "KUBECONFIG": kubeconfig}
+    with open_terminal([BIN / "kubernaut", "demo"], columns=columns, env=env) as terminal:
+        return terminal.wait(), terminal.text
 
 
 def masked(text: str) -> str:
@@ -133,25 +114,13 @@ def test_another_cluster_is_used_only_after_a_question(
     assert "--yes" in done.stderr
 
 
-@pytest.mark.parametrize(("answer", "code"), [(b"n\n", 2), (b"\n", 2), (b"\x04", 2), (b"\x03", 130)])
-def test_the_question_about_another_cluster_takes_no_and_ctrl_c(answer: bytes, code: int, kubeconfig: Path):
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [BIN / "kubernaut", "up", "--kubeconfig", kubeconfig],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        # Ctrl-C reaches whoever has the terminal as its controlling one.
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    ) as run:
-        os.close(theirs)
-        printed = b""
-        while b"Continue? [y/N] " not in printed:
-            printed += os.read(ours, 65536)
-        os.write(ours, answer)
-        assert run.wait(20) == code
-    os.close(ours)
+@pytest.mark.parametrize(("answer", "code"), [("n\n", 2), ("\n", 2), ("\x04", 2), ("\x03", 130)])
+def test_the_question_about_another_cluster_takes_no_and_ctrl_c(answer: str, code: int, kubeconfig: Path):
+    with open_terminal([BIN / "kubernaut", "up", "--kubeconfig", kubeconfig]) as terminal:
+        terminal.read_until("Continue? [y/N] ")
+        terminal.type(answer)
+
+        assert terminal.wait(20) == code
 
 
 def test_the_context_that_was_confirmed_stays_the_one_that_is_used(kubernetes: Path, tmp_path: Path):

@@ -6,12 +6,16 @@ function: `kubernaut --help` is fast and needs none of the extras.
 """
 
 import asyncio
+import codecs
+import io
+import locale
 import os
+import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NoReturn
 
 import cyclopts
@@ -21,6 +25,9 @@ from kubernaut.cli.errors import CommandError, command_error
 from kubernaut.ops import logs
 from kubernaut.ops.logins import without_login
 from kubernaut.ops.visible_text import visible
+
+_ERRNO = re.compile(r"\[Errno -?\d+\] ?")
+"""What Python writes before the operating system's words."""
 
 SUCCESS, FINDING, USAGE, UNREACHABLE = 0, 1, 2, 3
 
@@ -101,13 +108,20 @@ app.command(audit)
 def main() -> NoReturn:
     """The console script: runs a command, and turns an error into a message and an exit code."""
     _open_closed_streams()
+    _use_utf8()
     if os.environ.get("NO_COLOR") is None and not sys.stdout.isatty():
         os.environ["NO_COLOR"] = "1"
+    if os.environ.get("TERM", "dumb") == "dumb" and sys.stdout.isatty():
+        # Whatever a dumb terminal says, rich takes it for 80 columns, unless both are set.
+        size = shutil.get_terminal_size()
+        os.environ |= {"COLUMNS": str(size.columns), "LINES": str(size.lines)}
     # A service configures its logs again from its settings; other commands log warnings only, to standard error.
     logs.configure(logs.LogLevel.WARN, stream=sys.stderr)
     code = run(sys.argv[1:], is_last=True)
     try:
         sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
     except OSError as error:
         _discard_output()
         code = report(CommandError(f"standard output: {error.strerror}", code=UNREACHABLE))
@@ -115,9 +129,34 @@ def main() -> NoReturn:
 
 
 def _open_closed_streams() -> None:
-    """Write to /dev/null where cron or an init script has closed the standard streams."""
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - it lives as long as the process
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - it lives as long as the process
+    """Use /dev/null where cron or an init script has closed the standard streams.
+
+    Their numbers are taken as well: what is opened next would get them, and uvloop ends a process that closes them.
+    """
+    for number, mode in enumerate(("r", "w", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115 - while the process lives
+            setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
+
+
+def _use_utf8() -> None:
+    """Read and write files as UTF-8 in every locale; what the terminal's own encoding lacks is printed as escapes.
+
+    Python decides that when it starts, so that a process in another encoding starts once more; so do its children.
+    """
+    encoding = locale.getencoding()
+    if not sys.flags.utf8_mode and codecs.lookup(encoding).name != "utf-8":
+        printed = {"PYTHONIOENCODING": f"{encoding}:backslashreplace"}
+        environment = {**printed, **os.environ, "PYTHONUTF8": "1"}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - this program
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:
@@ -132,7 +171,7 @@ def run(arguments: list[str], *, is_last: bool = False) -> int:
     """
     try:
         command, bound, _ = app.parse_args(
-            arguments, exit_on_error=False, print_error=True, error_formatter=_usage_error
+            _with_help(arguments), exit_on_error=False, print_error=True, error_formatter=_usage_error
         )
         result = command(*bound.args, **bound.kwargs)
         if asyncio.iscoroutine(result):
@@ -154,9 +193,28 @@ def run(arguments: list[str], *, is_last: bool = False) -> int:
         return report(known)
 
 
+def _with_help(arguments: list[str]) -> list[str]:
+    """`help signals list` as `signals list --help`, as kubectl, git and go have it."""
+    return [*arguments[1:], "--help"] if arguments[:1] == ["help"] else arguments
+
+
 def _usage_error(error: cyclopts.CycloptsError) -> object:
     """The message about a command line, with escapes for the control characters that an argument has."""
-    return CycloptsPanel("\n".join(map(visible, str(error).split("\n"))))
+    return CycloptsPanel("\n".join(map(visible, _usage_message(error).split("\n"))))
+
+
+def _usage_message(error: cyclopts.CycloptsError) -> str:
+    """What is wrong, in the words of a person at a terminal; cyclopts' own where they are those."""
+    tokens = error.unused_tokens or []
+    if isinstance(error, cyclopts.UnusedCliTokensError):
+        return f"Unexpected argument: {' '.join(tokens)}"
+    if isinstance(error, cyclopts.UnknownCommandError) and tokens and tokens[0].startswith("-"):
+        return f"{tokens[0]} stands before the command; options come after it, as in: kubernaut signals list -n shop"
+    if isinstance(error, cyclopts.UnknownOptionError) and error.token.keyword in {"-w", "--watch"}:
+        return f"Unknown option: {error.token.keyword}. To go on watching: kubernaut signals watch"
+    if isinstance(error, cyclopts.CoercionError) and error.target_type is int and error.token:
+        return f'Invalid value for {error.token.keyword or error.token.value}: "{error.token.value}" is no whole number'
+    return str(error)
 
 
 def _run_async(command: Coroutine[Any, Any, object], *, is_last: bool) -> object:
@@ -201,7 +259,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def report(error: CommandError) -> int:
     """Print the error and the command that helps; returns the exit code."""
     # A message may quote what a service or a file said; only its line breaks are ours.
-    text = "\n".join(map(visible, without_login(str(error)).splitlines()))
+    text = "\n".join(map(visible, _ERRNO.sub("", without_login(str(error))).splitlines()))
     print(f"kubernaut: {text}", file=sys.stderr)  # noqa: T201 - the command line speaks to people
     if error.hint:
         print(f"try: {visible(error.hint)}", file=sys.stderr)  # noqa: T201 - the command line speaks to people

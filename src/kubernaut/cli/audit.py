@@ -1,5 +1,6 @@
 """`kubernaut audit …`: query and verify the audit log over DataStorage's HTTP API."""
 
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ import msgspec
 from kubernaut.api.events import EventPage, StoredEvent, Verification, VerifyRequest
 from kubernaut.cli.connection import ConnectionOptions, open_store
 from kubernaut.cli.errors import CommandError
-from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
+from kubernaut.cli.output import Output, OutputOption, emit, note, say, table, terminal_columns
 from kubernaut.ops.visible_text import visible
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_PAGE = 1000
 """Events that DataStorage returns in one page."""
+NARROW = 120
+"""Columns of a terminal below which the type of an event is worth more than microseconds."""
 
 
 @cyclopts.Parameter(name="*")
@@ -101,6 +104,8 @@ async def query(
     if emit(page, output, [str(event.event_id) for event in page.data]):
         return 0
     show_events(page.data, is_wide=output.is_wide)
+    if not page.data:
+        note("No such events found." if given else "No events found.")
     if page.pagination.has_more:
         total, more = page.pagination.total, "" if page.pagination.total_is_exact else "more than "
         note(visible(f"{len(page.data)} of {more}{total} events; next page: --cursor {page.pagination.cursor}"))
@@ -192,6 +197,9 @@ async def verify(
         if subject is None:
             raise CommandError("--key needs what it signs: --checkpoint FILE, or the file of a receipt", code=2)
         return ledger.verify_receipt(Path(subject), trusted.key)
+    if subject is not None and _is_file(subject):
+        text = f"{subject} is a file: a receipt or an export is verified with the log's public key"
+        raise CommandError(text, code=2, hint=f"kubernaut audit verify {shlex.quote(subject)} --key VKEY")
     request = _verify_request(subject, trusted)
     async with open_store(connection) as store:
         result = await store.verify(request)
@@ -203,6 +211,10 @@ async def verify(
     if is_missing:
         note(f"No events found for correlation_id {visible(subject or '')}; try: kubernaut audit query")
     return 0 if result.is_valid and not is_missing else 1
+
+
+def _is_file(subject: str) -> bool:
+    return Path(subject).is_file()
 
 
 def _verify_request(correlation_id: str | None, trusted: TrustedHead) -> VerifyRequest:
@@ -243,11 +255,13 @@ def _shard(origin: str, trusted: TrustedHead) -> int:
 
 
 def show_events(events: list[StoredEvent], *, is_wide: bool = False) -> None:
-    """One line per event."""
+    """One line per event; a terminal that is too narrow for all columns gets times to the second."""
+    columns = terminal_columns()
+    times = "%Y-%m-%d %H:%M:%S" if columns is not None and columns < NARROW and not is_wide else "%Y-%m-%d %H:%M:%S.%f"
     rows = [
         (
             event.sequence,
-            event.event_timestamp.strftime("%Y-%m-%d %H:%M:%S.%f"),
+            event.event_timestamp.strftime(times),
             event.event_type,
             event.event_outcome,
             event.namespace,

@@ -32,8 +32,7 @@ async def read_inputs(path: Path, cluster: Path | None, policy: "PolicyVersion")
     from kubernaut.signalprocessing.policy.contract import PER_DIMENSION_FIELDS
     from kubernaut.signalprocessing.policy.documents import InvalidDocument, policy_input_of
 
-    source = Path("/dev/stdin") if str(path) == "-" else path
-    content = content_of(source)
+    content = content_of(path)
     if not isinstance(content, dict) or content.get("kind") == KIND:
         try:
             manifests = offline.read(cluster) if cluster else offline.Manifests()

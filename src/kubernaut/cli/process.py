@@ -1,6 +1,7 @@
 """`kubernaut process`: the gateway's mapping and the controller's decision, on files instead of a cluster."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -14,6 +15,7 @@ from kubernaut.api.meta import ObjectMeta
 from kubernaut.api.signals import KIND, ParentReference, SignalProcessing, SignalSpec
 from kubernaut.api.vocabulary import ConditionReason, ConditionType, Label, Phase
 from kubernaut.cli.errors import CommandError
+from kubernaut.cli.interruption import interruptible
 from kubernaut.cli.output import Output, OutputOption, emit, note, table
 from kubernaut.cli.policy import sources_of
 from kubernaut.cli.services import configured
@@ -99,7 +101,8 @@ def content_of(path: Path) -> "Webhook | dict[str, Any]":
     from kubernaut.kube.manifests import ManifestError, documents
 
     try:
-        content = sys.stdin.buffer.read() if path == _STDIN else path.read_bytes()
+        with interruptible():
+            content = _read(path)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}", code=2) from error
     try:
@@ -116,6 +119,16 @@ def content_of(path: Path) -> "Webhook | dict[str, Any]":
         only: dict[str, Any] = found[0]
         return only if "alerts" not in only else _webhook(only, str(path))
     return {"kind": "List", "items": found}
+
+
+def _read(path: Path) -> bytes:
+    if path != _STDIN:
+        return path.read_bytes()
+    if os.isatty(0):
+        note("Reading standard input; end it with Ctrl-D.")
+        sys.stderr.flush()
+    with open(0, "rb", closefd=False) as stdin:
+        return stdin.read()
 
 
 async def signals_of(content: "Webhook | dict[str, Any]", path: Path, cluster: Path | None) -> list[SignalProcessing]:

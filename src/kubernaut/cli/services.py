@@ -1,7 +1,8 @@
 """The production entry points: configuration from a file and the environment, then the service until SIGTERM."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import cyclopts
 import yaml
 
+from kubernaut.cli.errors import CommandError, command_error
 from kubernaut.cli.output import note, say, table
 
 if TYPE_CHECKING:
@@ -22,6 +24,19 @@ ConfigOption = Annotated[
         name="--config", help="YAML file; variables such as KUBERNAUT_GATEWAY__SERVER__PORT override it"
     ),
 ]
+
+
+@contextmanager
+def hints(service: str) -> Iterator[None]:
+    """What helps with an error of a service is its configuration, not an option of a command."""
+    try:
+        yield
+    except Exception as error:
+        known = command_error(error)
+        if known is None:
+            raise
+        hint = known.hint and f"kubernaut config check {service}, with the same --config"
+        raise CommandError(str(known), code=known.code, hint=hint) from error
 
 
 def configured(cls: type[C], path: Path | None, service: str) -> C:
@@ -44,7 +59,8 @@ async def controller(*, config: ConfigOption = None) -> int:
     settings = configured(SignalProcessingConfig, config, "CONTROLLER")
     logs.configure(settings.logging.level, settings.logging.format)
     logs.set_level(settings.logging.level, settings.logging.max_lines_per_second)
-    await run(settings, lambda: configured(SignalProcessingConfig, config, "CONTROLLER"))
+    with hints("controller"):
+        await run(settings, lambda: configured(SignalProcessingConfig, config, "CONTROLLER"))
     return 0
 
 
@@ -59,7 +75,8 @@ async def datastorage(*, config: ConfigOption = None) -> int:
     if endpoint := settings.tracing.endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""):
         settings = replace(settings, tracing=replace(settings.tracing, endpoint=endpoint))
     logs.configure(settings.logging.level, settings.logging.format)
-    await run(settings)
+    with hints("datastorage"):
+        await run(settings)
     return 0
 
 
@@ -72,7 +89,8 @@ async def gateway(*, config: ConfigOption = None) -> int:
 
     settings = configured(GatewayConfig, config, "GATEWAY")
     logs.configure(settings.logging.level, settings.logging.format)
-    await run(settings)
+    with hints("gateway"):
+        await run(settings)
     return 0
 
 

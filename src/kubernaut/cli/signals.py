@@ -84,7 +84,7 @@ async def list_signals(
         is_wide=output.is_wide,
     )
     if not found:
-        hint = "Send alerts to the gateway's webhook, or try: kubernaut demo"
+        hint = "Send alerts to the gateway's webhook, whose address kubernaut up prints."
         is_filtered = is_open or priority or namespace or selector
         note("No such signals found." if is_filtered else f"No signals found. {hint}")
     return 0

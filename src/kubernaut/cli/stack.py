@@ -1,6 +1,5 @@
 """What `demo` and `up` share: options, progress while the stack starts, and the addresses it prints."""
 
-import asyncio
 import os
 import shlex
 import shutil
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 
 from kubernaut.cli.errors import CommandError
+from kubernaut.cli.interruption import interruptible
 from kubernaut.cli.output import note, say
 from kubernaut.ops.logins import without_login
 from kubernaut.ops.shutdown import stop_requested
@@ -22,6 +22,9 @@ from kubernaut.ops.visible_text import visible
 
 if TYPE_CHECKING:
     from kubernaut.embedded.stack import Stack, StackConfig
+
+AN_ALERT = '{"alerts":[{"labels":{"alertname":"TryMe","severity":"critical","namespace":"default"}}]}'
+"""The smallest notification that becomes a signal."""
 
 DataDirOption = Annotated[
     Path | None,
@@ -73,7 +76,7 @@ class Progress:
         sys.stdout.flush()
 
 
-async def stack_config(data_dir: Path | None, other: OtherCluster | None, *, temporary: bool = False) -> "StackConfig":
+def stack_config(data_dir: Path | None, other: OtherCluster | None, *, temporary: bool = False) -> "StackConfig":
     """What to start; asks before anything is created in an existing cluster.
 
     Raises CommandError unless the answer is yes, and Misconfigured for a cluster that no file describes.
@@ -91,30 +94,20 @@ async def stack_config(data_dir: Path | None, other: OtherCluster | None, *, tem
         context = config.context_name  # another one may be current by the time the answer is there
         server = visible(f"context {context}, {without_login(config.cluster.server)}")
         if not other.yes:
-            await _confirm(f"This creates CRDs, a namespace and objects in another cluster: {server}")
+            _confirm(f"This creates CRDs, a namespace and objects in another cluster: {server}")
     return StackConfig(directory=data_dir, kubeconfig=files, context=context, temporary=temporary)
 
 
-async def _confirm(text: str) -> None:
+def _confirm(text: str) -> None:
     note(text)
     if not sys.stdin.isatty():
         raise CommandError("this cluster was not confirmed", code=2, hint="the same command with --yes")
     sys.stderr.write("Continue? [y/N] ")
     sys.stderr.flush()
-    if (await _line()).strip().lower() not in ("y", "yes"):
+    with interruptible():
+        answer = sys.stdin.readline()
+    if answer.strip().lower() not in ("y", "yes"):
         raise CommandError("this cluster was not confirmed", code=2)
-
-
-async def _line() -> str:
-    """A line of the terminal; Ctrl-C ends the waiting, because the event loop goes on meanwhile."""
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(sys.stdin.fileno(), readable.set)
-    try:
-        await readable.wait()  # a terminal gives whole lines
-    finally:
-        loop.remove_reader(sys.stdin.fileno())
-    return sys.stdin.readline()
 
 
 def addresses(stack: "Stack") -> str:
@@ -123,6 +116,7 @@ def addresses(stack: "Stack") -> str:
     # A directory that this terminal has on its PATH, another one has only if it is no virtual environment's.
     path = [] if _is_installed(program) else [f'export PATH={shlex.quote(str(program.parent))}:"$PATH"']
     kubernaut = shlex.quote(program.name)
+    curl = [f"curl -H 'content-type: application/json' -d '{AN_ALERT}' \"$WEBHOOK\""] if shutil.which("curl") else []
     kubectl = ["kubectl get sp -A -o wide"] if shutil.which("kubectl") else []
     return "\n".join(
         [
@@ -135,6 +129,7 @@ def addresses(stack: "Stack") -> str:
             f"export KUBERNAUT_CONTROLLER_URL={shlex.quote(stack.controller_url)}",
             *path,
             "",
+            *curl,
             f"{kubernaut} signals list",
             f"{kubernaut} audit query",
             f"{kubernaut} audit verify",

@@ -159,8 +159,10 @@ def _create(path: Path) -> None:
             path.chmod(0o711 if os.geteuid() == 0 else 0o700)
     except (FileExistsError, NotADirectoryError):
         raise EmbeddedError(f"{path} is not a directory: choose another --data-dir") from None
-    except PermissionError as error:
-        raise EmbeddedError(f"cannot use {path} as data directory: {error.strerror}: choose another one") from None
+    except OSError as error:
+        raise EmbeddedError(
+            f"cannot use {path} as data directory: {error.strerror}: choose another --data-dir"
+        ) from None
 
 
 def _reject_foreign(path: Path) -> None:
@@ -211,7 +213,7 @@ def _lock(path: Path) -> Iterator[None]:
             if error.errno not in {errno.EAGAIN, errno.EACCES}:
                 raise
             holder = file.read().strip() or "unknown"
-            text = f"{path} is in use by process {holder}: stop it, or choose another one"
+            text = f"{path} is in use by process {holder}: stop it, or choose another --data-dir"
             raise DirectoryInUse(text, holder=f"process {holder}") from None
         file.truncate()
         file.write(f"{os.getpid()}\n")

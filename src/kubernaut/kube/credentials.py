@@ -40,6 +40,8 @@ def read_config(kubeconfig: Path | Sequence[Path] | None, context: str | None = 
         # An empty name is none, as kubectl has it.
         chosen = config.get(context or None)
     except ConfigError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise Misconfigured(where) from error  # no file of a service account, as where is says
         known = ", ".join(sorted(config.contexts)) if config is not None else ""
         raise Misconfigured(f"{where}: {error}{f'; there is {known}' if known else ''}") from error
     except OSError as error:

@@ -27,7 +27,8 @@ def default_kubeconfigs(env: Mapping[str, str]) -> tuple[Path, ...]:
 
 def merged(paths: Sequence[Path]) -> dict[str, Any]:
     """The content of kubeconfig files as one, with absolute paths. Raises Misconfigured."""
-    found = [path for path in paths if path.expanduser().is_file()]
+    # A directory is found as well, and is none that can be read.
+    found = [path for path in paths if path.expanduser().exists()]
     if not found:
         raise Misconfigured(f"no such file: {', '.join(map(str, paths))}")
     result: dict[str, Any] = {section: {} for section in _SECTIONS}
@@ -72,7 +73,13 @@ def _content(path: Path) -> dict[str, Any]:
                     values["exec"]["command"] = str(path.absolute().parent / command)
     except OSError as error:
         raise Misconfigured(f"kubeconfig {path}: {error.strerror}") from error
-    except (msgspec.ValidationError, yaml.YAMLError, ValueError, AttributeError, KeyError, TypeError) as error:
+    except yaml.MarkedYAMLError as error:
         # The message would quote the file, and the file holds secrets.
-        raise Misconfigured(f"{path} is not a kubeconfig ({type(error).__name__})") from None
+        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise Misconfigured(f"{path} is not a kubeconfig: not valid YAML{place}") from None
+    except (msgspec.ValidationError, yaml.YAMLError, ValueError, AttributeError, KeyError, TypeError):
+        # The same.
+        raise Misconfigured(
+            f"{path} is not a kubeconfig: clusters, contexts and users are expected, each a list of names and values"
+        ) from None
     return dict(content)

@@ -7,6 +7,7 @@ Level and rate can be changed while the process runs.
 import logging
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO, TextIO, cast
@@ -15,6 +16,7 @@ import msgspec
 import structlog
 
 from kubernaut.ops.logins import without_login
+from kubernaut.ops.visible_text import visible
 
 
 class LogLevel(StrEnum):
@@ -42,15 +44,17 @@ def configure(
     shared: list[structlog.types.Processor] = [
         _filter,
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _hide_logins,
     ]
     if readable:
-        renderer: list[structlog.types.Processor] = [structlog.dev.ConsoleRenderer(sort_keys=False)]
+        # Without the values of variables in a traceback: some are secrets.
+        console = structlog.dev.ConsoleRenderer(sort_keys=False, exception_formatter=_traceback)
+        renderer: list[structlog.types.Processor] = [_show_controls, console]
         factory: structlog.types.BindableLogger | object = structlog.PrintLoggerFactory(stream)
     else:
+        shared.insert(0, structlog.stdlib.add_logger_name)
         renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
         factory = structlog.BytesLoggerFactory(cast("BinaryIO", _LossyStream(stream.buffer)))
     structlog.configure(
@@ -70,6 +74,16 @@ def _hide_logins(_: object, __: str, event: structlog.types.EventDict) -> struct
         if isinstance(value, str) and "://" in value:
             event[name] = without_login(value)
     return event
+
+
+def _show_controls(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """What a terminal would obey is logged as escapes; JSON has its own."""
+    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _traceback(stream: TextIO, error: structlog.typing.ExcInfo) -> None:
+    text = "".join(traceback.format_exception(*error))
+    stream.write("\n".join(map(visible, text.rstrip("\n").split("\n"))))
 
 
 def set_level(level: LogLevel, max_lines_per_second: int = 0) -> None:

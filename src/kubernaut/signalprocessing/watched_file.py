@@ -27,7 +27,8 @@ def read_text(path: Path, max_bytes: int) -> str:
     except InvalidFile:
         raise
     except (OSError, ValueError) as error:
-        raise InvalidFile(f"cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidFile(f"cannot be read: {reason}") from error
     if len(content) > max_bytes:
         raise InvalidFile(f"is larger than {max_bytes} bytes")
     try:

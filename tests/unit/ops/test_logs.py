@@ -1,6 +1,7 @@
 """What a log line carries."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,34 @@ def test_a_line_is_json_off_a_terminal_with_logger_level_time_and_data():
         "signal": "ns/sp-1",
         "took": 1.5,
     }
+
+
+CONSOLE = """
+import sys
+from kubernaut.ops import logs
+import structlog
+log = structlog.get_logger("gateway")
+logs.configure(format=logs.LogFormat.CONSOLE)
+log.info("signal created", name="a\\x1b]0;title\\x07b\\nforged line", count=3)
+def fail(secret):
+    raise ValueError("no \\x1b[31m")
+try:
+    fail("hunter2")
+except ValueError:
+    log.exception("cannot")
+"""
+
+
+def test_a_line_on_a_terminal_shows_what_the_terminal_would_obey_and_no_variable():
+    done = subprocess.run([sys.executable, "-c", CONSOLE], capture_output=True, text=True, check=True, timeout=30)
+
+    text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    first, *_ = text.splitlines()
+    assert "signal created" in first
+    assert all(sign in first for sign in (r"\x1b]0;title", r"\x07b", r"\nforged line"))
+    assert not set("\x1b\x07") & set(text)
+    assert r"ValueError: no \x1b[31m" in text
+    assert "hunter2" not in text.replace('fail("hunter2")', "")
 
 
 def test_a_line_that_cannot_be_written_does_not_end_the_service():
