@@ -8,6 +8,7 @@ import cyclopts
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 from kubernaut.cli.policy import PolicyArgument, sources_of
 from kubernaut.cli.policy_inputs import decide, read_inputs
+from kubernaut.cli.process import RecursiveOption
 from kubernaut.ops.visible_text import visible
 
 
@@ -26,6 +27,7 @@ async def evaluate(
     cluster: Annotated[
         Path | None, cyclopts.Parameter(help="Folder of manifests, with which alerts are enriched")
     ] = None,
+    recursive: RecursiveOption = False,
     output: OutputOption = Output.TABLE,
 ) -> int:
     """Print the whole decision that a policy takes; exit code 1 when a rule failed.
@@ -37,7 +39,7 @@ async def evaluate(
     from kubernaut.signalprocessing.policy.live import open_policy
 
     async with open_policy(sources_of(policy)) as version:
-        inputs = await read_inputs(path, cluster, version)
+        inputs = await read_inputs(path, cluster, version, recursive=recursive)
         decided = [await decide(version, each) for each in inputs]
     single = len(inputs) == 1 and inputs[0].document is not None
     if not emit(decided[0] if single else decided, output, [each["priority"] for each in decided]):

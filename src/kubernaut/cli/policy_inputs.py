@@ -8,7 +8,7 @@ import msgspec
 
 from kubernaut.api.signals import KIND
 from kubernaut.cli.errors import CommandError
-from kubernaut.cli.process import content_of, signals_of
+from kubernaut.cli.process import content_of, read_manifests, signals_of
 
 if TYPE_CHECKING:
     from kubernaut.signalprocessing.policy.input import PolicyInput
@@ -25,9 +25,12 @@ class NamedInput:
     """The document as it was given; None for what was made of a signal."""
 
 
-async def read_inputs(path: Path, cluster: Path | None, policy: "PolicyVersion") -> list[NamedInput]:
+async def read_inputs(
+    path: Path, cluster: Path | None, policy: "PolicyVersion", *, recursive: bool = False
+) -> list[NamedInput]:
     """The inputs of a file, `-` for standard input. Raises CommandError when it holds none."""
     # Lazy import, see kubernaut.cli.app.
+    from kubernaut.kube.manifests import Manifests
     from kubernaut.signalprocessing import offline
     from kubernaut.signalprocessing.policy.contract import PER_DIMENSION_FIELDS
     from kubernaut.signalprocessing.policy.documents import InvalidDocument, policy_input_of
@@ -35,8 +38,9 @@ async def read_inputs(path: Path, cluster: Path | None, policy: "PolicyVersion")
     content = content_of(path)
     if not isinstance(content, dict) or content.get("kind") == KIND:
         try:
-            manifests = offline.read(cluster) if cluster else offline.Manifests()
-            signals = await signals_of(content, path, cluster)
+            found = read_manifests(cluster, recursive=recursive) if cluster else Manifests()
+            manifests = offline.of(found)
+            signals = await signals_of(content, path, found)
             inputs = [await offline.policy_input(each, manifests, policy) for each in signals]
         except offline.ManifestError as error:
             raise CommandError(str(error), code=2) from error

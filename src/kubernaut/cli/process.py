@@ -28,12 +28,20 @@ if TYPE_CHECKING:
 
 _STDIN = Path("-")
 
+RecursiveOption = Annotated[
+    bool,
+    cyclopts.Parameter(
+        name=["--recursive", "-R"], negative="", help="Read the manifests of folders in the folder too, as kubectl -R"
+    ),
+]
+
 
 async def process(
     signal: Annotated[Path, cyclopts.Parameter(allow_leading_hyphen=True)],
     /,
     *more: Annotated[Path, cyclopts.Parameter(allow_leading_hyphen=True)],
     cluster: Annotated[Path, cyclopts.Parameter(help="Manifests, YAML or JSON: a folder, or one file")],
+    recursive: RecursiveOption = False,
     policy: Annotated[
         Path | None, cyclopts.Parameter(help="policy.rego or its folder; default: the built-in policy")
     ] = None,
@@ -67,13 +75,11 @@ async def process(
     intake_settings = configured(GatewayConfig, gateway_config, "GATEWAY")
     settings = configured(SignalProcessingConfig, controller_config, "CONTROLLER")
     try:
-        found = manifests.read(cluster)
+        found = read_manifests(cluster, recursive=recursive)
         objects = offline.of(found)
         inputs = [each for path in (signal, *more) for each in _inputs(content_of(path), str(path))]
     except manifests.ManifestError as error:
         raise CommandError(str(error), code=2) from error
-    for line in found.notes:
-        note(line)
     signals = await _signals(inputs, _intake(found, intake_settings))
     local = settings.cluster.name or intake_settings.cluster.name
     on_error, modes = settings.classifier.on_policy_error, signal_mode.builtin()
@@ -131,16 +137,25 @@ def _read(path: Path) -> bytes:
         return stdin.read()
 
 
-async def signals_of(content: "Webhook | dict[str, Any]", path: Path, cluster: Path | None) -> list[SignalProcessing]:
+def read_manifests(cluster: Path, *, recursive: bool) -> "Manifests":
+    """The manifests of a folder or a file; prints what was left out. Raises ManifestError."""
+    # Lazy import, see kubernaut.cli.app.
+    from kubernaut.kube import manifests
+
+    found = manifests.read(cluster, recursive=recursive)
+    for line in found.notes:
+        note(line)
+    return found
+
+
+async def signals_of(content: "Webhook | dict[str, Any]", path: Path, found: "Manifests") -> list[SignalProcessing]:
     """The signals of notifications and objects, as a gateway without a configuration file makes them.
 
     Raises CommandError or ManifestError.
     """
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.gateway.config import GatewayConfig
-    from kubernaut.kube import manifests
 
-    found = manifests.read(cluster) if cluster else manifests.Manifests()
     inputs = list(_inputs(content, str(path)))
     return await _signals(inputs, _intake(found, configured(GatewayConfig, None, "GATEWAY")))
 

@@ -1,8 +1,9 @@
 """Manifests of files and folders, read as kubectl reads them.
 
-Several documents in one file, Lists, empty files and fields that are null are all as kubectl has them; a file of
-kustomize is left out, because it is no object. What stands nowhere in a manifest comes from Kubernetes: a namespaced
-object without a namespace is one of `default`, and a CustomResourceDefinition beside it says whether a kind is.
+Several documents in one file, Lists, empty files, fields that are null and folders in the folder are all as kubectl has
+them; a file of kustomize is left out, because it is no object. What stands nowhere in a manifest comes from Kubernetes:
+a namespaced object without a namespace is one of `default`, and a CustomResourceDefinition beside it says whether a
+kind is.
 """
 
 import json
@@ -90,17 +91,23 @@ class Manifests:
     """What was left out, and why."""
 
 
-def read(place: Path) -> Manifests:
-    """Every object of a file, or of all YAML and JSON files below a folder. Raises ManifestError."""
+def read(place: Path, *, recursive: bool = False) -> Manifests:
+    """Every object of a file, or of all YAML and JSON files in a folder. Raises ManifestError.
+
+    As with kubectl, folders in the folder are read only where that is asked for.
+    """
     result = Manifests()
-    for path in _files(place, result.notes):
+    for path in _files(place, result.notes, recursive=recursive):
         for index, document in enumerate(documents(_bytes(path), str(path)), start=1):
             where = f"{path}, document {index}"
             result.objects += [Manifest(file=str(path), content=each) for each in _objects(document, where)]
+    if not result.objects:
+        result.notes.append(f"{place}: has no manifests, so nothing is known about the cluster")
     result.kinds = [kind for each in result.objects for kind in _defined_kinds(each.content)]
     scopes = {(kind.group, kind.kind): kind.namespaced for kind in result.kinds}
     for each in result.objects:
         _set_namespace(each.content, scopes)
+    result.notes += _repeated(result.objects)
     return result
 
 
@@ -110,13 +117,54 @@ def documents(content: bytes, file: str) -> list[Any]:
     if text[:1] in (b"{", b"["):
         # JSON allows what YAML does not: tabs, and escaped slashes.
         try:
-            return [json.loads(text)]
+            return _json_values(text.decode(json.detect_encoding(text)))
+        except json.JSONDecodeError as error:
+            if file.endswith(".json"):
+                raise ManifestError(f"{file}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from error
         except (ValueError, RecursionError):
-            pass  # YAML in braces, or several documents
+            pass  # YAML in braces, or what is no text
     try:
         return [each for each in yaml.load_all(content, Loader=_Loader) if each is not None]
+    except yaml.MarkedYAMLError as error:
+        raise ManifestError(_fault(error, content, file)) from error
+    except yaml.reader.ReaderError as error:
+        # Its position counts bytes or characters.
+        raise ManifestError(f"{file}: not valid JSON or YAML: {_reason(content) or error.reason}") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise ManifestError(f"{file}: not valid JSON or YAML: {error}") from error
+
+
+def _json_values(text: str) -> list[Any]:
+    """The values of a stream of JSON. Raises ValueError or RecursionError."""
+    decoder, found, position = json.JSONDecoder(), [], 0
+    while position < len(text):
+        value, position = decoder.raw_decode(text, position)
+        found += [] if value is None else [value]
+        while position < len(text) and text[position].isspace():
+            position += 1
+    return found
+
+
+def _fault(error: yaml.MarkedYAMLError, content: bytes, file: str) -> str:
+    mark = error.problem_mark or error.context_mark
+    lines = content.splitlines()
+    line = lines[mark.line] if mark and mark.line < len(lines) else b""
+    place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+    hint = ""
+    if line.lstrip(b" ").startswith(b"\t"):
+        hint = "; YAML is indented with blanks, not with tabs"
+    elif b"{{" in content:
+        hint = "; for a template of Helm give what `helm template` prints"
+    return f"{file}{place}: not valid JSON or YAML: {error.problem or error.context}{hint}"
+
+
+def _reason(content: bytes) -> str:
+    """Why bytes are no text; empty where they are."""
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8: {error.reason} at byte {error.start + 1}"
+    return ""
 
 
 class _Loader(yaml.CSafeLoader):
@@ -129,13 +177,32 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def _files(place: Path, notes: list[str]) -> Iterator[Path]:
+def _repeated(objects: Sequence[Manifest]) -> Iterator[str]:
+    """A note for each object that stands in the manifests more than once."""
+    seen: dict[tuple[str, ...], str] = {}
+    for each in objects:
+        metadata, kind = each.content["metadata"], str(each.content["kind"])
+        group = str(each.content["apiVersion"]).rpartition("/")[0]
+        key = (group, kind, metadata.get("namespace", ""), metadata["name"])
+        if key in seen:
+            at = f" in {key[2]}" if key[2] else ""
+            yield f"{each.file}: {kind}/{key[3]}{at} stands in {seen[key]} as well; the last one counts"
+        seen[key] = each.file
+
+
+def _files(place: Path, notes: list[str], *, recursive: bool) -> Iterator[Path]:
     if place.is_file():
         yield place
         return
     if not place.is_dir():
         raise ManifestError(f"{place}: no such file or folder")
-    for path in sorted(place.rglob("*")):
+    below = [path for path in sorted(place.rglob("*")) if path.suffix in SUFFIXES or path.name in KUSTOMIZATION_NAMES]
+    here = below if recursive else [path for path in below if path.parent == place]
+    if left_out := len(below) - len(here):
+        notes.append(f"{place}: {left_out} files in folders below it are left out, as by kubectl; -R reads them")
+    for path in here:
+        if path.is_symlink() and not path.exists():
+            raise ManifestError(f"{path}: is a link to a file that is not there")
         if path.name in KUSTOMIZATION_NAMES and path.is_file():
             notes.append(f"{path}: left out, because kustomize is not run; give what `kubectl kustomize` prints")
         elif path.suffix in SUFFIXES and path.is_file():
@@ -152,9 +219,12 @@ def _bytes(path: Path) -> bytes:
 def _objects(document: Any, where: str) -> Iterator[Unstructured]:
     if not isinstance(document, dict):
         raise ManifestError(f"{where}: not a Kubernetes object")
-    if str(document.get("kind", "")).endswith("List") and "items" in document:
+    kind = str(document.get("kind", ""))
+    if kind.endswith("List") and "items" in document:
+        # The API leaves out in a PodList what every Pod in it has in common.
+        common = {"apiVersion": document.get("apiVersion"), "kind": kind.removesuffix("List")} if kind != "List" else {}
         for item in document["items"] or ():
-            yield from _objects(item, where)
+            yield from _objects({**common, **item} if isinstance(item, dict) else item, where)
         return
     try:
         cleaned: Unstructured = _without_nulls(document)
@@ -166,7 +236,21 @@ def _objects(document: Any, where: str) -> Iterator[Unstructured]:
     metadata = cleaned.get("metadata")
     if not isinstance(metadata, dict) or not metadata.get("name"):
         raise ManifestError(f"{where}: not a Kubernetes object: metadata.name is not set")
+    for path, value in _texts(metadata):
+        if not isinstance(value, str):
+            raise ManifestError(f"{where}: metadata.{path} is no text but {json.dumps(value)}: put it in quotes")
     yield cleaned
+
+
+def _texts(metadata: Unstructured) -> Iterator[tuple[str, Any]]:
+    """What is text in the metadata of every object, by its path."""
+    for name in ("name", "namespace"):
+        if name in metadata:
+            yield name, metadata[name]
+    for name in ("labels", "annotations"):
+        values = metadata.get(name)
+        if isinstance(values, dict):
+            yield from ((f"{name}.{key}", value) for key, value in values.items())
 
 
 def _without_nulls(value: Any) -> Any:

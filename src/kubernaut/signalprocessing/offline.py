@@ -76,7 +76,7 @@ class Manifests:
 
 
 def read(place: Path) -> Manifests:
-    """Every object of a file, or of the YAML and JSON files below a folder. Raises ManifestError, naming the file."""
+    """Every object of a file, or of the YAML and JSON files in a folder. Raises ManifestError, naming the file."""
     return of(manifests.read(place))
 
 

@@ -104,7 +104,7 @@ def test_a_rule_that_fails_is_named_and_the_exit_code_is_1(tmp_path, capsys):
         ('{"foo": 1}', "no input of a policy"),
         ('{"signal": []}', "`signal` must be an object"),
         ('{"signal": {"labels": {"a": 1}}}', "`signal`: Expected `str`, got `int`"),
-        ("{", "not valid JSON or YAML"),
+        ("{", "1:2: not valid JSON"),
     ],
 )
 def test_what_is_no_input_is_refused_with_its_place(tmp_path, capsys, content, reason):
