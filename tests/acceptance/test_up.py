@@ -258,7 +258,7 @@ def _timeline(up, request):
     [
         (b"{}", "application/json", 400, "alerts"),
         (b"not json", "application/json", 400, "JSON"),
-        (b"{}", "text/plain", 415, "application/json"),
+        (b"{}", "text/plain", 400, "alerts"),
         (b" " * (2**25 + 1), "application/json", 413, ""),
     ],
     ids=["empty", "no json", "no json type", "too large"],

@@ -49,7 +49,7 @@ class AdjustmentReason(StrEnum):
 
 
 _ADJUSTMENTS = {
-    AdjustmentReason.INVALID_TIME: "is no RFC 3339 time and counts as unknown",
+    AdjustmentReason.INVALID_TIME: "is no time and counts as unknown",
     AdjustmentReason.NO_ZONE: "has no time zone and counts as UTC",
     AdjustmentReason.CLAMPED: "is out of range and was clamped",
     AdjustmentReason.FUTURE: "is in the future and counts as the time of receipt",

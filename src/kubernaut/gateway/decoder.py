@@ -5,16 +5,21 @@ rejected: one that is not JSON, not an object, or has no list `alerts`. Each ale
 leaves its neighbours alone. What is missing, null or of the zero time is unknown; fields that nobody reads may hold
 anything. A character that PostgreSQL cannot store becomes U+FFFD.
 
+A body may also have several notifications, alerts alone, or a notification that Amazon SNS has wrapped.
+
 Alerts are decoded when they are read and not kept, so a notification takes little more memory than its body.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import overload
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Literal, overload
 
 import msgspec
 
 from kubernaut.gateway import json_fields
 from kubernaut.gateway.alertmanager import (
+    UNNAMED,
     Adjustment,
     AdjustmentReason,
     Alert,
@@ -42,6 +47,20 @@ class _Notification(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     external_url: msgspec.Raw = msgspec.field(default=NULL, name="externalURL")
 
 
+class _Element(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several documents."""
+
+    alerts: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    labels: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """What Amazon SNS sends."""
+
+    type: Literal["Notification"]
+    message: str
+
+
 class _Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     status: msgspec.Raw = NULL
     labels: msgspec.Raw = NULL
@@ -55,6 +74,49 @@ class _Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 _decode_notification = msgspec.json.Decoder(_Notification).decode
 _decode_alert = msgspec.json.Decoder(_Alert).decode
 _decode_raws = msgspec.json.Decoder(list[msgspec.Raw] | None).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_lines = msgspec.json.Decoder(msgspec.Raw).decode_lines
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_element = msgspec.json.Decoder(_Element).decode
+
+
+def decode_all(body: bytes) -> list[Webhook]:
+    """The notifications in a request's body, one at least. Raises InvalidWebhook when there is none.
+
+    Several stand in a list, or one on each line, as forwarders send them. There may also be alerts alone, as Prometheus
+    sends them to an Alertmanager.
+    """
+    try:
+        return [decode(body)]
+    except InvalidWebhook:
+        with suppress(msgspec.MsgspecError, RecursionError, InvalidWebhook):
+            return [decode(json_fields.decode(body, _decode_envelope).message.encode())]
+        for split in (_decode_list, _decode_lines):
+            with suppress(msgspec.MsgspecError, RecursionError):
+                if webhooks := _webhooks(json_fields.decode(body, split)):
+                    return webhooks
+        raise
+
+
+def _webhooks(raws: Sequence[msgspec.Raw]) -> list[Webhook]:
+    """The notifications among some documents, and one of the alerts among them; none where there is neither."""
+    webhooks: list[Webhook] = []
+    alone: list[bytes] = []
+    invalid: list[InvalidAlert] = []
+    for raw in raws:
+        element = json_fields.part(raw, _decode_element) or _Element()
+        if element.alerts is not msgspec.UNSET:
+            try:
+                webhooks.append(decode(bytes(raw)))
+            except InvalidWebhook as error:
+                invalid.append(InvalidAlert(name=UNNAMED, reason=f"{error.path}: {error}"))
+        elif element.labels is not msgspec.UNSET:
+            alone.append(bytes(raw))
+        else:
+            invalid.append(InvalidAlert(name=UNNAMED, reason="is neither a notification nor an alert"))
+    if alone:
+        webhooks.append(decode(b'{"alerts":[' + b",".join(alone) + b"]}"))
+    return [*webhooks, Webhook(alerts=invalid)] if webhooks and invalid else webhooks
 
 
 def decode(body: bytes) -> Webhook:
@@ -148,11 +210,14 @@ class _Alerts(Sequence[Alert | InvalidAlert]):
             return InvalidAlert(name=name, reason=str(error))
 
     def _status_of(self, incoming: _Alert) -> AlertStatus:
-        """The alert's own status, else the notification's; firing where neither says."""
+        """The alert's own status, else the notification's; where neither says, it fires until its end."""
         value = json_fields.value(incoming.status)
         if value is not None and not isinstance(value, str):
             raise InvalidField("status", "is not a text")
-        text = (value or "").strip().lower() or self._status or AlertStatus.FIRING
+        text = (value or "").strip().lower() or self._status
+        if not text:
+            ends_at, _ = json_fields.time("endsAt", incoming.ends_at)
+            return AlertStatus.RESOLVED if ends_at and ends_at <= datetime.now(UTC) else AlertStatus.FIRING
         if text not in set(AlertStatus):
             raise InvalidField("status", f"{text[:50]!r} is neither 'firing' nor 'resolved'")
         return AlertStatus(text)

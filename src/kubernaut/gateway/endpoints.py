@@ -18,14 +18,14 @@ from kubernaut.api.problems import Slug
 from kubernaut.gateway import kubernetes_events
 from kubernaut.gateway.admission import AdmissionQueue, Busy
 from kubernaut.gateway.alertmanager import SOURCE, InvalidWebhook, Webhook
+from kubernaut.gateway.bodies import AlertBodyReader
 from kubernaut.gateway.config import ServerConfig
-from kubernaut.gateway.decoder import decode
+from kubernaut.gateway.decoder import decode_all
 from kubernaut.gateway.intake import Intake
 from kubernaut.gateway.metrics import GatewayMetrics
 from kubernaut.gateway.responses import Reason, Result, ResultStatus, batch_response, signal_response
 from kubernaut.ops.http import problems
 from kubernaut.ops.http.authentication import Identity
-from kubernaut.ops.http.body import JsonBodyReader
 from kubernaut.ops.http.problems import RequestRejected, json_response, problem_response
 from kubernaut.ops.redaction import redact
 
@@ -61,7 +61,7 @@ class Endpoints:
         self._pending_caches = pending_caches
         self._admission = AdmissionQueue()
         metrics.watch_waiting(self._admission.__len__)
-        self._body = JsonBodyReader(config.max_body_size, accepts_gzip=True)
+        self._body = AlertBodyReader(config.max_body_size)
 
     async def prometheus(self, request: Request) -> Response:
         """One notification of an Alertmanager."""
@@ -113,7 +113,7 @@ class Endpoints:
     async def _process(self, request: Request) -> Response:
         body = await self._body.read(request)
         try:
-            webhook = decode(body)
+            webhooks = decode_all(body)
         except InvalidWebhook as error:
             detail, errors = f"{error.path}: {error}", {error.path: str(error)}
             title = "Not an Alertmanager notification"
@@ -124,14 +124,17 @@ class Endpoints:
         deadline = loop.time() + self._config.timeout
         sender = _sender(request)
         try:
-            group = f"{sender} {webhook.group_key}"
+            group = f"{sender} {webhooks[0].group_key}"
+            results: list[Result] = []
             async with self._admission.admitted(group, len(body), self._config.timeout / 2):
-                results = await self._intake.process(webhook, deadline - loop.time())
+                for webhook in webhooks:
+                    results += await self._intake.process(webhook, deadline - loop.time())
         except Busy as error:
             raise _unavailable(f"{error}; send it again") from None
-        self._metrics.count_results(SOURCE, sender, results, webhook.truncated_alerts)
-        _log_results(webhook, sender, results, loop.time() - deadline + self._config.timeout)
-        return _response(request, results, webhook.truncated_alerts)
+        truncated_alerts = sum(webhook.truncated_alerts for webhook in webhooks)
+        self._metrics.count_results(SOURCE, sender, results, truncated_alerts)
+        _log_results(webhooks, sender, results, loop.time() - deadline + self._config.timeout)
+        return _response(request, results, truncated_alerts)
 
     def _check_timestamp(self, header: str | None) -> None:
         """Reject a replay, where the sender says when it sent."""
@@ -151,7 +154,7 @@ def application(endpoints: Endpoints, more: Sequence[BaseRoute]) -> Starlette:
     return problems.application(routes, hint=f"alerts go to POST {PROMETHEUS}")
 
 
-def _log_results(webhook: Webhook, sender: str, results: Sequence[Result], seconds: float) -> None:
+def _log_results(webhooks: Sequence[Webhook], sender: str, results: Sequence[Result], seconds: float) -> None:
     """One line for each alert that is rejected, failed or adjusted, as far as they are few, and one for all."""
     remarkable = [result for result in results if result.reason or result.adjustments]
     for result in remarkable[:MAX_ALERT_LINES]:
@@ -164,10 +167,10 @@ def _log_results(webhook: Webhook, sender: str, results: Sequence[Result], secon
     counts = Counter(str(result.status) for result in results)
     log.info(
         "notification processed",
-        group=redact(webhook.group_key)[:MAX_GROUP_LENGTH],
+        group=redact(webhooks[0].group_key)[:MAX_GROUP_LENGTH],
         sender=sender,
         alerts=len(results),
-        truncated_alerts=webhook.truncated_alerts,
+        truncated_alerts=sum(webhook.truncated_alerts for webhook in webhooks),
         lines_left_out=max(0, len(remarkable) - MAX_ALERT_LINES),
         took=round(seconds, 3),
         **counts,

@@ -28,10 +28,16 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 _STRING_OR_WORD = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b', re.DOTALL)
+_GO_TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)? ([+-]\d{4}) ")
+"""As Go's time.Time.String writes it, which a template calls that prints a time."""
+_UNIX_TIME = re.compile(r"\d{9,20}(?:\.\d+)?")
+"""Fewer digits may be a date of ISO 8601."""
+_MAX_SECONDS = 1e11
+"""In the year 5138."""
 _CONTROL = re.compile(rb"[\x00-\x1f]")
 
 _decode_texts = msgspec.json.Decoder(dict[str, str] | None).decode
-_decode_nullable_texts = msgspec.json.Decoder(dict[str, str | None]).decode
+_decode_scalars = msgspec.json.Decoder(dict[str, str | bool | int | float | None]).decode
 _decode_text = msgspec.json.Decoder(str | None).decode
 _decode_any = msgspec.json.Decoder(float_hook=str).decode
 
@@ -81,15 +87,20 @@ class InvalidField(Exception):
 
 
 def texts(field: str, raw: msgspec.Raw) -> dict[str, str]:
-    """A map of texts without those that are null. Raises InvalidField when it is something else."""
+    """A map of texts; numbers are texts, and what is null is left out. Raises InvalidField for anything else."""
     try:
         return _decode_texts(raw) or {}
     except msgspec.MsgspecError:
         try:
-            nullable = _decode_nullable_texts(raw)
+            scalars = _decode_scalars(raw)
         except msgspec.MsgspecError:
             raise InvalidField(field, "is not a map of texts") from None
-        return {name: given for name, given in nullable.items() if given is not None}
+        return {name: _text_of(given) for name, given in scalars.items() if given is not None}
+
+
+def _text_of(scalar: str | float) -> str:
+    """A scalar as JSON writes it."""
+    return scalar if isinstance(scalar, str) else msgspec.json.encode(scalar).decode()
 
 
 def texts_or_none(raw: msgspec.Raw) -> dict[str, str]:
@@ -116,24 +127,42 @@ def value(raw: msgspec.Raw) -> Any:
 
 
 def time(field: str, raw: msgspec.Raw) -> tuple[datetime | None, Adjustment | None]:
-    """A time in UTC, from 1970 on; None where it is not set. Raises InvalidField when it is no text."""
+    """A time in UTC, from 1970 on; None where it is not set. Raises InvalidField when it is no text and no number.
+
+    A number counts from 1970: seconds or, by its size, parts of one.
+    """
     given = value(raw)
-    if given is None or given == "":
+    if given is None or given in ("", 0, "0"):
         return None, None
-    if not isinstance(given, str):
+    if isinstance(given, bool) or not isinstance(given, str | int | float):
         raise InvalidField(field, "is not a text with a time")
     try:
-        moment = msgspec.convert(given.strip(), datetime)
+        moment = _moment(str(given).strip())
         if moment.year <= 1:
             return None, None
         # A time without a zone is taken as UTC, which most senders mean.
         has_zone = moment.tzinfo is not None
         moment = moment.astimezone(UTC) if has_zone else moment.replace(tzinfo=UTC)
-    except (msgspec.ValidationError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         return None, Adjustment(field=field, reason=AdjustmentReason.INVALID_TIME)
     if moment < FIRST_TIME:
         return FIRST_TIME, Adjustment(field=field, reason=AdjustmentReason.CLAMPED)
     return moment, None if has_zone else Adjustment(field=field, reason=AdjustmentReason.NO_ZONE)
+
+
+def _moment(text: str) -> datetime:
+    """A time as RFC 3339, ISO 8601, Unix or Go writes it. Raises ValueError and OverflowError."""
+    if _UNIX_TIME.fullmatch(text):
+        number = float(text)
+        while number >= _MAX_SECONDS:  # thousandths, millionths or billionths of a second
+            number /= 1000
+        return datetime.fromtimestamp(number, UTC)
+    if (parts := _GO_TIME.match(text)) is not None:
+        return datetime.fromisoformat(f"{parts[1]}T{parts[2]}{(parts[3] or '')[:7]}{parts[4]}")
+    try:
+        return msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        return datetime.fromisoformat(text)
 
 
 def part(raw: msgspec.Raw, decoder: Callable[[msgspec.Raw], T | None]) -> T | None:

@@ -29,15 +29,6 @@ def is_problem(response: httpx2.Response, status: int) -> dict:
     return document
 
 
-async def test_only_json_is_accepted(gateway):
-    for content_type in ("text/plain", "application/x-www-form-urlencoded", ""):
-        response = await gateway.http.post(WEBHOOK, content=b"{}", headers={"content-type": content_type})
-        assert is_problem(response, 415)["type"].endswith("/unsupported-media-type")
-
-    charset = {"content-type": "application/json; charset=utf-8"}
-    assert (await gateway.http.post(WEBHOOK, content=b"{}", headers=charset)).status_code == 400
-
-
 async def test_a_body_that_is_too_large_is_rejected_with_or_without_a_length(gateway):
     async def chunks():
         for _ in range(33):
@@ -75,7 +66,7 @@ async def test_only_a_body_that_is_no_notification_is_a_400(gateway):
 async def test_a_bad_alert_is_rejected_alone_with_its_reason(gateway, cluster):
     good = an_alert("Good", namespace=cluster.shop, pod="cart-1")
 
-    answer = await gateway.post(an_alert("Bad") | {"startsAt": 7}, good, 5)
+    answer = await gateway.post(an_alert("Bad") | {"startsAt": []}, good, 5)
 
     assert answer.status_code == 207
     results = answer.json()["results"]
@@ -150,7 +141,7 @@ async def test_health_and_metrics(gateway, cluster):
 
 async def test_a_notification_is_seen_in_the_log_and_in_metrics(gateway, cluster, capfd):
     ahead = an_alert("Ahead", namespace=cluster.shop, pod="cart-1", starts_at=ago(minutes=-7))
-    bad = an_alert("Bad") | {"labels": {"alertname": "Bad", "code": 1}}
+    bad = an_alert("Bad") | {"labels": {"alertname": "Bad", "code": []}}
 
     answer = await gateway.post(ahead, bad, an_alert("Nowhere"), groupKey="{}:{token=abc123}", truncatedAlerts=3)
 

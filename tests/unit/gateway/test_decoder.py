@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kubernaut.gateway.alertmanager import AdjustmentReason, Alert, AlertStatus, InvalidAlert, InvalidWebhook, Webhook
-from kubernaut.gateway.decoder import decode
-from support.alerts import LONG_AGO, a_webhook, an_alert
+from kubernaut.gateway.decoder import decode, decode_all
+from support.alerts import LONG_AGO, a_webhook, ago, an_alert
 
 
 def decoded(*alerts: Any, **changes: Any) -> Webhook:
@@ -88,10 +88,10 @@ def test_common_labels_count_where_the_alert_has_none():
         (7, "alert is not a JSON object"),
         (an_alert() | {"status": "pending"}, "status 'pending' is neither 'firing' nor 'resolved'"),
         (an_alert() | {"status": 1}, "status is not a text"),
-        (an_alert() | {"labels": {"alertname": "KubePodCrashLooping", "code": 1}}, "labels is not a map of texts"),
+        (an_alert() | {"labels": {"alertname": "KubePodCrashLooping", "code": []}}, "labels is not a map of texts"),
         (an_alert() | {"labels": ["alertname"]}, "labels is not a map of texts"),
         (an_alert() | {"annotations": {"summary": {}}}, "annotations is not a map of texts"),
-        (an_alert() | {"startsAt": 1764432000}, "startsAt is not a text with a time"),
+        (an_alert() | {"startsAt": True}, "startsAt is not a text with a time"),
         (an_alert(resolved=True) | {"endsAt": {}}, "endsAt is not a text with a time"),
     ],
 )
@@ -104,7 +104,7 @@ def test_an_alert_of_a_wrong_shape_is_rejected_alone(alert, reason):
 
 
 def test_a_rejected_alert_has_its_name():
-    (bad,) = decoded(an_alert("Odd") | {"startsAt": 1}).alerts
+    (bad,) = decoded(an_alert("Odd") | {"startsAt": []}).alerts
 
     assert bad.name == "Odd"
 
@@ -220,6 +220,108 @@ def test_a_body_that_is_no_notification_is_rejected(body, path):
     assert caught.value.path == path
 
 
+START = datetime(2026, 11, 22, 20, 0, 0, 500000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "2026-11-22T20:00:00.5Z",
+        "2026-11-22T21:00:00.500+01:00",
+        "2026-11-22T20:00:00.5+0000",
+        "2026-11-22 20:00:00.5 +0000 UTC",
+        "2026-11-22 21:00:00.500000000 +0100 CET m=+12.5",
+        1795377600.5,
+        1795377600500,
+        1795377600500000,
+        1795377600500000000,
+    ],
+)
+def test_a_time_is_read_as_senders_and_their_templates_write_it(given):
+    alert = alert_of(an_alert() | {"startsAt": given})
+
+    assert alert.starts_at == START
+    assert alert.adjustments == ()
+
+
+@pytest.mark.parametrize("given", ["0001-01-01 00:00:00 +0000 UTC", "0001-01-01T00:00:00Z", None, ""])
+def test_the_zero_time_is_unknown_however_it_is_written(given):
+    alert = alert_of(an_alert() | {"startsAt": given})
+
+    assert (alert.starts_at, alert.adjustments) == (None, ())
+
+
+def test_numbers_in_labels_and_annotations_are_texts():
+    alert = alert_of(an_alert() | {"labels": {"alertname": "A", "code": 503, "up": False}, "annotations": {"v": 1.5}})
+
+    assert alert.labels == {"alertname": "A", "code": "503", "up": "false"}
+    assert alert.annotations == {"v": "1.5"}
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "status"),
+    [
+        (lambda: LONG_AGO, AlertStatus.FIRING),
+        (lambda: ago(minutes=-4), AlertStatus.FIRING),
+        (lambda: ago(minutes=4), AlertStatus.RESOLVED),
+        (lambda: None, AlertStatus.FIRING),
+    ],
+    ids=["zero", "ahead", "over", "none"],
+)
+def test_an_alert_whose_status_nothing_says_fires_until_its_end(ends_at, status):
+    alert = {name: value for name, value in an_alert().items() if name != "status"} | {"endsAt": ends_at()}
+
+    assert alert_of(alert, status=None).status is status
+    (posted,) = decode_all(json.dumps([alert]).encode())
+    assert posted.alerts[0].status is status
+
+
+def names_of(body: bytes) -> list[list[str]]:
+    return [[alert.name for alert in webhook.alerts] for webhook in decode_all(body)]
+
+
+def compact(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+ONE, TWO = a_webhook(an_alert("A")), a_webhook(an_alert("B"), an_alert("C"))
+SNS = {"Type": "Notification", "MessageId": "m", "TopicArn": "arn:aws:sns:eu-west-1:1:t", "Signature": "s"}
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        (compact(ONE) + b"\r\n\n", [["A"]]),
+        (compact(ONE) + b"\n" + compact(TWO) + b"\n", [["A"], ["B", "C"]]),
+        (compact(ONE) + b"\r\n\r\n" + compact(TWO), [["A"], ["B", "C"]]),
+        (compact([ONE, TWO]), [["A"], ["B", "C"]]),
+        (compact(TWO["alerts"]), [["B", "C"]]),
+        (compact(TWO["alerts"][0]) + b"\n" + compact(TWO["alerts"][1]), [["B", "C"]]),
+        (compact(an_alert("A")), [["A"]]),
+        (compact([ONE, *TWO["alerts"], 7]), [["A"], ["B", "C"], ["unknown"]]),
+        (compact([ONE, {"alerts": 7}]), [["A"], ["unknown"]]),
+        (compact(SNS | {"Message": json.dumps(TWO)}), [["B", "C"]]),
+        (compact(SNS | {"Message": json.dumps(TWO, indent=1)}), [["B", "C"]]),
+    ],
+)
+def test_several_notifications_alerts_alone_and_wrapped_ones_are_read(body, names):
+    assert names_of(body) == names
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"no", b"[]", b"{}", b"[{}]", b"7\n8", b"[[]]", b"[" * 100_000, b'{"alerts": [}\n{"alerts": []'),
+        compact(SNS | {"Message": "disk is full"}),
+        compact(SNS | {"Message": {"alerts": []}}),
+        compact({"Type": "SubscriptionConfirmation", "Message": json.dumps(ONE)}),
+    ],
+)
+def test_what_holds_no_notification_is_rejected(body):
+    with pytest.raises(InvalidWebhook):
+        decode_all(body)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("2026-11-22T20:00:00Z"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -259,6 +361,7 @@ def test_a_good_alert_is_read_whatever_surrounds_it(changes, odd, place):
 def test_any_bytes_are_read_or_rejected(body):
     for each in (body, a_body(body)):
         try:
-            list(decode(each).alerts)
+            for webhook in decode_all(each):
+                list(webhook.alerts)
         except InvalidWebhook as error:
             assert error.path.startswith("$")

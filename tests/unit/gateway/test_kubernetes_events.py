@@ -62,7 +62,8 @@ def test_both_api_versions_are_the_same_alert(event):
         ({"firstTimestamp": "", "lastTimestamp": ""}, BEGAN, None),
         ({"firstTimestamp": "2026-11-30T04:00:00"}, BEGAN, AdjustmentReason.NO_ZONE),
         ({"firstTimestamp": "1800-01-01T00:00:00Z"}, FIRST_TIME.isoformat(), AdjustmentReason.CLAMPED),
-        ({"firstTimestamp": 1764475200, "metadata": None}, None, AdjustmentReason.INVALID_TIME),
+        ({"firstTimestamp": 1764475200, "metadata": None}, "2025-11-30T04:00:00+00:00", None),
+        ({"firstTimestamp": 17, "metadata": None}, None, AdjustmentReason.INVALID_TIME),
         ({"firstTimestamp": "yesterday", "metadata": []}, None, AdjustmentReason.INVALID_TIME),
     ],
 )

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from kubernaut.api.problems import CONTENT_TYPE, PREFIX, Slug
 from kubernaut.ops.http import body
-from kubernaut.ops.http.body import JsonBodyReader
+from kubernaut.ops.http.body import BodyReader, JsonBodyReader
 from kubernaut.ops.http.problems import RequestRejected, application, json_response
 
 JSON = {"content-type": "application/json"}
@@ -113,7 +113,7 @@ async def read(content: bytes, *, part_size: int = 100, encoding: str = "gzip", 
         return {"type": "http.request", "body": body, "more_body": bool(parts)}
 
     headers = [(b"content-type", b"application/json"), (b"content-encoding", encoding.encode())]
-    reader = JsonBodyReader(max_size, accepts_gzip=True)
+    reader = BodyReader(max_size, accepts_compressed=True)
     return await reader.read(Request({"type": "http", "headers": headers}, receive))
 
 
@@ -137,8 +137,8 @@ async def test_a_gzip_body_is_bounded_by_its_size_after_decompression(size):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"{}"],
-    ids=["empty", "plain", "cut", "with a rest"],  # a gzip header holds the time, which differs between workers
+    [b"xyz", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"{}"],
+    ids=["other", "cut", "with a rest"],  # a gzip header holds the time, which differs between workers
 )
 async def test_a_body_that_is_not_gzip_is_rejected(content):
     with pytest.raises(RequestRejected, match="not gzip") as rejected:
@@ -147,7 +147,7 @@ async def test_a_body_that_is_not_gzip_is_rejected(content):
 
 
 async def test_another_encoding_is_rejected_with_those_that_are_accepted():
-    with pytest.raises(RequestRejected, match="without encoding or gzip"):
+    with pytest.raises(RequestRejected, match="without encoding, or as gzip or x-gzip or deflate"):
         await read(b"{}", encoding="br")
 
 
