@@ -119,6 +119,10 @@ dist: $(READY) ## Build the wheels and source archives of the three distribution
 	@rm -rf dist
 	@for folder in . pocketkube pytest-muster; do (cd $$folder && "$(CURDIR)/$(BIN)/hatchling" build -d "$(CURDIR)/dist") || exit 1; done
 
+.PHONY: newest-python
+newest-python: dist ## Try the wheels on the newest Python of this machine that is newer than the one of .venv
+	@$(BIN)/python scripts/newest-python
+
 .PHONY: bench
 bench: $(READY) ## All benchmarks, or the named ones: make bench ARGS="ingest decision"
 	@$(BIN)/python -m benchmarks $(ARGS)

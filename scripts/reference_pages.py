@@ -10,13 +10,21 @@ from importlib import resources
 
 import msgspec
 import yaml
+from prometheus_client import CollectorRegistry
 
 from kubernaut.api import vocabulary
 from kubernaut.api.events import AuditEvent, GatewayPayload, SignalPayload
 from kubernaut.audit.metrics import AuditMetrics
 from kubernaut.cli.app import app
+from kubernaut.datastorage.dead_letter.metrics import DeadLetterMetrics
+from kubernaut.datastorage.lifecycle_metrics import LifecycleMetrics
+from kubernaut.datastorage.metrics import Metrics
+from kubernaut.datastorage.scheduled_verification import VerificationMetrics
+from kubernaut.gateway.heartbeats import Heartbeats
+from kubernaut.gateway.metrics import GatewayMetrics
 from kubernaut.ops.http.connections import ConnectionTable
 from kubernaut.ops.http.limits import HttpLimits
+from kubernaut.ops.metrics import new_registry
 from kubernaut.signalprocessing.registry import new_metrics
 
 NOTICE = "Written by `make fmt` from the code; do not edit."
@@ -155,10 +163,31 @@ def sentences_of(cls: type) -> dict[str, str]:
     return found
 
 
-def controller_metrics() -> str:
-    """The page of the controller's metrics, from a registry that holds them all."""
-    registry = new_metrics().registry
-    AuditMetrics("signalprocessing", registry)
+def metrics() -> str:
+    """The page of every service's metrics, from registries that hold them all."""
+    controller = new_metrics().registry
+    AuditMetrics("signalprocessing", controller)
+    gateway = new_registry("gateway", "")
+    GatewayMetrics(gateway)
+    Heartbeats((), gateway)
+    AuditMetrics("gateway", gateway)
+    datastorage = new_registry("datastorage", "")
+    Metrics(datastorage)
+    LifecycleMetrics(datastorage)
+    DeadLetterMetrics(datastorage)
+    VerificationMetrics(datastorage)
+    sections = [
+        f"## {name}\n\n| metric | type | labels | |\n|---|---|---|---|\n" + "\n".join(_rows_of_metrics(registry)) + "\n"
+        for name, registry in {"Controller": controller, "Gateway": gateway, "DataStorage": datastorage}.items()
+    ]
+    return (
+        f"# Metrics\n\n{NOTICE}\n\n"
+        "Besides these, `/metrics` has what the Prometheus client says about every process (`process_…`, `python_…`).\n"
+        "Labels whose values come from a policy are bounded; further values count as `other`.\n\n" + "\n".join(sections)
+    )
+
+
+def _rows_of_metrics(registry: CollectorRegistry) -> list[str]:
     ConnectionTable(HttpLimits(), registry)
     rows = []
     for collector in registry._collector_to_names:  # noqa: SLF001 - the library has no public list with labels
@@ -168,9 +197,4 @@ def controller_metrics() -> str:
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = ", ".join(f"`{label}`" for label in collector._labelnames)  # noqa: SLF001
         rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
-    return (
-        f"# Metrics of the controller\n\n{NOTICE}\n\n"
-        "Besides these, `/metrics` has what the Prometheus client says about every process (`process_…`, `python_…`).\n"
-        "Labels whose values come from a policy are bounded; further values count as `other`.\n\n"
-        "| metric | type | labels | |\n|---|---|---|---|\n" + "\n".join(sorted(rows)) + "\n"
-    )
+    return sorted(rows)

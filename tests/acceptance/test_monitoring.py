@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "chart" / "files" / "rules.yaml"
 RULE_TESTS = ROOT / "deploy" / "prometheus" / "rules-test.yaml"
 DASHBOARDS = sorted((ROOT / "deploy" / "chart" / "files" / "dashboards").glob("*.json"))
+METRICS = ROOT / "docs" / "reference" / "metrics.md"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 SERVICES = ("gateway", "controller", "datastorage")
 METRIC = re.compile(
@@ -39,6 +40,12 @@ needs_promtool = pytest.mark.skipif(
 def alerts() -> dict[str, dict[str, Any]]:
     groups = yaml.safe_load(RULES.read_text())["groups"]
     return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+def labels_of_metrics() -> dict[str, set[str]]:
+    """The labels of each metric, by the reference, which is written from the code."""
+    rows = re.findall(r"^\| `(\w+)` \| \w+ \| ([^|]*) ?\|", METRICS.read_text(), re.MULTILINE)
+    return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
 
 
 def queries() -> Iterator[tuple[str, str]]:
@@ -65,12 +72,16 @@ def test_rules_are_valid():
 
 @needs_promtool
 def test_every_rule_fires_when_it_should_and_only_then(tmp_path):
-    groups = yaml.safe_load(RULES.read_text())
-    for group in groups["groups"]:
-        for rule in group["rules"]:
-            del rule["annotations"]
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(groups))
-    shutil.copy(RULE_TESTS, tmp_path)
+    shutil.copy(RULES, tmp_path)
+    content = yaml.safe_load(RULE_TESTS.read_text())
+    for case in (case for test in content["tests"] for case in test["alert_rule_test"]):
+        for firing in case.get("exp_alerts", ()):
+            texts = alerts()[case["alertname"]]["annotations"]
+            shown = firing.get("exp_annotations", {})
+            # What shows no label and no value is the same at every firing, and is not written twice.
+            assert shown.keys() == {name for name, text in texts.items() if "{{" in text}, case["alertname"]
+            firing["exp_annotations"] = texts | shown
+    (tmp_path / RULE_TESTS.name).write_text(yaml.safe_dump(content))
 
     done = promtool("test", "rules", tmp_path / RULE_TESTS.name)
 
@@ -83,6 +94,27 @@ def test_every_rule_has_a_test_that_fires_it_and_one_that_does_not():
     silent = {case["alertname"] for case in cases if not case.get("exp_alerts")}
 
     assert (alerts().keys() - firing, alerts().keys() - silent) == (set(), set())
+
+
+@pytest.mark.parametrize("name", alerts())
+def test_the_texts_of_a_rule_show_only_labels_that_its_result_has(name):
+    rule = alerts()[name]
+    shown = {label for text in rule["annotations"].values() for label in re.findall(r"\$labels\.(\w+)", text)}
+    grouped = re.search(r"\bby \(([\w, ]+)\)", rule["expr"])
+
+    of_metrics = {label for metric in METRIC.findall(rule["expr"]) for label in labels_of_metrics().get(metric, ())}
+    assert shown <= (set(grouped[1].replace(" ", "").split(",")) if grouped else of_metrics)
+
+
+def test_the_series_of_the_rule_tests_have_labels_that_the_metrics_have():
+    series = [
+        each["series"] for test in yaml.safe_load(RULE_TESTS.read_text())["tests"] for each in test["input_series"]
+    ]
+
+    for name, labels in (each.rstrip("}").partition("{")[::2] for each in series):
+        known = labels_of_metrics().get(name, {"job"})
+        # A scrape adds these.
+        assert set(re.findall(r"(\w+)=", labels)) <= known | {"job", "pod", "instance"}, name
 
 
 def test_every_rule_links_to_a_runbook_and_every_runbook_belongs_to_a_rule():
@@ -150,6 +182,15 @@ async def test_promtool_finds_nothing_in_the_metrics(service, urls, decided):
     done = promtool("check", "metrics", stdin=(await metrics_of(urls))[service])
 
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_metric_of_a_service_is_in_the_reference(service, urls, decided):
+    text = (await metrics_of(urls))[service]
+
+    named = set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
+    of_every_process = {name for name in named if name.startswith(("process_", "python_"))}
+    assert {name for name in named - of_every_process if not name.endswith("_created")} <= labels_of_metrics().keys()
 
 
 async def test_every_metric_of_a_rule_or_dashboard_exists(urls, decided):

@@ -17,7 +17,8 @@ class AuditMetrics:
 
         self.buffered = counter("audit_events_buffered_total", "Events that record() took.")
         self.dropped = counter(
-            "audit_events_dropped_total", "Events that record() rejected because the spool was full."
+            "audit_events_dropped_total",
+            "Events that record() rejected because the spool was full or could not be written; each attempt counts.",
         )
         self.written = counter("audit_events_written_total", "Events that DataStorage took.")
         self.quarantined = counter("audit_events_quarantined_total", "Events that DataStorage rejected for good.")

@@ -93,7 +93,7 @@ def test_odd_text_is_stored_as_that_of_notifications_is(body, message):
     ("body", "reason"),
     [
         (b"[" * 5000, "not an Event: Expected `object`, got `array`"),
-        (b'{"involvedObject":' * 5000, "the body is not JSON: it is nested too deeply"),
+        (b'{"involvedObject":' * 100_000, "the body is not JSON: it is nested too deeply"),
         (b"{", "the body is not JSON: "),
         (encoded({"kind": "List", "items": [CORE]}), "no object is named: an Event has involvedObject"),
         (encoded(CORE | {"involvedObject": {"kind": "Pod", "name": None}}), "no object is named"),
