@@ -441,3 +441,60 @@ def test_a_resource_that_skips_skips_the_tests_that_need_it(suite, workers):
     assert "1 passed, 2 skipped" in done.out
     assert "there is no container engine here" in done.out
     assert done.log == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_a_shared_resource_logs_is_not_captured_by_the_tests_beside_it(suite, workers):
+    done = suite(
+        """
+        import logging
+        import threading
+
+        log("declared")
+
+        @muster.shared
+        async def on_the_loop(muster_run):
+            async def work():
+                while not logged("test waits"):
+                    await asyncio.sleep(0.01)
+                logging.getLogger("server").warning("of the loop")
+                log("loop logged")
+            task = asyncio.create_task(work())
+            yield 1
+            await task
+
+        @muster.shared
+        def on_a_thread(muster_run):
+            def work():
+                while not logged("test waits"):
+                    time.sleep(0.01)
+                logging.getLogger("server").warning("of the thread")
+                log("thread logged")
+            thread = threading.Thread(target=work)
+            thread.start()
+            yield 1
+            thread.join()
+        """,
+        """
+        import logging
+        import threading
+        import time
+        from conftest import log, logged
+
+        def test_it(on_the_loop, on_a_thread, caplog):
+            log("test waits")
+            while not (logged("loop logged") and logged("thread logged")):
+                time.sleep(0.01)
+            thread = threading.Thread(target=logging.getLogger().warning, args=("of a thread of the test",))
+            thread.start()
+            thread.join()
+            logging.getLogger().warning("of the test")
+
+            assert [record.getMessage() for record in caplog.records] == ["of a thread of the test", "of the test"]
+            raise ValueError
+        """,
+    ).run("-n", str(workers))
+
+    (test,) = done.of("test")
+    assert test["error"]["kind"] == "ValueError", test["error"]["text"]
+    assert [line.split()[-1] for line in test["output"]["Captured log call"].splitlines()] == ["test", "test"]

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import sys
+import threading
 from collections.abc import Generator, Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from pytest_muster import hooks
 from pytest_muster.records import journal
 from pytest_muster.records.run import Role, run_of
-from pytest_muster.resources import declarations
+from pytest_muster.resources import declarations, log_capture
 from pytest_muster.resources.shared import SetupFailed, shared_resources
 
 
@@ -81,10 +82,12 @@ def start_needed(config: pytest.Config, names: Iterable[str]) -> None:
         raise pytest.UsageError(str(error)) from None
     if resources.began or not wanted:
         return
+    before = set(threading.enumerate())
     try:
         resources.start(wanted)
     except SetupFailed as failed:
         pytest.exit(f"{failed.error.title} failed, so no test was run")
+    log_capture.keep_out(config, set(threading.enumerate()) - before)
     config.hook.pytest_muster_shared_ready(config=config, values=json.loads(json.dumps(resources.values)))
 
 
