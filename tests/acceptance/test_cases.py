@@ -221,6 +221,24 @@ CASES = [
         "r05-vmalert-firing", "r06-vmalert-resolved", signals=[about(API, **WARNING, cluster="home", is_resolved=True)]
     ),
     case(
+        "s01-kubesphere",
+        signals=[about("Node/worker-1@", environment="Unknown", priority="P1", cluster="default")],
+    ),
+    case("s02-amazon-sns", signals=[about(POD, owner=API, name="HighErrorRate")]),
+    case("s03-scraped-service-labels", signals=[about(API, **WARNING)]),
+    case("s04-version-3", signals=[about(API, **WARNING)]),
+    case(
+        "s05-openshift-platform",
+        signals=[
+            about("Node/worker-2@", environment="Unknown", priority="P1"),
+            about("Namespace/openshift-monitoring@", environment="Unknown", priority="P1"),
+        ],
+    ),
+    case("s06-alertmanager-api", signals=[about(API, name="ApiSlow")]),
+    case("s07-posted-alerts", signals=[about(POD, owner=API, **WARNING)]),
+    case("s08-kind-and-name", signals=[about(API)]),
+    case("s09-aks", signals=[about(POD, owner=API, **UNKNOWN, cluster="prod-aks")]),
+    case(
         "z01-firing",
         "z02-resolved-zero-and-good",
         "z03-resolved-zero",

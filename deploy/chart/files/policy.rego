@@ -44,6 +44,14 @@ _severities := {
 	"sev1": "critical",
 	"p0": "critical",
 	"p1": "critical",
+	"down": "critical",
+	"highest": "critical",
+	"severity0": "critical",
+	"severity1": "critical",
+	"priority0": "critical",
+	"priority1": "critical",
+	"1critical": "critical",
+	"p1critical": "critical",
 	"high": "high",
 	"error": "high",
 	"err": "high",
@@ -52,6 +60,10 @@ _severities := {
 	"urgent": "high",
 	"sev2": "high",
 	"p2": "high",
+	"severity2": "high",
+	"priority2": "high",
+	"2high": "high",
+	"p2high": "high",
 	"warning": "warning",
 	"warn": "warning",
 	"medium": "warning",
@@ -61,6 +73,12 @@ _severities := {
 	"ticket": "warning",
 	"sev3": "warning",
 	"p3": "warning",
+	"severity3": "warning",
+	"priority3": "warning",
+	"3medium": "warning",
+	"3moderate": "warning",
+	"p3medium": "warning",
+	"p3moderate": "warning",
 	"info": "info",
 	"information": "info",
 	"informational": "info",
@@ -74,11 +92,24 @@ _severities := {
 	"sev5": "info",
 	"p4": "info",
 	"p5": "info",
+	"severity4": "info",
+	"severity5": "info",
+	"priority4": "info",
+	"priority5": "info",
+	"4low": "info",
+	"p4low": "info",
+	"lowest": "info",
+	"trivial": "info",
+	"trace": "info",
+	"verbose": "info",
+	"clear": "info",
+	"cleared": "info",
+	"success": "info",
 }
 
 default severity := "unknown"
 
-# `SEV-1`, `sev 1` and `Sev_1` are one word.
+# `SEV-1`, `sev 1` and `Sev_1` are one word. A bare number is none: 1 is the worst for some senders and the least for others.
 severity := _severities[replace(replace(replace(lower(trim_space(input.signal.severity)), "-", ""), "_", ""), " ", "")]
 
 # --- priority: how bad, and where ----------------------------------------------------------------------------------

@@ -35,6 +35,9 @@ from kubernaut.ops.json_faults import json_fault
 
 MAX_TRUNCATED_ALERTS = 2**31 - 1
 
+_UNRESOLVED = {"active", "suppressed", "unprocessed"}
+"""The states of an alert in an Alertmanager's API; when it ends is what `endsAt` says."""
+
 
 class _Notification(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     alerts: msgspec.Raw
@@ -212,9 +215,12 @@ class _Alerts(Sequence[Alert | InvalidAlert]):
     def _status_of(self, incoming: _Alert) -> AlertStatus:
         """The alert's own status, else the notification's; where neither says, it fires until its end."""
         value = json_fields.value(incoming.status)
+        if isinstance(value, dict):
+            value = value.get("state")  # as the API of an Alertmanager tells it
         if value is not None and not isinstance(value, str):
             raise InvalidField("status", "is not a text")
         text = (value or "").strip().lower() or self._status
+        text = "" if text in _UNRESOLVED else text
         if not text:
             ends_at, _ = json_fields.time("endsAt", incoming.ends_at)
             return AlertStatus.RESOLVED if ends_at and ends_at <= datetime.now(UTC) else AlertStatus.FIRING

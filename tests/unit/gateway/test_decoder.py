@@ -65,6 +65,9 @@ def test_a_notification_may_be_empty(alerts):
         (None, "resolved", AlertStatus.RESOLVED),
         (None, None, AlertStatus.FIRING),
         (None, 7, AlertStatus.FIRING),
+        ({"state": "active", "silencedBy": []}, None, AlertStatus.FIRING),
+        ({"state": "suppressed"}, "firing", AlertStatus.FIRING),
+        ({}, "resolved", AlertStatus.RESOLVED),
     ],
 )
 def test_an_alert_without_a_status_has_that_of_the_notification(own, group, status):

@@ -34,6 +34,38 @@ SEVERITIES = {
     "unknown": "whatever urgent! 7 critical,page - _",
 }
 
+SENDERS = {
+    "Alertmanager, kube-prometheus": "critical: critical, warning: warning, info: info, none: info",
+    "PagerDuty": "critical: critical, error: high, warning: warning, info: info",
+    "Opsgenie, Datadog, Coralogix": "P1: critical, P2: high, P3: warning, P4: info, P5: info",
+    "Datadog": "alert: critical, warn: warning, error: high, success: info",
+    "Jira": "Highest: critical, High: high, Medium: warning, Low: info, Lowest: info, Blocker: critical, Trivial: info",
+    "ServiceNow": "1 - Critical: critical, 2 - High: high, 3 - Moderate: warning, 4 - Low: info",
+    "incident.io": "SEV0: critical, SEV1: critical, SEV2: high, SEV-3: warning, Severity 1: critical, Severity 4: info",
+    "syslog": "emerg: critical, alert: critical, crit: critical, err: high, notice: info, debug: info",
+    "Falco": "Emergency: critical, Error: high, Informational: info",
+    "Google Cloud": "EMERGENCY: critical, CRITICAL: critical, ERROR: high, WARNING: warning, NOTICE: info, DEBUG: info",
+    "Nagios, Icinga": "CRITICAL: critical, DOWN: critical, WARNING: warning, UNKNOWN: unknown, OK: info",
+    "Netdata": "CRITICAL: critical, WARNING: warning, CLEAR: info",
+    "Zabbix": "Disaster: critical, High: high, Average: warning, Warning: warning, Information: info",
+    "ITU X.733": "critical: critical, major: high, minor: warning, cleared: info, indeterminate: unknown",
+    "on-call teams": "page: critical, ticket: warning",
+    "logging": "fatal: critical, panic: critical, trace: info, verbose: info",
+    "numbers, whose order differs": "0: unknown, 1: unknown, 5: unknown",
+}
+"""What senders call severities, and what they become."""
+
+
+def words_of(row: str) -> dict[str, str]:
+    return dict(pair.split(": ") for pair in row.split(", "))
+
+
+@pytest.mark.parametrize("sender", SENDERS)
+async def test_each_senders_severities_keep_their_order(policy: PolicyVersion, sender: str):
+    expected = words_of(SENDERS[sender])
+
+    assert {word: (await policy.decide(an_input(word))).severity for word in expected} == expected
+
 
 @pytest.mark.requirement("BR-SP-105")
 @pytest.mark.requirement("LESSON-10")
