@@ -20,4 +20,5 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if os.environ.get("KUBEBUILDER_ASSETS"):
         config.addinivalue_line("filterwarnings", "ignore:unclosed:ResourceWarning")
+        # muster: ignore[M603] that one socket, where TLS is spoken
         config.addinivalue_line("filterwarnings", "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")

@@ -266,3 +266,17 @@ def test_own_suites_pass():
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60, check=False)
 
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_dockerfiles_and_settings_of_pytest_are_checked_beside_the_tests(project, capsys):
+    settings(project, 'addopts = "-p no:threadexception"\n')
+    (project / "tests" / "shop").mkdir()
+    (project / "tests" / "shop" / "Dockerfile").write_text("FROM a\nRUN apt-get update && apt-get -y upgrade\n")
+    (project / "tests" / "notes.txt").write_text("RUN apk upgrade\n")
+
+    assert main(["check", "pyproject.toml", "tests"]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if " M" in line]
+    assert [line.split()[:2] for line in lines] == [
+        ["pyproject.toml:3:15:", "M603"],
+        ["tests/shop/Dockerfile:2:23:", "M703"],
+    ]

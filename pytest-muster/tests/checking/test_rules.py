@@ -278,6 +278,91 @@ WRONG = {
             return 5000 + int(worker.removeprefix("gw"))
         """,
     ),
+    "count of several threads": (
+        "M601",
+        """
+        import threading
+        def test_it(shop):
+            seen = {"n": 0}
+            def buy():
+                seen["n"] = seen["n"] + shop.buy()
+            threads = [threading.Thread(target=buy) for _ in range(4)]
+            for one in threads:
+                one.start()
+            for one in threads:
+                one.join()
+        """,
+    ),
+    "two threads of one function of the module": (
+        "M601",
+        """
+        import threading
+        class TestShop:
+            def test_it(self, shop):
+                def buy():
+                    self.sold += shop.buy()
+                one, other = threading.Thread(target=buy), threading.Thread(target=buy)
+                one.start()
+                other.start()
+                one.join()
+                other.join()
+        """,
+    ),
+    "assertion in a thread": (
+        "M602",
+        """
+        from threading import Thread
+        def expect():
+            assert 1
+        def test_it():
+            one = Thread(target=expect)
+            one.start()
+            one.join()
+        """,
+    ),
+    "result that nobody asks for": (
+        "M602",
+        """
+        from concurrent import futures
+        def test_it(shop):
+            pool = futures.ProcessPoolExecutor()
+            pool.submit(shop.buy)
+            pool.shutdown()
+        """,
+    ),
+    "check turned off for a module": (
+        "M603",
+        """
+        import pytest
+        pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+        def test_it():
+            assert True
+        """,
+    ),
+    "cluster of another fixture": (
+        "M701",
+        """
+        import subprocess
+        import pytest_muster as muster
+        @muster.shared
+        def cluster():
+            subprocess.check_call(["k3d", "cluster", "create", "one"])
+            yield {}
+            subprocess.check_call(["k3d", "cluster", "delete", "one"])
+        @muster.shared
+        def image(cluster):
+            subprocess.check_call("podman build -t shop .".split() if cluster else ["podman", "build", "."])
+            return "shop"
+        """.replace('"podman build -t shop .".split() if cluster else ', ""),
+    ),
+    "builds of a comprehension": (
+        "M702",
+        """
+        import subprocess
+        def build(names):
+            return [subprocess.run(("buildah", "bud", "--tag", name, name)) for name in names]
+        """,
+    ),
 }
 
 
@@ -577,9 +662,96 @@ RIGHT = {
         def test_it(number, names, file):
             assert number
         """,
+    "threads that hold a lock, or change what is their own": """
+        import threading
+        def test_it(shop):
+            sold, lock = 0, threading.Lock()
+            def buy():
+                nonlocal sold
+                mine = 0
+                mine += shop.buy()
+                with lock:
+                    sold += mine
+            threads = [threading.Thread(target=buy) for _ in range(4)]
+            for one in threads:
+                one.start()
+            for one in threads:
+                one.join()
+        """,
+    "one thread counts": """
+        import threading
+        def test_it(shop):
+            sold = 0
+            def buy():
+                nonlocal sold
+                sold += shop.buy()
+            one = threading.Thread(target=buy)
+            one.start()
+            one.join()
+            assert sold == 1
+        """,
+    "another submit, and results that are asked for": """
+        from concurrent.futures import ThreadPoolExecutor
+        def test_it(form):
+            form.submit("name")
+            with ThreadPoolExecutor() as pool:
+                asked = [pool.submit(form.read) for _ in range(3)]
+            assert all(one.result() for one in asked)
+        """,
+    "warnings that are no checks of threads": """
+        import pytest
+        @pytest.mark.filterwarnings("ignore:old:DeprecationWarning")
+        def test_it():
+            assert True
+        """,
+    "image before the cluster, and builds that are started together": """
+        import subprocess
+        import pytest_muster as muster
+        @muster.shared
+        def images():
+            builds = [subprocess.Popen(["docker", "build", name]) for name in ("shop", "stock")]
+            yield [one.wait() for one in builds]
+            subprocess.run(["docker", "rmi", "shop", "stock"])
+        @muster.shared
+        def cluster(images):
+            subprocess.run(["kind", "create", "cluster"])
+            yield {}
+            subprocess.run(["kind", "delete", "cluster"])
+        """,
 }
 
 
 @pytest.mark.parametrize("code", RIGHT.values(), ids=RIGHT)
 def test_right(code):
     assert found(code) == []
+
+
+TEXTS = {
+    "upgrade of apt": ("Dockerfile", "FROM a\nRUN apt-get update && apt-get upgrade -y\n", ["M703"]),
+    "upgrade on a later line": ("shop.Dockerfile", "FROM a\nRUN set -e; \\\n  # all\n  dnf -y update\n", ["M703"]),
+    "upgrade in a document": ("Containerfile", "FROM a\nRUN <<EOF\napk update\napk upgrade\nEOF\nUSER 1\n", ["M703"]),
+    "upgrade in a list": ("Dockerfile.dev", 'FROM a\nRUN ["microdnf", "upgrade", "-y"]\n', ["M703"]),
+    "upgrade by pacman": ("Dockerfile", "FROM a\nRUN pacman -Syu --noconfirm\n", ["M703"]),
+    "one package": ("Dockerfile", "FROM a\nRUN dnf -y upgrade openssl && apt-get install -y upgrade-tools\n", []),
+    "index only": ("Dockerfile", "FROM a\n# RUN apt-get upgrade\nRUN apt-get update\nLABEL run='apk upgrade'\n", []),
+    "with a reason": (
+        "Dockerfile",
+        "FROM a\n# muster: ignore[M703] the base image is built here too\nRUN apk upgrade\n",
+        [],
+    ),
+    "without a reason": ("Dockerfile", "FROM a\n# muster: ignore[M703]\nRUN apk upgrade\n", ["M002", "M703"]),
+    "reason for nothing": ("Dockerfile", "FROM a\n# muster: ignore[M703] why\nRUN apk update\n", ["M003"]),
+    "plugin off": ("pyproject.toml", '[tool.pytest.ini_options]\naddopts = "-ra -p no:faulthandler"\n', ["M603"]),
+    "warning off": (
+        "tox.ini",
+        "[pytest]\nfilterwarnings =\n    error\n    ignore::pytest.PytestUnraisableExceptionWarning\n",
+        ["M603"],
+    ),
+    "other plugin off": ("setup.cfg", "[tool:pytest]\naddopts = -p no:cacheprovider -p no:randomly\n", []),
+    "comment": ("pytest.ini", "[pytest]\n# addopts = -p no:threadexception\n", []),
+}
+
+
+@pytest.mark.parametrize(("file", "text", "ids"), TEXTS.values(), ids=TEXTS)
+def test_file_that_is_no_python(file, text, ids):
+    assert sorted(one.id for one in check_text(text, Path(file))) == ids

@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_muster.checking.ignores import Ignore, ignores_of
-from pytest_muster.checking.rules import Level, all_rules
+from pytest_muster.checking.ignores import Ignore, ignores_of, ignores_of_lines
+from pytest_muster.checking.rules import Hit, Level, Rule, all_rules
 from pytest_muster.checking.settings import Settings
 from pytest_muster.checking.source import Source
+from pytest_muster.checking.text_file import Span, TextFile, kind_of
 
 _SKIPPED = {"__pycache__", "node_modules", "site-packages", "venv", "build", "dist"}
 
@@ -61,7 +62,7 @@ class Violation:
 
 
 def files_in(paths: Iterable[Path], settings: Settings) -> Iterator[Path]:
-    """The Python files at or below the paths, sorted, each once; a file that is named is never excluded."""
+    """The files at or below the paths that have rules, sorted, each once; one that is named is never excluded."""
     seen: set[Path] = set()
     for path in paths:
         for file in [path] if path.is_file() else sorted(_below(path, settings)):
@@ -76,7 +77,7 @@ def _below(folder: Path, settings: Settings) -> Iterator[Path]:
             continue
         if entry.is_dir() and not entry.is_symlink():
             yield from _below(entry, settings)
-        elif entry.suffix == ".py" and entry.is_file():
+        elif (entry.suffix == ".py" or kind_of(entry)) and entry.is_file():
             yield entry
 
 
@@ -95,6 +96,9 @@ class Checker:
     def check(self, file: Path) -> list[Violation]:
         """The violations of a file, by line."""
         path = relative(file, self._settings.root)
+        rules = self._settings.rules_for(path)
+        if kind_of(file):
+            return sorted(_judge(TextFile(file, file.read_text(encoding="utf-8", errors="replace")), path, rules))
         try:
             with tokenize.open(file) as opened:
                 text = opened.read()
@@ -103,7 +107,7 @@ class Checker:
             line, column = getattr(error, "lineno", None) or 1, getattr(error, "offset", None) or 1
             why = getattr(error, "msg", None) or str(error)
             return [_meta(UNREADABLE, path, line, max(column, 1), f"this is not Python: {why}", "")]
-        return sorted(_judge(source, path, self._settings.rules_for(path)))
+        return sorted(_judge(source, path, rules))
 
     def _above(self, file: Path) -> tuple[Source, ...]:
         """The conftest files whose fixtures the file sees, the outermost first."""
@@ -124,11 +128,12 @@ class Checker:
 
 def check_text(text: str, path: Path, rules: frozenset[str] | None = None) -> list[Violation]:
     """The violations in a text that would be the file `path`. Raises `SyntaxError`."""
-    return sorted(_judge(Source(path, text), path.as_posix(), frozenset(all_rules()) if rules is None else rules))
+    source = TextFile(path, text) if kind_of(path) else Source(path, text)
+    return sorted(_judge(source, path.as_posix(), frozenset(all_rules()) if rules is None else rules))
 
 
-def _judge(source: Source, path: str, rules: frozenset[str]) -> Iterator[Violation]:
-    ignores = ignores_of(source.text)
+def _judge(source: Source | TextFile, path: str, rules: frozenset[str]) -> Iterator[Violation]:
+    ignores = ignores_of(source.text) if isinstance(source, Source) else ignores_of_lines(source.lines)
     by_line: dict[int, list[Ignore]] = {}
     for ignore in ignores:
         by_line.setdefault(ignore.covers, []).append(ignore)
@@ -136,7 +141,7 @@ def _judge(source: Source, path: str, rules: frozenset[str]) -> Iterator[Violati
         if rule.id not in rules:
             continue
         seen: set[tuple[int, int]] = set()
-        for node, message in rule.check(source):
+        for node, message in _hits(rule, source):
             line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
             if (line, column) in seen:
                 continue
@@ -161,7 +166,16 @@ def _judge(source: Source, path: str, rules: frozenset[str]) -> Iterator[Violati
     yield from _ignored_wrongly(source, path, ignores, rules)
 
 
-def _ignored_wrongly(source: Source, path: str, ignores: list[Ignore], rules: frozenset[str]) -> Iterator[Violation]:
+def _hits(rule: Rule, source: Source | TextFile) -> Iterator[Hit]:
+    if isinstance(source, Source):
+        yield from rule.check(source)
+    elif rule.check_text is not None:
+        yield from rule.check_text(source)
+
+
+def _ignored_wrongly(
+    source: Source | TextFile, path: str, ignores: list[Ignore], rules: frozenset[str]
+) -> Iterator[Violation]:
     known = all_rules()
     for one in ignores:
         text = source.lines[one.line - 1]
@@ -199,12 +213,12 @@ def _characters(line: str, column: int) -> int:
     return column if line.isascii() else len(line.encode()[:column].decode(errors="ignore"))
 
 
-def _end_line(node: ast.AST, line: int) -> int:
+def _end_line(node: ast.AST | Span, line: int) -> int:
     """A function or a block is shown by its first line."""
     return line if hasattr(node, "body") else getattr(node, "end_lineno", None) or line
 
 
-def _end_column(source: Source, node: ast.AST, line: int, column: int) -> int:
+def _end_column(source: Source | TextFile, node: ast.AST | Span, line: int, column: int) -> int:
     if hasattr(node, "body"):
         return len(source.lines[line - 1]) + 1
     end_line, end = _end_line(node, line), getattr(node, "end_col_offset", None) or column

@@ -3,6 +3,7 @@
 import io
 import re
 import tokenize
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 _COMMENT = re.compile(r"#\s*muster:\s*ignore\s*(?:\[([^\]]*)\])?[\s:-]*(.*)$")
@@ -20,6 +21,27 @@ class Ignore:
     used: set[str] = field(default_factory=set)
 
 
+def ignores_of_lines(lines: Sequence[str]) -> list[Ignore]:
+    """The same in a file that is no Python, where a comment begins a line with `#` and covers the next that is none."""
+    found: list[Ignore] = []
+    waiting: list[Ignore] = []
+    for number, line in enumerate(lines, 1):
+        comment = line.lstrip()
+        if not comment.startswith("#"):
+            for ignore in waiting:
+                ignore.covers = number
+            waiting = waiting if not comment else []
+        elif match := _COMMENT.match(comment):
+            waiting.append(_ignore(match, number, len(line) - len(comment)))
+            found.append(waiting[-1])
+    return found
+
+
+def _ignore(match: re.Match[str], line: int, column: int) -> Ignore:
+    ids = tuple(one.strip() for one in (match[1] or "").split(",") if one.strip())
+    return Ignore(line=line, column=column, covers=line, ids=ids, why=match[2].strip())
+
+
 def ignores_of(text: str) -> list[Ignore]:
     """The comments of a file that take violations away, in their order."""
     if "muster:" not in text:
@@ -31,9 +53,7 @@ def ignores_of(text: str) -> list[Ignore]:
         if token.type == tokenize.COMMENT:
             match = _COMMENT.match(token.string)
             if match:
-                ids = tuple(one.strip() for one in (match[1] or "").split(",") if one.strip())
-                line, column = token.start
-                ignore = Ignore(line=line, column=column, covers=line, ids=ids, why=match[2].strip())
+                ignore = _ignore(match, *token.start)
                 found.append(ignore)
                 if alone:
                     waiting.append(ignore)

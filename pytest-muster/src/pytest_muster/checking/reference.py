@@ -1,7 +1,10 @@
 """The rules in words: the page of all, and the answer to `--explain`."""
 
+from pathlib import Path
+
 from pytest_muster.checking.engine import METAS
 from pytest_muster.checking.rules import Rule, all_rules
+from pytest_muster.checking.text_file import FileKind, kind_of
 
 _GROUPS = {
     "M1": "State that tests share",
@@ -9,6 +12,8 @@ _GROUPS = {
     "M3": "Waiting",
     "M4": "Lifetimes",
     "M5": "Collection and scheduling",
+    "M6": "Threads",
+    "M7": "Images",
 }
 
 
@@ -38,9 +43,10 @@ def rules_page() -> str:
 
 
 def _section(rule: Rule) -> str:
+    language = {None: "python", FileKind.SETTINGS: "ini", FileKind.IMAGE: "dockerfile"}[kind_of(Path(rule.file))]
     return (
         f"### {rule.id} {rule.name}\n\n{rule.title}\n\n{rule.reason}\n\n**Instead:** {rule.remedy}\n\n"
-        f"Found:\n\n```python\n{rule.bad}```\n\nNot found:\n\n```python\n{rule.good}```"
+        f"Found:\n\n```{language}\n{rule.bad}```\n\nNot found:\n\n```{language}\n{rule.good}```"
     )
 
 

@@ -8,8 +8,9 @@ from functools import cache
 from importlib import import_module
 
 from pytest_muster.checking.source import Source
+from pytest_muster.checking.text_file import Span, TextFile
 
-Hit = tuple[ast.AST, str]
+Hit = tuple[ast.AST | Span, str]
 """Where it is, and what is wrong there, in a clause with the names."""
 
 
@@ -38,9 +39,23 @@ class Rule:
     file: str = "test_example.py"
     """The name of the file that holds the examples."""
     check: Callable[[Source], Iterator[Hit]]
+    """In Python."""
+    check_text: Callable[[TextFile], Iterator[Hit]] | None = None
+    """In settings of pytest and in what images are built from (see `text_file`)."""
 
 
-_MODULES = ("state", "process", "addresses", "naming", "waiting", "lifecycle", "teardown", "distribution")
+_MODULES = (
+    "state",
+    "process",
+    "addresses",
+    "naming",
+    "waiting",
+    "lifecycle",
+    "teardown",
+    "distribution",
+    "threads",
+    "images",
+)
 
 
 @cache
