@@ -54,7 +54,9 @@ test-integration-signalprocessing: setup-envtest ## The specs of signal processi
 	@case '$(PROCS)' in 0|1) echo 'NOT COMPLIANT with DD-TEST-002: PROCS=$(PROCS) runs the specs one after the other' >&2;; esac
 	@mkdir -p $(dir $(SP_LOG))
 	@echo 'Running SignalProcessing integration tests ($(PROCS) processes), whole log in $(SP_LOG)'
-	@set -o pipefail; $(BIN)/pytest -n $(PROCS) --muster-live=off --muster-deadline=10m $(ARGS) $(SP_SPECS) 2>&1 | tee $(SP_LOG)
+	@# A file of its own for each run, and the known path leads to that of the newest: two may run at once.
+	@log="$(basename $(SP_LOG))-$$(date +%Y%m%dT%H%M%S)-$$$$.log"; ln -sfn "$${log##*/}" $(SP_LOG); \
+	 set -o pipefail; $(BIN)/pytest -n $(PROCS) --muster-live=off --muster-deadline=10m $(ARGS) $(SP_SPECS) 2>&1 | tee "$$log"
 
 .PHONY: test-integration-signalprocessing-parallel
 test-integration-signalprocessing-parallel: ## The same on four workers, whatever PROCS says
