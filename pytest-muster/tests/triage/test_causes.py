@@ -1,6 +1,7 @@
 """Each cause is claimed from structure alone: who failed where and when, and who touched what. No word decides."""
 
 import errno
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from pytest_muster.records.run_record import (
 )
 from pytest_muster.triage.engine import groups, triage
 from pytest_muster.triage.findings import Cause
-from pytest_muster.triage.patterns import BUILT_IN
+from pytest_muster.triage.patterns import BUILT_IN, Pattern
 from pytest_muster.triage.run_view import RunView
 
 REFUSED = Error(phase="call", kind="OSError", kinds=("OSError",), errno=errno.ECONNREFUSED)
@@ -179,6 +180,27 @@ def test_what_is_set_on_one_worker_only_is_uninitialised_on_the_others():
     assert set(finding.tests) == ids("b", "c")
 
 
+@pytest.mark.parametrize(
+    ("names", "empty", "named"),
+    [
+        ({"none": True}, "empty set", "client"),
+        ({"none_names": ("thing",)}, "missing", "client"),
+        ({"empty_names": ("path",)}, "empty set", "a_list"),
+    ],
+)
+def test_of_two_variables_the_one_that_holds_what_the_error_tells_of_is_named(names, empty, named):
+    error = replace(WRONG, kind="AttributeError", **names)
+    tests = [a_test("a", "gw0", 0.0), a_test("b", "gw1", 0.0, error=error)]
+    kinds = (
+        Globals(module="app", at=1.0, worker="gw0", names={"a_list": "set of 2", "client": "Client"}),
+        Globals(module="app", at=1.0, worker="gw1", names={"a_list": empty, "client": "None"}),
+    )
+
+    [finding] = triage(a_record(tests, globals=kinds)).findings
+
+    assert f"`app.{named}`" in finding.title
+
+
 def test_what_is_set_nowhere_is_no_matter_of_workers():
     error = replace(WRONG, kind="AttributeError", none=True, globals={"app.client": "None"})
     tests = [a_test("a", "gw0", 0.0, error=error), a_test("b", "gw1", 0.0, error=error)]
@@ -296,6 +318,29 @@ def test_tests_that_time_out_are_the_resource_s_fault_if_it_answers_nobody_any_m
     (finding,) = triage(a_record(tests, resources=resources), patterns=BUILT_IN).findings
 
     assert finding.cause is cause
+
+
+def test_failures_of_the_same_looks_and_words_are_one_finding():
+    taken = replace(WRONG, kind="AlreadyExists", kinds=("AlreadyExists",), message='namespaces "shop" already exists')
+    taken = replace(taken, frames=(Frame(file="suite.py", line=9, function="namespace"),))
+    other = replace(taken, frames=(Frame(file="other.py", line=1, function="start"),))
+    tests = [
+        a_test("a", "gw0", 0.0, took=0.5),
+        a_test("b", "gw1", 0.1, error=taken),
+        a_test("c", "gw1", 2.0, error=taken),
+        a_test("d", "gw1", 3.0, error=other),
+    ]
+    activities = (a_connection("gw0", 0.05, "a"), a_connection("gw1", 0.15, "b"))
+    own = Pattern(
+        name="namespace-exists", cause=Cause.NAME_CLASH, title="a namespace is there already", text=re.compile("exists")
+    )
+
+    findings = triage(a_record(tests, activities=activities), patterns=(own,)).findings
+
+    assert [(finding.cause, set(finding.tests)) for finding in findings] == [
+        (Cause.NAME_CLASH, ids("b", "c")),
+        (Cause.NAME_CLASH, ids("d")),
+    ]
 
 
 def test_failures_that_look_alike_are_one_group():

@@ -45,7 +45,7 @@ def test_the_suite_is_red_and_the_cause_is_named_first_and_alone(mutation, varia
     first = told["findings"][0]
     if not variant:
         assert mutation.says in first["title"]
-        assert first["confidence"] >= mutation.confidence
+        assert round(first["confidence"], 2) >= mutation.confidence
         assert any(has(mutation.evidence, each["text"]) for each in first["evidence"]), first
     assert told["unexplained"] == []
     stopped = [line for line in done.lines() if line["type"] == "resource" and line["event"] == "stopped"]

@@ -27,6 +27,8 @@ from pytest_muster.triage.run_view import Failure, RunView
 
 FILE = "muster_patterns.toml"
 MAX_LINE_LENGTH = 200  # characters of the line that matched
+WORDS_ALONE = 0.6
+"""How sure a cause is that only a pattern speaks for."""
 
 _FIELDS = {"name", "cause", "text", "kind", "title", "remedy", "matches", "spares"}
 
@@ -108,8 +110,35 @@ def strengthen(claims: Sequence[Finding], view: RunView, patterns: Sequence[Patt
             if hit is pattern and pattern.may_claim and (pattern.cause, test) not in spoken
         }
         if lines:
-            claims.append(_of_words(pattern, lines, by_test))
+            _explain(claims, pattern, lines, found, by_test)
     return claims
+
+
+def _explain(
+    claims: list[Finding],
+    pattern: Pattern,
+    lines: Mapping[str, str],
+    found: Mapping[str, list[tuple[Pattern, str]]],
+    by_test: Mapping[str, Failure],
+) -> None:
+    """Add tests that only a pattern knows to the claim that it supports for failures of their looks; claim the rest."""
+    left = dict(lines)
+    for number, claim in enumerate(claims):
+        if claim.cause is not pattern.cause or claim.confidence < WORDS_ALONE:
+            continue
+        looks = {
+            by_test[test].class_and_place
+            for test in claim.tests
+            if any(hit is pattern for hit, _ in found.get(test, ()))
+        }
+        alike = {test: line for test, line in left.items() if by_test[test].class_and_place in looks}
+        if alike:
+            text = f"{len(alike)} more failed in the same way, such as: {next(iter(alike.values()))}"
+            evidence = (*claim.evidence, Evidence(text=text, test=next(iter(alike))))
+            claims[number] = replace(claim, tests=(*claim.tests, *alike), evidence=evidence)
+            left = {test: line for test, line in left.items() if test not in alike}
+    if left:
+        claims.append(_of_words(pattern, left, by_test))
 
 
 def _strengthened(claim: Finding, found: Mapping[str, list[tuple[Pattern, str]]]) -> Finding:
@@ -131,7 +160,7 @@ def _of_words(pattern: Pattern, lines: Mapping[str, str], by_test: Mapping[str, 
     return Finding(
         cause=pattern.cause,
         title=f"{pattern.title} (pattern {pattern.name})",
-        confidence=0.6,
+        confidence=WORDS_ALONE,
         tests=tuple(lines),
         evidence=evidence,
         remedy=pattern.remedy or "See the pattern for what is known of it.",

@@ -113,7 +113,7 @@ def missing(view: RunView, failure: Failure, kinds: Mapping[str, Mapping[str, st
     error = failure.error
     if not (error.none or error.none_names or error.empty_names or _lacks(error.globals)):
         return []
-    scored: list[tuple[int, str]] = []
+    scored: list[tuple[int, bool, str]] = []
     for name, by_worker in kinds.items():
         if is_set(by_worker.get(failure.worker)) or not any(map(is_set, by_worker.values())):
             continue
@@ -125,8 +125,19 @@ def missing(view: RunView, failure: Failure, kinds: Mapping[str, Mapping[str, st
         about_none = error.none or bool(error.none_names or error.empty_names)
         score = 4 * referred + 2 * named + about_none
         if score:
-            scored.append((-score, name))
-    return [name for _, name in sorted(scored)]
+            scored.append((-score, not _fits(failure, by_worker.get(failure.worker)), name))
+    return [name for *_, name in sorted(scored)]
+
+
+def _fits(failure: Failure, kind: str | None) -> bool:
+    """Whether what a variable holds is what the error tells of: None, or something empty.
+
+    What tests put into a list as they pass is empty where they fail, and says nothing of why.
+    """
+    error = failure.error
+    if kind == "None":
+        return error.none or bool(error.none_names)
+    return bool(error.empty_names) and kind is not None and kind.startswith("empty ")
 
 
 def _lacks(variables: Mapping[str, str]) -> bool:
