@@ -349,15 +349,25 @@ def _slug(field_errors: Mapping[str, str]) -> Slug:
     return Slug.INVALID_EVENT_DATA if data_only else Slug.VALIDATION
 
 
+_UNKNOWN_WORD = "Invalid enum value"
+MAX_SHOWN_WORD = 50  # characters
+
+
 def _reason(error: Exception) -> tuple[str, str]:
     """Field and reason; msgspec says `Expected … - at `$.field``, and `missing required field `x`` without a path."""
     if isinstance(error, _InvalidField):
         return error.field, str(error)
-    text, _, path = json_fault(error).partition(" - at `$")
-    if "missing required field `" in text:
+    # The path stands last; a word of the sender's in front of it may look like one.
+    text, _, path = json_fault(error).rpartition(" - at `$")
+    if not text:
+        text, path = path, ""
+    if text.startswith("Object missing required field `"):
         field = text.partition("`")[2].partition("`")[0]
         return field, f"required field missing: {field}"
     field = path.rstrip("`").lstrip(".")
+    if text.startswith(_UNKNOWN_WORD):
+        word = text.removeprefix(_UNKNOWN_WORD).strip()
+        return field, f"must be one of {', '.join(EventOutcome)}, in lower case; it is {word[:MAX_SHOWN_WORD]}"
     return field, f"{text}; {_TIME_RANGE}" if field == "event_timestamp" else text
 
 

@@ -249,7 +249,7 @@ def test_escaped_backslash_before_a_surrogate_is_text():
         ("event_category", None, "accepted: event_category, service"),
         ("event_action", None, "accepted: event_action, operation"),
         ("event_outcome", None, "accepted: event_outcome, outcome"),
-        ("event_outcome", "maybe", "Invalid enum value"),
+        ("event_outcome", "maybe", "must be one of success, failure, pending, in lower case; it is 'maybe'"),
         ("correlation_id", "x" * 256, "length <= 255"),
         ("correlation_id", None, "required field missing"),
         ("event_id", "12", "UUID"),
