@@ -124,6 +124,16 @@ def test_every_rule_links_to_a_runbook_and_every_runbook_belongs_to_a_rule():
     assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == linked.keys()
 
 
+def test_the_table_of_runbooks_says_what_the_rules_say():
+    rows = [
+        f"| [{name}]({name}.md) | {rule['labels']['severity']} | "
+        f"{re.sub(r'{{.*?}}', '…', rule['annotations']['summary'])} |"
+        for name, rule in alerts().items()
+    ]
+
+    assert [row for row in (RUNBOOKS / "README.md").read_text().splitlines() if row.startswith("| [")] == rows
+
+
 @pytest.mark.parametrize("name", alerts())
 def test_a_runbook_says_what_it_means_what_to_look_at_and_what_to_do(name):
     text = (RUNBOOKS / f"{name}.md").read_text()
