@@ -84,6 +84,17 @@ def kubeconfig(tmp_path: Path) -> Path:
     return path
 
 
+def test_ctrl_c_while_the_stack_starts_ends_it_in_silence():
+    with enterable_directory() as directory:
+        with open_terminal([BIN / "kubernaut", "demo"], env={"TMPDIR": str(directory)}) as terminal:
+            terminal.read_until("Valkey on")
+            terminal.type("\x03")
+
+            assert terminal.wait() == 130
+        assert {"Traceback", "initdb", "ERROR"} & set(re.findall(r"\w+", terminal.text)) == set()
+        assert list(directory.glob("kubernaut-demo-*")) == []
+
+
 @pytest.mark.parametrize("command", ["demo", "up"])
 @pytest.mark.parametrize(
     ("arguments", "context"),

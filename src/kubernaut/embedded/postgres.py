@@ -101,8 +101,10 @@ async def _run_uncancelled(work: Callable[[], None]) -> None:
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         await asyncio.shield(task)
-    finally:
+    except asyncio.CancelledError:
         await asyncio.wait([task])
+        task.exception()  # Ctrl-C reaches its process too; nobody else asks what became of it
+        raise
 
 
 class _Cluster:

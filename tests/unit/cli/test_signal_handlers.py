@@ -16,6 +16,33 @@ assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 """
 
 
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "kubernaut.cli.app":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from kubernaut.cli import main
+main()
+"""
+
+
+def test_ctrl_c_before_a_command_has_begun_shows_no_traceback():
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_only_the_last_command_of_a_process_ignores_signals_at_its_end():
     reset = {"preexec_fn": lambda: [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGTERM)]}
     done = subprocess.run(
