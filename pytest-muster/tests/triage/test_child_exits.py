@@ -2,10 +2,12 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
 from pytest_muster.records.reader import load, newest
+from pytest_muster.triage import child_exits
 from pytest_muster.triage.engine import triage
 from pytest_muster.triage.findings import Cause
 
@@ -141,3 +143,22 @@ def test_a_signal_of_a_child_is_told(nested):
 
     (line,) = done.of("activity", kind="child_exit")
     assert (line["signal"], line["status"], line["name"]) == (signal.SIGKILL, None, "sleep")
+
+
+def test_children_are_listed_only_if_one_has_ended(monkeypatch):
+    """After each of the three phases of a test, so that it would show."""
+    listed = []
+    monkeypatch.setattr(child_exits, "children", lambda: listed.append(1) or [])
+    watch = child_exits._Children(None)
+    report = SimpleNamespace(nodeid="test_it.py::test_it", when="call")
+
+    monkeypatch.setattr(os, "waitid", lambda *_: None)  # there are some, and all of them run
+    watch.pytest_runtest_logreport(report)
+    monkeypatch.setattr(os, "waitid", no_child)
+    watch.pytest_runtest_logreport(report)
+
+    assert listed == []
+
+
+def no_child(*_):
+    raise ChildProcessError

@@ -69,7 +69,7 @@ def take_snapshot(
             tasks |= asyncio.all_tasks(loop)
     return ProcessSnapshot(
         threads=frozenset(threading.enumerate()),
-        processes=frozenset(_children()),
+        processes=frozenset(children()),
         descriptors=last.descriptors if last and len(last.descriptors) == _count() else frozenset(_descriptors()),
         tasks=frozenset(tasks),
     )
@@ -93,7 +93,8 @@ def _count() -> int:
         return -1
 
 
-def _children() -> list[int]:
+def children() -> list[int]:
+    """The child processes of this one, ended ones included until somebody waits for them."""
     if hasattr(os, "waitid"):
         try:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

@@ -189,14 +189,16 @@ class _ModuleSnapshot:
     def _add_members(self, members: Mapping[str, object]) -> list[tuple[str, object]]:
         """What of these is looked at, and has details of its own."""
         found = _items(members)
-        names = [name for name, value in found if not self._is_test(name, value)]
-        if 1 < len(names) < len(found):  # what gets one name is no tuple
-            self.content.getters.append(itemgetter(*names))
-            self.content.members.append(members)
-            self.content.sized.append(members)  # a name more is seen by this
-        else:
+        kept = [pair for pair in found if not pair[0].startswith(("__", "@")) and not self._is_test(*pair)]
+        if len(kept) == len(found):
             self.content.views.append(members.values())
-        return [pair for pair in found if not pair[0].startswith(("__", "@")) and not self._is_test(*pair)]
+            return kept
+        self.content.sized.append(members)  # a name more is seen by this
+        if kept:
+            names = [name for name, _ in kept]
+            self.content.getters.append(itemgetter(*names, names[0]))  # what gets one name is no tuple
+            self.content.members.append(members)
+        return kept
 
     def _is_test(self, name: str, value: object) -> bool:
         return self._has_tests and name.startswith("test") and type(value) is FunctionType

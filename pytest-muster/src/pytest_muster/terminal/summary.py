@@ -94,8 +94,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if call.when == "setup":
         data: dict[str, Any] = {}
-        marker = item.get_closest_marker("pending")
-        if marker and report.skipped:
+        marker = item.get_closest_marker("pending") if report.skipped else None
+        if marker:
             data["pending"] = _why(marker)
             path, line, _ = item.reportinfo()
             report.longrepr = (str(path), (line or 0) + 1, f"Pending: {data['pending']}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_muster.leaks.snapshot import children
 from pytest_muster.records.run import Run, run_of
 
 
@@ -33,14 +34,16 @@ class _Children:
 
     def _ended(self) -> Iterator[os.waitid_result]:
         """The ended children that were not seen yet."""
-        with suppress(ChildProcessError):  # there is no child
-            # The kernel names any one of them, perhaps always the same: then each child is asked for.
+        try:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if ended is None:
-                return
-            if ended.si_pid not in self.seen:
-                yield ended
-        for pid in _children() - self.seen:
+        except ChildProcessError:  # there is no child
+            return
+        if ended is None:
+            return
+        if ended.si_pid not in self.seen:
+            yield ended
+        # The kernel names any one of those that have ended, perhaps always the same: each child is asked for.
+        for pid in set(children()) - self.seen:
             with suppress(ChildProcessError):  # somebody has waited for it just now
                 ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                 if ended is not None:
@@ -60,15 +63,6 @@ class _Children:
             signal=ended.si_status if by_signal else None,
             status=None if by_signal else ended.si_status,
         )
-
-
-def _children() -> set[int]:
-    """The children of this process, as far as /proc tells them."""
-    found: set[int] = set()
-    for file in Path("/proc/self/task").glob("*/children"):
-        with suppress(OSError):  # that thread has just ended
-            found.update(map(int, file.read_text().split()))
-    return found
 
 
 def _name(pid: int) -> str | None:
