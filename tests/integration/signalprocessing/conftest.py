@@ -12,9 +12,10 @@ import pytest
 
 from kubernaut.audit.client import open_client as open_store_client
 from kubernaut.audit.config import ClientConfig as StoreClientConfig
-from kubernaut.datastorage.config import DatabaseConfig, ServerConfig
+from kubernaut.datastorage.config import DatabaseConfig, LedgerConfig, ServerConfig
 from kubernaut.datastorage.config import DataStorageConfig as StoreConfig
 from kubernaut.datastorage.service import open_service as open_datastorage
+from kubernaut.embedded.secret_files import ensure_signing_key
 from kubernaut.kube.client import ClientConfig, open_client
 from kubernaut.kube.objects import Key, Unstructured
 from kubernaut.signalprocessing.config import (
@@ -26,6 +27,8 @@ from kubernaut.signalprocessing.config import (
 )
 from kubernaut.signalprocessing.service import Service, open_service
 from support.signalprocessing import RAW, Cluster, Store
+
+ORIGIN = "controller.test/ledger"
 
 _numbers = itertools.count(1)
 
@@ -42,10 +45,11 @@ async def cluster(kubernetes_with_crds: Path) -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture
-async def store(migrated_database: str) -> AsyncIterator[Store]:
+async def store(migrated_database: str, tmp_path: Path) -> AsyncIterator[Store]:
     config = StoreConfig(
         server=ServerConfig(port=0, endpoint_propagation_delay=0, shutdown_timeout=2),
         database=DatabaseConfig.from_url(migrated_database),
+        ledger=LedgerConfig(key_file=ensure_signing_key(tmp_path / "ledger.key", ORIGIN), origin=ORIGIN),
     )
     async with (
         open_datastorage(config) as server,

@@ -6,7 +6,7 @@ import signal as signals
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from kubernaut.api.crds import all_crds
 from kubernaut.api.vocabulary import Label
 from kubernaut.audit.client import open_client as open_store_client
 from kubernaut.audit.config import ClientConfig as StoreClientConfig
+from kubernaut.audit.errors import StoreError
 from kubernaut.datastorage.config import ActorConfig
 from kubernaut.datastorage.service import open_service as open_datastorage
 from kubernaut.embedded.kubernetes import KubernetesConfig, open_kubernetes
@@ -113,11 +114,20 @@ async def test_page_lists_follows_and_leads_to_the_proof(cluster, controller, st
         await keep(phone, "phone-dark")
         assert phone.complaints == []
 
-        await store.events(later.spec.remediation_request_ref.name, 9)
+        *_, newest = await store.events(later.spec.remediation_request_ref.name, 9)
+        await eventually(lambda: has_receipt(store, newest), timeout=30, interval=0.2)
         await page.goto(f"{url}?priority=P0")
         await page.submit("a[href^='proof']")
         assert (await page.evaluate("location.href")).startswith(f"{store.url}/ui/events/")
+        await page.until("document.querySelector('.proof').dataset.state === 'good'")
         assert page.complaints == []
+
+
+async def has_receipt(store, event) -> bool:
+    """Whether a checkpoint is signed that covers the event."""
+    with suppress(StoreError):
+        return bool(await store.client.receipt(str(event.event_id)))
+    return False
 
 
 @needs_browser
