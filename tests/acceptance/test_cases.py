@@ -237,6 +237,8 @@ CASES = [
     case("s06-alertmanager-api", signals=[about(API, name="ApiSlow")]),
     case("s07-posted-alerts", signals=[about(POD, owner=API, **WARNING)]),
     case("s08-kind-and-name", signals=[about(API)]),
+    case("s10-oncall-firing", signals=[about(API)]),
+    case("s10-oncall-firing", "s11-oncall-resolved", signals=[about(API, is_resolved=True)]),
     case("s09-aks", signals=[about(POD, owner=API, **UNKNOWN, cluster="prod-aks")]),
     case(
         "z01-firing",

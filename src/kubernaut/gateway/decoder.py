@@ -5,7 +5,7 @@ rejected: one that is not JSON, not an object, or has no list `alerts`. Each ale
 leaves its neighbours alone. What is missing, null or of the zero time is unknown; fields that nobody reads may hold
 anything. A character that PostgreSQL cannot store becomes U+FFFD.
 
-A body may also have several notifications, alerts alone, or a notification that Amazon SNS has wrapped.
+A body may also have several notifications, alerts alone, or a notification in the envelope of a forwarder.
 
 Alerts are decoded when they are read and not kept, so a notification takes little more memory than its body.
 """
@@ -13,9 +13,10 @@ Alerts are decoded when they are read and not kept, so a notification takes litt
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Literal, overload
+from typing import overload
 
 import msgspec
+from msgspec.structs import replace
 
 from kubernaut.gateway import json_fields
 from kubernaut.gateway.alertmanager import (
@@ -57,11 +58,22 @@ class _Element(msgspec.Struct, frozen=True, kw_only=True):
     labels: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """What Amazon SNS sends."""
+class _AlertGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """What Grafana OnCall knows of the notification that it passes on."""
 
-    type: Literal["Notification"]
-    message: str
+    state: msgspec.Raw = NULL
+
+
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """A document of a forwarder, with a notification as an object or as a text."""
+
+    message: msgspec.Raw = msgspec.field(default=NULL, name="Message")
+    """Of Amazon SNS."""
+    alert_payload: msgspec.Raw = NULL
+    """Of an outgoing webhook of Grafana OnCall: the first one of its group."""
+    alert_group: msgspec.Raw = NULL
+    data: msgspec.Raw = NULL
+    """Of a CloudEvent."""
 
 
 class _Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -80,6 +92,7 @@ _decode_raws = msgspec.json.Decoder(list[msgspec.Raw] | None).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_lines = msgspec.json.Decoder(msgspec.Raw).decode_lines
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_alert_group = msgspec.json.Decoder(_AlertGroup | None).decode
 _decode_element = msgspec.json.Decoder(_Element).decode
 
 
@@ -92,13 +105,31 @@ def decode_all(body: bytes) -> list[Webhook]:
     try:
         return [decode(body)]
     except InvalidWebhook:
-        with suppress(msgspec.MsgspecError, RecursionError, InvalidWebhook):
-            return [decode(json_fields.decode(body, _decode_envelope).message.encode())]
+        with suppress(msgspec.MsgspecError, RecursionError):
+            if (webhook := _unwrapped(json_fields.decode(body, _decode_envelope))) is not None:
+                return [webhook]
         for split in (_decode_list, _decode_lines):
             with suppress(msgspec.MsgspecError, RecursionError):
                 if webhooks := _webhooks(json_fields.decode(body, split)):
                     return webhooks
         raise
+
+
+def _unwrapped(envelope: _Envelope) -> Webhook | None:
+    """The notification in an envelope; None where there is none."""
+    for raw in (envelope.message, envelope.alert_payload, envelope.data):
+        with suppress(InvalidWebhook):
+            webhook = decode(json_fields.text(raw).encode() or bytes(raw))
+            group = json_fields.part(envelope.alert_group, _decode_alert_group)
+            if group is None or json_fields.text(group.state) != AlertStatus.RESOLVED:
+                return webhook
+            # The alerts are as they were when the group began.
+            ended = [
+                replace(alert, status=AlertStatus.RESOLVED) if isinstance(alert, Alert) else alert
+                for alert in webhook.alerts
+            ]
+            return replace(webhook, alerts=ended)
+    return None
 
 
 def _webhooks(raws: Sequence[msgspec.Raw]) -> list[Webhook]:

@@ -305,6 +305,11 @@ SNS = {"Type": "Notification", "MessageId": "m", "TopicArn": "arn:aws:sns:eu-wes
         (compact([ONE, {"alerts": 7}]), [["A"], ["unknown"]]),
         (compact(SNS | {"Message": json.dumps(TWO)}), [["B", "C"]]),
         (compact(SNS | {"Message": json.dumps(TWO, indent=1)}), [["B", "C"]]),
+        (compact({"specversion": "1.0", "type": "t", "source": "/s", "id": "1", "data": TWO}), [["B", "C"]]),
+        (
+            compact({"event": {"type": "escalation"}, "alert_group": {"state": "firing"}, "alert_payload": TWO}),
+            [["B", "C"]],
+        ),
     ],
 )
 def test_several_notifications_alerts_alone_and_wrapped_ones_are_read(body, names):
@@ -316,13 +321,29 @@ def test_several_notifications_alerts_alone_and_wrapped_ones_are_read(body, name
     [
         *(b"", b"no", b"[]", b"{}", b"[{}]", b"7\n8", b"[[]]", b"[" * 100_000, b'{"alerts": [}\n{"alerts": []'),
         compact(SNS | {"Message": "disk is full"}),
-        compact(SNS | {"Message": {"alerts": []}}),
-        compact({"Type": "SubscriptionConfirmation", "Message": json.dumps(ONE)}),
+        compact({"schemaId": "azureMonitorCommonAlertSchema", "data": {"essentials": {"severity": "Sev1"}}}),
+        compact({"alert_payload": {"title": "disk is full", "state": "alerting"}, "alert_group": None}),
     ],
 )
 def test_what_holds_no_notification_is_rejected(body):
     with pytest.raises(InvalidWebhook):
         decode_all(body)
+
+
+@pytest.mark.parametrize(
+    ("group", "status"),
+    [
+        ({"state": "firing"}, AlertStatus.FIRING),
+        ({"state": "acknowledged"}, AlertStatus.FIRING),
+        ({"state": "resolved"}, AlertStatus.RESOLVED),
+        ({}, AlertStatus.FIRING),
+        (7, AlertStatus.FIRING),
+    ],
+)
+def test_a_group_that_has_ended_resolves_the_alerts_that_began_it(group, status):
+    (webhook,) = decode_all(compact({"alert_group": group, "alert_payload": TWO}))
+
+    assert [alert.status for alert in webhook.alerts] == [status, status]
 
 
 json_values = st.recursive(
