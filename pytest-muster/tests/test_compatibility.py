@@ -243,3 +243,74 @@ def test_text_that_is_not_utf_8_ends_no_worker(nested):
     }
     error = next(line["error"] for line in done.of("test") if line["test"].endswith("test_a_file"))
     assert error["address"] == r"no-such-\udcff"
+
+
+STRANGER = """
+import logging
+import unittest
+import pytest
+
+def documented():
+    \"\"\"
+    >>> documented()
+    1
+    \"\"\"
+    return 2
+
+@pytest.fixture
+def breaks_at_the_end():
+    yield
+    raise RuntimeError("not torn down")
+
+class TestCase(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): cls.number = 1
+    def test_passes(self): self.assertEqual(self.number, 1)
+    def test_fails(self): self.assertEqual(self.number, 2)
+    @unittest.expectedFailure
+    def test_is_expected_to_fail(self): self.fail()
+    def test_has_parts(self):
+        for number in range(2):
+            with self.subTest(number=number):
+                self.assertEqual(number, 0)
+
+class TestWithoutSetUp(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): raise OSError("no server here")
+    def test_does_not_run(self): pass
+
+def test_exits(): raise SystemExit(3)
+def test_is_not_torn_down(breaks_at_the_end): assert 0
+def test_logs(caplog):
+    logging.warning("once")
+    assert [record.getMessage() for record in caplog.records] == ["once"]
+@pytest.mark.xdist_group("one")
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_is_in_a_group(name, capsys):
+    print(name)
+    assert capsys.readouterr() == (name + "\\n", "")
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-n0 --doctest-modules",
+        "-n0 --import-mode=importlib -p no:terminal",
+        "-n0 --capture=sys --tb=native -p no:logging --deselect test_it.py::test_logs",
+        "-n1 --dist=loadgroup",
+    ],
+)
+def test_every_verdict_is_that_without_the_plugin(nested, options):
+    nested.write("test_it.py", STRANGER)
+    verdicts = []
+    for left_out in (["-pno:muster"], []):
+        done = nested.run(*options.split(), *left_out, "--junitxml=out.xml")
+        suite = ElementTree.parse(nested.directory / "out.xml").getroot().find("testsuite")  # noqa: S314 - our own
+        cases = sorted((case.get("classname"), case.get("name"), *(part.tag for part in case)) for case in suite)
+        verdicts.append((done.code, cases))
+        assert "INTERNALERROR" not in done.out
+
+    assert verdicts[0] == verdicts[1]
+    names = {line["test"] for line in done.of("test")}
+    assert len(names) == len({(kind, name) for kind, name, *_ in verdicts[1][1]})
