@@ -176,6 +176,50 @@ NOT_COMPARED = frozenset(
 _POOLS_ONLY = frozenset({"numbers.range", "numbers.range_step"})
 """Builtins of which other operands make lists that no memory holds, in OPA too."""
 
+_CALCULATIONS = ("{a} / {b}", "{a} * {b}", "{a} + {b}", "{a} - {b}", "{a} / {b} * {c}", "{a} / {b} - {c} / {a}")
+_USES = (
+    *("{x}", "{x} < {y}", "{x} >= {n}", "{n} > {x}", "{x} == {y}", "[{x}, {y}] < [{x}]", '{{"r": {x}}}', "{x} % 3"),
+    *('[{x} < "a", {x} < null, {x} > true]', "[[q] | q := {x}; q > 0.5]", "[q * 3 | q := {x}]", "{x} in [{y}, 1]"),
+    *(
+        "round({x})",
+        "ceil({x})",
+        "floor({x})",
+        "abs({x})",
+        "to_number({x})",
+        "format_int({x}, 10)",
+        "round({x} * 100) / 100",
+    ),
+    *("sum([{x}, {y}, {n}])", "product([{x}, {n}])", "product([{n}, {x}, {y}])", "max([{x}, {y}])", 'min(["a", {x}])'),
+    *("sort([{x}, {y}, {n}, null])", "count([q | some q in [{x}, {y}]; q <= {n}])", "count({x})", "max({{{x}, {n}}})"),
+    *(
+        'sprintf("%v %.3f %d %e", [{x}, {y}, {x}, {y}])',
+        'sprintf("%8.2f|%+v|%g|%s", [{x}, {y}, {x}, {y}])',
+        "json.marshal({x})",
+    ),
+    *(
+        "type_name({x})",
+        "is_number({x})",
+        "is_string({x})",
+        "is_array({x})",
+        'concat("", [{x}])',
+        'startswith({x}, "a")',
+    ),
+    *(
+        "lower({x})",
+        'object.get({{"a": {x}}}, "a", 0)',
+        "array.concat([{x}], [1])",
+        "[{x}][0] + 1",
+        '{{"a": {x}}} < {{"a": {y}}}',
+    ),
+    *(
+        "[i | some i, q in [{x}, {y}]; q == {x}]",
+        'regex.match(".", {x})',
+        "[v | walk([{x}], [p, v])]",
+        "units.parse({x})",
+    ),
+)
+"""Uses of the results of calculations; most have more digits than a double."""
+
 _OPERATORS = ("+", "-", "*", "/", "%", "<", "<=", ">", ">=", "==", "!=", "&", "|")
 
 
@@ -189,7 +233,7 @@ class Expressions:
         self._input: dict[str, Any] = {}
 
     def make(self, per_builtin: int, operators: int, compositions: int) -> list[tuple[str, dict[str, Any]]]:
-        """Expressions with their inputs: some of each builtin, of the operators, and compositions."""
+        """Expressions with their inputs: some of each builtin, of the operators, of calculations, and compositions."""
         usable = sorted(self._builtins.keys() - self._refused)
         found: dict[str, tuple[str, dict[str, Any]]] = {}
 
@@ -203,6 +247,7 @@ class Expressions:
                 add(lambda name=name: self.call(name))
         for _ in range(operators):
             add(self.operation)
+            add(self.calculation)
         for _ in range(compositions):
             add(lambda: self.call(self._random.choice(usable), depth=self._random.choice((1, 1, 2))))
         return [*found.values()]
@@ -221,6 +266,17 @@ class Expressions:
             else:
                 operands.append(self._operand_of(argument))
         return f"{name}({', '.join(operands)})"
+
+    def calculation(self) -> str:
+        """What people do with ratios: numbers that have no exact double."""
+        places = {name: self._operand(self._number()) for name in "abcn"}
+        x, y = (f"({self._random.choice(_CALCULATIONS)})".format(**places) for _ in range(2))
+        return self._random.choice(_USES).format(x=x, y=y, n=places["n"])
+
+    def _number(self) -> float:
+        """Not 0: OPA writes a product with it as `-0` at times, and the engine never does, as the guide says."""
+        number = self._random.choice((0.1, 3, 7, 1e9, self._random.randint(-20, 20), self._random.uniform(-50, 50)))
+        return round(number, self._random.randint(1, 4)) or 0.5
 
     def operation(self, depth: int = 1) -> str:
         operator = self._random.choice(_OPERATORS)

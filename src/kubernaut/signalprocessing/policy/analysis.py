@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from kubernaut.signalprocessing.policy import fractions
 from kubernaut.signalprocessing.policy.builtins import table
 from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.ordering import Origins
@@ -31,6 +32,9 @@ class Module:
     functions: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
     is_ascii: bool = True
+    may_have_fractions: bool = False
+    """Whether numbers may arise in it, or come from other modules, that are no doubles; see `fractions`."""
+
     origins: Origins
 
 
@@ -39,6 +43,9 @@ def analyse(file: str, text: str, tree: dict[str, Any], *, is_ours: bool = False
     module = module_of(file, text, tree)
     for error in differences(module, is_ours=is_ours):
         raise error
+    is_open = any(name_of(module, {kind: node}).startswith("data.") for kind, node in module.nodes if kind == "RefDot")
+    calculates = any(kind == "ArithExpr" for kind, _ in module.nodes) or bool(module.calls & fractions.MAKES)
+    module.may_have_fractions = not is_ours and (calculates or is_open or bool(_imported(module.source)))
     return module
 
 
@@ -139,6 +146,8 @@ def _check_call(module: Module, node: dict[str, Any], *, is_ours: bool) -> Itera
         and len(node["params"][0].get("Array", {}).get("items", "tz")) != 2
     ):
         yield refused(module, node, f"{name} takes a time or an array of a time and a zone")
+    if name == "walk" and len(node["params"]) != 2:
+        yield refused(module, node, "write walk(x, [path, value]): this engine has no other form of it")
     expected = _operand_count(name)
     if expected is not None and len(node["params"]) != expected:
         yield refused(module, node, f"{name} takes {expected} operands; write `x := {name}(…)` for its result")

@@ -10,7 +10,7 @@ from kubernaut.signalprocessing.policy import negation, recursion
 from kubernaut.signalprocessing.policy.analysis import Module, analyse, needs_exact
 from kubernaut.signalprocessing.policy.builtins import numbers, table
 from kubernaut.signalprocessing.policy.builtins.encodings import json_text
-from kubernaut.signalprocessing.policy.builtins.results import Undefined
+from kubernaut.signalprocessing.policy.builtins.results import Undefined, unmarked
 from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.ordering import Mixtures
 from kubernaut.signalprocessing.policy.protocol import RuleError
@@ -63,6 +63,9 @@ class Regorus:
                 engine.add_extension(f"kubernaut.{name}", 2, _as_list(function))
         for engine in (self._fast, self._exact):
             engine.add_extension("kubernaut.ordered", 2, _as_list(self._mixtures.ordered))
+            for name in ("ascending", "maximum", "minimum", "nearest", "refuse"):
+                engine.add_extension(f"kubernaut.{name}", 1, _as_list(getattr(numbers, name)))
+            engine.add_extension("kubernaut.compare", 2, _as_list(numbers.compare))
             engine.add_extension("kubernaut.text_length", 1, _as_list(len))
             engine.add_extension("kubernaut.json_text", 1, _as_list(json_text))
             engine.add_policy(f"{HELPERS}.rego", helper_module())
@@ -108,7 +111,7 @@ class Regorus:
         self._mixtures.clear()
         try:
             engine.set_input_json(document)
-            return bytes(engine.eval_rule_as_json(f"data.kubernaut_entry.{rule}").encode())
+            return unmarked(engine.eval_rule_as_json(f"data.kubernaut_entry.{rule}").encode())
         # pyo3's panics are no Exceptions, and a policy that panics the engine is only a bad policy.
         except BaseException as error:  # noqa: BLE001
             found = rule_error(error)

@@ -70,6 +70,16 @@ class Origins:
         ((kind, node),) = expression.items()
         return kind in _SCALARS or (kind == "ArithExpr" and node["op"] != "Sub")
 
+    def of(self, name: str) -> list[Expression] | None:
+        """The expressions that a variable or a rule takes its values from; None when they are not all known."""
+        if name == "input" and name not in self._unknown:
+            return []
+        return None if name in self._unknown or name not in self._origins else [each for each, _ in self._origins[name]]
+
+    def is_unknown_function(self, name: str) -> bool:
+        """Whether the function is none of the builtins."""
+        return name in self._functions or name.split(".")[0] in self._unknown
+
     def _may(self, expression: Expression, seen: set[tuple[str, bool]], *, inside: bool) -> bool:
         ((kind, node),) = expression.items()
         if kind in _SCALARS or kind in ("BoolExpr", "Membership"):
@@ -99,8 +109,8 @@ class Origins:
         return any(self._may(each, seen, inside=False) for each in expressions)
 
     def _may_call(self, node: dict[str, Any], seen: set[tuple[str, bool]]) -> bool:
-        name = self._text(node["fcn"])
-        if name in self._functions or name.split(".")[0] in self._unknown or name in _RETURN_SETS:
+        name = self.text_of(node["fcn"])
+        if self.is_unknown_function(name) or name in _RETURN_SETS:
             return True
         return name in _PASS_ON and self._any(node["params"], seen)
 
@@ -140,7 +150,7 @@ class Origins:
 
     def _read_call(self, node: dict[str, Any]) -> None:
         """Variables that a call binds as its last operand."""
-        name, operands = self._text(node["fcn"]), node["params"]
+        name, operands = self.text_of(node["fcn"]), node["params"]
         if name == "walk" and len(operands) > 1:
             self._bind(operands[1], operands[0], "value")
         elif operands and (name.split(".")[0] in self._unknown or len(operands) > self._functions.get(name, 99)):
@@ -170,7 +180,8 @@ class Origins:
             relates = relation if kind == "Var" else "inside"
             self._origins.setdefault(name, []).append((origin, relates))
 
-    def _text(self, expression: Expression) -> str:
+    def text_of(self, expression: Expression) -> str:
+        """An expression as it is written, without blanks."""
         (inner,) = expression.values()
         return b"".join(self._source[inner["span"]["start"] : inner["span"]["end"]].split()).decode()
 

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from kubernaut.signalprocessing.policy import ordering
+from kubernaut.signalprocessing.policy import fractions, ordering
 from kubernaut.signalprocessing.policy.analysis import (
     Module,
     differences,
@@ -72,12 +72,16 @@ def rewritten(module: Module, *, exact: bool) -> "Rewritten":
             start, end = extent(module.source, node)
             edits.append(Edit(start=start, end=start, text=f"data.{HELPERS}.{function}".encode(), phase=_OPEN))
             closings.append(Edit(start=end, end=end, text=b")", phase=_CLOSE))
+        for inner in _plain_only(module, kind, node):
+            start, end = extent(module.source, inner)
+            edits.append(Edit(start=start, end=start, text=f"data.{HELPERS}.plain(".encode(), phase=_OPEN))
+            closings.append(Edit(start=end, end=end, text=b")", phase=_CLOSE))
         if kind == "Call":
             _rewrite_call(module, node, edits, closings, exact=exact)
         elif kind in ("ArithExpr", "BinExpr"):
             _rewrite_operator(module, node, edits, closings, exact=exact)
-        elif kind == "BoolExpr" and node["op"] in ordering.ORDERS and _may_mix(module, node):
-            opening = f"data.{HELPERS}.order_{node['op'].lower()}("
+        elif kind == "BoolExpr" and node["op"] in ordering.ORDERS and (helper := _order_helper(module, node)):
+            opening = f"data.{HELPERS}.{helper}_{node['op'].lower()}("
             _rewrite_infix(module, node, (opening, ordering.ORDERS[node["op"]], ")"), edits, closings)
     # Nodes come outer first, so the inner one closes first when the order is turned round.
     return apply(module.source, [*reversed(closings), *edits])
@@ -132,7 +136,7 @@ def helper_module() -> str:
         "is_set_of_sets(x) if { is_set(x); every y in x { is_set(y) } }",
         "set_and(x, y) := x & y if { is_set(x); is_set(y) }",
         "set_or(x, y) := x | y if { is_set(x); is_set(y) }",
-        "minus(x, y) := kubernaut.minus(x, y)[0] if { is_number(x); is_number(y) }",
+        "minus(x, y) := kubernaut.minus(x, y)[0] if { not is_compound(x); not is_compound(y) }",
         "minus(x, y) := x - y if { is_set(x); is_set(y) }",
     ]
     for name, guards in table.GUARDED.items():
@@ -142,7 +146,7 @@ def helper_module() -> str:
         if name in _ALWAYS_GUARDED:
             call = f"kubernaut.json_text({call})[0]"
         lines.append(f"{_helper(name)}({', '.join(operands)}) := {call} if {{ {checks} }}")
-    return "\n".join(lines) + "\n" + ordering.HELPERS
+    return "\n".join(lines) + "\n" + ordering.HELPERS + fractions.HELPERS
 
 
 def extent(source: bytes, node: dict[str, Any]) -> tuple[int, int]:
@@ -171,7 +175,9 @@ def _rewrite_call(
     name = name_of(module, node["fcn"])
     if not is_builtin(module, name):
         return
-    if (
+    if name in fractions.HELPED and _may_be_fraction(module, *node["params"]):
+        _rename(node, f"fraction_{name}", edits)
+    elif (
         name in table.OURS
         or name in table.TRIED_ALWAYS
         or (exact and (name in table.OURS_BEYOND_ASCII or name in table.TRIED))
@@ -179,10 +185,15 @@ def _rewrite_call(
         end = node["span"]["end"]
         closings.append(Edit(start=end, end=end, text=b"[0]", phase=_CLOSE))
     elif name in _ALWAYS_GUARDED or (exact and name in table.GUARDED):
-        (called,) = node["fcn"].values()
-        span = called["span"]
-        text = f"data.{HELPERS}.{_helper(name)}".encode()
-        edits.append(Edit(start=span["start"], end=span["end"], text=text, phase=_REPLACE))
+        _rename(node, _helper(name), edits)
+
+
+def _rename(call: dict[str, Any], function: str, edits: list[Edit]) -> None:
+    """Have a function of ours called instead."""
+    (called,) = call["fcn"].values()
+    span = called["span"]
+    text = f"data.{HELPERS}.{function}".encode()
+    edits.append(Edit(start=span["start"], end=span["end"], text=text, phase=_REPLACE))
 
 
 def _rewrite_operator(
@@ -214,6 +225,32 @@ def _rewrite_infix(
     edits.append(Edit(start=start, end=start, text=opening.encode(), phase=_OPEN))
     edits.append(Edit(start=place, end=place + len(sign), text=b",", phase=_REPLACE))
     closings.append(Edit(start=end, end=end, text=closing.encode(), phase=_CLOSE))
+
+
+def _may_be_fraction(module: Module, *expressions: dict[str, Any]) -> bool:
+    return module.may_have_fractions and any(
+        fractions.may_be_fraction(module.origins, expression) for expression in expressions
+    )
+
+
+def _plain_only(module: Module, kind: str, node: dict[str, Any]) -> list[dict[str, Any]]:
+    """The expressions below a node that must not be fractions: what is sorted, and operands of most functions."""
+    operands = [element] if (element := _head_element(kind, node)) else _elements(kind, node)
+    if kind == "Set":
+        operands = node.get("items", operands) or operands
+    if kind == "Call":
+        name = name_of(module, node["fcn"])
+        is_ours = name in (fractions.TAKES if is_builtin(module, name) else module.functions)
+        operands = [] if is_ours else node["params"]
+    return [inner for each in operands if _may_be_fraction(module, each) for inner in each.values()]
+
+
+def _order_helper(module: Module, comparison: dict[str, Any]) -> str:
+    """The family of functions that stands in for `<` here, if one has to."""
+    is_fraction = _may_be_fraction(module, comparison["lhs"], comparison["rhs"])
+    if _may_mix(module, comparison):
+        return "mixed" if is_fraction else "order"
+    return "fraction" if is_fraction else ""
 
 
 def _may_mix(module: Module, comparison: dict[str, Any]) -> bool:

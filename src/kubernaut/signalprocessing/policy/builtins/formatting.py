@@ -5,10 +5,10 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from kubernaut.signalprocessing.policy.builtins.results import Inexact, Undefined, text
+from kubernaut.signalprocessing.policy.builtins.results import MARK, Inexact, Undefined, number, text
 
 _VERB = re.compile(r"%([-+# 0]*)([0-9]*)((?:\.[0-9]*)?)(.|$)", re.DOTALL)
-_MAX_PLAIN_EXPONENT = 21
+_MAX_PLAIN_EXPONENT = 6
 
 
 def sprintf(template: Any, operands: Any) -> str:
@@ -33,7 +33,12 @@ def sprintf(template: Any, operands: Any) -> str:
             raise Inexact("sprintf with a width above 999 is not available")
         value = rest[used]
         used += 1
-        spec = _Spec(flags, int(width or 0), int(precision[1:] or 0) if precision else None)
+        # A plus before `v` asks Go for the names of fields, not for a sign.
+        spec = _Spec(
+            flags.replace("+", "") if verb == "v" else flags,
+            int(width or 0),
+            int(precision[1:] or 0) if precision else None,
+        )
         rendered = _render(value, verb, spec)
         if rendered is None:
             inner = _render(value, "v", spec)
@@ -67,8 +72,9 @@ class _Spec:
 
 
 def _operand(value: Any) -> int | float | str:
+    """Go formats a fraction as the double next to it."""
     if isinstance(value, str):
-        return value
+        return float(number(value)) if value.startswith(MARK) else value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
     return _term(value)
@@ -78,7 +84,7 @@ def _term(value: Any) -> str:
     """A term as OPA writes it."""
     if isinstance(value, bool) or value is None or isinstance(value, int):
         return json.dumps(value)
-    if isinstance(value, str):
+    if isinstance(value, str) and not value.startswith(MARK):
         written = json.dumps(value, ensure_ascii=False)
         if written[1:-1] != value:
             raise Inexact("sprintf of a collection with escaped text is not available")
@@ -169,7 +175,7 @@ def _render_float(value: float, verb: str, spec: _Spec) -> str | None:
 
 
 def _shortest(value: float) -> str:
-    """The fewest digits that mean this number; with an exponent below -4 and from 21 on, as Go's."""
+    """The fewest digits that mean this number; with an exponent below -4 and from 6 on, as Go's."""
     digits = Decimal(repr(value)).normalize()
     power = digits.adjusted() if digits else 0
     if -4 <= power < _MAX_PLAIN_EXPONENT:

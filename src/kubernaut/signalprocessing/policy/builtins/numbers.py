@@ -1,16 +1,27 @@
 """Arithmetic as OPA does it: integers exactly, everything else with a mantissa of 64 bits.
 
-The engine carries fractions as doubles. A result that no double stands for is `Inexact`, never a neighbour of it.
+The engine carries fractions as doubles. A result that no double stands for becomes a marked text, never a neighbour of
+it; an integer that the engine does not have is `Inexact`.
 """
 
 import re
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from fractions import Fraction
+from functools import cmp_to_key
+from math import prod
 from typing import Any
 
-from kubernaut.signalprocessing.policy.builtins.results import Inexact, Undefined, integer, number
+from kubernaut.signalprocessing.policy.builtins.results import MARK, Inexact, Undefined, integer, number
 
-_PRECISION = 64  # bits
+Number = int | float | str
+"""A number for the engine; a text is a marked fraction."""
+
+_KINDS: tuple[Any, ...] = (str, list, dict, (set, frozenset))
+"""What OPA orders behind numbers, in its order."""
+_PRECISION, _DOUBLE_PRECISION = 64, 53  # bits
+_DOUBLE_DIGITS, _DIGITS = 15, 21
+"""Digits that every double keeps, and digits that tell any two numbers of 64 bits apart."""
+_SMALLEST, _LARGEST = Fraction(1, 10**300), Fraction(10**300)
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _GO_NUMBER = re.compile(
@@ -20,19 +31,19 @@ _GO_NUMBER = re.compile(
 _MAX_EXPONENT = 400
 
 
-def plus(left: Any, right: Any) -> int | float:
+def plus(left: Any, right: Any) -> Number:
     return _calculate(left, right, lambda a, b: a + b)
 
 
-def minus(left: Any, right: Any) -> int | float:
+def minus(left: Any, right: Any) -> Number:
     return _calculate(left, right, lambda a, b: a - b)
 
 
-def times(left: Any, right: Any) -> int | float:
+def times(left: Any, right: Any) -> Number:
     return _calculate(left, right, lambda a, b: a * b)
 
 
-def divide(left: Any, right: Any) -> int | float:
+def divide(left: Any, right: Any) -> Number:
     if number(right) == 0:
         raise Undefined("divide by zero")
     return _calculate(left, right, lambda a, b: a / b)
@@ -46,8 +57,9 @@ def modulo(left: Any, right: Any) -> int:
     return -rest if a < 0 else rest
 
 
-def absolute(value: Any) -> int | float:
-    return _in_range(abs(number(value)))
+def absolute(value: Any) -> Number:
+    given = number(value)
+    return _representable(abs(_operand(given))) if isinstance(given, Fraction) else _in_range(abs(given))
 
 
 def ceil(value: Any) -> int:
@@ -59,10 +71,50 @@ def floor(value: Any) -> int:
     return _rounded(value, up=False)
 
 
-def to_number(value: Any) -> int | float:
+def nearest(value: Any) -> int | float:
+    """`round`: halves go away from zero."""
+    given = number(value)
+    if isinstance(given, int):
+        return given
+    exact = to_precision(abs(_operand(given)) + Fraction(1, 2))
+    return _in_range(int(exact) if given > 0 else -int(exact))
+
+
+def compare(left: Any, right: Any) -> int:
+    """-1, 0 or 1: OPA's order. Raises Inexact for two objects and for two sets."""
+    (rank, a), (other, b) = _ranked(left), _ranked(right)
+    if rank != other:
+        return -1 if rank < other else 1
+    if isinstance(a, (dict, set, frozenset)):
+        raise Inexact("objects or sets with fractions are compared")
+    if not isinstance(a, list):
+        return int(a > b) - int(a < b)
+    differences = (order for order in map(compare, a, b) if order)
+    return next(differences, (len(a) > len(b)) - (len(a) < len(b)))
+
+
+def maximum(values: Any) -> Any:
+    return max(values, key=cmp_to_key(compare))
+
+
+def minimum(values: Any) -> Any:
+    return min(values, key=cmp_to_key(compare))
+
+
+def ascending(values: Any) -> list[Any]:
+    """`sort` of an array or a set."""
+    return sorted(values, key=cmp_to_key(compare))
+
+
+def refuse(_: Any) -> None:
+    """Raise Inexact: a fraction came to where only numbers of the engine may."""
+    raise Inexact("a fraction has more digits here than this engine's numbers; `round` it first")
+
+
+def to_number(value: Any) -> Number:
     if value is None or isinstance(value, bool):
         return int(bool(value))
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float)) or (isinstance(value, str) and value.startswith(MARK)):
         return value
     if not isinstance(value, str):
         raise Undefined("not a number")
@@ -95,29 +147,44 @@ def shift_right(value: Any, count: Any) -> int | float:
     return _in_range(integer(value) >> integer(count))
 
 
-def total(values: Any) -> int | float:
-    result: int | float = 0
+def total(values: Any) -> Number:
+    result: Number = 0
     for value in _members(values):
         result = plus(result, value)
     return result
 
 
-def product(values: Any) -> int | float:
-    result: int | float = 1
-    for value in _members(values):
-        result = times(result, value)
-    return result
+def product(values: Any) -> Number:
+    """As OPA: exactly for integers, and with the 53 bits of its first factor, a double, for others."""
+    factors = [number(value) for value in _members(values)]
+    if all(isinstance(factor, int) for factor in factors):
+        return _representable(Fraction(prod(factors)))
+    result = Fraction(1)
+    for factor in factors:
+        result = to_precision(result * _operand(factor), _DOUBLE_PRECISION)
+    written = Decimal(repr(float(result)))
+    return _in_range(int(written)) if result.denominator == 1 else float(result)
 
 
-def _members(values: Any) -> list[int | float]:
-    if isinstance(values, (set, frozenset)):
-        return sorted(map(number, values))
-    if not isinstance(values, list):
+def _members(values: Any) -> list[Any]:
+    """The members of an array or a set, in OPA's order. Raises Undefined unless all are numbers."""
+    if not isinstance(values, (list, set, frozenset)):
         raise Undefined("not a collection")
-    return [number(value) for value in values]
+    for value in values:
+        number(value)
+    return values if isinstance(values, list) else ascending(values)
 
 
-def _calculate(left: Any, right: Any, operation: Any) -> int | float:
+def _ranked(value: Any) -> tuple[int, Any]:
+    """The place of a type in OPA's order, and what is compared within it."""
+    if value is None or isinstance(value, bool):
+        return int(value is not None), bool(value)
+    if isinstance(value, (int, float)) or (isinstance(value, str) and value.startswith(MARK)):
+        return 2, _operand(number(value))
+    return 3 + next(place for place, kind in enumerate(_KINDS) if isinstance(value, kind)), value
+
+
+def _calculate(left: Any, right: Any, operation: Any) -> Number:
     a, b = number(left), number(right)
     if isinstance(a, int) and isinstance(b, int):
         exact = operation(Fraction(a), Fraction(b))
@@ -127,39 +194,53 @@ def _calculate(left: Any, right: Any, operation: Any) -> int | float:
     return _representable(to_precision(operation(_operand(a), _operand(b))))
 
 
-def _operand(value: float) -> Fraction:
+def _operand(value: float | Fraction) -> Fraction:
     """The decimal as it is written, in OPA's precision."""
-    return to_precision(Fraction(repr(value)))
+    return to_precision(value if isinstance(value, Fraction) else Fraction(repr(value)))
 
 
-def to_precision(value: Fraction) -> Fraction:
-    """The nearest number of 64 bits, ties to even."""
+def to_precision(value: Fraction, bits: int = _PRECISION) -> Fraction:
+    """The nearest number of so many bits, ties to even."""
     if not value:
         return value
-    exponent = value.numerator.bit_length() - value.denominator.bit_length() - _PRECISION
+    exponent = value.numerator.bit_length() - value.denominator.bit_length() - bits
     for shift in (exponent, exponent + 1, exponent - 1):
         scaled = value / Fraction(2) ** shift
         mantissa = round(scaled)  # to even
-        if abs(mantissa).bit_length() == _PRECISION or (abs(mantissa) == 2**_PRECISION):
+        if abs(mantissa).bit_length() == bits or abs(mantissa) == 2**bits:
             return Fraction(mantissa) * Fraction(2) ** shift
     return value
 
 
-def _representable(value: Fraction) -> int | float:
-    """The number for the engine; its shortest decimal must be the one that OPA writes."""
+def _representable(value: Fraction) -> Number:
+    """The number for the engine, whose shortest decimal must be the one that OPA writes; else a marked text."""
     if value.denominator == 1 and _MIN_INT <= value <= _MAX_INT:
         return int(value)
+    if not _SMALLEST < abs(value) < _LARGEST:
+        raise Inexact("the result has an exponent beyond this engine's numbers")
     near = float(value)
-    if to_precision(Fraction(repr(near))) != value or near in (float("inf"), float("-inf")):
-        raise Inexact("the result has more digits than this engine's numbers")
-    return near
+    if to_precision(Fraction(repr(near))) == value:
+        return near
+    if value.denominator == 1:
+        raise Inexact("the result is larger than this engine's integers")
+    return MARK + _shortest(value)
+
+
+def _shortest(value: Fraction) -> str:
+    """The fewest digits that mean this number and no other one of 64 bits."""
+    for digits in range(_DOUBLE_DIGITS, _DIGITS + 1):
+        with localcontext(prec=digits, rounding=ROUND_HALF_EVEN):
+            written = Decimal(value.numerator) / Decimal(value.denominator)
+        if to_precision(Fraction(written)) == value:
+            return str(written)
+    raise AssertionError("unreachable: so many digits tell numbers of 64 bits apart")
 
 
 def _rounded(value: Any, *, up: bool) -> int:
     given = number(value)
     if isinstance(given, int):
         return given
-    exact = Fraction(repr(given))
+    exact = Fraction(given if isinstance(given, Fraction) else repr(given))
     whole = abs(exact).__trunc__()
     if exact < 0:
         # OPA loses the sign of a number between 0 and -1 when it cuts its fraction off.
