@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit codes: 0 nothing failed, 1 tests or a shared set-up did, 2 patterns that cannot be used, 3 no such run."""
+    """Exit codes: 0 nothing failed, 1 something did, 2 patterns that cannot be used, 3 no such run."""
     try:
         if arguments.check_patterns:
             return _check_patterns(Path.cwd())
