@@ -28,7 +28,7 @@ from kubernaut.datastorage.web.ledger_view import LedgerState, ledger_view
 from kubernaut.datastorage.web.rendering import PREFIX, STATIC_ROUTE, page, problem_page
 from kubernaut.datastorage.web.search_view import rejected_view, search_view
 from kubernaut.datastorage.web.timeline_view import timeline_request, timeline_view
-from kubernaut.ops.http.problems import Handler, RequestRejected, problem_response
+from kubernaut.ops.http.problems import Handler, RequestRejected, json_response, problem_response
 
 ROOT = "/"
 """Where a browser is sent to the pages."""
@@ -142,10 +142,16 @@ class Pages:
         return page(request, "ledger.html", view=view)
 
     async def receipt(self, request: Request) -> Response:
-        """The receipt as the API has it, for the script of the page, which cannot send a bearer token."""
+        """The receipt as the API has it, for the script of the page, which cannot send a bearer token.
+
+        Where there is none, for instance because no checkpoint covers the event yet, the answer is 200 with the
+        `detail` of why: browsers report a 404 as an error of the page.
+        """
         try:
             return await self._ledger.receipt(request)
         except RequestRejected as rejected:
+            if rejected.slug is Slug.NOT_FOUND:
+                return json_response({"detail": str(rejected)})
             return problem_response(request, rejected, cause=rejected.__cause__)
         except LedgerInconsistent as error:
             return problem_response(request, RequestRejected(Slug.LEDGER_INCONSISTENT, str(error)), cause=error)

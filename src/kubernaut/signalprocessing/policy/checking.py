@@ -171,10 +171,15 @@ class _Table:
     async def _errors(self, document: dict[str, Any]) -> dict[str, RuleError]:
         """What is wrong with the results for one input, by rule."""
         policy_input = policy_input_of(document)
+        encoded = encode(policy_input, self._sources.form)
         try:
-            evaluation = await self._process.evaluate(encode(policy_input, self._sources.form))
-        except PolicyError as error:
-            return {"policy": RuleError(message=error.message)}
+            evaluation = await self._process.evaluate(encoded)
+        except PolicyError:
+            # A busy machine makes an evaluation exceed its time once, a policy that never ends each time.
+            try:
+                evaluation = await self._process.evaluate(encoded)
+            except PolicyError as error:
+                return {"policy": RuleError(message=error.message)}
         self._defined |= {rule for rule, values in evaluation.results.items() if values}
         errors = dict(evaluation.errors)
         for rule, message in _broken(evaluation, policy_input, self._sources):

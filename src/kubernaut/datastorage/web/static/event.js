@@ -64,6 +64,7 @@ async function proof(own) {
       const isTampering = answer.type?.endsWith("/ledger-inconsistent");
       return [isTampering ? "bad" : "open", `Not proven. ${answer.detail}`];
     }
+    if (answer.detail) return ["open", `Not proven. ${answer.detail}`];
     const trusted = own ? [own] : keys.split(" ").filter(Boolean);
     const steps = await verify(answer, { eventId, digest }, trusted, witnesses.split(" ").filter(Boolean));
     return conclude(steps, Boolean(own));
