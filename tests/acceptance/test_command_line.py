@@ -16,6 +16,8 @@ from support.terminal import open_terminal
 PROGRAM = Path(sys.executable).with_name("kubernaut")
 DEMO = Path(scenario.__file__).parent
 ALERTS, CLUSTER = DEMO / "alerts.json", DEMO / "cluster"
+COMMAND = 'exec "$0" process "$1" --cluster "$2"'
+"""For a shell that is given program, alerts and cluster, whose paths may have blanks."""
 POLICY = Path(default_policy.__file__).parent / "policy.rego"
 NOWHERE = "http://me:hunter2@127.0.0.1:9"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - it is refused
@@ -105,16 +107,14 @@ def test_a_command_that_waits_for_its_input_says_so_and_can_be_ended(command, en
 
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_standard_streams_end_no_command(closed):
-    done = subprocess.run(
-        ["sh", "-c", f"{PROGRAM} process {ALERTS} --cluster {CLUSTER} {closed}"], check=False, timeout=60
-    )
+    done = subprocess.run(["sh", "-c", f"{COMMAND} {closed}", PROGRAM, ALERTS, CLUSTER], check=False, timeout=60)
 
     assert done.returncode == 0
 
 
 def test_closed_standard_input_is_empty():
     done = subprocess.run(
-        ["sh", "-c", f"{PROGRAM} process - --cluster {CLUSTER} 0<&-"], stderr=subprocess.PIPE, check=False, timeout=60
+        ["sh", "-c", f"{COMMAND} 0<&-", PROGRAM, "-", CLUSTER], stderr=subprocess.PIPE, check=False, timeout=60
     )
     assert (done.returncode, done.stderr) == (2, b"kubernaut: -: is empty\n")
 

@@ -123,7 +123,7 @@ def test_a_payload_is_read_as_the_gateway_reads_it(tmp_path):
     (good, *_) = (alert for alert in payload["alerts"] if alert["status"] == "firing")
     good["labels"]["alertname"] = "ApiDown"
     good["annotations"]["summary"] = "cut \ud83d http:// \U0001f6a8 nul \0"
-    payload["alerts"] = [good, {"labels": {"alertname": "Watchdog"}}, {"labels": {"alertname": "Bad"}, "startsAt": 1}]
+    payload["alerts"] = [good, {"labels": {"alertname": "Watchdog"}}, {"labels": {"alertname": "Bad"}, "startsAt": {}}]
     text = "\ufeff" + json.dumps(payload, indent="\t").replace("http://", r"http:\/\/")
     (tmp_path / "alerts.json").write_text(text)
 

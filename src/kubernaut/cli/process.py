@@ -96,14 +96,14 @@ async def process(
     return 1 if failures else 0
 
 
-def content_of(path: Path) -> "Webhook | dict[str, Any]":
-    """The notification in a file or on standard input, or whatever other object there is; several become a List.
+def content_of(path: Path) -> "list[Webhook] | dict[str, Any]":
+    """The notifications in a file or on standard input, or whatever other object there is; several become a List.
 
     JSON is read as the gateway reads it, which takes more than a parser of JSON does.
     """
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.gateway.alertmanager import InvalidWebhook
-    from kubernaut.gateway.decoder import decode
+    from kubernaut.gateway.decoder import decode_all
     from kubernaut.kube.manifests import ManifestError, documents
 
     try:
@@ -112,7 +112,7 @@ def content_of(path: Path) -> "Webhook | dict[str, Any]":
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}", code=2) from error
     try:
-        return decode(content)
+        return decode_all(content)
     except InvalidWebhook:
         pass  # another object, YAML, or several documents
     try:
@@ -123,7 +123,7 @@ def content_of(path: Path) -> "Webhook | dict[str, Any]":
         raise CommandError(f"{path}: is empty", code=2)
     if len(found) == 1 and isinstance(found[0], dict):
         only: dict[str, Any] = found[0]
-        return only if "alerts" not in only else _webhook(only, str(path))
+        return only if "alerts" not in only else _webhooks(only, str(path))
     return {"kind": "List", "items": found}
 
 
@@ -148,7 +148,9 @@ def read_manifests(cluster: Path, *, recursive: bool) -> "Manifests":
     return found
 
 
-async def signals_of(content: "Webhook | dict[str, Any]", path: Path, found: "Manifests") -> list[SignalProcessing]:
+async def signals_of(
+    content: "list[Webhook] | dict[str, Any]", path: Path, found: "Manifests"
+) -> list[SignalProcessing]:
     """The signals of notifications and objects, as a gateway without a configuration file makes them.
 
     Raises CommandError or ManifestError.
@@ -160,18 +162,18 @@ async def signals_of(content: "Webhook | dict[str, Any]", path: Path, found: "Ma
     return await _signals(inputs, _intake(found, configured(GatewayConfig, None, "GATEWAY")))
 
 
-def _inputs(content: "Webhook | dict[str, Any]", file: str) -> "Iterator[Webhook | CoreEvent | SignalProcessing]":
+def _inputs(content: "list[Webhook] | dict[str, Any]", file: str) -> "Iterator[Webhook | CoreEvent | SignalProcessing]":
     """Each notification, Event and signal."""
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.gateway import kubernetes_events
 
     if not isinstance(content, dict):
-        yield content
+        yield from content
         return
     kind = content.get("kind")
     try:
         if "alerts" in content:
-            yield _webhook(content, file)
+            yield from _webhooks(content, file)
         elif isinstance(kind, str) and kind.endswith("List") and "items" in content:
             for item in content["items"] or ():
                 yield from _inputs(item if isinstance(item, dict) else {}, file)
@@ -186,13 +188,13 @@ def _inputs(content: "Webhook | dict[str, Any]", file: str) -> "Iterator[Webhook
         raise CommandError(f"{file}: {error}", code=2) from error
 
 
-def _webhook(content: dict[str, Any], file: str) -> "Webhook":
+def _webhooks(content: dict[str, Any], file: str) -> "list[Webhook]":
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.gateway.alertmanager import InvalidWebhook
-    from kubernaut.gateway.decoder import decode
+    from kubernaut.gateway.decoder import decode_all
 
     try:
-        return decode(json.dumps(content, default=_timestamp).encode())
+        return decode_all(json.dumps(content, default=_timestamp).encode())
     except InvalidWebhook as error:
         raise CommandError(f"{file}: {error.path}: {error}", code=2) from error
 
