@@ -118,6 +118,16 @@ def test_a_payload_whose_alerts_are_no_list_is_refused_with_its_path(tmp_path):
     assert "$.alerts" in done.stderr
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_a_payload_may_have_the_encoding_of_another_system(tmp_path, encoding):
+    payload = (DEMO / "alerts.json").read_text()
+    (tmp_path / "alerts.json").write_bytes(payload.encode(encoding))
+
+    done = kubernaut("process", tmp_path / "alerts.json", "--cluster", DEMO / "cluster", "-o", "json")
+
+    assert (done.returncode, len(json.loads(done.stdout))) == (0, 6), done.stderr
+
+
 def test_a_payload_is_read_as_the_gateway_reads_it(tmp_path):
     payload = json.loads((DEMO / "alerts.json").read_text()) | {"version": "1"}
     (good, *_) = (alert for alert in payload["alerts"] if alert["status"] == "firing")

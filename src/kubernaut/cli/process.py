@@ -103,12 +103,13 @@ def content_of(path: Path) -> "list[Webhook] | dict[str, Any]":
     """
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.gateway.alertmanager import InvalidWebhook
+    from kubernaut.gateway.bodies import as_utf8
     from kubernaut.gateway.decoder import decode_all
     from kubernaut.kube.manifests import ManifestError, documents
 
     try:
         with interruptible():
-            content = _read(path)
+            content = as_utf8(_read(path))
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}", code=2) from error
     try:
