@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from acceptance.test_cases import CASES, WEBHOOK, moved
+from acceptance.test_cases import CASES, WEBHOOK, moved, since_written
 from kubernaut.cli.output import Output
 from kubernaut.cli.process import process
 from support.case_cluster import CaseFolder
@@ -36,7 +36,8 @@ async def shop(folder):
 
 @pytest.mark.parametrize("row", HERE)
 async def test_a_case_is_decided_as_in_a_cluster(folder, shop, row, tmp_path, capsys):
-    paths = [payload(tmp_path / f"{step}.json", step, shop) for step in row.files]
+    by = since_written()
+    paths = [payload(tmp_path / f"{step}.json", step, shop, by) for step in row.files]
 
     code = await process(*paths, cluster=folder, output=Output.JSON)
 
@@ -47,9 +48,9 @@ async def test_a_case_is_decided_as_in_a_cluster(folder, shop, row, tmp_path, ca
     assert {each.chain for each in row.signals if each.chain is not None} <= chains
 
 
-def payload(path: Path, step, shop) -> Path:
+def payload(path: Path, step, shop, by) -> Path:
     body = re.sub(rb"\bshop\b", shop[0].encode(), (WEBHOOK / f"{step}.json").read_bytes())
-    path.write_bytes(moved(re.sub(rb"\bfn\b", shop[1].encode(), body)))
+    path.write_bytes(moved(re.sub(rb"\bfn\b", shop[1].encode(), body), by))
     return path
 
 

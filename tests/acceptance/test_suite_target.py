@@ -1,11 +1,13 @@
 """The Make target of the integration suite, for two who run it at once in one checkout."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-VENV = Path(sys.executable).parents[1]
+VENV = os.path.relpath(Path(sys.executable).parents[1], ROOT)
+"""Relative, because the path of the checkout may have blanks, which Make takes for separators."""
 
 
 def start(log: Path, option: str) -> subprocess.Popen[str]:
