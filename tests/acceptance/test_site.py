@@ -77,7 +77,7 @@ def _leads_somewhere(target: str, fragment: str, ids: dict[str, set[str]]) -> bo
 async def test_search_finds_a_page_and_the_button_copies_what_is_typed(site, chromium, is_dark):
     page = await chromium.open((site / "start.html").as_uri(), is_dark=is_dark)
     await page.evaluate("document.querySelector('.md-search__input').focus()")
-    await page.send("Input.insertText", text="witness")
+    await page.type("witness")
     await page.until("document.querySelectorAll('.md-search-result__item').length > 0")
     results = await page.evaluate("document.querySelector('.md-search-result__list').innerText")
     await page.submit(".md-search-result__link")

@@ -78,6 +78,11 @@ class Page:
         await self.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
         await self._until_shown()
 
+    async def type(self, text: str) -> None:
+        """Put a text where the focus is, and release a key, which is what some scripts wait for."""
+        await self.send("Input.insertText", text=text)
+        await self.send("Input.dispatchKeyEvent", type="keyUp", key=text[-1:], text="")
+
     async def until(self, expression: str) -> Any:
         """Wait until an expression is true; its value."""
         return await eventually(lambda: self.evaluate(expression), timeout=20, description=expression)
