@@ -8,7 +8,7 @@ from uuid import UUID
 from kubernaut.api.lifecycle import EraseEvents, EventsErased
 from kubernaut.datastorage import lifecycle_transaction, queries
 from kubernaut.datastorage.config import DatabaseConfig
-from kubernaut.datastorage.errors import DataStorageError
+from kubernaut.datastorage.errors import DataStorageError, RowsDiscarded
 from kubernaut.datastorage.lifecycle_metrics import LifecycleMetrics
 from kubernaut.datastorage.operations import Operation, OperationType, RemovedRow
 from kubernaut.datastorage.retention import utc_now
@@ -70,7 +70,10 @@ class Erasure:
                 operations = await transaction.mark(operation, rows, order=request.order, reason=request.reason)
                 await transaction.delete(rows)
                 await queries.execute(connection, "allow_change_of_conflicts")
-                await queries.execute(connection, "blank_conflicts", event_ids=[row.event_id for row in rows])
+                event_ids = [row.event_id for row in rows]
+                blanked = await queries.fetch(connection, "blank_conflicts", event_ids=event_ids)
+                if blanked[0]["refused"] != blanked[0]["blanked"]:
+                    raise RowsDiscarded("kept what audit_conflicts has of erased events")
         self.metrics.erased.inc(len(rows))
         return EventsErased(
             order=request.order,

@@ -14,7 +14,7 @@ import asyncpg
 from kubernaut.datastorage import chain, database, ledger_tree, operations, queries, rows
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.config import DatabaseConfig
-from kubernaut.datastorage.errors import DatabaseUnavailable
+from kubernaut.datastorage.errors import DatabaseUnavailable, RowsDiscarded
 from kubernaut.datastorage.head_cache import HeadCache
 from kubernaut.datastorage.operations import MAX_ROWS, Operation, RemovedRow
 from kubernaut.datastorage.partitions import PartitionMaintainer
@@ -61,8 +61,8 @@ class LifecycleTransaction:
             events.append(event_id)
         return events
 
-    async def delete(self, removed: Sequence[RemovedRow]) -> int:
-        """Remove the payloads of rows; how many were there."""
+    async def delete(self, removed: Sequence[RemovedRow]) -> None:
+        """Remove the payloads of rows, which must be there. Raises RowsDiscarded when one of them stays."""
         times = [row.event_timestamp for row in removed]
         await queries.execute(self.connection, "allow_change_of_events")
         deleted = await queries.fetch(
@@ -73,7 +73,8 @@ class LifecycleTransaction:
             since=min(times),
             until=max(times),
         )
-        return len(deleted)
+        if len(deleted) != len(removed):
+            raise RowsDiscarded(f"removed {len(deleted)} of {len(removed)} rows of audit_events")
 
     async def append(self) -> None:
         """Append what was recorded. Last, because the locks of the ledgers are held from here to the commit."""

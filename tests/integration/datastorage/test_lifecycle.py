@@ -1,6 +1,7 @@
 """What is removed, what never is, and that the ledger verifies afterwards and still shows a deletion by hand."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import asyncpg
@@ -10,6 +11,7 @@ from kubernaut.api.events import Verification, VerifyRequest
 from kubernaut.api.lifecycle import EraseEvents
 from kubernaut.datastorage.config import DatabaseConfig
 from kubernaut.datastorage.erasure import ErasureRefused, UnknownEvents
+from kubernaut.datastorage.errors import RowsDiscarded
 from kubernaut.datastorage.legal_holds import AlreadyHeld, UnknownCorrelation
 from kubernaut.datastorage.queries import QUERIES
 from kubernaut.datastorage.range_verification import Access, Range, RangeVerifier, connect, open_snapshot
@@ -18,6 +20,8 @@ from support.datastorage import OpenStore
 from support.eventually import eventually
 from support.ledger_events import NOW, an_entry
 from support.lifecycle import Lifecycle
+
+ERASE = EraseEvents(order="GDPR-17", correlation_id="rr-1")
 
 
 @pytest.fixture
@@ -326,6 +330,43 @@ async def test_erasure_removes_payloads_and_says_by_which_order(
         assert (removed.reason, removed.order, removed.count) == ("erasure", "GDPR-17", 1)
     again = await lifecycle.erasure.erase(EraseEvents(order="GDPR-17", event_ids=[event_id]), "alice")
     assert (again.events_erased, again.operation_ids) == (0, [])
+
+
+DISCARDED: list[tuple[str, Callable[[Lifecycle], Awaitable[object]]]] = [
+    ("audit_events", lambda lifecycle: lifecycle.erasure.erase(ERASE, "alice")),
+    ("audit_conflicts", lambda lifecycle: lifecycle.erasure.erase(ERASE, "alice")),
+    ("audit_expired", lambda lifecycle: lifecycle.erasure.erase(ERASE, "alice")),
+    ("audit_events", lambda lifecycle: lifecycle.retention.apply()),
+    ("audit_legal_holds", lambda lifecycle: lifecycle.holds.place("rr-0", "lawsuit 7", "alice")),
+    ("audit_legal_hold_releases", lambda lifecycle: lifecycle.holds.release("rr-2", "settled", "alice")),
+]
+"""Tables, each with an operation on it that a trigger makes do nothing."""
+
+
+@pytest.mark.parametrize(("table", "act"), DISCARDED)
+async def test_no_operation_is_done_that_a_trigger_discards(
+    filled: Store,
+    lifecycle: Lifecycle,
+    sql: asyncpg.Connection,
+    table: str,
+    act: Callable[[Lifecycle], Awaitable[object]],
+):
+    event_id = await sql.fetchval("SELECT event_id FROM audit_ledger WHERE sequence = 5")
+    await filled.append([an_entry(event_id=str(event_id), correlation_id="rr-1", event_data={"name": "Bob"})])
+    await lifecycle.holds.place("rr-2", "lawsuit 6", "alice")
+    before, operated = await payloads(sql), await operations(sql)
+    await sql.execute(
+        "CREATE FUNCTION discard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
+        f"CREATE TRIGGER discard BEFORE INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION discard()"
+    )
+
+    with pytest.raises(RowsDiscarded):
+        await act(lifecycle)
+
+    await sql.execute(f"DROP TRIGGER discard ON {table}")
+    assert (await payloads(sql), await operations(sql)) == (before, operated)
+    await act(lifecycle)
+    await verified(filled)
 
 
 async def test_erasure_of_a_correlation(filled: Store, lifecycle: Lifecycle, sql: asyncpg.Connection):

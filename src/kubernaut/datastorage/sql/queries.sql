@@ -665,8 +665,12 @@ DELETE FROM audit_events AS events
 RETURNING events.event_id;
 
 -- name: blank_conflicts
--- Remove the refused content of erased events; that there was an attempt, and its hashes, stay.
-UPDATE audit_conflicts SET refused_event = 'null' WHERE event_id = ANY(:event_ids::uuid[]);
+-- Remove the refused content of erased events; that there was an attempt, and its hashes, stay. Says how many rows there
+-- are and how many were changed.
+WITH blanked AS (
+    UPDATE audit_conflicts SET refused_event = 'null' WHERE event_id = ANY(:event_ids::uuid[]) RETURNING 1)
+SELECT (SELECT count(*) FROM audit_conflicts WHERE event_id = ANY(:event_ids::uuid[])) AS refused,
+       (SELECT count(*) FROM blanked) AS blanked;
 
 -- name: marks
 -- Which payloads of these rows of one ledger were removed.
