@@ -105,6 +105,22 @@ def test_a_command_that_waits_for_its_input_says_so_and_can_be_ended(command, en
     assert "Traceback" not in terminal.text
 
 
+def test_a_named_pipe_is_read_and_a_signal_ends_the_wait_for_who_writes_it(tmp_path):
+    pipe = tmp_path / "alerts"
+    os.mkfifo(pipe)
+    script = '(cat "$1" > "$3") & exec "$0" process "$3" --cluster "$2" -o name'
+    arguments = ["sh", "-c", script, PROGRAM, ALERTS, CLUSTER, pipe]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == kubernaut("process", ALERTS, "--cluster", CLUSTER, "-o", "name").stdout
+
+    with subprocess.Popen([PROGRAM, "process", pipe, "--cluster", CLUSTER]) as waiting:
+        writer = os.open(pipe, os.O_WRONLY)  # waits for who opens it for reading
+        waiting.terminate()
+        assert waiting.wait(20) == 143
+        os.close(writer)
+
+
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_standard_streams_end_no_command(closed):
     done = subprocess.run(["sh", "-c", f"{COMMAND} {closed}", PROGRAM, ALERTS, CLUSTER], check=False, timeout=60)

@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import struct
 import subprocess
 import termios
@@ -43,6 +44,8 @@ class Terminal:
         return self.process.wait(timeout)
 
     def _read(self) -> bool:
+        readable, _, _ = select.select([self.descriptor], [], [], 60)
+        assert readable, f"printed nothing for a minute: {self.text}"
         try:
             part = os.read(self.descriptor, 65536)
         except OSError:  # the program has closed the terminal

@@ -39,7 +39,7 @@ async def demo(
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.embedded.stack import open_stack
 
-    config = stack_config(data_dir, other, temporary=data_dir is None)
+    config = await stack_config(data_dir, other, temporary=data_dir is None)
     progress = Progress()
     async with open_stack(config, progress.ready) as stack:
         progress.done()

@@ -35,7 +35,7 @@ async def read_inputs(
     from kubernaut.signalprocessing.policy.contract import PER_DIMENSION_FIELDS
     from kubernaut.signalprocessing.policy.documents import InvalidDocument, policy_input_of
 
-    content = content_of(path)
+    content = await content_of(path)
     if not isinstance(content, dict) or content.get("kind") == KIND:
         try:
             found = read_manifests(cluster, recursive=recursive) if cluster else Manifests()

@@ -15,9 +15,9 @@ from kubernaut.api.meta import ObjectMeta
 from kubernaut.api.signals import KIND, ParentReference, SignalProcessing, SignalSpec
 from kubernaut.api.vocabulary import ConditionReason, ConditionType, Label, Phase
 from kubernaut.cli.errors import CommandError
-from kubernaut.cli.interruption import interruptible
 from kubernaut.cli.output import Output, OutputOption, emit, note, table
 from kubernaut.cli.policy import sources_of
+from kubernaut.cli.reading import STANDARD_INPUT, read_all
 from kubernaut.cli.services import configured
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from kubernaut.gateway.kubernetes_events import CoreEvent
     from kubernaut.gateway.offline import OfflineIntake, OfflineResult
     from kubernaut.kube.manifests import Manifests
-
-_STDIN = Path("-")
 
 RecursiveOption = Annotated[
     bool,
@@ -77,7 +75,7 @@ async def process(
     try:
         found = read_manifests(cluster, recursive=recursive)
         objects = offline.of(found)
-        inputs = [each for path in (signal, *more) for each in _inputs(content_of(path), str(path))]
+        inputs = [each for path in (signal, *more) for each in _inputs(await content_of(path), str(path))]
     except manifests.ManifestError as error:
         raise CommandError(str(error), code=2) from error
     signals = await _signals(inputs, _intake(found, intake_settings))
@@ -96,7 +94,7 @@ async def process(
     return 1 if failures else 0
 
 
-def content_of(path: Path) -> "list[Webhook] | dict[str, Any]":
+async def content_of(path: Path) -> "list[Webhook] | dict[str, Any]":
     """The notifications in a file or on standard input, or whatever other object there is; several become a List.
 
     JSON is read as the gateway reads it, which takes more than a parser of JSON does.
@@ -107,9 +105,11 @@ def content_of(path: Path) -> "list[Webhook] | dict[str, Any]":
     from kubernaut.gateway.decoder import decode_all
     from kubernaut.kube.manifests import ManifestError, documents
 
+    if path == STANDARD_INPUT and os.isatty(0):
+        note("Reading standard input; end it with Ctrl-D.")
+        sys.stderr.flush()
     try:
-        with interruptible():
-            content = as_utf8(_read(path))
+        content = as_utf8(await read_all(path))
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}", code=2) from error
     try:
@@ -126,16 +126,6 @@ def content_of(path: Path) -> "list[Webhook] | dict[str, Any]":
         only: dict[str, Any] = found[0]
         return only if "alerts" not in only else _webhooks(only, str(path))
     return {"kind": "List", "items": found}
-
-
-def _read(path: Path) -> bytes:
-    if path != _STDIN:
-        return path.read_bytes()
-    if os.isatty(0):
-        note("Reading standard input; end it with Ctrl-D.")
-        sys.stderr.flush()
-    with open(0, "rb", closefd=False) as stdin:
-        return stdin.read()
 
 
 def read_manifests(cluster: Path, *, recursive: bool) -> "Manifests":

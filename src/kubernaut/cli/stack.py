@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 
 from kubernaut.cli.errors import CommandError
-from kubernaut.cli.interruption import interruptible
 from kubernaut.cli.output import note, say
+from kubernaut.cli.reading import read_line
 from kubernaut.ops.logins import without_login
 from kubernaut.ops.shutdown import stop_requested
 from kubernaut.ops.tasks import background
@@ -76,7 +76,7 @@ class Progress:
         sys.stdout.flush()
 
 
-def stack_config(data_dir: Path | None, other: OtherCluster | None, *, temporary: bool = False) -> "StackConfig":
+async def stack_config(data_dir: Path | None, other: OtherCluster | None, *, temporary: bool = False) -> "StackConfig":
     """What to start; asks before anything is created in an existing cluster.
 
     Raises CommandError unless the answer is yes, and Misconfigured for a cluster that no file describes.
@@ -94,18 +94,17 @@ def stack_config(data_dir: Path | None, other: OtherCluster | None, *, temporary
         context = config.context_name  # another one may be current by the time the answer is there
         server = visible(f"context {context}, {without_login(config.cluster.server)}")
         if not other.yes:
-            _confirm(f"This creates CRDs, a namespace and objects in another cluster: {server}")
+            await _confirm(f"This creates CRDs, a namespace and objects in another cluster: {server}")
     return StackConfig(directory=data_dir, kubeconfig=files, context=context, temporary=temporary)
 
 
-def _confirm(text: str) -> None:
+async def _confirm(text: str) -> None:
     note(text)
     if not sys.stdin.isatty():
         raise CommandError("this cluster was not confirmed", code=2, hint="the same command with --yes")
     sys.stderr.write("Continue? [y/N] ")
     sys.stderr.flush()
-    with interruptible():
-        answer = sys.stdin.readline()
+    answer = await read_line()
     if answer.strip().lower() not in ("y", "yes"):
         raise CommandError("this cluster was not confirmed", code=2)
 

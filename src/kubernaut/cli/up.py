@@ -12,7 +12,7 @@ async def up(*, data_dir: DataDirOption = None, other: OtherCluster | None = Non
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.embedded.stack import open_stack
 
-    config = stack_config(data_dir, other)
+    config = await stack_config(data_dir, other)
     progress = Progress()
     async with open_stack(config, progress.ready) as stack:
         progress.done()

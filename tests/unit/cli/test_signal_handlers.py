@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import signal
 from kubernaut.cli.app import UNREACHABLE, run
@@ -14,6 +16,28 @@ assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == be
 run(["audit", "verify", "--url", "http://127.0.0.1:9"], is_last=True)
 assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 """
+
+
+TOO_EARLY = """
+import asyncio, os, signal, sys
+from kubernaut.cli.app import _run_async
+from kubernaut.cli.reading import read_line
+
+async def command():
+    os.kill(os.getpid(), signal.Signals[sys.argv[1]])
+    await read_line()
+
+raise SystemExit(_run_async(command(), is_last=True))
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_just_before_a_command_waits_for_its_input_ends_it(name: str, code: int):
+    with subprocess.Popen([sys.executable, "-c", TOO_EARLY, name], stdin=subprocess.PIPE) as process:
+        try:
+            assert process.wait(60) == code
+        finally:
+            process.kill()
 
 
 INTERRUPTED = """
