@@ -1,6 +1,7 @@
 """Child processes live in a group of their own, and never longer than their owner."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import threading
 import pytest
 
 from pytest_muster.workspace import processes, reaper
-from pytest_muster.workspace.leases import MARK, read_leases, started
+from pytest_muster.workspace.leases import read_leases, started
+from pytest_muster.workspace.reaper import MARK
 from pytest_muster.workspace.workspace import run_workspace
 
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
@@ -84,9 +86,34 @@ time.sleep(300)
         os.kill(fork, signal.SIGKILL)
 
 
-def test_a_child_in_a_session_of_its_own_ends_with_the_owner(tmp_path, eventually):
-    body = """
-workspace.start(["setsid", "sh", "-c", "echo $$ > pid; exec sleep 300"], cwd=directory)
+NOTE = "echo $$ > pid; exec sleep 300"
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
+AWAY = [
+    pytest.param(["setsid", "sh", "-c", NOTE], id="orphan with the environment"),
+    pytest.param(["setsid", "env", "-i", "sh", "-c", NOTE], id="orphan without"),
+    pytest.param(["setsid", "--wait", "env", "-i", "sh", "-c", NOTE], id="child without"),
+    pytest.param(
+        ["setsid", "--wait", "env", "-i", "sh", "-c", f"({NOTE}) > /dev/null 2>&1"], id="child without, log elsewhere"
+    ),
+    pytest.param(
+        ["sh", "-c", f"setsid sh -c '{NOTE}' > /dev/null 2>&1 & wait"], id="child of the group, log elsewhere"
+    ),
+    pytest.param(["su", "-", "-s", "/bin/sh", "-c", f"cd $OLDPWD; {NOTE}", "root"], id="su", marks=needs_root),
+    pytest.param(["setpriv", "--reset-env", "--", "sh", "-c", f"cd $OLDPWD; {NOTE}"], id="setpriv", marks=needs_root),
+]
+"""Ways to be in a session of one's own, most of them without the mark in the environment."""
+
+
+def into(directory, argv):
+    """A login changes the directory, and tells of no other one."""
+    return [part.replace("$OLDPWD", shlex.quote(str(directory))) for part in argv]
+
+
+@pytest.mark.parametrize("argv", AWAY)
+def test_a_child_in_a_session_of_its_own_ends_with_the_owner(argv, tmp_path, eventually):
+    body = f"""
+directory.mkdir(exist_ok=True)
+workspace.start({into(tmp_path / "run", argv)!r}, cwd=directory)
 while not (directory / "pid").exists() or not (directory / "pid").read_text():
     time.sleep(0.01)
 print((directory / "pid").read_text(), flush=True)
@@ -100,14 +127,35 @@ time.sleep(300)
         eventually(lambda: is_gone(daemon))
 
 
-def test_a_child_in_a_session_of_its_own_ends_with_the_place(a_run, tmp_path, eventually):
+@pytest.mark.parametrize("argv", AWAY)
+def test_a_child_in_a_session_of_its_own_ends_with_the_place(argv, a_run, tmp_path, eventually):
     workspace = run_workspace(a_run())
-    workspace.start(["setsid", "sh", "-c", "echo $$ > pid; exec sleep 300"], cwd=tmp_path)
+    workspace.start(into(tmp_path, argv), cwd=tmp_path)
     eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
 
     workspace.close()
 
     eventually(lambda: is_gone(int((tmp_path / "pid").read_text())))
+
+
+def test_what_another_process_has_started_is_left_alone_though_it_has_the_same_log(workspace, tmp_path, eventually):
+    other = workspace.start(["setsid", "--wait", "env", "-i", "sh", "-c", NOTE], cwd=tmp_path, log="both.log")
+    eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+    process = workspace.start(["sleep", "300"], log="both.log")
+
+    process.stop()
+
+    assert other.poll() is None
+    assert not is_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_who_writes_to_a_log_outside_of_the_run_is_left_alone(workspace, tmp_path):
+    log = tmp_path / "of-others.log"
+    with log.open("w") as output, subprocess.Popen(["sleep", "300"], stdout=output) as stranger:
+        workspace.start(["sleep", "300"], log=log).stop()
+
+        assert stranger.poll() is None
+        stranger.kill()
 
 
 def test_a_process_outlives_the_thread_that_started_it(workspace):
@@ -123,7 +171,7 @@ def test_a_process_outlives_the_thread_that_started_it(workspace):
 
 def test_a_process_whose_start_was_not_reported_any_more_is_found(eventually):
     with subprocess.Popen([sys.executable, "-I", "-S", reaper.__file__, str(os.getpid())], stdin=-1) as watcher:
-        watcher.stdin.write(b"expect run-1/unreported\n")
+        watcher.stdin.write(b"expect run-1/unreported - 0\n")
         watcher.stdin.flush()
         with subprocess.Popen(["sleep", "300"], env={**os.environ, MARK: "run-1/unreported"}) as child:
             watcher.stdin.close()
@@ -216,7 +264,7 @@ def test_a_process_has_one_reaper(workspace):
     assert processes.reaper_pid() == first
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
+@needs_root
 def test_a_process_can_run_as_another_user_who_enters_the_directory(workspace):
     (workspace.directory / "note").write_text("hello")
 

@@ -34,7 +34,7 @@ directory = Path(sys.argv[1])
 run = Run(id=directory.name, role=Role.ALONE, directory=directory, worker="main", slot=1, workers=1,
           journal=Journal(directory / "record.jsonl"))
 workspace = Workspace(run)
-process = workspace.start(["sleep", "300"])
+process = workspace.start(sys.argv[3:] or ["sleep", "300"])
 workspace.on_sweep(["sh", "-c", "echo swept $MUSTER_RUN >> swept"])
 workspace.on_sweep(["sh", "-c", sys.argv[2]])
 print(process.pid, workspace.directory, flush=True)
@@ -55,9 +55,9 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def a_killed_run(project, *, id=A_RUN, command="true"):
+def a_killed_run(project, *, id=A_RUN, command="true", process=()):
     """A run that was killed together with its reaper: the id of a process it left, and its directory."""
-    argv = [sys.executable, "-c", KILLED, project / ".muster" / "runs" / id, command]
+    argv = [sys.executable, "-c", KILLED, project / ".muster" / "runs" / id, command, *process]
     done = subprocess.run(argv, cwd=project, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     pid, directory = done.stdout.split()
@@ -83,6 +83,18 @@ def test_a_killed_run_is_swept(project, capsys):
     assert not directory.exists()
     assert (project / "swept").read_text() == f"swept {run}\n"
     assert not (project / ".muster" / "runs" / run / "leases").exists()
+
+
+@pytest.mark.parametrize("output", ["", "> /dev/null 2>&1"], ids=["in its log", "elsewhere"])
+def test_a_process_in_another_session_without_our_environment_is_swept(output, project, eventually):
+    script = f"trap '' TERM; (echo $$ > pid; exec sleep 300) {output}"
+    a_killed_run(project, process=["setsid", "--wait", "env", "-i", "sh", "-c", script])
+    eventually(lambda: (project / "pid").exists() and (project / "pid").read_text().strip())
+
+    code = main(["sweep"])
+
+    assert code == 0
+    assert started(int((project / "pid").read_text())) is None
 
 
 def test_a_second_sweep_has_nothing_to_do(project, capsys):

@@ -23,9 +23,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-MARK = "MUSTER_LEASE"
-"""Environment variable of every process that a workspace starts: `<run>/<lease>`. Its children inherit it."""
-
 RUN_VARIABLE = "MUSTER_RUN"
 """Environment variable of every process that a workspace starts: the id of the run."""
 

@@ -1,8 +1,8 @@
 """Child processes in a group of their own that never outlive their owner.
 
 A group lives as long as its first process: when that ends, what is left of the group is killed. So start servers in the
-foreground. One that goes to a session of its own nevertheless is found by a mark in its environment, where there is
-/proc, and ends when the process is stopped.
+foreground. One that goes to a session of its own nevertheless is found by a mark in its environment, by its parents or
+by the log that it writes to, where there is /proc, and ends when the process is stopped (see `ProcessTree`).
 
 When the owner ends, however it ends, the *reaper* ends its groups: one small process for each owner, in a session of
 its own, which is started with the first child (see `reaper`). Where the reaper is killed as well, the sweeper finds the
@@ -17,14 +17,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_muster.records.clock import now
 from pytest_muster.workspace import reaper
-from pytest_muster.workspace.leases import MARK, RUN_VARIABLE, Kind, Leases, started
-from pytest_muster.workspace.reaper import marked
+from pytest_muster.workspace.leases import RUN_VARIABLE, Kind, Leases, started
+from pytest_muster.workspace.reaper import MARK, OWN_MARK, ProcessTree
 
 _TAIL = 64 * 1024  # bytes of a log that are ever read back
 
@@ -68,6 +68,9 @@ class Process:
         self._run = run
         self._lease = leases.prepare(Kind.PROCESS, argv=self.argv, log=str(spec.log), test=spec.test)
         self._mark = f"{run}/{self._lease.path.stem}"
+        self._own_log = str(spec.log) if spec.log.is_relative_to(leases.directory.parent) else ""
+        """The log if it is a file of this run: into another one strangers may write."""
+        self._tree = ProcessTree([self._mark])
         self._popen: subprocess.Popen[bytes] | None = None
         self._log_start = 0
         self._lock = threading.RLock()
@@ -98,13 +101,13 @@ class Process:
             if self._released:
                 return
             self._lease.write(mark=self._mark)
-            _REAPER.tell("expect", self._mark)
+            _REAPER.tell("expect", self._mark, self._own_log)
             try:
                 self._popen = self._open()
             except OSError:
                 self._release()
                 raise
-            _REAPER.tell("add", self._mark, str(self.pid))
+            _REAPER.tell("add", self._mark, self._own_log, self.pid)
             self._lease.write(pid=self.pid, pgid=self.pgid, start=started(self.pid))
 
     def _open(self) -> subprocess.Popen[bytes]:
@@ -133,7 +136,7 @@ class Process:
                 return None
             if popen.returncode is None and self._end_group_if_over():
                 code = popen.wait()
-                if not any(marked({self._mark})):
+                if not self._look():
                     self._release()
                 if not self._asked_for(code):
                     self.died = Death(returncode=code, at=now())
@@ -188,7 +191,7 @@ class Process:
         with self._lock:
             code = self._await_end(10)
             if not self._released:
-                for stray in marked({self._mark}):
+                for stray in self._look():
                     with contextlib.suppress(OSError):
                         os.kill(stray, signal.SIGKILL)
                 self._release()
@@ -210,6 +213,7 @@ class Process:
             if self.poll() is None and self._popen is not None:
                 if self._sent or not _is_exiting(self.pid):
                     self._sent.add(number)
+                self._look(self.pgid)  # the parents are about to end
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self.pgid, number)
 
@@ -224,6 +228,11 @@ class Process:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pgid, signal.SIGKILL)
         return True
+
+    def _look(self, *groups: int) -> Iterable[int]:
+        """What this process has started and what still lives, with the members of these groups."""
+        is_shared = _REAPER.writes(self._own_log, besides=self._mark)
+        return self._tree.look(groups, [] if is_shared or not self._own_log else [self._own_log])
 
     def _release(self) -> None:
         self._lease.release()
@@ -279,18 +288,25 @@ class _Reaper:
         self._lock = threading.Lock()
         self._popen: subprocess.Popen[bytes] | None = None
         self._known: dict[str, str] = {}
+        self._logs: dict[str, str] = {}
 
     @property
     def pid(self) -> int | None:
         return self._popen.pid if self._popen else None
 
-    def tell(self, verb: str, mark: str, *words: str) -> None:
-        line = " ".join([verb, mark, *words]) + "\n"
+    def writes(self, log: str, *, besides: str) -> bool:
+        """Whether a process with another mark has this log, too."""
+        return any(other == log for mark, other in list(self._logs.items()) if mark != besides)
+
+    def tell(self, verb: str, mark: str, log: str = "", pid: int = 0) -> None:
+        line = f"{verb} {mark} {os.fsencode(log).hex() or '-'} {pid}\n"
         with self._lock:
             if verb == "remove":
                 self._known.pop(mark, None)
+                self._logs.pop(mark, None)
             else:
                 self._known[mark] = line
+                self._logs[mark] = log
             if self._popen is not None:
                 try:
                     self._send(line)
@@ -309,7 +325,7 @@ class _Reaper:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            env={name: value for name, value in os.environ.items() if name != MARK},
+            env={**os.environ, MARK: OWN_MARK},
             start_new_session=True,
         )
 
@@ -327,6 +343,7 @@ class _Reaper:
         """Let it end what is left and go."""
         with self._lock, contextlib.suppress(subprocess.TimeoutExpired):
             self._known.clear()
+            self._logs.clear()
             self._disconnect()
 
     def forked(self) -> None:

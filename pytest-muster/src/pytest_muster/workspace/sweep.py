@@ -25,7 +25,7 @@ from xdist.workermanage import WorkerController
 from pytest_muster.records.run import RUN, Run, cannot_record, existing_directories, run_of
 from pytest_muster.records.temporary import is_workspace, remove_tree
 from pytest_muster.workspace.leases import RUN_VARIABLE, Kind, Lease, Leases, read_leases, started
-from pytest_muster.workspace.reaper import marked
+from pytest_muster.workspace.reaper import ProcessTree
 
 _COMMAND_TIMEOUT = 30.0  # seconds
 _GRACE_PERIOD = 2.0  # seconds between SIGTERM and SIGKILL
@@ -130,14 +130,15 @@ def _sweep_run(directory: Path, leases: list[Lease], done: SweepResult) -> None:
 
 def _end_process(run: str, lease: Lease, done: SweepResult) -> None:
     words = " ".join(lease.fields["argv"])
-    if not _targets(lease):
+    tree = ProcessTree([lease.fields["mark"]] if "mark" in lease.fields else [])
+    if not _targets(lease, tree):
         lease.release()
         return
     for number, timeout in ((signal.SIGTERM, _GRACE_PERIOD), (signal.SIGKILL, _GRACE_PERIOD)):
-        for kill, target in _targets(lease):
+        for kill, target in _targets(lease, tree):
             with contextlib.suppress(OSError):
                 kill(target, number)
-        if _gone(lease, timeout):
+        if _gone(lease, tree, timeout):
             done.count("process", f"{run}: ended process {lease.fields.get('pid', '')} ({words})")
             lease.release()
             return
@@ -145,8 +146,8 @@ def _end_process(run: str, lease: Lease, done: SweepResult) -> None:
     done.lines.append(f"{run}: could not end process {lease.fields.get('pid', '')} ({words}); end it by hand")
 
 
-def _targets(lease: Lease) -> list[tuple[Callable[[int, int], None], int]]:
-    """What is still of this lease: its group if the first process is the one we started, and whoever carries the mark.
+def _targets(lease: Lease, tree: ProcessTree) -> list[tuple[Callable[[int, int], None], int]]:
+    """What is still of this lease: its group if the first process is the one we started, and whoever else is its.
 
     A group or process that merely has got its number is never among them.
     """
@@ -154,14 +155,15 @@ def _targets(lease: Lease) -> list[tuple[Callable[[int, int], None], int]]:
     group = lease.fields.get("pgid")
     if group and started(group) == lease.fields["start"] is not None:
         found.append((os.killpg, group))
-    if "mark" in lease.fields:
-        found += [(os.kill, process) for process in marked({lease.fields["mark"]})]
-    return found
+    groups = [target for _, target in found]
+    # Where the log is not in the directory of the run, strangers may write to it.
+    logs = [log for log in [lease.fields.get("log", "")] if Path(log).is_relative_to(lease.path.parent.parent)]
+    return found + [(os.kill, process) for process, is_member in tree.look(groups, logs).items() if not is_member]
 
 
-def _gone(lease: Lease, timeout: float) -> bool:
+def _gone(lease: Lease, tree: ProcessTree, timeout: float) -> bool:
     deadline = time.monotonic() + timeout
-    while _targets(lease):
+    while _targets(lease, tree):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
