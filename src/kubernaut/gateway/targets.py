@@ -173,6 +173,8 @@ class _Resolution:
                         namespace=_namespace_of(kind, each.namespace),
                         must_exist=each.must_exist or position > 0,
                     )
+                    if each.is_anywhere:
+                        yield _Candidate(label=each.label, kind=kind, name=each.name, must_exist=True)
 
     async def _called_like_a_kind(self) -> AsyncIterator[_Candidate]:
         for label, name in self.subject.kinds:
@@ -239,8 +241,9 @@ class _Resolution:
             return found
         name = ""
         try:
-            if subject.address:
-                name = await self.reader.node_at(subject.address)
+            # A host that is no node's name or address may have its domain behind it.
+            for host in filter(None, (subject.address, *(each.name for each in subject.nodes))):
+                name = name or await self.reader.node_at(host) or await self.reader.node_at(_without_domain(host))
             if not name and subject.is_node_exporter and subject.scraper_pod:
                 name = await self.reader.node_of(Key(subject.namespace, subject.scraper_pod))
         except Unreadable as reason:
@@ -275,6 +278,11 @@ class _Resolution:
             self.notes.append(str(reason))
             return ObservedOwner(note=str(reason), namespaced=reference.kind not in _CLUSTER_SCOPED)
         return ObservedOwner(obj=owner, namespaced=kind.namespaced, note="" if owner else "not found")
+
+
+def _without_domain(host: str) -> str:
+    first, _, rest = host.partition(".")
+    return first if rest and not first.isdecimal() else host
 
 
 def _namespace_of(kind: ObjectKind, namespace: str) -> str:

@@ -37,6 +37,8 @@ API_VERSIONS = {
     "Backup": "velero.io/v1",
     "Schedule": "velero.io/v1",
     "CephCluster": "ceph.rook.io/v1",
+    "Rollout": "argoproj.io/v1alpha1",
+    "Revision": "serving.knative.dev/v1",
     "KafkaTopic": "kafka.strimzi.io/v1beta2",
 }
 CLUSTER_SCOPED = {"Namespace", "Node", "PersistentVolume", "ClusterOperator", "Bucket"}
@@ -75,7 +77,7 @@ MANIFESTS = [
                 "ScaledJob/report",
                 "PipelineRun/build-1",
             ),
-            "VerticalPodAutoscaler/api",
+            *("VerticalPodAutoscaler/api", "Rollout/checkout", "Revision/hello-1", "Deployment/worker"),
         )
     ),
     an_object("ReplicaSet/api-7d4b@shop", "Deployment/api"),
@@ -91,7 +93,10 @@ MANIFESTS = [
     an_object("CephCluster/rook-ceph@rook-ceph"),
 ]
 SCRAPERS = {
-    "monitoring": ("blackbox-1", "postgres-exporter-1", "event-exporter-1", "prometheus-0", "adapter-1", "otel-1"),
+    "monitoring": (
+        *("prom-kube-state-metrics-1", "nvidia-dcgm-exporter-1"),
+        *("blackbox-1", "postgres-exporter-1", "event-exporter-1", "prometheus-0", "adapter-1", "otel-1"),
+    ),
     "kafka": ("kafka-exporter-1",),
     "argocd": ("argocd-application-controller-0",),
     "cert-manager": ("cert-manager-1",),
@@ -119,6 +124,7 @@ KEDA = scraped("keda", "keda-operator-1", "keda-operator")
 FLUX = scraped("flux-system", "kustomize-controller-1", "flux-system/kustomize-controller")
 LONGHORN = scraped("longhorn-system", "longhorn-manager-1", "longhorn-backend")
 KSM = {"job": "kube-state-metrics", "instance": "10.1.2.3:8080"}
+OTEL = scraped("monitoring", "otel-1", "otel-collector")
 EVENTS = scraped("monitoring", "event-exporter-1", "event-exporter")
 
 ROWS: list[tuple[str, dict[str, str], str]] = [
@@ -491,6 +497,155 @@ ROWS: list[tuple[str, dict[str, str], str]] = [
     ("loki, unknown app", {"namespace": "shop", "app": "nobody"}, "Namespace/shop"),
     ("loki on a node", {"namespace": "shop", "app": "api", "node": "worker-1"}, "Node/worker-1"),
     ("otel service", {"namespace": "shop", "service_name": "api"}, "Deployment/api@shop"),
+    # an agent's labels beside those of its scraper
+    (
+        "otel, scraped",
+        OTEL | {"k8s_namespace_name": "shop", "k8s_pod_name": "api-7d4b-x", "k8s_node_name": "worker-1"},
+        "Pod/api-7d4b-x@shop",
+    ),
+    ("otel, scraped, its own alert", OTEL | {"exporter": "otlp"}, "Pod/otel-1@monitoring"),
+    (
+        "otel that scrapes kube-state-metrics",
+        {
+            "namespace": "shop",
+            "pod": "pg-0",
+            "k8s_namespace_name": "monitoring",
+            "k8s_pod_name": "prom-kube-state-metrics-1",
+            "job": "kube-state-metrics",
+        },
+        "Pod/pg-0@shop",
+    ),
+    ("datadog, scraped", OTEL | {"kube_namespace": "shop", "pod_name": "pg-0"}, "Pod/pg-0@shop"),
+    (
+        "falco",
+        scraped("monitoring", "adapter-1", "falco") | {"k8s_ns_name": "shop", "k8s_pod_name": "pg-0", "rule": "Shell"},
+        "Pod/pg-0@shop",
+    ),
+    (
+        "knative activator",
+        scraped("monitoring", "adapter-1", "activator")
+        | {"namespace_name": "shop", "configuration_name": "hello", "revision_name": "hello-1"},
+        "Revision/hello-1@shop",
+    ),
+    # jobs of Prometheus' own example that scrape everything
+    (
+        "kube-state-metrics by annotation",
+        {
+            "job": "kubernetes-pods",
+            "kubernetes_namespace": "monitoring",
+            "kubernetes_pod_name": "prom-kube-state-metrics-1",
+            "node": "worker-1",
+        },
+        "Node/worker-1",
+    ),
+    (
+        "cadvisor by node",
+        {"job": "kubernetes-nodes-cadvisor", "instance": "worker-1", "namespace": "shop", "pod": "pg-0"},
+        "Pod/pg-0@shop",
+    ),
+    (
+        "kubelet by node",
+        {"job": "kubernetes-nodes", "instance": "worker-1", "namespace": "shop", "persistentvolumeclaim": "data-pg-0"},
+        "PersistentVolumeClaim/data-pg-0@shop",
+    ),
+    ("node by its full name", {"job": "node", "instance": "worker-1.example.com:9100"}, "Node/worker-1"),
+    # exporters whose own pod stands beside what they tell of
+    ("longhorn node", LONGHORN | {"node": "worker-1"}, "Node/worker-1"),
+    ("longhorn manager", LONGHORN, "Pod/longhorn-manager-1@longhorn-system"),
+    (
+        "gpu that nobody uses",
+        scraped("monitoring", "nvidia-dcgm-exporter-1", "nvidia-dcgm-exporter") | {"Hostname": "worker-2", "gpu": "0"},
+        "Node/worker-2",
+    ),
+    (
+        "exported pod, its namespace aggregated away",
+        KSM | {"namespace": "monitoring", "exported_pod": "pg-0"},
+        "Pod/pg-0@shop",
+    ),
+    # what controllers write on their pods
+    ("label of a job", KSM | {"namespace": "shop", "pod": "gone", "label_job_name": "report-1"}, "Job/report-1@shop"),
+    ("label of a job, new", {"namespace": "shop", "batch_kubernetes_io_job_name": "report-1"}, "Job/report-1@shop"),
+    ("job in one word", {"namespace": "shop", "jobname": "report-1"}, "Job/report-1@shop"),
+    (
+        "knative revision",
+        KSM | {"namespace": "shop", "pod": "gone", "label_serving_knative_dev_revision": "hello-1"},
+        "Revision/hello-1@shop",
+    ),
+    (
+        "recommended label",
+        KSM | {"namespace": "shop", "label_app_kubernetes_io_name": "worker"},
+        "Deployment/worker@shop",
+    ),
+    ("release", {"namespace": "shop", "app_kubernetes_io_instance": "worker"}, "Deployment/worker@shop"),
+    # probes, ingresses and meshes
+    (
+        "blackbox, service",
+        scraped("monitoring", "blackbox-1", "blackbox") | {"instance": "http://api.shop.svc:8080/healthz"},
+        "Service/api@shop",
+    ),
+    ("blackbox, tcp", {"job": "blackbox", "instance": "api.shop.svc.cluster.local:80"}, "Service/api@shop"),
+    (
+        "blackbox, elsewhere",
+        {"job": "blackbox", "instance": "https://shop.example.com/", "namespace": "monitoring"},
+        "Namespace/monitoring",
+    ),
+    (
+        "static kube-state-metrics",
+        {"job": "ksm", "instance": "api.shop.svc:8080", "namespace": "monitoring", "resourcequota": "gone"},
+        "Namespace/monitoring",
+    ),
+    (
+        "traefik",
+        scraped("monitoring", "adapter-1", "traefik") | {"exported_service": "shop-api-80@kubernetes", "code": "502"},
+        "Service/api@shop",
+    ),
+    ("traefik crd", {"job": "traefik", "service": "shop-api-http@kubernetescrd"}, "Service/api@shop"),
+    ("traefik, unknown", scraped("shop", "pg-0", "traefik") | {"service": "a-b-c-80@kubernetes"}, "Pod/pg-0@shop"),
+    (
+        "istio workload without a service",
+        {"destination_service_name": "worker", "destination_service_namespace": "shop", "reporter": "source"},
+        "Deployment/worker@shop",
+    ),
+    ("istio, aggregated", {"destination_workload": "api", "namespace": "shop"}, "Deployment/api@shop"),
+    (
+        "hubble",
+        {"destination_namespace": "shop", "destination_workload": "api", "job": "hubble"},
+        "Deployment/api@shop",
+    ),
+    # workloads, as rules, agents and people write them
+    (
+        "argo rollouts",
+        scraped("monitoring", "adapter-1", "argo-rollouts-metrics")
+        | {"exported_namespace": "shop", "name": "checkout", "phase": "Degraded"},
+        "Rollout/checkout@shop",
+    ),
+    ("datadog rollout", {"kube_namespace": "shop", "kube_argo_rollout": "checkout"}, "Rollout/checkout@shop"),
+    ("mixin, bare pod", {"namespace": "shop", "workload": "pg-0", "workload_type": "barepod"}, "Pod/pg-0@shop"),
+    ("mixin, static pod", {"namespace": "shop", "workload": "pg-0", "workload_type": "staticpod"}, "Pod/pg-0@shop"),
+    (
+        "kubesphere",
+        {"namespace": "shop", "owner_kind": "Deployment", "workload": "Deployment:api"},
+        "Deployment/api@shop",
+    ),
+    (
+        "gke metadata",
+        {
+            "namespace": "shop",
+            "metadata_system_top_level_controller_name": "api",
+            "metadata_system_top_level_controller_type": "Deployment",
+        },
+        "Deployment/api@shop",
+    ),
+    (
+        "azure container insights",
+        {"namespace": "shop", "controllerName": "api-7d4b", "controllerKind": "ReplicaSet"},
+        "ReplicaSet/api-7d4b@shop",
+    ),
+    ("namespace and name", {"pod": "shop/pg-0"}, "Pod/pg-0@shop"),
+    ("kind and name", {"namespace": "shop", "deployment": "deployment/api"}, "Deployment/api@shop"),
+    ("abbreviated kind", {"namespace": "shop", "kind": "deploy", "name": "api"}, "Deployment/api@shop"),
+    ("abbreviated label", {"namespace": "shop", "sts": "pg"}, "StatefulSet/pg@shop"),
+    ("abbreviation of something else", {"namespace": "shop", "ds": "dataset-7", "pod": "gone"}, "Pod/gone@shop"),
 ]
 
 
