@@ -1,7 +1,7 @@
 """The production entry points: configuration from a file and the environment, then the service until SIGTERM."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from kubernaut.cli.errors import CommandError, command_error
 from kubernaut.cli.output import note, say, table
 
 if TYPE_CHECKING:
-    from kubernaut.datastorage.migrate import MigrationStatus
+    from kubernaut.datastorage.migrate import SchemaStatus
 
 C = TypeVar("C")
 
@@ -110,7 +110,8 @@ async def migrate(
         pre: only what the version before this one works with as well, to be run before its processes are replaced.
         post: everything.
     status
-        List the migrations and change nothing; exit 1 while one of them is pending.
+        List the migrations and change nothing; exit 1 while one of them is pending. Triggers, rules, row-level
+        security and altered columns on the tables are warned of.
     """
     # Lazy import, see kubernaut.cli.app.
     from kubernaut.datastorage import migrate as migrations
@@ -126,13 +127,15 @@ async def migrate(
     return 0
 
 
-def _show_status(migrations: "Sequence[MigrationStatus]") -> int:
+def _show_status(schema: "SchemaStatus") -> int:
     rows = [
         [f"{each.version:05d}", each.stage, each.name, "applied" if each.is_applied else "pending"]
-        for each in migrations
+        for each in schema.migrations
     ]
     table(["VERSION", "STAGE", "NAME", "STATE"], rows)
-    return 0 if all(each.is_applied for each in migrations) else 1
+    for each in schema.foreign_objects:
+        note(f"warning: {each}: not of this version; events that it changes or discards are refused")
+    return 0 if all(each.is_applied for each in schema.migrations) else 1
 
 
 def crd() -> int:

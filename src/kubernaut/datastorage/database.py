@@ -53,6 +53,8 @@ _UNAVAILABLE: Mapping[type[Exception], Reason] = {
     asyncpg.UndefinedColumnError: Reason.SCHEMA_CHANGED,
     asyncpg.UndefinedFunctionError: Reason.SCHEMA_CHANGED,
     asyncpg.DatatypeMismatchError: Reason.SCHEMA_CHANGED,
+    # COPY into a table with row-level security, RETURNING or ON CONFLICT on one with rules.
+    asyncpg.FeatureNotSupportedError: Reason.SCHEMA_CHANGED,
     asyncpg.SyntaxOrAccessError: Reason.ERROR,
 }
 

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     TIMEOUT = "database_timeout"
     SCHEMA_CHANGED = "database_schema_changed"
     ROWS_DISCARDED = "database_rows_discarded"
+    ROWS_CHANGED = "database_rows_changed"
     ERROR = "database_error"
     PARTITION_MISSING = "partition_missing"
     QUEUE_FULL = "queue_full"
@@ -66,6 +67,13 @@ class RowsDiscarded(DatabaseUnavailable):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"PostgreSQL {what}; look for a trigger that discards rows", Reason.ROWS_DISCARDED)
+
+
+class RowsChanged(DatabaseUnavailable):
+    """PostgreSQL reported success and stored something else, as triggers can make it; all was rolled back."""
+
+    def __init__(self, what: str, objects: str) -> None:
+        super().__init__(f"PostgreSQL did not store what it was sent: {what}; look at {objects}", Reason.ROWS_CHANGED)
 
 
 class QueueFull(DataStorageError):

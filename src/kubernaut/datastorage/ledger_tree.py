@@ -12,7 +12,7 @@ import structlog
 
 from kubernaut.api.ledger.tiles import HEIGHT, WIDTH
 from kubernaut.datastorage import chain, queries
-from kubernaut.datastorage.tree import Tree, levels_of
+from kubernaut.datastorage.tree import FullTile, Tree, levels_of
 
 log = structlog.get_logger("datastorage")
 
@@ -57,8 +57,8 @@ async def load(connection: asyncpg.Connection, shard: int, head: StoredHead) -> 
     return tree
 
 
-async def extend(connection: asyncpg.Connection, shard: int, tree: Tree, leaves: Sequence[bytes]) -> None:
-    """Append leaves to the tree and write what became of it."""
+async def extend(connection: asyncpg.Connection, shard: int, tree: Tree, leaves: Sequence[bytes]) -> list[FullTile]:
+    """Append leaves to the tree and write what became of it; the tiles that became full."""
     full = tree.extend(leaves)
     if full:
         records = [(shard, tile.level, tile.index, tile.hashes, tile.root) for tile in full]
@@ -66,6 +66,7 @@ async def extend(connection: asyncpg.Connection, shard: int, tree: Tree, leaves:
     await queries.store(
         connection, "write_tree_head", shard=shard, size=tree.size, root=tree.root, frontier=tree.frontier
     )
+    return full
 
 
 async def build(connection: asyncpg.Connection, shard: int) -> None:

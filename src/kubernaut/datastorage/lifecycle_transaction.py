@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-from kubernaut.datastorage import chain, database, ledger_tree, operations, queries, rows
+from kubernaut.datastorage import chain, database, ledger_append, operations, queries, rows
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.config import DatabaseConfig
 from kubernaut.datastorage.errors import DatabaseUnavailable, RowsDiscarded
@@ -83,16 +83,11 @@ class LifecycleTransaction:
             shards.setdefault(chain.shard_of(entry.event.correlation_id, self._shards), []).append(entry)
         for shard in sorted(shards):  # Sorted: two transactions locking them in different orders would deadlock.
             await queries.execute(self.connection, "lock_ledger", shard=shard)
-        for shard, entries in sorted(shards.items()):
-            correlations = {entry.event.correlation_id for entry in entries}
-            head = await HeadCache().take(self.connection, shard, correlations)
-            added = chain.link(shard, head.tree.size, head.correlations, entries)
-            leaves = [row.leaf_hash for row in added if row.leaf_hash]
-            await ledger_tree.extend(self.connection, shard, head.tree, leaves)
-            await queries.copy(self.connection, "audit_ledger", chain.Row._fields, added)
+        appended = await ledger_append.append(self.connection, shards, HeadCache())
         if self._entries:
             payloads = [rows.record(entry.event) for entry in self._entries]
             await queries.copy(self.connection, "audit_events", rows.EVENT_COLUMNS, payloads)
+            await ledger_append.require_as_sent(self.connection, appended, self._entries)
 
 
 @asynccontextmanager

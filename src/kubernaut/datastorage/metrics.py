@@ -57,6 +57,11 @@ class Metrics:
             "Months that have events in the ledger and no partition.",
             registry=registry,
         )
+        self.foreign_objects = Gauge(
+            "kubernaut_datastorage_foreign_objects",
+            "Triggers, rules, policies and altered columns on the tables of the ledger that are not ours.",
+            registry=registry,
+        )
         self.waiting = Gauge(
             "kubernaut_datastorage_waiting_events", "Events admitted and not yet committed.", registry=registry
         )

@@ -20,8 +20,9 @@ from importlib import resources
 import asyncpg
 import structlog
 
-from kubernaut.datastorage import database, online_indexes, queries
+from kubernaut.datastorage import database, foreign_objects, online_indexes, queries
 from kubernaut.datastorage.errors import DatabaseUnavailable, EditedMigration, NotMigrated, Reason
+from kubernaut.datastorage.foreign_objects import ForeignObject
 from kubernaut.datastorage.queries import QUERIES
 
 log = structlog.get_logger("datastorage")
@@ -139,13 +140,23 @@ class MigrationStatus:
     is_applied: bool
 
 
-async def status(dsn: str, *, timeout: float = 60.0) -> list[MigrationStatus]:
-    """All migrations that this version ships or the database has, in order; nothing is changed.
+@dataclass(frozen=True, kw_only=True)
+class SchemaStatus:
+    """What a database has."""
+
+    migrations: list[MigrationStatus]
+    foreign_objects: list[ForeignObject]
+
+
+async def status(dsn: str, *, timeout: float = 60.0) -> SchemaStatus:
+    """All migrations that this version ships or the database has, in order, and what is not ours; changes nothing.
 
     Raises EditedMigration, and CannotStart when PostgreSQL rejects the connection.
     """
     connection = await database.connect(dsn, timeout=timeout, statement_timeout=timeout, lock_timeout=timeout)
     try:
+        with database.translated():
+            found_objects = await foreign_objects.find(connection)
         applied = await _applied(connection)
     except asyncpg.UndefinedTableError:
         applied = {}
@@ -158,7 +169,7 @@ async def status(dsn: str, *, timeout: float = 60.0) -> list[MigrationStatus]:
     ]
     newer = sorted(applied.keys() - {each.version for each in found})
     unknown = [MigrationStatus(version=each, stage="", name="of a newer version", is_applied=True) for each in newer]
-    return found + unknown
+    return SchemaStatus(migrations=found + unknown, foreign_objects=found_objects)
 
 
 async def require_migrated(connection: asyncpg.Connection) -> None:

@@ -100,10 +100,18 @@ async def open_service(config: DataStorageConfig) -> AsyncIterator[Server]:
             names = ", ".join(name_of(month) for month in store.lost_months)
             return f"{Reason.PARTITION_MISSING}: {names}" if names else None
 
+        async def foreign_objects() -> str | None:
+            return "; ".join(map(str, store.foreign_objects)) or None
+
         health = Health(
             {"database": storage, "ledger": ledger, "partitions": partitions},
             # Events of all other months are stored, so that a missing one is no reason to send clients elsewhere.
-            degraded={"database": database, "dead_letter_queue": dead_letter_queue, "partitions": old_partitions},
+            degraded={
+                "database": database,
+                "dead_letter_queue": dead_letter_queue,
+                "partitions": old_partitions,
+                "foreign_objects": foreign_objects,
+            },
         )
         export = ExportEndpoint(store.read.export, store.read.ledger, checkpointer)
         ledger_endpoints = LedgerEndpoints(store.read.ledger, lambda: store.settings, checkpointer)

@@ -19,12 +19,23 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from kubernaut.datastorage import append_plan, chain, compare_and_swap, database, ledger_tree, queries, rows, settings
+from kubernaut.datastorage import (
+    append_plan,
+    chain,
+    compare_and_swap,
+    database,
+    ledger_append,
+    ledger_tree,
+    queries,
+    rows,
+    settings,
+)
 from kubernaut.datastorage.append_plan import AppendPlan, AppendRequest, AppendResult
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.config import DataStorageConfig
 from kubernaut.datastorage.database import WRITERS, DatabaseProbe
 from kubernaut.datastorage.errors import DatabaseUnavailable, DataStorageError, ParentMissing, Reason
+from kubernaut.datastorage.foreign_objects import ForeignObject, ForeignObjectWatch
 from kubernaut.datastorage.group_commit import Group, GroupCommit
 from kubernaut.datastorage.head_cache import HeadCache, LedgerHead
 from kubernaut.datastorage.ledger_verification import LedgerVerification
@@ -70,6 +81,7 @@ class Store:
         self._queue = GroupCommit(self._commit, config.server.max_waiting_events, metrics)
         self._connections: list[asyncpg.Connection | None] = [None] * WRITERS
         self._partitions = PartitionMaintainer(metrics)
+        self._foreign_objects = ForeignObjectWatch(metrics)
         self._heads = HeadCache()
         self._probe = DatabaseProbe(config.database)
         self._failure: tuple[Reason, float] | None = None
@@ -95,6 +107,7 @@ class Store:
             await self._connect_at_start()
             async with AsyncExitStack() as tasks:
                 await tasks.enter_async_context(background(self._partitions.run(pool), "partition-maintainer"))
+                await tasks.enter_async_context(background(self._foreign_objects.run(pool), "foreign-object-watch"))
                 if not self._is_prepared:
                     await tasks.enter_async_context(background(self._prepare_later(), "database-preparation"))
                 writers = [
@@ -126,6 +139,11 @@ class Store:
     def lost_months(self) -> list[date]:
         """The months that have events in the ledger and no partition."""
         return self._partitions.lost
+
+    @property
+    def foreign_objects(self) -> Sequence[ForeignObject]:
+        """What somebody else has put on our tables, as of some seconds ago."""
+        return self._foreign_objects.found
 
     async def _connect_at_start(self) -> None:
         """The first connection. Raises CannotStart; with a dead-letter queue PostgreSQL may come later."""
@@ -164,6 +182,7 @@ class Store:
                 await require_migrated(connection)
                 await self._partitions.load(connection)
                 await self._partitions.ensure_ahead(connection)
+                await self._foreign_objects.check(connection)
                 self.settings = await settings.bind(connection, self._config.ledger)
                 for shard in range(self.settings.shards):
                     await ledger_tree.build(connection, shard)
@@ -207,7 +226,8 @@ class Store:
                     times = [entry.event.event_timestamp for entry in entries]
                     lost = await self._partitions.ensure(connection, times)
                     with self._metrics.commit_seconds.time():
-                        if attempt == 0 and len(entries) <= compare_and_swap.MAX_EVENTS:
+                        is_small = len(entries) <= compare_and_swap.MAX_EVENTS
+                        if attempt == 0 and is_small and not self._foreign_objects.found:
                             await group.predecessor_done.wait()
                             return await self._compare_and_swap(connection, group, entries, lost)
                         if group.is_optimistic and attempt == 0:
@@ -256,9 +276,10 @@ class Store:
             except TimeoutError:
                 raise OptimisticWriteFailed from None
             await self._lock(connection, plan.new)
-            heads = await self._link(connection, plan)
+            appended = await ledger_append.append(connection, self._by_shard(plan.new), self._heads)
             await _write_conflicts(connection, plan)
-        return self._committed(plan, heads)
+            await ledger_append.require_as_sent(connection, appended, plan.new)
+        return self._committed(plan, appended.heads)
 
     async def _lock_then_write(
         self, connection: asyncpg.Connection, group: Group, entries: list[Entry], lost: frozenset[date]
@@ -266,10 +287,11 @@ class Store:
         async with connection.transaction():
             await self._lock(connection, entries)
             plan = await self._plan(connection, group, entries, lost)
-            heads = await self._link(connection, plan)
+            appended = await ledger_append.append(connection, self._by_shard(plan.new), self._heads)
             await _write_payloads(connection, plan)
             await _write_conflicts(connection, plan)
-        return self._committed(plan, heads)
+            await ledger_append.require_as_sent(connection, appended, plan.new)
+        return self._committed(plan, appended.heads)
 
     async def _plan(
         self, connection: asyncpg.Connection, group: Group, entries: list[Entry], lost: frozenset[date]
@@ -286,20 +308,6 @@ class Store:
         # Sorted: two groups locking the same ledgers in different orders would deadlock.
         for shard in sorted(self._by_shard(entries)):
             await queries.execute(connection, "lock_ledger", shard=shard)
-
-    async def _link(self, connection: asyncpg.Connection, plan: AppendPlan) -> dict[int, LedgerHead]:
-        """Append the new events to their ledgers, whose locks are held; the heads once this is committed."""
-        after: dict[int, LedgerHead] = {}
-        links: list[chain.Row] = []
-        for shard, entries in sorted(self._by_shard(plan.new).items()):
-            head = await self._heads.take(connection, shard, {entry.event.correlation_id for entry in entries})
-            added = chain.link(shard, head.tree.size, head.correlations, entries)
-            await ledger_tree.extend(connection, shard, head.tree, [row.leaf_hash for row in added if row.leaf_hash])
-            links += added
-            after[shard] = head
-        if links:
-            await queries.copy(connection, "audit_ledger", chain.Row._fields, links)
-        return after
 
     def _committed(self, plan: AppendPlan, heads: dict[int, LedgerHead]) -> list[list[AppendResult]]:
         # Only now: a transaction that failed must leave no trace in memory either.

@@ -294,6 +294,21 @@ async def test_schema_that_is_another_for_a_while(client: httpx2.AsyncClient, sq
     await assert_recovers(client)
 
 
+@pytest.mark.parametrize("table", ["audit_ledger", "audit_trees", "audit_tiles"])
+async def test_row_level_security_of_somebody_else(client: httpx2.AsyncClient, sql: asyncpg.Connection, table: str):
+    """Without a policy for us, a table looks empty and takes nothing; its owner is not subject to that."""
+    assert (await client.post(BATCH, content=a_body(*(a_wire_event() for _ in range(255))))).status_code == 201
+    await sql.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+
+    for count in (1, 500):
+        answer = await client.post(BATCH, content=a_body(*(a_wire_event() for _ in range(count))), headers=JSON)
+        assert (answer.status_code, answer.json().get("retry")) == (503, True)
+
+    await sql.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+    await assert_recovers(client)
+    assert (await client.post(VERIFY)).json()["is_valid"]
+
+
 @pytest.mark.parametrize("count", [1, 500])
 @pytest.mark.parametrize("table", ["audit_events", "audit_ledger", "audit_trees", "audit_tiles"])
 async def test_nothing_is_acknowledged_whose_rows_a_trigger_discards(

@@ -64,6 +64,35 @@ SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean 
                                    to_regclass('audit_events_' || to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM')))
               ) AS is_locked;
 
+-- name: foreign_objects
+-- What on our tables is not ours and could change, discard or hide rows, or lose them in a crash. A trigger of a
+-- partitioned table is named once, and not for its partitions.
+WITH ours AS (
+    SELECT oid, relname, relrowsecurity, relpersistence FROM pg_class
+     WHERE oid IN (SELECT to_regclass(name) FROM unnest(ARRAY[
+                       'audit_events', 'audit_ledger', 'audit_trees', 'audit_tiles', 'audit_conflicts',
+                       'audit_checkpoints', 'audit_cosignatures', 'audit_expired', 'audit_legal_holds',
+                       'audit_legal_hold_releases', 'audit_settings']) AS name)
+        OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('audit_events')))
+SELECT 'trigger' AS kind, relname::text AS table, tgname::text AS name
+  FROM pg_trigger JOIN ours ON ours.oid = tgrelid
+ WHERE NOT tgisinternal AND tgparentid = 0 AND tgenabled IN ('O', 'A')
+   AND tgfoid IS DISTINCT FROM to_regproc('audit_refuse_change')
+UNION ALL
+SELECT 'rule', relname, rulename FROM pg_rewrite JOIN ours ON ours.oid = ev_class WHERE ev_enabled IN ('O', 'A')
+UNION ALL
+SELECT 'row-level security', relname,
+       coalesce((SELECT string_agg(polname, ', ' ORDER BY polname) FROM pg_policy WHERE polrelid = ours.oid), '')
+  FROM ours WHERE relrowsecurity
+UNION ALL
+SELECT 'column type', relname, format('%s of %s', format_type(atttypid, atttypmod), attname)
+  FROM pg_attribute JOIN ours ON ours.oid = attrelid
+ WHERE attnum > 0 AND NOT attisdropped
+   AND (atttypid = 'bpchar'::regtype OR (atttypid = 'timestamptz'::regtype AND atttypmod <> -1))
+UNION ALL
+SELECT 'unlogged table', relname, '' FROM ours WHERE relpersistence <> 'p'
+ ORDER BY 2, 1, 3;
+
 -- name: months
 -- The first day of every month that has a partition.
 SELECT to_date(substr(inhrelid::regclass::text, length('audit_events_') + 1), 'YYYY_MM') AS month
@@ -177,13 +206,20 @@ SELECT NULL, wanted.correlation_id, head.event_hash
 -- Append a group, if the ledger has the expected head and nobody holds its lock; says whether it was appended. The
 -- update waits for whoever is changing the head and then looks at it again. Whoever appends rows without changing the
 -- head, as old versions do, took the next sequence, which is unique. Whoever discards rows by a trigger makes the cast
--- at the end fail, and with it the whole statement.
+-- at the end fail, and with it the whole statement. Where a trigger or the type of a column could change what is stored,
+-- nothing is appended: this statement cannot see what became of its rows.
 WITH head AS (
     UPDATE audit_trees SET size = :size::bigint, root = :root::bytea, frontier = :frontier::bytea
      WHERE shard = :shard::smallint AND size = :expected_size::bigint AND frontier = :expected_frontier::bytea
        AND (SELECT sequence FROM audit_ledger WHERE audit_ledger.shard = :shard::smallint
              ORDER BY sequence DESC LIMIT 1) = :expected_size::bigint
        AND pg_try_advisory_xact_lock(hashtext('kubernaut.audit_ledger'), :shard::integer)
+       AND NOT EXISTS (SELECT FROM pg_trigger
+                        WHERE NOT tgisinternal AND tgfoid IS DISTINCT FROM to_regproc('audit_refuse_change')
+                          AND tgrelid::regclass::text ~ '^audit_')
+       AND NOT EXISTS (SELECT FROM pg_attribute
+                        WHERE attrelid IN ('audit_events'::regclass, 'audit_ledger'::regclass) AND attnum > 0
+                          AND (atttypid = 'bpchar'::regtype OR (atttypid = 'timestamptz'::regtype AND atttypmod <> -1)))
     RETURNING shard),
 payloads AS (
     INSERT INTO audit_events
@@ -411,6 +447,16 @@ SELECT row.sequence, row.shard, row.event_id AS row_event_id, row.correlation_id
   LEFT JOIN audit_events AS events
     ON events.event_timestamp = row.event_timestamp AND events.event_id = row.event_id
  ORDER BY row.sequence;
+
+-- name: rows_of_events
+-- Rows of some events with their payloads, which may be gone.
+SELECT row.sequence, row.shard, row.event_id AS row_event_id, row.correlation_id AS row_correlation_id,
+       row.event_timestamp AS row_event_timestamp, row.received_at, row.late,
+       row.content_hash, row.previous_event_hash, row.event_hash, row.link_hash, row.format, row.leaf_hash,
+       events.*
+  FROM (SELECT * FROM audit_ledger WHERE event_id = ANY(:ids::uuid[])) AS row
+  LEFT JOIN audit_events AS events
+    ON events.event_timestamp = row.event_timestamp AND events.event_id = row.event_id;
 
 -- name: ledger_link
 -- The newest link of the hash chain from before the tree, up to a sequence; there may be none.
