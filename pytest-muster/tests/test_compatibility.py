@@ -314,3 +314,29 @@ def test_every_verdict_is_that_without_the_plugin(nested, options):
     assert verdicts[0] == verdicts[1]
     names = {line["test"] for line in done.of("test")}
     assert len(names) == len({(kind, name) for kind, name, *_ in verdicts[1][1]})
+
+
+BROKEN_FIXTURES = """
+import pytest
+
+@pytest.fixture
+def broken(): raise RuntimeError("no set-up")
+@pytest.fixture
+def breaks_at_the_end():
+    yield
+    raise RuntimeError("no teardown")
+"""
+
+
+@pytest.mark.parametrize("options", ["-n0", "-n1", "-n0 --tb=short", "-n1 --showlocals"])
+def test_a_traceback_is_that_without_the_plugin(nested, options):
+    """Also where pytest does not cut it by the file of the test: with fixtures of a conftest."""
+    nested.write("conftest.py", BROKEN_FIXTURES)
+    nested.write("test_it.py", "def test_one(broken): pass\ndef test_two(breaks_at_the_end): assert 0\n")
+    shown = []
+    for left_out in (["-pno:muster"], []):
+        out = nested.run(*options.split(), *left_out, "--show-capture=no").out
+        text = out[out.index("= ERRORS =") : out.index("= short test summary info =")]
+        shown.append([line for line in text.splitlines() if "muster triage" not in line and "[gw0]" not in line])
+
+    assert shown[0] == shown[1]

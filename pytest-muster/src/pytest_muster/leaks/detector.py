@@ -95,6 +95,7 @@ class _Detector:
     # The outermost wrappers, so that the fixtures of other plugins lie within.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         self.item, self.found, self.compared, self.failed = item, [], True, False
         self.directory = _directory()
         self.base = take_snapshot(self._loops(), last=self.last)
@@ -107,6 +108,7 @@ class _Detector:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         if self.item is None:
             return (yield)
         if fixturedef.scope == "function":
@@ -247,6 +249,7 @@ class _Detector:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         try:
             result = yield
         finally:

@@ -70,6 +70,7 @@ class _Shutdown:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         self.state.in_tests = True
         try:
             return (yield)

@@ -64,6 +64,7 @@ class WorkerStop:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         self._in_test = True
         try:
             return (yield)

@@ -93,6 +93,7 @@ class _SettleDelay:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         value = yield
         if self._is_projects(fixturedef):
             time.sleep(self.seconds)

@@ -48,6 +48,7 @@ class RetryProbe:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         self.phase = "setup"
         self.raised.clear()
         self.returned.clear()
@@ -55,6 +56,7 @@ class RetryProbe:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         self.phase = "call"
         return (yield from self._watched())
 
