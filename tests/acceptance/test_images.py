@@ -223,13 +223,12 @@ def write_config(folder: Path, database_url: str) -> None:
 @pytest.mark.parametrize("service", ["controller", "gateway"])
 def test_the_other_images_start_their_services(service, tmp_path):
     skip_without_containers()
-    (tmp_path / "config.yaml").write_text("nonsense: true\n")
-    bundle = tmp_path / "bundle"
-    bundle.mkdir()
+    config, bundle = tmp_path / "config", tmp_path / "bundle"  # tmp_path itself is closed to other users
+    for folder in (config, bundle):
+        folder.mkdir(mode=0o755)
+    (config / "config.yaml").write_text("nonsense: true\n")
     with built_image(service) as name, open_container(name, bundle) as container:
-        code, printed = container.run(
-            "kubernaut", service, "--config", "/etc/x/config.yaml", mounts={tmp_path: "/etc/x"}
-        )
+        code, printed = container.run("kubernaut", service, "--config", "/etc/x/config.yaml", mounts={config: "/etc/x"})
 
     assert code == 2
     assert "nonsense" in printed
