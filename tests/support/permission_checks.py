@@ -9,8 +9,8 @@ import contextlib
 import functools
 import hashlib
 import itertools
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -25,6 +25,7 @@ from kubernaut.kube.client import ListOptions
 from kubernaut.kube.crds import ensure_crds
 from kubernaut.kube.election import LEASE
 from kubernaut.kube.errors import NotFound
+from kubernaut.kube.informer import Informer, InformerConfig, open_informers
 from kubernaut.kube.objects import Key, Kind, Unstructured, key_of
 from kubernaut.signalprocessing.config import ControllerConfig
 from kubernaut.signalprocessing.kinds import REMEDIATION, SIGNAL
@@ -207,12 +208,14 @@ async def _controller_checks(services: Services, tokens: Tokens) -> set[str]:
     expired = await _create_expired_request(release)
     policy = asyncio.create_task(_reject_policy_twice(release))
     disturbed = [_signal(release, shop, "Pod") for _ in range(6)]
-    async with asyncio.TaskGroup() as tasks:
-        for signal in disturbed:
-            tasks.create_task(_create_and_disturb(release, signal))
-        for signal in signals.values():
-            await release.client.create(SIGNAL, as_manifest(signal))
-    found = await _decided(release, [signal.metadata.name for signal in signals.values()])
+    names = {signal.metadata.name for signal in signals.values()}
+    async with _watch_completed(release) as found:
+        async with asyncio.TaskGroup() as tasks:
+            for signal in disturbed:
+                tasks.create_task(_create_and_disturb(release, signal))
+            for signal in signals.values():
+                await release.client.create(SIGNAL, as_manifest(signal))
+        await _within(lambda: names <= found.keys())
 
     failed = set()
     for check, signal in signals.items():
@@ -298,7 +301,7 @@ async def _has_policy_event(release: Release, reason: EventReason, count: int) -
     return any(event["count"] >= count for event in found)
 
 
-async def _within(condition: Callable[[], Awaitable[bool]]) -> bool:
+async def _within(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
     with contextlib.suppress(AssertionError):
         return bool(await eventually(condition, timeout=CHECK_TIMEOUT, interval=0.1))
     return False
@@ -334,18 +337,20 @@ async def _create_and_disturb(release: Release, signal: SignalProcessing) -> Non
         await release.client.patch(SIGNAL, Key(release.namespace, signal.metadata.name), body)
 
 
-async def _decided(release: Release, names: Iterable[str]) -> dict[str, SignalProcessing]:
-    wanted = set(names)
-    found: dict[str, SignalProcessing] = {}
+@asynccontextmanager
+async def _watch_completed(release: Release) -> AsyncIterator[dict[str, SignalProcessing]]:
+    """The signals of the release by name, as they were when they had completed: retention deletes them soon after."""
+    completed: dict[str, SignalProcessing] = {}
 
-    async def all_final() -> bool:
-        listed = (await release.client.list(SIGNAL, ListOptions(namespace=release.namespace))).items
-        found.update({each.metadata.name: each for each in listed if each.status.phase is Phase.COMPLETED})
-        return wanted <= found.keys()
+    def keep(_: SignalProcessing | None, signal: SignalProcessing | None) -> None:
+        if signal is not None and signal.status.phase is Phase.COMPLETED:
+            completed[signal.metadata.name] = signal
 
-    with contextlib.suppress(AssertionError):
-        await eventually(all_final, timeout=CHECK_TIMEOUT, interval=0.1)
-    return found
+    informer = Informer(release.client, SIGNAL, InformerConfig(options=ListOptions(namespace=release.namespace)))
+    informer.add_event_handler(keep)
+    async with open_informers(informer):
+        await informer.synced.wait()
+        yield completed
 
 
 async def _has_event(release: Release, name: str) -> bool:
