@@ -329,7 +329,7 @@ def test_chart_images_and_overlay_have_the_version_of_the_distribution():
     assert {image["newTag"] for image in overlay["images"]} == {version}
 
 
-def test_prometheus_finds_each_service_and_each_alert_its_runbook(tmp_path):
+def test_prometheus_finds_each_service(tmp_path):
     manifests = render(tmp_path)
     services = [each for each in manifests if each["kind"] == "Service"]
     for monitor in (each for each in manifests if each["kind"] == "ServiceMonitor"):
@@ -337,10 +337,24 @@ def test_prometheus_finds_each_service_and_each_alert_its_runbook(tmp_path):
         (service,) = [each for each in services if wanted.items() <= each["metadata"]["labels"].items()]
         (endpoint,) = monitor["spec"]["endpoints"]
         assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("", "docs/runbooks/{}.md"),
+        ("https://git.example.com/kubernaut/docs/runbooks/", "https://git.example.com/kubernaut/docs/runbooks/{}.md"),
+        ("https://docs.example.com/%s.html?v=$1", "https://docs.example.com/{}.html?v=$1"),
+    ],
+)
+def test_each_alert_leads_to_its_runbook_where_the_team_reads_it(address, expected, tmp_path):
+    monitoring = {**EXTERNAL["monitoring"], "runbookUrl": address}
+    manifests = render(tmp_path, {**EXTERNAL, "monitoring": monitoring})
+
     groups = one(manifests, "PrometheusRule", "kubernaut")["spec"]["groups"]
-    links = [rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"]]
-    assert len(links) == len(set(links)) > 20
-    assert all(link.startswith("https://") for link in links)
+    links = {rule["alert"]: rule["annotations"]["runbook_url"] for group in groups for rule in group["rules"]}
+    assert links == {alert: expected.format(alert) for alert in links}
+    assert all((ROOT / "docs" / "runbooks" / f"{alert}.md").is_file() for alert in links)
 
 
 def test_pods_run_the_images_that_make_image_builds_with_the_files_that_they_read(tmp_path):
