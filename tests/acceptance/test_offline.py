@@ -56,7 +56,7 @@ def test_rules_of_ones_own_decide(tmp_path):
     done = kubernaut("process", DEMO / "alerts.json", "--cluster", DEMO / "cluster", "--policy", tmp_path)
 
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("KubePodCrashLooping")]
-    assert line.split()[-3:-1] == ["P3", "production-critical"]
+    assert line.split()[-4:-1] == ["P3", "namespace-labels", "production-critical"]
 
 
 def test_a_policy_that_does_not_compile_is_named_with_line_and_column(tmp_path):

@@ -9,6 +9,7 @@ import cyclopts
 import msgspec
 
 from kubernaut.api.events import EventPage, StoredEvent, Verification, VerifyRequest
+from kubernaut.cli.columns import Table
 from kubernaut.cli.connection import ConnectionOptions, open_store
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table, terminal_columns
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
     from kubernaut.audit import DataStorageClient
 
 MAX_PAGE = 1000
+EVENTS = Table(
+    heads=("seq", "time (UTC)", "event", "outcome", "namespace", "resource", "hash"),
+    details=("hash", "namespace", "outcome"),
+    droppable=("seq",),
+    both_ends=("event", "resource"),
+    exact=("time (UTC)", "seq"),
+)
+FINDINGS = Table(
+    heads=("seq", "event", "correlation", "finding"),
+    details=("event",),
+    droppable=("correlation",),
+    both_ends=("correlation",),
+    exact=("seq", "event"),
+    wrapped=True,
+)
 """Events that DataStorage returns in one page."""
 NARROW = 120
 """Columns of a terminal below which the type of an event is worth more than microseconds."""
@@ -270,12 +286,7 @@ def show_events(events: list[StoredEvent], *, is_wide: bool = False) -> None:
         )
         for event in events
     ]
-    table(
-        ["seq", "time (UTC)", "event", "outcome", "namespace", "resource", "hash"],
-        rows,
-        droppable=["hash", "outcome", "namespace", "seq"],
-        is_wide=is_wide,
-    )
+    table(EVENTS, rows, is_wide=is_wide)
 
 
 def show_verification(result: Verification) -> None:
@@ -289,7 +300,7 @@ def show_verification(result: Verification) -> None:
         say(f"{scope}: {state}, no events yet.")
     if result.findings:
         rows = [(found.sequence, found.event_id, found.correlation_id, found.message) for found in result.findings]
-        table(["seq", "event", "correlation", "finding"], rows, droppable=["correlation", "event"], wrapped=True)
+        table(FINDINGS, rows)
     for head in result.heads:
         since = f", verified before up to {head.verified_after}" if head.verified_after else ""
         say(visible(f"ledger {head.shard}: size {head.head_sequence}, root {head.head_hash}{since}"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 import msgspec
 
+from kubernaut.cli.columns import Table
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 from kubernaut.cli.services import ConfigOption, configured
@@ -28,6 +29,14 @@ AllOption = Annotated[bool, cyclopts.Parameter(name="--all", negative="", help="
 AsOption = Annotated[str | None, cyclopts.Parameter(name="--as", help="Who does it, for the ledger; your user name")]
 
 PAGE = 1000
+DEAD_LETTERS = Table(
+    heads=("id", "moved (UTC)", "event", "correlation", "reason"),
+    details=("moved (UTC)",),
+    droppable=("event", "correlation"),
+    both_ends=("event", "correlation"),
+    exact=("id", "moved (UTC)"),
+    wrapped=True,
+)
 
 
 class DeadLetterView(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +77,7 @@ async def list_dead_letters(
             (letter.id, letter.moved_at[:19], letter.event_type, letter.correlation_id, letter.reason)
             for letter in letters
         ]
-        table(["id", "moved (UTC)", "event", "correlation", "reason"], [tuple(map(_line, row)) for row in rows])
+        table(DEAD_LETTERS, [tuple(map(_line, row)) for row in rows])
     note(f"{state.dead_letters} dead letters; {state.depth} events wait in the queue for PostgreSQL")
     return 0
 

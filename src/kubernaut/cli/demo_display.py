@@ -14,6 +14,7 @@ from typing import Any
 from kubernaut.api.events import Timeline, Verification
 from kubernaut.api.signals import SignalProcessing
 from kubernaut.api.summaries import reasons
+from kubernaut.cli.columns import Table
 from kubernaut.cli.output import say, table
 from kubernaut.embedded.demo.policy_change import PolicyChange
 from kubernaut.embedded.demo.tampering import Tampering
@@ -21,6 +22,9 @@ from kubernaut.ops.visible_text import visible
 
 MAX_COLUMNS = 100
 INDENT = "    "
+TIMELINE = Table(
+    heads=("seq", "time", "event", "hash"), details=("hash", "time"), both_ends=("event",), exact=("time",)
+)
 
 
 class Display:
@@ -79,7 +83,7 @@ class Display:
                 )
                 for event in self._timeline.events
             ]
-            table(["seq", "time", "event", "hash"], rows, droppable=["hash", "time"])
+            table(TIMELINE, rows)
         events = sum(result.verified_events for result in self._verified)
         is_valid = all(result.is_valid for result in self._verified)
         say(f"{len(self._verified)} signals, {events} events: {'verified' if is_valid else 'NOT VERIFIED'}")

@@ -10,6 +10,7 @@ import msgspec
 
 from kubernaut.api.vocabulary import EventType
 from kubernaut.cli.cluster import ClusterOptions
+from kubernaut.cli.columns import Table
 from kubernaut.cli.connection import ConnectionOptions, open_store
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from kubernaut.signalprocessing.explanation.result import Answer, DefinitionResult, Explanation
 
 MAX_DEFINITION_CHARS = 80
+INPUTS = Table(heads=("  input", "value", "from", "for"), details=("for",), droppable=("from",), both_ends=("  input",))
+DEFINITIONS = Table(heads=("  place", "definition", "what it said"), both_ends=("  place",), wrapped=True)
 """Characters of a definition in a table; `-o json` has more."""
 
 ExportOption = Annotated[
@@ -159,7 +162,7 @@ def _show(explained: "Explanation", place: str) -> None:
         _show_answer(answer)
     say("\nInputs that were read:")
     rows = [(f"  {each.path}", _text(each.value), each.origin, ", ".join(each.answers)) for each in explained.inputs]
-    table(["  input", "value", "from", "for"], rows)
+    table(INPUTS, rows)
     say("\nOne change that would give another priority:")
     for change in explained.changes:
         answers = ", ".join(f"{name} {_text(value)}" for name, value in change.answers.items())
@@ -178,7 +181,7 @@ def _show_answer(answer: "Answer") -> None:
     rows = [] if answer.rule is None else [_row(answer.rule, "decided")]
     rows += [_row(other, _outcome(other)) for other in answer.others]
     if rows:
-        table(["  place", "definition", "what it said"], rows)
+        table(DEFINITIONS, rows)
 
 
 def _row(definition: "DefinitionResult", outcome: str) -> tuple[object, ...]:

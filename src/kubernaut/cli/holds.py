@@ -19,6 +19,7 @@ from kubernaut.api.lifecycle import (
     PlaceHold,
     ReleaseHold,
 )
+from kubernaut.cli.columns import Table
 from kubernaut.cli.connection import ConnectionOptions, open_store
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
@@ -30,6 +31,13 @@ AsOption = Annotated[
 ]
 
 _HOLDS = "/api/v1/audit/legal-hold"
+HOLDS = Table(
+    heads=("correlation", "events", "placed by", "placed at", "reason"),
+    details=("placed at", "events"),
+    droppable=("placed by",),
+    exact=("correlation", "placed at"),
+    wrapped=True,
+)
 
 
 async def place(
@@ -66,7 +74,7 @@ async def list_holds(*, output: OutputOption = Output.TABLE, connection: Connect
             (hold.correlation_id, hold.events_affected, hold.placed_by, hold.placed_at, hold.reason)
             for hold in found.holds
         ]
-        table(["correlation", "events", "placed by", "placed at", "reason"], rows)
+        table(HOLDS, rows)
     return 0
 
 

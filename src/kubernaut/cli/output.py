@@ -15,7 +15,7 @@ import cyclopts
 import msgspec
 import yaml
 
-from kubernaut.cli import columns
+from kubernaut.cli.columns import Table
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.jsonpath import InvalidTemplate, Template
 from kubernaut.ops.visible_text import UNSAFE_BEYOND_ASCII, visible, visible_json
@@ -131,24 +131,17 @@ def _builtin(value: object) -> object:
     return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else str(value)
 
 
-def table(
-    heads: Sequence[str],
-    rows: Sequence[Sequence[object]],
-    droppable: Sequence[str] = (),
-    *,
-    wrapped: bool = False,
-    is_wide: bool = False,
-) -> None:
+def table(layout: Table, rows: Sequence[Sequence[object]], *, is_wide: bool = False) -> tuple[str, ...]:
     """Print aligned columns as kubectl does: no borders, upper-case heads, `-` for an empty cell.
 
-    A terminal that is too narrow loses the `droppable` columns, the first of them first, and then the ends of the
-    longest cells; with `wrapped`, the last column goes on in further lines instead. A pipe and `is_wide` lose nothing.
+    A terminal that is too narrow loses columns and cells as the layout says; a pipe and `is_wide` lose nothing.
+    Returns the heads of the columns that were lost.
     """
-    cells = [[head.upper() for head in heads], *([_cell(value) for value in row] for row in rows)]
+    cells = [[_cell(value) for value in row] for row in rows]
     available = None if is_wide else terminal_columns()
-    drop = [list(heads).index(head) for head in droppable]
-    for line in columns.lines(cells, drop, available, wrapped=wrapped):
+    for line in layout.lines(cells, available):
         say(line)
+    return layout.dropped(cells, available)
 
 
 def _cell(value: object) -> str:

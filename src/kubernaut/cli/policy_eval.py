@@ -5,11 +5,14 @@ from typing import Annotated, Any
 
 import cyclopts
 
+from kubernaut.cli.columns import Table
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 from kubernaut.cli.policy import PolicyArgument, sources_of
 from kubernaut.cli.policy_inputs import decide, read_inputs
 from kubernaut.cli.process import RecursiveOption
 from kubernaut.ops.visible_text import visible
+
+ANSWERS = Table(heads=("rule", "answer", "source"), droppable=("source",))
 
 
 async def evaluate(
@@ -65,7 +68,7 @@ def _show(decided: dict[str, Any], *, named: bool) -> None:
         ("cluster", decided["cluster"], ""),
         ("business", text_of(decided["business"]), ""),
     ]
-    table(["rule", "answer", "source"], rows)
+    table(ANSWERS, rows)
     for failure in decided["failures"]:
         note(f"{visible(failure['rule'])} failed: {visible(failure['message'])}")
     for warning in decided["warnings"]:

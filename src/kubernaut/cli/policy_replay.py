@@ -11,6 +11,7 @@ import cyclopts
 import msgspec
 
 from kubernaut.api.vocabulary import EventType
+from kubernaut.cli.columns import Table
 from kubernaut.cli.connection import ConnectionOptions, open_store
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from kubernaut.signalprocessing.policy.sources import Sources
 
 MAX_PAGE = 1000
+CHANGES = Table(
+    heads=("decided", "signal", "alert", "part", "was", "would be", "rule"),
+    details=("decided", "rule"),
+    droppable=("signal",),
+    both_ends=("signal",),
+    exact=("decided",),
+)
+DIFFERENCES = Table(heads=("part", "was", "would be", "inputs", "for example"), details=("for example",))
 """Events that DataStorage returns in one page."""
 
 FromOption = Annotated[
@@ -97,7 +106,7 @@ def _show(report: "ReplayReport") -> None:
         for part, (before, after) in change.parts.items()
     ]
     if rows:
-        table(["decided", "signal", "alert", "part", "was", "would be", "rule"], rows, droppable=["decided", "rule"])
+        table(CHANGES, rows)
 
 
 async def _recorded(
@@ -192,7 +201,7 @@ def _show_comparison(found: "Comparison") -> None:
         for each in found.differences
     ]
     if rows:
-        table(["part", "was", "would be", "inputs", "for example"], rows, droppable=["for example"])
+        table(DIFFERENCES, rows)
     differing = f"{found.differing} differ" if found.differing else "none differs"
     say(f"{found.inputs} inputs, {differing}")
 

@@ -5,12 +5,20 @@ from typing import Annotated
 import cyclopts
 import msgspec
 
+from kubernaut.cli.columns import Table
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 from kubernaut.ops.visible_text import visible
 
 TIMEOUT = 10.0  # seconds
 PORT_FORWARD = "kubectl port-forward deploy/signalprocessing-controller 8081"
+DISAGREEMENTS = Table(
+    heads=("decided", "target", "alert", "part", "is", "would be"),
+    details=("decided",),
+    droppable=("target",),
+    both_ends=("target",),
+    exact=("decided",),
+)
 
 
 async def shadow(
@@ -50,7 +58,7 @@ async def shadow(
             for part, (live, other) in each.parts.items()
         ]
         if rows:
-            table(["decided", "target", "alert", "part", "is", "would be"], rows, droppable=["decided"])
+            table(DISAGREEMENTS, rows)
         say(f"{report.same} the same, {report.different} different, {report.failed} failed, {report.skipped} skipped")
     if report.withheld:
         note(f"{report.withheld} disagreements are listed on the controller's own machine only: {PORT_FORWARD}")

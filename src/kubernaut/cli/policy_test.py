@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 
+from kubernaut.cli.columns import Table
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 from kubernaut.cli.policy import sources_of
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from kubernaut.signalprocessing.policy.test_run import Coverage, TestReport
 
 FAILED = 2
+COVERAGE = Table(heads=("place", "rule", "covered"), both_ends=("place", "rule"))
 """The exit code of `opa test` when a test fails."""
 
 
@@ -101,7 +103,7 @@ def _show(report: "TestReport", *, verbose: bool) -> None:
 def _show_coverage(coverage: "Coverage") -> None:
     say("")
     rows = [(f"{each.file}:{each.line}", each.name, f"{each.percent:g} %") for each in coverage.rules]
-    table(["place", "rule", "covered"], rows)
+    table(COVERAGE, rows)
     for file, lines in coverage.uncovered.items():
         say(f"{visible(file)}: not reached: lines {', '.join(map(str, lines))}")
     say(f"coverage: {coverage.percent:g} %")

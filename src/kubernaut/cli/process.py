@@ -14,6 +14,7 @@ import msgspec
 from kubernaut.api.meta import ObjectMeta
 from kubernaut.api.signals import KIND, ParentReference, SignalProcessing, SignalSpec
 from kubernaut.api.vocabulary import ConditionReason, ConditionType, Label, Phase
+from kubernaut.cli.columns import Table
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, table
 from kubernaut.cli.policy import sources_of
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from kubernaut.gateway.kubernetes_events import CoreEvent
     from kubernaut.gateway.offline import OfflineIntake, OfflineResult
     from kubernaut.kube.manifests import Manifests
+
+DECISIONS = Table(
+    heads=("alert", "target", "environment", "severity", "priority", "environment from", "rule", "context"),
+    details=("environment from", "rule", "context"),
+    droppable=("environment", "severity"),
+    both_ends=("target",),
+)
 
 RecursiveOption = Annotated[
     bool,
@@ -271,12 +279,12 @@ def _show(decided: Sequence[SignalProcessing], *, is_wide: bool) -> None:
             (
                 signal.spec.signal.name,
                 "/".join(part for part in (target.namespace, target.kind, target.name) if part),
-                environment and f"{environment.environment} ({environment.source})",
+                environment and environment.environment,
                 status.signal_classification and status.signal_classification.severity,
                 priority and priority.priority,
+                environment and environment.source,
                 priority and priority.policy_name,
                 "degraded" if context and context.degraded_mode else "",
             )
         )
-    heads = ["alert", "target", "environment", "severity", "priority", "rule", "context"]
-    table(heads, rows, droppable=["context", "rule", "severity", "environment"], is_wide=is_wide)
+    table(DECISIONS, rows, is_wide=is_wide)

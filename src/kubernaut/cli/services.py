@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import cyclopts
 import yaml
 
+from kubernaut.cli.columns import Table
 from kubernaut.cli.errors import CommandError, command_error
 from kubernaut.cli.output import note, say, table
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from kubernaut.datastorage.migrate import SchemaStatus
 
 C = TypeVar("C")
+
+MIGRATIONS = Table(heads=("version", "stage", "name", "state"), details=("stage",), both_ends=("name",))
 
 ConfigOption = Annotated[
     Path | None,
@@ -132,7 +135,7 @@ def _show_status(schema: "SchemaStatus") -> int:
         [f"{each.version:05d}", each.stage, each.name, "applied" if each.is_applied else "pending"]
         for each in schema.migrations
     ]
-    table(["VERSION", "STAGE", "NAME", "STATE"], rows)
+    table(MIGRATIONS, rows)
     for each in schema.foreign_objects:
         note(f"warning: {each}: not of this version; events that it changes or discards are refused")
     return 0 if all(each.is_applied for each in schema.migrations) else 1

@@ -10,13 +10,21 @@ import cyclopts
 from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
 from kubernaut.api.summaries import is_in, target
 from kubernaut.api.vocabulary import Priority
-from kubernaut.cli import audit, columns
+from kubernaut.cli import audit
 from kubernaut.cli.cluster import AllNamespacesOption, ClusterOptions, NamespaceOption, check_namespaces, open_cluster
+from kubernaut.cli.columns import Table
 from kubernaut.cli.connection import ConnectionOptions
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, say, terminal_columns
 from kubernaut.cli.signals import SelectorOption, parse_priorities
 from kubernaut.ops.visible_text import visible
+
+CHANGES = Table(
+    heads=("time", "priority", "phase", "environment", "alert", "target"),
+    droppable=("time", "environment"),
+    both_ends=("target",),
+    exact=("time", "phase"),
+)
 
 
 async def watch(
@@ -115,9 +123,11 @@ def _show(signal: SignalProcessing, cells: tuple[object, ...], output: Output) -
         priority, phase, environment, alert, target = (visible(str(cell)) for cell in cells)
         at = _changed_at(signal)
         time = at.strftime("%H:%M:%S") if at else "--:--:--"
-        line = f"{time}  {priority:<2}  {phase:<12}  {environment:<11}  {alert}  {target}"
-        width = terminal_columns()
-        say(columns.shortened(line, width) if width and not output.is_wide else line)
+        # Padded, so that every line loses the same columns and they stand below each other.
+        row = (time, f"{priority:<2}", f"{phase:<12}", f"{environment:<11}", f"{alert:<12}", f"{target:<12}")
+        width = None if output.is_wide else terminal_columns()
+        for line in CHANGES.lines([row], width, is_headed=False):
+            say(line)
     sys.stdout.flush()
 
 

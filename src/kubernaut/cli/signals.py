@@ -13,6 +13,7 @@ from kubernaut.api.signals import GROUP, KIND, PLURAL, VERSION, SignalProcessing
 from kubernaut.api.summaries import age, is_in, occurrence_count, resolved_at, target
 from kubernaut.api.vocabulary import Priority
 from kubernaut.cli.cluster import AllNamespacesOption, ClusterOptions, NamespaceOption, check_namespaces, open_cluster
+from kubernaut.cli.columns import Table
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table, terminal_columns
 from kubernaut.ops.visible_text import visible
@@ -21,6 +22,23 @@ SelectorOption = Annotated[
     str,
     cyclopts.Parameter(name=["--selector", "-l"], help="Only signals with these labels, such as a=b,c!=d,e"),
 ]
+SIGNALS = Table(
+    heads=(
+        *("namespace", "name", "alert", "target", "phase", "environment", "severity", "priority"),
+        *("occurrences", "resolved", "age"),
+    ),
+    details=("namespace", "occurrences", "name"),
+    droppable=("phase", "resolved", "age", "environment", "severity"),
+    both_ends=("target",),
+    exact=("name",),
+)
+CONDITIONS = Table(
+    heads=("  type", "status", "time (UTC)", "reason", "message"),
+    details=("time (UTC)", "reason"),
+    droppable=("status",),
+    exact=("time (UTC)", "  type"),
+    wrapped=True,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,15 +92,9 @@ async def list_signals(
     found = [each.signal for each in listed]
     if emit(found, output, [signal.metadata.name for signal in found]):
         return 0
-    table(
-        [
-            *("namespace", "name", "alert", "target", "phase", "environment", "severity", "priority"),
-            *("occurrences", "resolved", "age"),
-        ],
-        _rows(listed, datetime.now(UTC)),
-        droppable=["namespace", "environment", "resolved", "occurrences", "severity", "phase", "name"],
-        is_wide=output.is_wide,
-    )
+    lost = table(SIGNALS, _rows(listed, datetime.now(UTC)), is_wide=output.is_wide)
+    if found and "name" in lost:
+        note("This terminal has no room for the names of the signals: -o wide or -o name")
     if not found:
         hint = "Send alerts to the gateway's webhook, whose address kubernaut up prints."
         is_filtered = is_open or priority or namespace or selector
@@ -231,7 +243,7 @@ def _describe(signal: SignalProcessing) -> None:
         _say_field(name, "-" if value in (None, "") else str(value))
     say("Conditions:")
     table(
-        ["  type", "status", "time (UTC)", "reason", "message"],
+        CONDITIONS,
         [
             (
                 f"  {condition.type}",
@@ -242,8 +254,6 @@ def _describe(signal: SignalProcessing) -> None:
             )
             for condition in status.conditions
         ],
-        droppable=["time (UTC)", "reason", "status"],
-        wrapped=True,
     )
 
 

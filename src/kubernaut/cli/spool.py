@@ -8,9 +8,25 @@ from uuid import UUID
 import cyclopts
 import msgspec
 
+from kubernaut.cli.columns import Table
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
 from kubernaut.ops.visible_text import visible
+
+SPOOL = Table(
+    heads=("waiting", "bytes", "oldest", "quarantined", "unreadable", "used by"),
+    details=("bytes",),
+    droppable=("used by", "oldest"),
+    exact=("oldest",),
+)
+EVENTS = Table(
+    heads=("state", "event id", "time (UTC)", "event", "correlation", "reason"),
+    details=("time (UTC)",),
+    droppable=("correlation", "event", "state"),
+    both_ends=("event", "correlation"),
+    exact=("event id", "time (UTC)"),
+    wrapped=True,
+)
 
 SpoolOption = Annotated[
     Path, cyclopts.Parameter(name="--spool", help="Directory of the spool: `spoolDir` of a service")
@@ -28,7 +44,7 @@ def status(*, spool: SpoolOption, output: OutputOption = Output.TABLE) -> int:
     found = spool_inspector.status(spool)
     if not emit(found, output):
         table(
-            ["waiting", "bytes", "oldest", "quarantined", "unreadable", "used by"],
+            SPOOL,
             [
                 (
                     found.waiting,
@@ -72,7 +88,7 @@ def list_events(*, spool: SpoolOption, quarantined: bool = False, output: Output
                 entry.reason,
             )
         )
-    table(["state", "event id", "time (UTC)", "event", "correlation", "reason"], rows)
+    table(EVENTS, rows)
     return 0
 
 
