@@ -5,7 +5,7 @@ rejected: one that is not JSON, not an object, or has no list `alerts`. Each ale
 leaves its neighbours alone. What is missing, null or of the zero time is unknown; fields that nobody reads may hold
 anything. A character that PostgreSQL cannot store becomes U+FFFD.
 
-A body may also have several notifications, alerts alone, or a notification in the envelope of a forwarder.
+A body may also have several notifications, alerts alone, or these in the envelopes of forwarders.
 
 Alerts are decoded when they are read and not kept, so a notification takes little more memory than its body.
 """
@@ -13,7 +13,7 @@ Alerts are decoded when they are read and not kept, so a notification takes litt
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import overload
+from typing import Any, overload
 
 import msgspec
 from msgspec.structs import replace
@@ -36,8 +36,23 @@ from kubernaut.ops.json_faults import json_fault
 
 MAX_TRUNCATED_ALERTS = 2**31 - 1
 
-_UNRESOLVED = {"active", "suppressed", "unprocessed"}
-"""The states of an alert in an Alertmanager's API; when it ends is what `endsAt` says."""
+MAX_ENVELOPES = 5
+"""How many envelopes and lists may be around a notification."""
+
+_NEITHER = "is neither a notification nor an alert"
+MAX_WRAPPED = 1000
+"""Envelopes in a list that are looked into; a forwarder's batches are smaller."""
+
+_UNRESOLVED = {"active", "suppressed", "unprocessed", "success"}
+"""The states of an alert in an Alertmanager's API, and its answers'; when an alert ends is what `endsAt` says."""
+
+_STATUSES = {
+    **dict.fromkeys(_UNRESOLVED, ""),
+    **dict.fromkeys(("alerting", "fired", "triggered", "trigger", "open", "acknowledged", "problem"), "firing"),
+    **dict.fromkeys(("nodata", "no_data", "no data"), "firing"),
+    **dict.fromkeys(("ok", "normal", "inactive", "closed", "recovered", "recovery", "cleared"), "resolved"),
+}
+"""What Grafana, Azure, PagerDuty, Opsgenie, Zabbix and others call the two states; empty where they say neither."""
 
 
 class _Notification(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -49,6 +64,7 @@ class _Notification(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     common_labels: msgspec.Raw = NULL
     common_annotations: msgspec.Raw = NULL
     external_url: msgspec.Raw = msgspec.field(default=NULL, name="externalURL")
+    group_labels: msgspec.Raw = NULL
 
 
 class _Element(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +89,50 @@ class _Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """Of an outgoing webhook of Grafana OnCall: the first one of its group."""
     alert_group: msgspec.Raw = NULL
     data: msgspec.Raw = NULL
-    """Of a CloudEvent."""
+    """Of a CloudEvent, and of the API of an Alertmanager or a Prometheus."""
+    data_base64: msgspec.Raw = NULL
+    detail: msgspec.Raw = NULL
+    """Of Amazon EventBridge."""
+    body: msgspec.Raw = NULL
+    """Of a message of Amazon SQS."""
+    sns: msgspec.Raw = msgspec.field(default=NULL, name="Sns")
+    records: msgspec.Raw = msgspec.field(default=NULL, name="Records")
+    """Of what Amazon gives to a function."""
+    pubsub: msgspec.Raw = msgspec.field(default=NULL, name="message")
+    """Of a push of Google Pub/Sub, with `data` in base64."""
+
+
+class _PubSub(msgspec.Struct, frozen=True, kw_only=True):
+    data: bytes = b""
+
+
+class _AzureEssentials(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    alert_rule: msgspec.Raw = NULL
+    severity: msgspec.Raw = NULL
+    monitor_condition: msgspec.Raw = NULL
+    fired_date_time: msgspec.Raw = NULL
+    resolved_date_time: msgspec.Raw = NULL
+    investigation_link: msgspec.Raw = NULL
+
+
+class _AzureContext(msgspec.Struct, frozen=True, kw_only=True):
+    labels: dict[str, msgspec.Raw]
+    annotations: msgspec.Raw = NULL
+
+
+class _AzureData(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    essentials: _AzureEssentials
+    alert_context: _AzureContext
+
+
+class _Azure(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert of Azure Monitor's Prometheus rules, in its common alert schema."""
+
+    data: _AzureData
+
+
+_AZURE_SEVERITIES = {"sev0": "critical", "sev1": "error", "sev2": "warning", "sev3": "informational", "sev4": "verbose"}
+"""Azure counts from 0 and calls its severities so; for others, `sev1` is the worst or next to it."""
 
 
 class _Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -84,6 +143,9 @@ class _Alert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     ends_at: msgspec.Raw = NULL
     generator_url: msgspec.Raw = msgspec.field(default=NULL, name="generatorURL")
     fingerprint: msgspec.Raw = NULL
+    state: msgspec.Raw = NULL
+    active_at: msgspec.Raw = NULL
+    """The state and the start in the API of a Prometheus."""
 
 
 _decode_notification = msgspec.json.Decoder(_Notification).decode
@@ -94,6 +156,10 @@ _decode_lines = msgspec.json.Decoder(msgspec.Raw).decode_lines
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_alert_group = msgspec.json.Decoder(_AlertGroup | None).decode
 _decode_element = msgspec.json.Decoder(_Element).decode
+_decode_string = msgspec.json.Decoder(str).decode
+_decode_pubsub = msgspec.json.Decoder(_PubSub | None).decode
+_decode_base64 = msgspec.json.Decoder(bytes | None).decode
+_decode_azure = msgspec.json.Decoder(_Azure).decode
 
 
 def decode_all(body: bytes) -> list[Webhook]:
@@ -102,52 +168,109 @@ def decode_all(body: bytes) -> list[Webhook]:
     Several stand in a list, or one on each line, as forwarders send them. There may also be alerts alone, as Prometheus
     sends them to an Alertmanager.
     """
+    return _decode_all(body, MAX_ENVELOPES)
+
+
+def _decode_all(body: bytes, envelopes: int) -> list[Webhook]:
     try:
         return [decode(body)]
     except InvalidWebhook:
+        body = json_fields.readable(body)
         with suppress(msgspec.MsgspecError, RecursionError):
-            if (webhook := _unwrapped(json_fields.decode(body, _decode_envelope))) is not None:
-                return [webhook]
+            if webhooks := _unwrapped(_decode_envelope(body), envelopes):
+                return webhooks
+        with suppress(msgspec.MsgspecError, RecursionError):
+            return [decode(_of_azure(_decode_azure(body)))]
+        with suppress(msgspec.MsgspecError, RecursionError):
+            if envelopes and (text := _decode_string(body)):
+                return _decode_all(text.encode(), envelopes - 1)
         for split in (_decode_list, _decode_lines):
             with suppress(msgspec.MsgspecError, RecursionError):
-                if webhooks := _webhooks(json_fields.decode(body, split)):
+                raws = split(body)
+                # A single line is what was tried already.
+                depth = 0 if (split is _decode_lines and len(raws) == 1) or len(raws) > MAX_WRAPPED else envelopes
+                if webhooks := _webhooks(raws, depth):
                     return webhooks
         raise
 
 
-def _unwrapped(envelope: _Envelope) -> Webhook | None:
-    """The notification in an envelope; None where there is none."""
-    for raw in (envelope.message, envelope.alert_payload, envelope.data):
-        with suppress(InvalidWebhook):
-            webhook = decode(json_fields.text(raw).encode() or bytes(raw))
-            group = json_fields.part(envelope.alert_group, _decode_alert_group)
-            if group is None or json_fields.text(group.state) != AlertStatus.RESOLVED:
-                return webhook
-            # The alerts are as they were when the group began.
-            ended = [
-                replace(alert, status=AlertStatus.RESOLVED) if isinstance(alert, Alert) else alert
-                for alert in webhook.alerts
-            ]
-            return replace(webhook, alerts=ended)
-    return None
+def _unwrapped(envelope: _Envelope, envelopes: int) -> list[Webhook]:
+    """The notifications in an envelope."""
+    for content in _contents(envelope) if envelopes else ():
+        try:
+            webhooks = _decode_all(content, envelopes - 1)
+        except InvalidWebhook:
+            continue
+        group = json_fields.part(envelope.alert_group, _decode_alert_group)
+        if group is None or json_fields.text(group.state) != AlertStatus.RESOLVED:
+            return webhooks
+        # The alerts are as they were when the group began.
+        return [
+            replace(
+                webhook,
+                alerts=[
+                    replace(alert, status=AlertStatus.RESOLVED) if isinstance(alert, Alert) else alert
+                    for alert in webhook.alerts
+                ],
+            )
+            for webhook in webhooks
+        ]
+    return []
 
 
-def _webhooks(raws: Sequence[msgspec.Raw]) -> list[Webhook]:
+def _contents(envelope: _Envelope) -> Iterator[bytes]:
+    """What an envelope may have in it; what is a text has the document as its text."""
+    for raw in (
+        *(envelope.message, envelope.alert_payload, envelope.data, envelope.detail),
+        *(envelope.body, envelope.sns, envelope.records),
+    ):
+        content = json_fields.text(raw).encode() or bytes(raw)
+        if content.lstrip()[:1] in (b"{", b"["):
+            yield content
+    if encoded := json_fields.part(envelope.data_base64, _decode_base64):
+        yield encoded
+    if (pushed := json_fields.part(envelope.pubsub, _decode_pubsub)) is not None:
+        yield pushed.data
+
+
+def _of_azure(azure: _Azure) -> bytes:
+    """The alert of Azure Monitor as a notification. Its rule's own labels come before what Azure adds."""
+    essentials, context = azure.data.essentials, azure.data.alert_context
+    severity = json_fields.text(essentials.severity)
+    added = {
+        "alertname": json_fields.text(essentials.alert_rule),
+        "severity": _AZURE_SEVERITIES.get(severity.strip().lower(), severity),
+    }
+    alert: dict[str, Any] = {
+        "status": essentials.monitor_condition,
+        "labels": {**{name: value for name, value in added.items() if value}, **context.labels},
+        "annotations": context.annotations,
+        "startsAt": essentials.fired_date_time,
+        "endsAt": essentials.resolved_date_time,
+        "generatorURL": essentials.investigation_link,
+    }
+    return msgspec.json.encode({"alerts": [alert]})
+
+
+def _webhooks(raws: Sequence[msgspec.Raw], envelopes: int) -> list[Webhook]:
     """The notifications among some documents, and one of the alerts among them; none where there is neither."""
     webhooks: list[Webhook] = []
     alone: list[bytes] = []
     invalid: list[InvalidAlert] = []
     for raw in raws:
         element = json_fields.part(raw, _decode_element) or _Element()
-        if element.alerts is not msgspec.UNSET:
-            try:
+        try:
+            if element.alerts is not msgspec.UNSET:
                 webhooks.append(decode(bytes(raw)))
-            except InvalidWebhook as error:
-                invalid.append(InvalidAlert(name=UNNAMED, reason=f"{error.path}: {error}"))
-        elif element.labels is not msgspec.UNSET:
-            alone.append(bytes(raw))
-        else:
-            invalid.append(InvalidAlert(name=UNNAMED, reason="is neither a notification nor an alert"))
+            elif element.labels is not msgspec.UNSET:
+                alone.append(bytes(raw))
+            elif envelopes:
+                webhooks += _decode_all(bytes(raw), envelopes - 1)
+            else:
+                invalid.append(InvalidAlert(name=UNNAMED, reason=_NEITHER))
+        except InvalidWebhook as error:
+            reason = _NEITHER if element.alerts is msgspec.UNSET else f"{error.path}: {error}"
+            invalid.append(InvalidAlert(name=UNNAMED, reason=reason))
     if alone:
         webhooks.append(decode(b'{"alerts":[' + b",".join(alone) + b"]}"))
     return [*webhooks, Webhook(alerts=invalid)] if webhooks and invalid else webhooks
@@ -166,10 +289,12 @@ def decode(body: bytes) -> Webhook:
     except msgspec.ValidationError as error:
         raise InvalidWebhook(str(error), "$.alerts") from error
     common_labels = truncate_labels(json_fields.texts_or_none(notification.common_labels))
+    # Alertmanager repeats these among the common ones, and others may not.
+    group_labels = truncate_labels(json_fields.texts_or_none(notification.group_labels))
     common_annotations = truncate_labels(json_fields.texts_or_none(notification.common_annotations))
     truncated = json_fields.value(notification.truncated_alerts)
     status = json_fields.text(notification.status).strip().lower()
-    alerts = _Alerts(raws, status, common_labels, common_annotations)
+    alerts = _Alerts(raws, status, group_labels, common_labels, common_annotations)
     return Webhook(
         alerts=alerts,
         group_key=json_fields.text(notification.group_key),
@@ -189,11 +314,13 @@ class _Alerts(Sequence[Alert | InvalidAlert]):
         self,
         raws: Sequence[msgspec.Raw],
         status: str,
+        group_labels: dict[str, str],
         common_labels: dict[str, str],
         common_annotations: dict[str, str],
     ) -> None:
         self._raws = raws
         self._status = status
+        self._group_labels = group_labels
         self._common_labels = common_labels
         self._common_annotations = common_annotations
 
@@ -214,17 +341,17 @@ class _Alerts(Sequence[Alert | InvalidAlert]):
 
     def _alert(self, raw: msgspec.Raw) -> Alert | InvalidAlert:
         """What is wrong with a field that the gateway needs rejects the alert."""
-        name = alert_name(self._common_labels)
+        name = alert_name(self._group_labels | self._common_labels)
         try:
             try:
                 incoming = _decode_alert(raw)
             except msgspec.MsgspecError:
                 raise InvalidField("alert", "is not a JSON object") from None
-            labels = json_fields.texts("labels", incoming.labels) | self._common_labels
+            labels = self._group_labels | json_fields.texts("labels", incoming.labels) | self._common_labels
             name = alert_name(truncate_labels(labels))
             status = self._status_of(incoming)
-            annotations = json_fields.texts("annotations", incoming.annotations) | self._common_annotations
-            starts_at, started = json_fields.time("startsAt", incoming.starts_at)
+            annotations = json_fields.texts_or_none(incoming.annotations) | self._common_annotations
+            starts_at, started = json_fields.time("startsAt", _first(incoming.starts_at, incoming.active_at))
             ends_at, ended = (
                 json_fields.time("endsAt", incoming.ends_at) if status is AlertStatus.RESOLVED else (None, None)
             )
@@ -245,19 +372,22 @@ class _Alerts(Sequence[Alert | InvalidAlert]):
 
     def _status_of(self, incoming: _Alert) -> AlertStatus:
         """The alert's own status, else the notification's; where neither says, it fires until its end."""
-        value = json_fields.value(incoming.status)
+        value = json_fields.value(_first(incoming.status, incoming.state))
         if isinstance(value, dict):
             value = value.get("state")  # as the API of an Alertmanager tells it
-        if value is not None and not isinstance(value, str):
-            raise InvalidField("status", "is not a text")
-        text = (value or "").strip().lower() or self._status
-        text = "" if text in _UNRESOLVED else text
+        own = value.strip().lower() if isinstance(value, str) else ""
+        text = _STATUSES.get(own, own) or _STATUSES.get(self._status, self._status)
         if not text:
             ends_at, _ = json_fields.time("endsAt", incoming.ends_at)
             return AlertStatus.RESOLVED if ends_at and ends_at <= datetime.now(UTC) else AlertStatus.FIRING
         if text not in set(AlertStatus):
             raise InvalidField("status", f"{text[:50]!r} is neither 'firing' nor 'resolved'")
         return AlertStatus(text)
+
+
+def _first(*raws: msgspec.Raw) -> msgspec.Raw:
+    """The first that is not null."""
+    return next((raw for raw in raws if bytes(raw) != b"null"), NULL)
 
 
 def _truncated(field: str, texts: dict[str, str]) -> tuple[dict[str, str], Adjustment | None]:

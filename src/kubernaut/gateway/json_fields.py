@@ -6,6 +6,7 @@ A character that PostgreSQL cannot store becomes U+FFFD.
 import re
 from codecs import BOM_UTF8
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -27,7 +28,9 @@ _ESCAPE = re.compile(
     rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2}|u0000)|.)",
     re.DOTALL,
 )
-_STRING_OR_WORD = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b', re.DOTALL)
+_STRING_OR_FAULT = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b|,(?=\s*[\]}])', re.DOTALL)
+_BACKSLASH = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|())')
+"""Its group is there where the backslash begins no escape, as in a path or a regular expression."""
 _GO_TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)? ([+-]\d{4}) ")
 """As Go's time.Time.String writes it, which a template calls that prints a time."""
 _UNIX_TIME = re.compile(r"\d{9,20}(?:\.\d+)?")
@@ -38,6 +41,8 @@ _CONTROL = re.compile(rb"[\x00-\x1f]")
 
 _decode_texts = msgspec.json.Decoder(dict[str, str] | None).decode
 _decode_scalars = msgspec.json.Decoder(dict[str, str | bool | int | float | None]).decode
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str | None).decode
 _decode_any = msgspec.json.Decoder(float_hook=str).decode
 
@@ -56,6 +61,21 @@ def decode(body: bytes, decoder: Callable[[bytes], T]) -> T:
         return decoder(repaired)
 
 
+def readable(body: bytes) -> bytes:
+    """The body in which no decoder finds what `decode` repairs; as it is, where that is no JSON either.
+
+    For who tries several decoders, because a repair takes time.
+    """
+    body = _storable(body.removeprefix(BOM_UTF8))
+    try:
+        _decode_raw(body)
+    except msgspec.DecodeError:
+        return _repaired(body)
+    except RecursionError:
+        pass
+    return body
+
+
 def _storable(body: bytes) -> bytes:
     """The body with U+FFFD in place of NUL, halves of surrogate pairs, and bytes that are not UTF-8."""
     if not body.isascii():
@@ -69,14 +89,18 @@ def _storable(body: bytes) -> bytes:
 
 
 def _repaired(body: bytes) -> bytes:
-    """The body as JSON where a sender's template wrote control characters into strings, or NaN as a number."""
+    """The body as JSON where a sender's template wrote text into strings as it is, NaN, or a comma too many.
+
+    NUL and RS around it, as of a C string or a JSON sequence, are removed.
+    """
 
     def repaired(token: re.Match[bytes]) -> bytes:
         if not token[0].startswith(b'"'):
-            return b"null"
-        return _CONTROL.sub(lambda control: rb"\u%04x" % (control[0][0] or 0xFFFD), token[0])
+            return b"" if token[0] == b"," else b"null"
+        text = _BACKSLASH.sub(lambda escape: rb"\\" if escape[1] is not None else escape[0], token[0])
+        return _CONTROL.sub(lambda control: rb"\u%04x" % (control[0][0] or 0xFFFD), text)
 
-    return _STRING_OR_WORD.sub(repaired, body)
+    return _STRING_OR_FAULT.sub(repaired, body.strip(b"\0\x1e"))
 
 
 class InvalidField(Exception):
@@ -87,15 +111,16 @@ class InvalidField(Exception):
 
 
 def texts(field: str, raw: msgspec.Raw) -> dict[str, str]:
-    """A map of texts; numbers are texts, and what is null is left out. Raises InvalidField for anything else."""
-    try:
+    """A map of texts; anything else in it is its JSON, and what is null is left out. Raises InvalidField for no map."""
+    with suppress(msgspec.MsgspecError):
         return _decode_texts(raw) or {}
+    with suppress(msgspec.MsgspecError):
+        return {name: _text_of(given) for name, given in _decode_scalars(raw).items() if given is not None}
+    try:
+        members = _decode_members(raw)
     except msgspec.MsgspecError:
-        try:
-            scalars = _decode_scalars(raw)
-        except msgspec.MsgspecError:
-            raise InvalidField(field, "is not a map of texts") from None
-        return {name: _text_of(given) for name, given in scalars.items() if given is not None}
+        raise InvalidField(field, "is not a map of texts") from None
+    return {name: text(member) or bytes(member).decode() for name, member in members.items() if member != NULL}
 
 
 def _text_of(scalar: str | float) -> str:
@@ -127,7 +152,7 @@ def value(raw: msgspec.Raw) -> Any:
 
 
 def time(field: str, raw: msgspec.Raw) -> tuple[datetime | None, Adjustment | None]:
-    """A time in UTC, from 1970 on; None where it is not set. Raises InvalidField when it is no text and no number.
+    """A time in UTC, from 1970 on; None where it is not set or no time, which the adjustment tells.
 
     A number counts from 1970: seconds or, by its size, parts of one.
     """
@@ -135,7 +160,7 @@ def time(field: str, raw: msgspec.Raw) -> tuple[datetime | None, Adjustment | No
     if given is None or given in ("", 0, "0"):
         return None, None
     if isinstance(given, bool) or not isinstance(given, str | int | float):
-        raise InvalidField(field, "is not a text with a time")
+        return None, Adjustment(field=field, reason=AdjustmentReason.INVALID_TIME)
     try:
         moment = _moment(str(given).strip())
         if moment.year <= 1:

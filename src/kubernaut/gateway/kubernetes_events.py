@@ -12,8 +12,8 @@ import msgspec
 from kubernaut.api.meta import ObjectMeta, Time, Wire
 from kubernaut.api.signals import GROUP
 from kubernaut.gateway import json_fields
-from kubernaut.gateway.alertmanager import UNNAMED, Adjustment, AdjustmentReason, Alert, AlertStatus
-from kubernaut.gateway.json_fields import FIRST_TIME, NULL, InvalidField
+from kubernaut.gateway.alertmanager import UNNAMED, Adjustment, Alert, AlertStatus
+from kubernaut.gateway.json_fields import FIRST_TIME, NULL
 from kubernaut.gateway.labels import NamedObject, Subject
 from kubernaut.gateway.text_limits import truncate_labels
 from kubernaut.ops.json_faults import json_fault
@@ -147,10 +147,7 @@ def _first_time(times: Mapping[str, msgspec.Raw]) -> tuple[datetime | None, Adju
     """The first of the times that is known, else what is wrong with the first that is given."""
     faults = []
     for field, raw in times.items():
-        try:
-            found, adjustment = json_fields.time(field, raw)
-        except InvalidField:
-            found, adjustment = None, Adjustment(field=field, reason=AdjustmentReason.INVALID_TIME)
+        found, adjustment = json_fields.time(field, raw)
         if found:
             return found, adjustment
         if adjustment:
