@@ -86,6 +86,7 @@ class _Reporter(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     creation_timestamp: msgspec.Raw = NULL
+    namespace: msgspec.Raw = NULL
 
 
 _decode_posted = msgspec.json.Decoder(_Posted).decode
@@ -119,6 +120,7 @@ def decode(body: bytes) -> PostedEvent:
     }
     began, adjustment = _first_time(times)
     return PostedEvent(
+        metadata=ObjectMeta(namespace=json_fields.text(metadata.namespace)),
         involved_object=involved,
         reason=json_fields.text(posted.reason),
         message=json_fields.text(posted.message) or json_fields.text(posted.note),
@@ -133,13 +135,15 @@ def decode(body: bytes) -> PostedEvent:
 
 def _involved_object(posted: _Posted) -> InvolvedObject:
     for raw in (posted.involved_object, posted.regarding):
-        if named := json_fields.part(raw, _decode_reference):
-            return InvolvedObject(
-                api_version=json_fields.text(named.api_version),
-                kind=json_fields.text(named.kind),
-                name=json_fields.text(named.name),
-                namespace=json_fields.text(named.namespace),
-            )
+        named = json_fields.part(raw, _decode_reference) or _Reference()
+        involved = InvolvedObject(
+            api_version=json_fields.text(named.api_version),
+            kind=json_fields.text(named.kind),
+            name=json_fields.text(named.name),
+            namespace=json_fields.text(named.namespace),
+        )
+        if involved.kind and involved.name:
+            return involved
     return InvolvedObject()
 
 
@@ -194,5 +198,7 @@ def subject_of(event: CoreEvent) -> Subject:
     about = event.involved_object
     group, _, version = about.api_version.rpartition("/")
     kind = ".".join(part for part in (about.kind, version, group) if part)
-    named = NamedObject(label="involvedObject", kind=kind, name=about.name, namespace=about.namespace)
+    # An Event is in the namespace of its object, or in `default` when that has none.
+    namespace = about.namespace or event.metadata.namespace
+    named = NamedObject(label="involvedObject", kind=kind, name=about.name, namespace=namespace)
     return Subject(workloads=(named,), namespace=about.namespace)

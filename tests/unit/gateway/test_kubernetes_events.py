@@ -55,6 +55,21 @@ def test_both_api_versions_are_the_same_alert(event):
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"involvedObject": None, "regarding": POD},
+        {"involvedObject": {}, "regarding": POD},
+        {"involvedObject": POD | {"namespace": ""}},
+        {"involvedObject": {"kind": "Pod", "name": "api-1"}, "count": 0, "series": {"count": "x"}},
+    ],
+)
+def test_the_object_is_named_by_either_field_and_is_in_the_namespace_of_the_event(changes):
+    (named,) = subject_of(decode(encoded(CORE | changes))).workloads
+
+    assert (named.kind.partition(".")[0], named.namespace, named.name) == ("Pod", "shop", "api-1")
+
+
+@pytest.mark.parametrize(
     ("changes", "began", "marked"),
     [
         ({"firstTimestamp": None, "eventTime": None}, BEGAN, None),
