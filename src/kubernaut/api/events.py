@@ -287,8 +287,11 @@ class LedgerHead(AuditWire, frozen=True):
     """Rows up to this one were not read again, because an earlier verification had read them."""
 
 
-class VerifyRequest(AuditWire, frozen=True):
-    """What to verify: one correlation, one ledger, or everything; a head kept from before shows a cut tail."""
+class VerifyRequest(AuditWire, frozen=True, forbid_unknown_fields=True):
+    """What to verify: one correlation, one ledger, or everything; a head kept from before shows a cut tail.
+
+    An unknown field is an error: the answer would be about something else.
+    """
 
     correlation_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     head_sequence: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None

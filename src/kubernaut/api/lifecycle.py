@@ -61,8 +61,8 @@ class HoldList(msgspec.Struct, frozen=True, kw_only=True):
     total: int
 
 
-class EraseEvents(msgspec.Struct, frozen=True, kw_only=True):
-    """Erase the payloads of these events, or of one correlation."""
+class EraseEvents(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Erase the payloads of these events, or of one correlation. An unknown field is an error: it may narrow this."""
 
     order: Annotated[str, Meta(min_length=1, max_length=200)]
     """Reference of the order, such as that of a data subject's request."""

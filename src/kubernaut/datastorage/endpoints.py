@@ -210,6 +210,11 @@ class Endpoints:
                 Slug.VALIDATION, "head_sequence and head_hash belong together", {"head_hash": "give both or none"}
             )
         parameters.correlation(verify_request.correlation_id or "")
+        shards = self._store.settings.shards
+        # With a head it is verified: a ledger that somebody has kept a head of and that is gone is a finding.
+        if verify_request.shard is not None and verify_request.shard >= shards and not verify_request.head_sequence:
+            detail = f"there are {shards} ledgers, numbered from 0"
+            raise RequestRejected(Slug.VALIDATION, detail, {"shard": detail})
         return json_response(await self._store.read.verify(verify_request))
 
 

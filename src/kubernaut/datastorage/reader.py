@@ -123,7 +123,7 @@ class Reader:
     async def verify(self, request: VerifyRequest) -> Verification:
         """Verify one correlation, or every ledger, and name each bad row in order."""
         found = await self._verify(request)
-        if request.correlation_id is None:
+        if request.correlation_id is None and request.shard is None:
             self.last_verification = found
         return found
 

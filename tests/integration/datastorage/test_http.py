@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx2
 import msgspec
+import pytest
 
 from kubernaut.api.events import AuditEvent
 from kubernaut.audit import ClientConfig, open_client
@@ -173,7 +174,7 @@ BAD_REQUESTS: list[tuple[str, str, bytes, dict[str, str], int, str]] = [
     ("GET", "/api/v1/nothing", b"", {}, 404, "not-found"),
     ("GET", EVENTS + "?limit=0", b"", {}, 400, "validation-error"),
     ("GET", EVENTS + "?cursor=abc", b"", {}, 400, "validation-error"),
-    ("GET", EVENTS + "?since=%ff", b"", {}, 400, "validation-error"),
+    ("GET", EVENTS + "?since=%C3%BC", b"", {}, 400, "validation-error"),
     ("GET", "/api/v1/audit/timeline/" + "x" * 256, b"", {}, 400, "validation-error"),
     ("GET", "/api/v1/audit/timeline/a%00b", b"", {}, 400, "validation-error"),
     ("POST", VERIFY, b"{", {}, 400, "invalid_request"),
@@ -478,12 +479,27 @@ async def test_one_ledger_is_verified_alone_and_a_correlation_tells_the_head_too
     everything = (await http.post(VERIFY)).json()
 
     alone = (await http.post(VERIFY, json={"shard": 0})).json()
-    other = (await http.post(VERIFY, json={"shard": 7})).json()
     correlation = (await http.post(VERIFY, json={"correlation_id": "rr-1"})).json()
     unknown = (await http.post(VERIFY, json={"correlation_id": "none"})).json()
 
     assert everything["heads"] == alone["heads"] == correlation["heads"] == unknown["heads"]
-    assert (other["total_events"], other["heads"][0]["shard"], other["is_valid"]) == (0, 7, True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"), [({"shard": 7}, "shard"), ({"correlationId": "rr-1"}, "body"), ({"checkpoint": "x"}, "body")]
+)
+async def test_a_verification_of_something_else_than_was_asked_for_is_refused(
+    http: httpx2.AsyncClient, asked: dict[str, object], field: str
+):
+    answer = await http.post(VERIFY, json=asked)
+
+    assert (answer.status_code, list(answer.json()["field_errors"])) == (400, [field])
+
+
+async def test_a_ledger_that_is_not_there_is_a_finding_for_who_kept_its_head(http: httpx2.AsyncClient):
+    verification = (await http.post(VERIFY, json={"shard": 7, "head_sequence": 1, "head_hash": "0" * 64})).json()
+
+    assert not verification["is_valid"]
 
 
 async def test_health_is_answered_under_every_name(http: httpx2.AsyncClient):

@@ -59,6 +59,7 @@ async def test_erasure_is_shown_by_verification(http: httpx2.AsyncClient):
         ("DELETE", f"{HOLDS}/%00", {"release_reason": "x"}, 400),
         ("POST", ERASURES, {"order": "1"}, 400),
         ("POST", ERASURES, {"order": "1", "event_ids": ["x"]}, 400),
+        ("POST", ERASURES, {"order": "1", "correlation_id": "rr-1", "event_id": "x"}, 400),
         ("POST", ERASURES, {"order": "1", "correlation_id": "rr-9"}, 404),
     ],
 )

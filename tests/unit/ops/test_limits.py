@@ -310,6 +310,24 @@ async def test_a_malformed_request_is_a_problem_and_logged():
         assert (line["reason"], line["status"]) == ("malformed-request", 400)
 
 
+@pytest.mark.parametrize("target", ["/%ff", "/a%C3", "/%ed%a0%80", "/?id=%fe", "/?%80=1"])
+async def test_a_target_that_is_no_utf8_is_refused_and_never_replaced(target: str):
+    async with open_edge() as edge, edge.client() as client:
+        client.send(b"GET %s HTTP/1.1\r\n\r\n" % target.encode())
+
+        answer = await client.closed()
+        assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert b"application/problem+json" in answer
+
+
+@pytest.mark.parametrize("target", ["/s%69ze", "/size?id=%C3%BC%f0%9f%9a%80", "/size?%", "/size?%zz=%00"])
+async def test_a_target_that_is_utf8_reaches_the_application(target: str):
+    async with open_edge() as edge, edge.client() as client:
+        client.send(b"GET %s HTTP/1.1\r\n\r\n" % target.encode())
+
+        assert await client.status() == 200
+
+
 async def test_above_the_limit_of_connections_the_one_that_waited_longest_is_closed():
     async with open_edge(max_connections=10) as edge, contextlib.AsyncExitStack() as stack:
         waiting = [await stack.enter_async_context(edge.client()) for _ in range(10)]

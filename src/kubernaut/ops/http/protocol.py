@@ -10,6 +10,7 @@ import asyncio
 import math
 from enum import Enum, auto
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import httptools
 import msgspec
@@ -134,6 +135,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._reject_headers(f"the header section exceeds {self._limits.max_header_size} bytes")
         if len(self.pipeline) >= MAX_PIPELINED:
             self.reject(Slug.INVALID_REQUEST, "too many requests were pipelined", "too-many-pipelined-requests")
+            raise _Rejected
+        if b"%" in self.url and not _is_utf8(unquote_to_bytes(self.url)):
+            # Decoded with replacements it would name something else than was asked for.
+            self.reject(Slug.INVALID_REQUEST, "the path or the query is not UTF-8", "malformed-request")
             raise _Rejected
         super().on_headers_complete()
         self._unparsed = 0
@@ -262,3 +267,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 path=printable(path),
             )
         )
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
