@@ -1,6 +1,7 @@
 """Alerts of an Alertmanager-compatible sender, and the signals of its alerts. Pure."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -10,6 +11,7 @@ import msgspec
 from kubernaut.api.signals import Signal, Target
 from kubernaut.api.vocabulary import TargetType
 from kubernaut.gateway.targets import ResolvedObject
+from kubernaut.gateway.text_limits import truncate_labels
 from kubernaut.ops.redaction import redact, redact_labels
 
 SOURCE = "prometheus"
@@ -18,6 +20,9 @@ UNNAMED = "unknown"
 UNKNOWN_SEVERITY = "unknown"
 
 MAX_NAME_LENGTH = 253
+_SEVERITY_LABELS = ("severity", "alertseverity", "severitylevel")
+_PRIORITY = re.compile(r"[pP][0-5]")
+"""As Opsgenie writes it; other labels called `priority` are those of queues and classes."""
 _MAX_PROVIDER_DATA = 4096  # bytes
 
 
@@ -106,6 +111,10 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         return alert_name(self.labels)
 
+    def ended_before(self, began: datetime | None) -> bool:
+        """Whether it ended before it began anew at that time; false when either is not known."""
+        return began is not None and self.ended_at is not None and self.ended_at < began
+
     @property
     def is_firing(self) -> bool:
         return self.status is AlertStatus.FIRING
@@ -137,6 +146,17 @@ def alert_name(labels: Mapping[str, str]) -> str:
     return redact(labels.get("alertname", ""))[:MAX_NAME_LENGTH] or UNNAMED
 
 
+def severity_of(labels: Mapping[str, str]) -> str:
+    """The label `severity`, else one of another spelling, else a priority such as `P1`; empty when there is none."""
+    if severity := labels.get("severity", "").strip():
+        return severity
+    others = {label.replace("_", "").lower(): value.strip() for label, value in labels.items()}
+    found = next((others[name] for name in _SEVERITY_LABELS if others.get(name)), "")
+    if not found and _PRIORITY.fullmatch(priority := others.get("priority", "")):
+        found = priority
+    return truncate_labels({"severity": found})["severity"]
+
+
 def fingerprint_of(owner: Target, cluster: str = "") -> str:
     """Identifies the workload, whatever the alert: two alerts about one workload are one signal."""
     text = f"{owner.namespace}:{owner.kind}:{owner.name}"
@@ -153,7 +173,7 @@ def signal_of(
     return Signal(
         fingerprint=fingerprint_of(resolved.owner, cluster),
         name=alert.name,
-        severity=redact(alert.labels.get("severity", "")) or UNKNOWN_SEVERITY,
+        severity=redact(severity_of(alert.labels)) or UNKNOWN_SEVERITY,
         type=TYPE,
         source=SOURCE,
         target_type=TargetType.KUBERNETES,

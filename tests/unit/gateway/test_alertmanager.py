@@ -10,11 +10,13 @@ from kubernaut.api.signals import Target
 from kubernaut.gateway.alertmanager import (
     Webhook,
     fingerprint_of,
+    severity_of,
     signal_of,
 )
 from kubernaut.gateway.decoder import decode
 from kubernaut.gateway.labels import DEFAULT_LABELS, subject_of
 from kubernaut.gateway.targets import ResolvedObject, resolve
+from kubernaut.gateway.text_limits import truncate_labels
 from support.alerts import LONG_AGO, a_webhook, an_alert
 from support.gateway import KINDS, a_cluster
 
@@ -119,3 +121,25 @@ async def test_every_alert_is_mapped_or_has_no_target_at_all(labels, common):
     # What was built must be what the API server accepts.
     assert msgspec.convert(msgspec.to_builtins(signal), type(signal)) == signal
     assert 1 <= len(signal.name) <= 253
+
+
+@pytest.mark.parametrize(
+    ("labels", "severity"),
+    [
+        ({"severity": "warning", "Severity": "critical"}, "warning"),
+        ({"Severity": "critical"}, "critical"),
+        ({"severity": " ", "SEVERITY": "page"}, "page"),
+        ({"alert_severity": "high"}, "high"),
+        ({"alertSeverity": "high", "priority": "P1"}, "high"),
+        ({"priority": "P1"}, "P1"),
+        ({"priority": "high"}, ""),
+        ({"priority": "0", "level": "error"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_severity_is_found_under_other_spellings_of_its_label(labels, severity):
+    assert severity_of(labels) == severity
+
+
+def test_a_long_severity_of_another_spelling_is_cut_as_any():
+    assert len(severity_of({"Severity": "x" * 5000})) == len(truncate_labels({"severity": "x" * 5000})["severity"])
