@@ -169,7 +169,7 @@ class Intake:
         firing = [received for received in group if received.alert.is_firing]
         resolved = [received for received in group if not received.alert.is_firing]
         began = {received.alert.id: received.alert.starts_at for received in firing}
-        before = [received for received in resolved if _ends_before(received.alert, began.get(received.alert.id))]
+        before = [received for received in resolved if received.alert.ended_before(began.get(received.alert.id))]
         after = [received for received in resolved if received not in before]
         results: dict[int, Result] = {}
         async with self._locks.setdefault(group[0].mapped.fold_key, asyncio.Lock()):
@@ -186,10 +186,6 @@ class Intake:
                     processed = [_failed(received.alert, error) for received in part]
                 results |= {received.index: result for received, result in zip(part, processed, strict=True)}
         return results
-
-
-def _ends_before(alert: Alert, began: datetime | None) -> bool:
-    return began is not None and alert.ended_at is not None and alert.ended_at < began
 
 
 def _with_adjustments(result: Result | None, alert: Alert | InvalidAlert, now: datetime) -> Result:

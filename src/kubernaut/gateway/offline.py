@@ -43,13 +43,25 @@ class _NoRequests:
 
 
 @dataclass
+class _OpenSignal:
+    """What is known of the newest signal of a fold key."""
+
+    rank: int
+    """Of its severity."""
+    firing: set[str] = field(default_factory=set)
+    """Ids of the alerts that fire on it, and on those that it supersedes."""
+
+
+@dataclass
 class OfflineIntake:
-    """Takes notifications and Events in, one after the other; an alert that folds opens no second signal."""
+    """Takes notifications and Events in, one after the other; an alert that folds opens no second signal.
+
+    When the last alert of a signal is resolved, the next one opens a new signal.
+    """
 
     reader: ObjectReader
     config: GatewayConfig
-    _open: dict[str, int] = field(default_factory=dict)
-    """Severity rank of the newest signal of each fold key."""
+    _open: dict[str, _OpenSignal] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._mapper = SignalMapper(self.reader, _NoRequests(), self.config.cluster, self.config.intake)
@@ -66,9 +78,15 @@ class OfflineIntake:
             elif isinstance(alert, Alert):
                 groups.setdefault(mapped.fold_key, []).append((index, alert, mapped))
         for group in groups.values():
-            # As online: the first of the most severe ones is what the signal is about.
-            for index, alert, mapped in sorted(group, key=lambda each: -severity_rank(each[2].signal.severity)):
-                results[index] = self._folded(alert, mapped)
+            # As online: what ended before it began anew is first, and the first of the most severe ones is what the
+            # signal is about.
+            firing = [each for each in group if each[1].is_firing]
+            resolved = [each for each in group if not each[1].is_firing]
+            began = {alert.id: alert.starts_at for _, alert, _ in firing}
+            before = [each for each in resolved if each[1].ended_before(began.get(each[1].id))]
+            firing.sort(key=lambda each: -severity_rank(each[2].signal.severity))
+            for index, alert, mapped in (*before, *firing, *(each for each in resolved if each not in before)):
+                results[index] = self._folded(alert, mapped) if alert.is_firing else self._resolved(alert, mapped)
         return [results[index] for index in range(len(webhook.alerts))]
 
     async def process_event(self, event: CoreEvent) -> OfflineResult:
@@ -85,17 +103,21 @@ class OfflineIntake:
         if self._heartbeats.observe(alert):
             return OfflineResult(status=ResultStatus.IGNORED, name=alert.name, message=HEARTBEAT)
         mapped = await self._mapper.map(alert, webhook)
-        if mapped is None:
-            return _rejected(alert.name, NO_TARGET)
-        if not alert.is_firing:
-            return OfflineResult(status=ResultStatus.RESOLVED, name=alert.name, message="it opens no signal")
-        return mapped
+        return _rejected(alert.name, NO_TARGET) if mapped is None else mapped
+
+    def _resolved(self, alert: Alert, mapped: MappedAlert) -> OfflineResult:
+        if (known := self._open.get(mapped.fold_key)) is not None:
+            known.firing.discard(alert.id)
+            if not known.firing:
+                del self._open[mapped.fold_key]
+        return OfflineResult(status=ResultStatus.RESOLVED, name=alert.name, message="it opens no signal")
 
     def _folded(self, alert: Alert, mapped: MappedAlert) -> OfflineResult:
         rank = severity_rank(mapped.signal.severity)
         known = self._open.get(mapped.fold_key)
         adjustments = tuple(map(str, alert.adjustments_at(datetime.now(UTC))))
-        if known is not None and rank <= known:
+        if known is not None and rank <= known.rank:
+            known.firing.add(alert.id)
             return OfflineResult(
                 status=ResultStatus.DUPLICATE,
                 name=alert.name,
@@ -104,7 +126,7 @@ class OfflineIntake:
                 adjustments=adjustments,
                 notes=mapped.notes,
             )
-        self._open[mapped.fold_key] = rank
+        self._open[mapped.fold_key] = _OpenSignal(rank, {alert.id} | (known.firing if known else set()))
         return OfflineResult(
             status=ResultStatus.CREATED,
             name=alert.name,
