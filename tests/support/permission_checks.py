@@ -330,11 +330,14 @@ async def _retried(release: Release, shop: str) -> SignalProcessing:
 
 
 async def _create_and_disturb(release: Release, signal: SignalProcessing) -> None:
-    """Write to the object while it is decided, so that the controller has to read it again."""
+    """Write to the object while it is decided, so that the controller reads it again; until retention deletes it."""
     await release.client.create(SIGNAL, as_manifest(signal))
     for number in range(40):
         body = {"metadata": {"annotations": {"example.com/number": str(number)}}}
-        await release.client.patch(SIGNAL, Key(release.namespace, signal.metadata.name), body)
+        try:
+            await release.client.patch(SIGNAL, Key(release.namespace, signal.metadata.name), body)
+        except NotFound:
+            return
 
 
 @asynccontextmanager
