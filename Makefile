@@ -13,6 +13,9 @@ OLDEST := .venv-pytest84
 SITE := .venv-docs
 SP_SPECS := tests/integration/signalprocessing/specs
 SP_LOG := .muster/sp-integration.log
+# What a shell may have for another project; an index or a proxy of one's own stays.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PYTHONHOME PYTHONPATH VIRTUAL_ENV
 MUSTER_CORE := $(patsubst %,pytest-muster/tests/test_%.py,compatibility live plugin recording seed_failure serial shared_resources summary)
 
 .PHONY: help
