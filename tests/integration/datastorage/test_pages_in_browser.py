@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,43 @@ async def test_timeline_draws_each_event_and_leads_to_it(http: httpx2.AsyncClien
     assert await page.evaluate("document.querySelectorAll('a.row .mark').length") == 5
     await page.submit("a.row")
     assert await page.evaluate("location.pathname") == path
+
+
+@pytest.mark.parametrize("width", [360, 900, 1280])
+async def test_timeline_cuts_no_name_time_or_mark(http: httpx2.AsyncClient, url: str, chromium: Browser, width: int):
+    phases = ["Pending", "Enriching", "Classifying", "Categorizing", "Completed"]
+    events = [
+        a_wire_event(
+            correlation_id="rr-1",
+            event_type="signalprocessing.phase.transition",
+            event_timestamp=f"2026-01-02T03:04:05.{each:06}Z",
+            resource_id="checkout-payment-authorization-7d9f8b6c5d-x2x9z",
+            namespace="payments-production-eu-west-1",
+            event_data={"from_phase": before, "to_phase": after},
+        )
+        for each, (before, after) in zip((100, 40_100, 48_200, 52_300), pairwise(phases), strict=True)
+    ]
+    await store(http, *events)
+
+    page = await chromium.open(f"{url}/ui/timeline?correlation_id=rr-1", width=width)
+
+    labels = await page.evaluate(
+        "[...document.querySelectorAll('.phases text, .lengths')].filter(each => each.checkVisibility()"
+        " && each.textContent.trim()).map(each => [each.textContent, each.getBoundingClientRect().right,"
+        " (each.ownerSVGElement || document.querySelector('.picture')).getBoundingClientRect().right + 1])"
+    )
+    assert [text for text, right, limit in labels if right > limit] == []
+    if width < 600:
+        assert labels[0][0] == "Enriching 40 ms, Classifying 8.1 ms, Categorizing 4.1 ms"
+    # A time goes on in a second line between its date and its clock, nowhere else.
+    lines = "[...document.querySelectorAll('td time')].map(each => each.getClientRects().length)"
+    assert max(await page.evaluate(lines)) <= 2
+    marks = "[...document.querySelectorAll('.track circle')]"
+    is_cut = (
+        "(mark, track) => getComputedStyle(track).overflow !== 'visible'"
+        " && mark.getBoundingClientRect().right > track.getBoundingClientRect().right"
+    )
+    assert not await page.evaluate(f"{marks}.some(mark => ({is_cut})(mark, mark.ownerSVGElement))")
 
 
 async def test_genuine_event_is_proven_in_the_browser(
