@@ -30,6 +30,7 @@ $(READY): requirements/dev.txt requirements/axe.txt pyproject.toml pocketkube/py
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements/axe.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable pocketkube --editable pytest-muster
+	@$(PYTHON) scripts/ascii-pth $(VENV)
 	@touch $@
 
 .PHONY: install
@@ -73,6 +74,7 @@ $(OLDEST)/.ready: requirements/pytest84.txt pytest-muster/pyproject.toml
 	@$(PYTHON) -m venv $(OLDEST)
 	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/pytest84.txt
 	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable pytest-muster
+	@$(PYTHON) scripts/ascii-pth $(OLDEST)
 	@touch $@
 
 .PHONY: muster-compat
