@@ -11,7 +11,7 @@ from typing import Any
 from kubernaut.signalprocessing.policy import sandbox
 from kubernaut.signalprocessing.policy.engines import ENTRY, Regorus, rule_error
 from kubernaut.signalprocessing.policy.protocol import RuleError
-from kubernaut.signalprocessing.policy.sources import from_text
+from kubernaut.signalprocessing.policy.syntax import parse, syntax_of
 
 Case = tuple[str, dict[str, Any]]
 """An expression and its input."""
@@ -128,17 +128,25 @@ def builtins_of(opa: str) -> list[dict[str, Any]]:
     return found
 
 
-RULES = ("environment", "severity", "priority", "labels")
 FAILED = "failed"
 """In place of an answer: a rule that fails, as two values of one rule do."""
 
 
+def rules_of(policy: Path) -> list[str]:
+    """The names of a policy's rules, without its functions."""
+    text = policy.read_text("utf-8")
+    rules = syntax_of(policy.name, text, parse(policy.name, text)).rules
+    functions = {rule.name for rule in rules if rule.is_function}
+    return [name for name in dict.fromkeys(rule.name for rule in rules) if name not in functions]
+
+
 def ask_opa_policy(opa: str, policy: Path, document: dict[str, Any]) -> dict[str, Any]:
     """OPA's answer of each rule for one input: a list with the value, an empty list for undefined, or `failed`."""
+    rules = rules_of(policy)
     found = _ask_rules(opa, policy, document, "data.signalprocessing")
     if found is not None:
-        return {rule: [found[rule]] if rule in found else [] for rule in RULES}
-    answers = {rule: _ask_rules(opa, policy, document, f"[x | x := data.signalprocessing.{rule}]") for rule in RULES}
+        return {rule: [found[rule]] if rule in found else [] for rule in rules}
+    answers = {rule: _ask_rules(opa, policy, document, f"[x | x := data.signalprocessing.{rule}]") for rule in rules}
     return {rule: FAILED if answer is None else answer for rule, answer in answers.items()}
 
 
@@ -153,19 +161,19 @@ def _ask_rules(opa: str, policy: Path, document: dict[str, Any], query: str) -> 
 
 def ask_engine_policy(policy: Path, documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """This engine's answers of each rule for each input, as OPA's."""
-    sources = from_text(policy.read_text())
+    text, rules = policy.read_text("utf-8"), rules_of(policy)
     engine = Regorus(sandbox.DENIED_BUILTINS)
-    for file, text in sources.files:
-        sandbox.check(file, text)
-        engine.add_module(file, text)
-    engine.add_module(ENTRY, sources.entry)
+    sandbox.check(policy.name, text)
+    engine.add_module(policy.name, text)
+    asked = [f"{rule} := [x | x := data.signalprocessing.{rule}]" for rule in rules]
+    engine.add_module(ENTRY, "\n".join(["package kubernaut_entry", "import rego.v1", *asked, ""]))
     answers = []
     for document in documents:
-        results = engine.evaluate(json.dumps(document, ensure_ascii=False), [*RULES])
+        results = engine.evaluate(json.dumps(document, ensure_ascii=False), rules)
         answers.append(
             {
                 rule: FAILED if isinstance(result, RuleError) else json.loads(result, parse_float=Decimal)
-                for rule, result in zip(RULES, results, strict=True)
+                for rule, result in zip(rules, results, strict=True)
             }
         )
     return answers

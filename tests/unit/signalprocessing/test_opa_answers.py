@@ -185,9 +185,55 @@ async def test_other_builtin_is_refused_at_load_with_its_place(name: str):
         ("x := 12345678901234567890123", "11:6", "more digits"),
         ("lower(x) := x", "11:1", "must not have the name of the builtin lower"),
         ('x := [lower("ä"), nofunc(1)]', "11:19", "there is no such function"),
+        ('x := {\n\t"b": nofunc(input.a),\n} if input.b', "12:7", "there is no such function"),
+        ('x := y if some {"kind": y} in input.a', "11:16", "exactly these keys in OPA"),
+        ('x := 1 if some _, [{"kind": "a"}] in input.a', "11:20", "exactly these keys in OPA"),
+        ('x := y if { {"kind": y} := input.a }', "11:13", "exactly these keys in OPA"),
+        ('x := [y | {"kind": y} = input.a[_]]', "11:11", "exactly these keys in OPA"),
+        ('x := y if { z := input.a; [{"kind": y}] = z }', "11:28", "exactly these keys in OPA"),
+        ('f({"kind": y}) := y', "11:3", "exactly these keys in OPA"),
+        ('x := 1 if walk(input.a, [_, {"kind": y}])', "11:29", "exactly these keys in OPA"),
+        ("x := input.a if not input.b[_] == 1", "11:29", "var _ is unsafe in a negated expression"),
+        ("x := 1 if not startswith(input.b[_].c, input.d)", "11:34", "var _ is unsafe in a negated expression"),
+        ("x := {\n\tinput.b, `a\nb`} if input.b", "11:6", "make it a rule of its own"),
     ],
 )
 async def test_what_cannot_be_made_equal_is_refused_at_load(text: str, place: str, reason: str):
     with pytest.raises(PolicyError, match=f"^policy.rego:{place}.*{reason}"):
         async with open_policy(from_text(POLICY + text + "\n")):
             pass
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'x := y if { y = {"kind": input.a} }',
+        'x := y if { {"kind": input.a} = y }',
+        'x := 1 if not upper(input.b[_].c) == "A"',
+        "x := 1 if not 1 in [y | y := input.b[_]]",
+    ],
+)
+async def test_assignments_of_objects_and_what_opa_takes_out_of_negations_load(text: str):
+    async with open_policy(from_text(POLICY + text + "\n")):
+        pass
+
+
+async def test_a_failure_in_a_head_of_several_lines_is_told_with_its_place():
+    text = '\n\nvalues contains {\n\t"n": sprintf("%c", [input.n]) # a sign\n} if {\n\tinput.n\n}\n'
+    engine = Regorus({})
+    engine.add_module("p.rego", f"package kubernaut_entry{text}")
+
+    (answer,) = engine.evaluate('{"n": 1}', ["values"])
+
+    assert isinstance(answer, RuleError)
+    assert (answer.file, answer.line, answer.column) == ("p.rego", 4, 14)
+
+
+def test_a_table_of_one_long_line_beside_a_reference_is_no_longer_a_line_than_allowed():
+    table = ", ".join(f'"n{number}": [input.n, "a"]' for number in range(900))
+    engine = Regorus({})
+    engine.add_module(
+        "p.rego", "package kubernaut_entry\n\nvalues := {\n" + table.replace(", ", ",\n") + "\n}.n7[0] if input.n\n"
+    )
+
+    assert [*engine.evaluate('{"n": 1}', ["values"])] == [b"1"]

@@ -9,6 +9,7 @@ from kubernaut.signalprocessing.policy import fractions
 from kubernaut.signalprocessing.policy.builtins import table
 from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.ordering import Origins
+from kubernaut.signalprocessing.policy.patterns import object_patterns
 from kubernaut.signalprocessing.policy.syntax import slice_of
 
 _CANONICAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?")
@@ -37,6 +38,9 @@ class Module:
 
     origins: Origins
 
+    tree: dict[str, Any]
+    """The syntax tree that the nodes are of."""
+
 
 def analyse(file: str, text: str, tree: dict[str, Any], *, is_ours: bool = False) -> Module:
     """What the module uses. Raises PolicyError where that cannot be made equal to OPA."""
@@ -57,7 +61,7 @@ def module_of(file: str, text: str, tree: dict[str, Any]) -> Module:
         if kind == "Func":
             arities[slice_of(source, *node["refr"].values())] = len(node["args"])
     origins = Origins(tree, source, tuple(_imported(source)), arities)
-    return Module(file=file, source=source, nodes=found, origins=origins)
+    return Module(file=file, source=source, nodes=found, origins=origins, tree=tree)
 
 
 def differences(module: Module, *, is_ours: bool) -> Iterator[PolicyError]:
@@ -83,6 +87,9 @@ def differences(module: Module, *, is_ours: bool) -> Iterator[PolicyError]:
             yield refused(module, node, "sets are not available to < <= > >=: OPA orders them otherwise beside objects")
         elif kind == "UnaryExpr":
             yield refused(module, node, "write 0 - x for the negative of x")
+    for node in object_patterns(module.tree, frozenset(_imported(module.source))):
+        text = "objects in patterns match only objects of exactly these keys in OPA, and others too in this engine"
+        yield refused(module, node, f"{text}; write `some x in …; x.key == …` instead")
     yield from _check_numbers(module)
     yield from _check_sets(module)
 

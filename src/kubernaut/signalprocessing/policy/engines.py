@@ -1,12 +1,12 @@
 """The Rego engines, behind one interface; used in the policy process only."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from kubernaut.signalprocessing.policy import negation, recursion
+from kubernaut.signalprocessing.policy import heads, negation, recursion
 from kubernaut.signalprocessing.policy.analysis import Module, analyse, needs_exact
 from kubernaut.signalprocessing.policy.builtins import numbers, table
 from kubernaut.signalprocessing.policy.builtins.encodings import json_text
@@ -21,7 +21,7 @@ from kubernaut.signalprocessing.policy.rewrite import (
     helper_module,
     rewritten,
 )
-from kubernaut.signalprocessing.policy.syntax import parse
+from kubernaut.signalprocessing.policy.syntax import MAX_FILE_BYTES, column_of, parse
 
 ENTRY = "kubernaut_entry.rego"
 """The name of the module that is ours."""
@@ -44,7 +44,8 @@ class Regorus:
         self._denied = denied_builtins
         self._modules: list[Module] = []
         self._mixtures = Mixtures()
-        self._rewritten: dict[str, tuple[Rewritten, Rewritten, Rewritten]] = {}
+        self._rewritten: dict[str, tuple[tuple[Rewritten, ...], ...]] = {}
+        """How each file came to its two forms, step by step."""
         self._fast = _regorus(denied_builtins)
         self._exact = _regorus(denied_builtins)
         tried = _Tried(denied_builtins)
@@ -83,18 +84,26 @@ class Regorus:
         return lines
 
     def add_module(self, file: str, text: str) -> None:
-        tree = parse(file, text)
+        tree = parsed(file, text)
         recursion.check(file, text.encode(), tree)
-        hoisted = negation.hoisted(text.encode(), tree)
+        steps: list[Rewritten] = []
         try:
-            module = analyse(file, hoisted.text, parse(file, hoisted.text), is_ours=file == ENTRY)
+            for rewrite in (heads.hoisted, negation.hoisted):
+                steps.append(rewrite(file, text.encode(), tree))
+                if steps[-1].edits:
+                    text = steps[-1].text
+                    tree = parse(file, text, max_columns=MAX_FILE_BYTES)
+            module = analyse(file, text, tree, is_ours=file == ENTRY)
             fast, exact = rewritten(module, exact=False), rewritten(module, exact=True)
         except PolicyError as error:
-            column = hoisted.column(error.line, error.column)
-            raise PolicyError(error.message, file=file, line=error.line, column=column) from error
-        self._fast.add_policy(file, fast.text)
-        self._exact.add_policy(file, exact.text)
-        self._rewritten[file] = (hoisted, fast, exact)
+            line, column = _written(steps, error.line, error.column)
+            raise PolicyError(error.message, file=file, line=line, column=column) from error
+        declarations = heads.declarations(module.source, tree)
+        for engine, form in ((self._fast, fast), (self._exact, exact)):
+            engine.add_policy(file, form.text)
+            if declarations:
+                engine.add_policy(f"{HELPERS}/{file}", declarations)
+        self._rewritten[file] = ((*steps, fast), (*steps, exact))
         self._modules.append(module)
 
     def evaluate(self, document: str, rules: list[str]) -> Iterator[bytes | RuleError]:
@@ -116,18 +125,36 @@ class Regorus:
         except BaseException as error:  # noqa: BLE001
             found = rule_error(error)
             if found.line and found.file in self._rewritten:
-                hoisted, *forms = self._rewritten[found.file]
-                found.column = hoisted.column(found.line, forms[form].column(found.line, found.column))
+                steps = self._rewritten[found.file][form]
+                found.column = column_of(steps[-1].text, found.line, found.column)
+                found.line, found.column = _written(steps, found.line, found.column)
             return found
         finally:
             engine.take_prints()
+
+
+def parsed(file: str, text: str) -> dict[str, Any]:
+    """The syntax tree of a policy as it is written. Raises PolicyError with the place of the fault."""
+    try:
+        return parse(file, text)
+    except BaseException as error:  # pyo3's panics are no Exceptions
+        found = rule_error(error)
+        column = column_of(text, found.line, found.column) if found.line else 0
+        raise PolicyError(found.message, file=found.file or file, line=found.line, column=column) from error
+
+
+def _written(steps: Sequence[Rewritten], line: int, column: int) -> tuple[int, int]:
+    """The place in the file as its author wrote it."""
+    for step in reversed(steps):
+        line, column = step.place(line, column)
+    return line, column
 
 
 def _regorus(denied_builtins: dict[str, int]) -> Any:
     import regorus  # type: ignore[import-untyped]  # no stubs; imported here because only one engine is loaded
 
     engine = regorus.Engine()
-    engine.set_policy_length_config(max_col=20_000, max_file_bytes=4 * 1024 * 1024, max_lines=50_000)
+    engine.set_policy_length_config(max_col=MAX_FILE_BYTES, max_file_bytes=MAX_FILE_BYTES, max_lines=50_000)
     engine.set_gather_prints(True)
     for name, argument_count in denied_builtins.items():
         engine.add_extension(name, argument_count, _denied(name))

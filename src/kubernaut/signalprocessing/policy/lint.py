@@ -17,11 +17,11 @@ import msgspec
 from kubernaut.signalprocessing.policy import contract, sandbox
 from kubernaut.signalprocessing.policy.builtins import table
 from kubernaut.signalprocessing.policy.candidates import Candidates, candidates_of
-from kubernaut.signalprocessing.policy.engines import ENTRY, Regorus, rule_error
+from kubernaut.signalprocessing.policy.engines import ENTRY, Regorus, parsed, rule_error
 from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.protocol import RuleError
 from kubernaut.signalprocessing.policy.rewrite import all_differences
-from kubernaut.signalprocessing.policy.syntax import Rule, Syntax, parse, place_of, references, syntax_of
+from kubernaut.signalprocessing.policy.syntax import Rule, Syntax, place_of, references, syntax_of
 
 MAX_CPU = 20  # seconds
 
@@ -66,7 +66,7 @@ def lint(request: LintRequest) -> LintResult:
     for file, text in request.files:
         try:
             sandbox.check(file, text)
-            tree = parse(file, text)
+            tree = parsed(file, text)
         except BaseException as error:  # noqa: BLE001 - pyo3's panics are no Exceptions
             found = rule_error(error)
             findings.append(finding_of(found, "syntax" if "not available" not in found.message else "builtin", file))
@@ -92,7 +92,11 @@ def _evaluation_faults(request: LintRequest, modules: list[Syntax]) -> Iterator[
     """What the engine says of each rule only when it evaluates it: unsafe variables, recursion."""
     engine = Regorus(sandbox.DENIED_BUILTINS)
     for file, text in request.files:
-        engine.add_module(file, text)
+        try:
+            engine.add_module(file, text)
+        except PolicyError as error:
+            yield finding_of(rule_error(error), "engine", file)
+            return
     paths = sorted({f"data.{each.package}.{rule.name}" for each in modules for rule in each.rules if _has_value(rule)})
     lines = [f"r{number} := [x | x := {path}]" for number, path in enumerate(paths)]
     engine.add_module(ENTRY, "\n".join(["package kubernaut_entry", "import rego.v1", *lines, ""]))

@@ -8,18 +8,49 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.rewrite import Edit, Rewritten, apply, extent
+from kubernaut.signalprocessing.policy.syntax import place_of
 
 _PREFIX = "kubernaut_operand"
 _SCALARS = frozenset(
     {"String", "RawString", "Number", "True", "False", "Null", "Bool", "ArrayCompr", "SetCompr", "ObjectCompr"}
 )
+_TAKEN_OUT = _SCALARS | {"Call", "ArithExpr", "BinExpr"}
+"""Operands that are evaluated before the negation, or have variables of their own."""
+
+UNSAFE_WILDCARD = "var _ is unsafe in a negated expression; make a rule of the expression, and negate that"
+
 _BRACKETS = re.compile(rb"(?:\s*\))*")
 _EQUALITIES = frozenset({"Eq", "ColEq"})
 
 
-def hoisted(source: bytes, tree: dict[str, Any]) -> Rewritten:
-    """The module with the operands of its negated expressions before them."""
+def unsafe_wildcards(tree: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Each `_` that stays in a negated expression, which OPA refuses as unsafe."""
+    for statement in _dictionaries(tree, "literal"):
+        negated = (statement.get("literal") or {}).get("NotExpr")
+        if negated is not None:
+            ((_, node),) = negated["expr"].items()
+            yield from _wildcards(node)
+
+
+def _wildcards(part: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(part, list):
+        for each in part:
+            yield from _wildcards(each)
+    elif isinstance(part, dict):
+        for kind, inner in part.items():
+            if kind == "Var" and inner["value"] == "_":
+                yield inner
+            elif kind not in _TAKEN_OUT:
+                yield from _wildcards(inner)
+
+
+def hoisted(file: str, source: bytes, tree: dict[str, Any]) -> Rewritten:
+    """The module with the operands of its negated expressions before them. Raises PolicyError where OPA does."""
+    for node in unsafe_wildcards(tree):
+        line, column = place_of(source, node["span"]["start"])
+        raise PolicyError(UNSAFE_WILDCARD, file=file, line=line, column=column)
     edits: list[Edit] = []
     bare = {
         query["span"]["start"] for query in _dictionaries(tree, "stmts") if source[query["span"]["start"] :][:1] != b"{"

@@ -175,7 +175,7 @@ class Opa:
         except (ValueError, AttributeError, TypeError, IndexError):
             return OpaUnavailable(f"OPA answers {status}, not as OPA does")
         if place in self._modules and line:
-            column = self._modules[place].column(line, column)
+            line, column = self._modules[place].place(line, column)
         for ours in (f"{_PREFIX}/{self._root}/", f"{self._root}."):
             message = message.replace(ours, "")
         return PolicyError(" ".join(message.split()), file=place, line=line, column=column)

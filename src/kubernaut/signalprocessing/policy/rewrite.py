@@ -24,6 +24,7 @@ from kubernaut.signalprocessing.policy.analysis import (
 )
 from kubernaut.signalprocessing.policy.builtins import table
 from kubernaut.signalprocessing.policy.errors import PolicyError
+from kubernaut.signalprocessing.policy.syntax import place_of
 
 HELPERS = "kubernaut_builtins"
 ARITHMETIC = {"Add": "plus", "Sub": "minus", "Mul": "times", "Div": "divide", "Mod": "modulo"}
@@ -41,6 +42,8 @@ class Edit:
     end: int
     text: bytes
     phase: int
+    origin: int | None = None
+    """Where the text stands in the source, if it was moved from there."""
 
 
 _CLOSE, _OPEN, _REPLACE = range(3)
@@ -67,6 +70,7 @@ def rewritten(module: Module, *, exact: bool) -> "Rewritten":
     edits: list[Edit] = []
     closings: list[Edit] = []
     checked = _order_checks(module)
+    conditions = _conditions(module)
     for kind, node in module.nodes:
         if function := checked.get(id(node)):
             start, end = extent(module.source, node)
@@ -80,9 +84,12 @@ def rewritten(module: Module, *, exact: bool) -> "Rewritten":
             _rewrite_call(module, node, edits, closings, exact=exact)
         elif kind in ("ArithExpr", "BinExpr"):
             _rewrite_operator(module, node, edits, closings, exact=exact)
+        elif kind == "Membership" and id(node) not in conditions:
+            opening = f"data.{HELPERS}.{'member_at' if node['key'] else 'member'}("
+            _rewrite_infix(module, node, node["value"], (opening, "in", ")"), edits, closings)
         elif kind == "BoolExpr" and node["op"] in ordering.ORDERS and (helper := _order_helper(module, node)):
             opening = f"data.{HELPERS}.{helper}_{node['op'].lower()}("
-            _rewrite_infix(module, node, (opening, ordering.ORDERS[node["op"]], ")"), edits, closings)
+            _rewrite_infix(module, node, node["lhs"], (opening, ordering.ORDERS[node["op"]], ")"), edits, closings)
     # Nodes come outer first, so the inner one closes first when the order is turned round.
     return apply(module.source, [*reversed(closings), *edits])
 
@@ -106,20 +113,20 @@ class Rewritten:
     source: bytes
     edits: tuple[Edit, ...]
 
-    def column(self, line: int, column: int) -> int:
-        """The column in the file as it was written."""
-        start = 0
-        for _ in range(line - 1):
-            start = self.source.find(b"\n", start) + 1
-        shift = 0
+    def place(self, line: int, column: int) -> tuple[int, int]:
+        """Line and column in the file as it was written."""
+        before = self.text.split("\n")[:line]
+        before[-1:] = [each[: max(0, column - 1)] for each in before[-1:]]
+        target = len("\n".join(before).encode())
+        written, read = 0, 0
         for edit in self.edits:
-            if edit.start < start:
-                continue
-            before = len(self.source[start : edit.start].decode(errors="replace"))
-            if b"\n" in self.source[start : edit.start] or before + shift + 1 >= column:
+            if target < written + edit.start - read:
                 break
-            shift += len(edit.text.decode()) - (edit.end - edit.start)
-        return max(1, column - shift)
+            written, read = written + edit.start - read, edit.start
+            if target < written + len(edit.text):
+                return place_of(self.source, read if edit.origin is None else edit.origin + target - written)
+            written, read = written + len(edit.text), edit.end
+        return place_of(self.source, read + target - written)
 
 
 def helper_module() -> str:
@@ -136,6 +143,8 @@ def helper_module() -> str:
         "is_set_of_sets(x) if { is_set(x); every y in x { is_set(y) } }",
         "set_and(x, y) := x & y if { is_set(x); is_set(y) }",
         "set_or(x, y) := x | y if { is_set(x); is_set(y) }",
+        "member(x, y) := x in y",
+        "member_at(x, y, z) := (x, y in z)",
         "minus(x, y) := kubernaut.minus(x, y)[0] if { not is_compound(x); not is_compound(y) }",
         "minus(x, y) := x - y if { is_set(x); is_set(y) }",
     ]
@@ -208,15 +217,31 @@ def _rewrite_operator(
         opening, closing = f"data.{HELPERS}.minus(", ")"
     else:
         opening, closing = f"kubernaut.{ARITHMETIC[operator]}(", ")[0]"
-    _rewrite_infix(module, node, (opening, _SIGNS[operator], closing), edits, closings)
+    _rewrite_infix(module, node, node["lhs"], (opening, _SIGNS[operator], closing), edits, closings)
+
+
+def _conditions(module: Module) -> set[int]:
+    """The expressions `x in y` that are statements; there, false is the same as undefined."""
+    return {
+        id(inner)
+        for _, node in module.nodes
+        for statement in node.get("stmts", ())
+        for expression in ((statement["literal"].get("Expr") or statement["literal"].get("NotExpr") or {}).get("expr"),)
+        for inner in (expression or {}).values()
+    }
 
 
 def _rewrite_infix(
-    module: Module, node: dict[str, Any], forms: tuple[str, str, str], edits: list[Edit], closings: list[Edit]
+    module: Module,
+    node: dict[str, Any],
+    before: dict[str, Any],
+    forms: tuple[str, str, str],
+    edits: list[Edit],
+    closings: list[Edit],
 ) -> None:
-    """`x SIGN y` as `OPENING x, y CLOSING`."""
+    """`x SIGN y` as `OPENING x, y CLOSING`; `before` is what stands before the sign."""
     opening, sign, closing = forms
-    (left,) = node["lhs"].values()
+    (left,) = before.values()
     gap = _GAP.match(module.source, left["span"]["end"])
     place = gap.end() if gap else left["span"]["end"]
     if not module.source.startswith(sign.encode(), place):

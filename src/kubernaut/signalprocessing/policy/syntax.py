@@ -39,16 +39,33 @@ class Syntax:
         return self.file.endswith("_test.rego")
 
 
-def parse(file: str, text: str) -> dict[str, Any]:
+MAX_FILE_BYTES = 4 * 1024 * 1024
+_TAB = 4
+MAX_COLUMNS = 20_000
+"""Of a policy as it is written; what is made of it may have longer lines."""
+
+
+def parse(file: str, text: str, *, max_columns: int = MAX_COLUMNS) -> dict[str, Any]:
     """The syntax tree of one module, as the engine makes it. Raises the engine's error."""
     import regorus  # type: ignore[import-untyped]  # no stubs; imported here because only one engine is loaded
 
     parser = regorus.Engine()
-    parser.set_policy_length_config(max_col=20_000, max_file_bytes=4 * 1024 * 1024, max_lines=50_000)
+    parser.set_policy_length_config(max_col=max_columns, max_file_bytes=MAX_FILE_BYTES, max_lines=50_000)
     parser.add_policy(file, text)
     (parsed,) = msgspec.json.decode(parser.get_ast_as_json())
     tree: dict[str, Any] = parsed["ast"]
     return tree
+
+
+def column_of(text: str, line: int, column: int) -> int:
+    """A column of the engine, which counts a tab as four, in characters."""
+    reached = place = 1
+    for sign in text.split("\n")[line - 1]:
+        if reached >= column:
+            break
+        reached += _TAB if sign == "\t" else 1
+        place += 1
+    return place
 
 
 def syntax_of(file: str, text: str, tree: dict[str, Any]) -> Syntax:
