@@ -16,7 +16,7 @@ from kubernaut.gateway.audit_recorder import AuditRecorder
 from kubernaut.gateway.deduplication import Deduplicator
 from kubernaut.gateway.heartbeats import Heartbeats
 from kubernaut.gateway.kubernetes_events import CoreEvent
-from kubernaut.gateway.mapped_alert import ReceivedAlert
+from kubernaut.gateway.mapped_alert import NoTarget, ReceivedAlert
 from kubernaut.gateway.request_store import RequestStore
 from kubernaut.gateway.resolution import AlertResolver
 from kubernaut.gateway.responses import Reason, Result, ResultStatus
@@ -26,7 +26,6 @@ from kubernaut.kube.errors import KubeError, TooManyRequests
 
 log = structlog.get_logger("gateway")
 
-NO_TARGET = "no label names a namespace or a kind of object that this cluster has"
 HEARTBEAT = "a heartbeat by intake.ignore: it opens no signal"
 MAX_PART = 250
 """Alerts of one notification that are decoded and processed at the same time."""
@@ -94,8 +93,8 @@ class Intake:
             mapped = await self._mapper.map_event(event, alert)
         except (KubeError, AuditError) as error:
             return _failed(alert, error)
-        if mapped is None:
-            return _rejected(alert.name, Reason.NO_TARGET, NO_TARGET)
+        if isinstance(mapped, NoTarget):
+            return _rejected(alert.name, Reason.NO_TARGET, mapped.reason)
         async with self._writing:
             (result,) = (await self._process_workload([ReceivedAlert(index=0, alert=alert, mapped=mapped)])).values()
         try:
@@ -125,8 +124,8 @@ class Intake:
                 except Exception as error:  # noqa: BLE001 - a defect must not refuse the alert's neighbours
                     results[index] = _failed(alert, error)
                     return
-            if mapped is None:
-                results[index] = _rejected(alert.name, Reason.NO_TARGET, NO_TARGET)
+            if isinstance(mapped, NoTarget):
+                results[index] = _rejected(alert.name, Reason.NO_TARGET, mapped.reason)
             else:
                 received = ReceivedAlert(index=index, alert=alert, mapped=mapped)
                 groups.setdefault(mapped.fold_key, []).append(received)

@@ -19,6 +19,13 @@ class MappedAlert:
     """Why the target may not be what the labels mean."""
 
 
+@dataclass(frozen=True)
+class NoTarget:
+    """Why an alert is about nothing in a cluster."""
+
+    reason: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReceivedAlert:
     """An alert, its index in the notification, and its signal."""

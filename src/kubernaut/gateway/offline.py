@@ -10,9 +10,9 @@ from kubernaut.gateway.alertmanager import Alert, InvalidAlert, Webhook
 from kubernaut.gateway.config import GatewayConfig
 from kubernaut.gateway.folding import severity_rank
 from kubernaut.gateway.heartbeats import Heartbeats
-from kubernaut.gateway.intake import HEARTBEAT, NO_TARGET
+from kubernaut.gateway.intake import HEARTBEAT
 from kubernaut.gateway.kubernetes_events import CoreEvent
-from kubernaut.gateway.mapped_alert import MappedAlert
+from kubernaut.gateway.mapped_alert import MappedAlert, NoTarget
 from kubernaut.gateway.responses import ResultStatus
 from kubernaut.gateway.signals import SignalMapper
 from kubernaut.gateway.targets import ObjectReader
@@ -95,7 +95,7 @@ class OfflineIntake:
             return OfflineResult(status=ResultStatus.REJECTED, name=event.reason, message=reason)
         alert = kubernetes_events.alert_of(event)
         mapped = await self._mapper.map_event(event, alert)
-        return _rejected(alert.name, NO_TARGET) if mapped is None else self._folded(alert, mapped)
+        return _rejected(alert.name, mapped.reason) if isinstance(mapped, NoTarget) else self._folded(alert, mapped)
 
     async def _mapped(self, alert: Alert | InvalidAlert, webhook: Webhook) -> MappedAlert | OfflineResult:
         if isinstance(alert, InvalidAlert):
@@ -103,7 +103,7 @@ class OfflineIntake:
         if self._heartbeats.observe(alert):
             return OfflineResult(status=ResultStatus.IGNORED, name=alert.name, message=HEARTBEAT)
         mapped = await self._mapper.map(alert, webhook)
-        return _rejected(alert.name, NO_TARGET) if mapped is None else mapped
+        return _rejected(alert.name, mapped.reason) if isinstance(mapped, NoTarget) else mapped
 
     def _resolved(self, alert: Alert, mapped: MappedAlert) -> OfflineResult:
         if (known := self._open.get(mapped.fold_key)) is not None:

@@ -15,7 +15,7 @@ from kubernaut.gateway.config import ClusterConfig, IntakeConfig
 from kubernaut.gateway.folding import fold_key
 from kubernaut.gateway.kubernetes_events import CoreEvent
 from kubernaut.gateway.labels import Subject, subject_of, with_defaults
-from kubernaut.gateway.mapped_alert import MappedAlert
+from kubernaut.gateway.mapped_alert import MappedAlert, NoTarget
 from kubernaut.gateway.targets import ObjectReader, ResolvedObject
 from kubernaut.kube.objects import Key
 
@@ -43,20 +43,23 @@ class SignalMapper:
         self._fold_by = config.fold_by
         self._objects: dict[Key, tuple[float, bool]] = {}
 
-    async def map(self, alert: Alert, webhook: Webhook) -> MappedAlert | None:
-        """The signal of an alert; None when no label names a target."""
+    async def map(self, alert: Alert, webhook: Webhook) -> MappedAlert | NoTarget:
+        """The signal of an alert, or why no label names a target."""
         subject, cluster = await self._subject(alert.labels)
         if self._cluster.is_local(cluster):
             resolved = await targets.resolve(subject, self._reader)
         else:
             resolved = targets.resolve_elsewhere(subject)
-        return self._mapped(alert, webhook, resolved, cluster) if resolved is not None else None
-
-    async def map_event(self, event: CoreEvent, alert: Alert) -> MappedAlert | None:
-        """The signal of a Kubernetes Event, and of the alert that it is; None when it names no kind of object."""
-        resolved = await targets.resolve(kubernetes_events.subject_of(event), self._reader)
         if resolved is None:
-            return None
+            return NoTarget(targets.rejection_of(subject))
+        return self._mapped(alert, webhook, resolved, cluster)
+
+    async def map_event(self, event: CoreEvent, alert: Alert) -> MappedAlert | NoTarget:
+        """The signal of a Kubernetes Event, and of the alert that it is, or why it names no object."""
+        subject = kubernetes_events.subject_of(event)
+        resolved = await targets.resolve(subject, self._reader)
+        if resolved is None:
+            return NoTarget(targets.rejection_of(subject))
         mapped = self._mapped(alert, Webhook(alerts=[alert]), resolved, "")
         return replace(mapped, signal=msgspec.structs.replace(mapped.signal, source=kubernetes_events.SOURCE))
 

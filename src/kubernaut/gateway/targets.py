@@ -22,6 +22,8 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _ANY_NAME = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9.:_]{0,251}[a-zA-Z0-9])?")
 """Some kinds, such as those of RBAC, allow more; the object must exist then."""
 
+NO_TARGET = "no label names a namespace or a kind of object that this cluster has"
+
 _BUILTIN = {
     spec.partition(".")[0].lower(): spec.removesuffix("?")
     for spec in (*DEFAULT_LABELS.values(), *WORKLOAD_KINDS)
@@ -110,16 +112,34 @@ async def resolve(subject: Subject, reader: ObjectReader) -> ResolvedObject | No
 
 
 def resolve_elsewhere(subject: Subject) -> ResolvedObject | None:
-    """The first of what the labels name, in a cluster that cannot be read. None: they name nothing."""
-    for named in (*subject.workloads, *subject.nodes):
+    """The first of what the labels name, in a cluster that cannot be read. None: they name nothing.
+
+    What would have to exist counts after other workloads, and only where the labels say kind and name.
+    """
+    certain = [each for each in subject.workloads if not each.must_exist]
+    typed = [each for each in subject.workloads if each.must_exist and each.label.endswith("name")]
+    for named in (*certain, *typed, *(each for each in subject.nodes if not each.must_exist)):
         kind = _known_kind(named.kind or WORKLOAD_KINDS[0])
-        if kind is not None and not named.must_exist and _NAME.fullmatch(named.name):
+        if kind is not None and _NAME.fullmatch(named.name):
             target = target_of(kind, Key(named.namespace if kind.namespaced else "", named.name))
             return ResolvedObject(target=target, owner=target)
     if _NAME.fullmatch(subject.namespace):
         target = target_of(NAMESPACE, Key("", subject.namespace))
         return ResolvedObject(target=target, owner=target)
     return None
+
+
+def rejection_of(subject: Subject) -> str:
+    """Why the labels name no target, with the labels whose value cannot be the name of an object."""
+    named = [each for each in (*subject.workloads, *subject.nodes) if not each.must_exist]
+    reasons = [_invalid_name(each.label, each.name) for each in named if not _NAME.fullmatch(each.name)]
+    if subject.namespace and not _NAME.fullmatch(subject.namespace):
+        reasons.append(_invalid_name("namespace", subject.namespace))
+    return "; ".join((NO_TARGET, *dict.fromkeys(reasons)))
+
+
+def _invalid_name(label: str, value: str) -> str:
+    return f"label {label} has no valid name of an object: {value[:100]!r}"
 
 
 async def exists(label: str, key: Key, reader: ObjectReader) -> bool:
@@ -160,7 +180,7 @@ class _Resolution:
         for each in named:
             if not _NAME.fullmatch(each.name):
                 if not each.must_exist:
-                    self.notes.append(f"label {each.label} has no valid name of an object: {each.name[:100]!r}")
+                    self.notes.append(_invalid_name(each.label, each.name))
                 continue
             specs = [each.kind] if each.kind else WORKLOAD_KINDS
             for position, spec in enumerate(specs):

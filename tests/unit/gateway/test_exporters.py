@@ -11,6 +11,7 @@ import pytest
 from kubernaut.gateway.alertmanager import Alert, AlertStatus, Webhook
 from kubernaut.gateway.cluster import ManifestReader
 from kubernaut.gateway.config import ClusterConfig, IntakeConfig
+from kubernaut.gateway.mapped_alert import MappedAlert
 from kubernaut.gateway.signals import SignalMapper
 
 API_VERSIONS = {
@@ -664,7 +665,7 @@ async def test_the_labels_of_an_exporter_lead_to_the_object_that_they_are_about(
 
     mapped = await mapper.map(alert, Webhook(alerts=[alert]))
 
-    assert mapped is not None
+    assert isinstance(mapped, MappedAlert)
     target = mapped.signal.target_resource
     found = f"{target.kind}/{target.name}"
     assert (f"{found}@{target.namespace}" if target.namespace else found) == expected

@@ -1,11 +1,12 @@
 """Which object the labels of an alert mean, one row per convention of a sender."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from kubernaut.gateway.labels import DEFAULT_LABELS, subject_of, with_defaults
-from kubernaut.gateway.targets import resolve, resolve_elsewhere
+from kubernaut.gateway.targets import rejection_of, resolve, resolve_elsewhere
 from support.gateway import a_cluster, an_object
 
 KSM = {"job": "kube-state-metrics", "container": "kube-state-metrics", "service": "ksm", "instance": "10.42.8.74:8080"}
@@ -184,6 +185,21 @@ async def test_the_operator_says_what_a_label_names():
     assert await target_of({"namespace": "shop", "pod": "gone"}, kinds) == "/Namespace/shop"
 
 
+@pytest.mark.parametrize(
+    ("labels", "labels_named"),
+    [
+        ({}, []),
+        ({"namespace": "Shop", "deployment": "Api"}, ["deployment", "namespace"]),
+        ({"pod": "{{ $labels.pod }}", "node": "worker 1"}, ["pod", "node"]),
+    ],
+)
+async def test_a_rejection_says_which_labels_have_no_valid_name(labels, labels_named):
+    subject = subject_of({"alertname": "A"} | labels, DEFAULT_LABELS)
+
+    assert await resolve(subject, a_cluster(*CLUSTER)) is None
+    assert re.findall(r"label (\w+) has", rejection_of(subject)) == labels_named
+
+
 async def test_a_value_that_cannot_be_a_name_is_noted():
     labels = {"namespace": "shop", "deployment": "api,cart", "pod": "Api_1"}
 
@@ -203,6 +219,9 @@ async def test_a_value_that_cannot_be_a_name_is_noted():
         ({"namespace": "shop", "pod": "other-1", "node": "n"}, "shop/Pod/other-1"),
         ({"namespace": "shop", "service": "web"}, "/Namespace/shop"),
         ({"node": "n"}, "/Node/n"),
+        ({"namespace": "shop", "kind": "Deployment", "name": "api", "node": "n"}, "shop/Deployment/api"),
+        ({"involved_object_kind": "po", "involved_object_name": "p", "namespace": "shop"}, "shop/Pod/p"),
+        ({"namespace": "shop", "kind": "Widget", "name": "w"}, "/Namespace/shop"),
     ],
 )
 def test_objects_of_another_cluster_are_named_without_looking(labels, target):
