@@ -14,7 +14,7 @@ import structlog
 
 from kubernaut.gateway.config import KubernetesEventsConfig
 from kubernaut.gateway.kubernetes_events import CoreEvent, rejection_of
-from kubernaut.gateway.responses import Result, ResultStatus
+from kubernaut.gateway.responses import Reason, Result, ResultStatus
 from kubernaut.kube.client import Client
 from kubernaut.kube.errors import AlreadyExists, KubeError, NotFound
 from kubernaut.kube.objects import Key, Kind, Unstructured, is_older
@@ -98,7 +98,8 @@ class EventWatch:
 
     async def _store(self, event: CoreEvent) -> None:
         result = await self._process(event)
-        if result.status is ResultStatus.FAILED:
+        # One that meets a defect of ours would meet it again, and keep all that follow waiting.
+        if result.status is ResultStatus.FAILED and result.reason is not Reason.DEFECT:
             raise KubeError(result.message)
 
     async def _newest_version(self) -> str:

@@ -91,7 +91,7 @@ class Intake:
         try:
             self._audit.check_space(1)
             mapped = await self._mapper.map_event(event, alert)
-        except (KubeError, AuditError) as error:
+        except Exception as error:  # noqa: BLE001 - a defect must not end the watch of all Events
             return _failed(alert, error)
         if isinstance(mapped, NoTarget):
             return _rejected(alert.name, Reason.NO_TARGET, mapped.reason)

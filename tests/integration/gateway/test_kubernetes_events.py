@@ -8,6 +8,7 @@ import pytest
 from kubernaut.gateway.config import KubernetesEventsConfig
 from kubernaut.gateway.event_watch import CHECKPOINT, CONFIG_MAPS
 from kubernaut.gateway.requests import REQUESTS
+from kubernaut.gateway.signals import SignalMapper
 from kubernaut.kube.errors import NotFound
 from kubernaut.kube.objects import Key, Kind, Unstructured, key_of
 from support.eventually import eventually
@@ -90,6 +91,25 @@ async def test_watched_events_are_taken_in_once_across_a_restart(cluster, opened
         await eventually(lambda: names(cluster, {"while-it-runs", "while-it-is-down", "after-the-restart"}))
 
     assert len(await cluster.requests()) == 3
+
+
+async def test_a_watched_event_that_meets_a_defect_keeps_no_other_waiting(cluster, opened, monkeypatch):
+    map_event = SignalMapper.map_event
+
+    async def stumble(mapper, event, alert):
+        if alert.name == "Odd":
+            raise LookupError("a defect")
+        return await map_event(mapper, event, alert)
+
+    monkeypatch.setattr(SignalMapper, "map_event", stumble)
+    async with opened(kubernetes_events=WARNINGS) as gateway:
+        await eventually(lambda: has_checkpoint(cluster))
+        await cluster.client.create(EVENT, an_event(cluster.shop, "odd", reason="Odd"))
+        await cluster.client.create(EVENT, an_event(cluster.shop, "good"))
+        await eventually(lambda: names(cluster, {"good"}))
+        posted = await gateway.http.post(PATH, json=an_event(cluster.shop, "odd", reason="Odd"))
+
+    assert posted.status_code == 503
 
 
 async def has_checkpoint(cluster):
