@@ -238,6 +238,15 @@ CASES = [
     case("s08-kind-and-name", signals=[about(API)]),
     case("s10-oncall-firing", signals=[about(API)]),
     case("s10-oncall-firing", "s11-oncall-resolved", signals=[about(API, is_resolved=True)]),
+    case(
+        "s12-azure-monitor",
+        signals=[about(POD, owner=API, severity="high", priority="P1", cluster="aks0001", name="KubePodCrashLooping")],
+    ),
+    case(
+        "s12-azure-monitor",
+        "s13-azure-resolved",
+        signals=[about(POD, owner=API, severity="high", priority="P1", cluster="aks0001", is_resolved=True)],
+    ),
     case("s09-aks", signals=[about(POD, owner=API, **UNKNOWN, cluster="prod-aks")]),
     case(
         "z01-firing",
