@@ -27,6 +27,8 @@ from kubernaut.api.events import (
 from kubernaut.audit.config import ClientConfig
 from kubernaut.audit.errors import StoreError, StoreUnreachable, StoreUnrecognized, check
 from kubernaut.ops import tracing
+from kubernaut.ops.http import answers
+from kubernaut.ops.json_faults import JSON_FAULTS, json_fault
 from kubernaut.ops.logins import without_login
 from kubernaut.ops.settings import SettingsError
 
@@ -39,6 +41,12 @@ _JSON = {"content-type": "application/json", "accept": "application/json, applic
 _AFTER_QUEUED = {AFTER_QUEUED_HEADER: "true"}
 _LENIENT = {"prefer": "handling=lenient"}
 _LEDGER_RANGE = {"prefer": "ledger-range"}
+MAX_RESULTS_BYTES = 8 * 2**20
+"""Of an answer about one batch: a thousand events, each with its reasons."""
+
+MAX_ANSWER_BYTES = 2**30
+"""Of any other answer, which somebody waits for."""
+
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 T = TypeVar("T")
@@ -80,7 +88,7 @@ class DataStorageClient:
         """
         body = b"[" + b",".join(bodies) + b"]"
         headers = {**(_LENIENT if is_lenient else _NO_HEADERS), **(_AFTER_QUEUED if is_after_queued else _NO_HEADERS)}
-        response = await self._ask("POST", BATCH, content=body, headers=headers)
+        response = await self._ask("POST", BATCH, content=body, headers=headers, max_size=MAX_RESULTS_BYTES)
         return batch_results(response, ids)
 
     async def query(self, filters: Mapping[str, str | int] | None = None) -> EventPage:
@@ -145,9 +153,10 @@ class DataStorageClient:
         response = await self._ask(method, path, params=params, content=content, timeout=timeout, headers=headers)
         try:
             return msgspec.json.decode(response.content, type=type)
-        except msgspec.DecodeError as error:
+        except JSON_FAULTS as error:
+            fault = f"the answer is not what a DataStorage sends: {json_fault(error)}"
             raise StoreError(
-                f"{method} {path}: the answer is not what a DataStorage sends: {error}; is this the right address?",
+                f"{method} {path}: {fault}; is this the right address?",
                 status=response.status_code,
             ) from error
 
@@ -164,6 +173,7 @@ class DataStorageClient:
         content: bytes | None = None,
         timeout: float | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
+        max_size: int = MAX_ANSWER_BYTES,
     ) -> httpx2.Response:
         headers = {**_JSON, **tracing.trace_headers(), **headers}
         if self._token:
@@ -173,8 +183,15 @@ class DataStorageClient:
         try:
             # The library's own limit is for each read and write; a store that drips would hold us for ever.
             async with asyncio.timeout(timeout):
-                response = await http.request(
-                    method, path, params=params, content=content, headers=headers, timeout=timeout
+                response = await answers.request(
+                    http,
+                    method,
+                    path,
+                    max_size=max_size,
+                    params=params,
+                    content=content,
+                    headers=headers,
+                    timeout=timeout,
                 )
         except TimeoutError as error:
             raise StoreUnreachable(
@@ -183,6 +200,10 @@ class DataStorageClient:
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise StoreUnreachable(
                 f"network error: {method} {without_login(self._url)}{path}: {str(error) or type(error).__name__}"
+            ) from error
+        except ValueError as error:  # more than an answer can have, or header fields that are no text
+            raise StoreUnrecognized(
+                f"{method} {without_login(self._url)}{path}: the answer is not what a DataStorage sends: {error}"
             ) from error
         check(response)
         return response
@@ -199,9 +220,10 @@ def batch_results(response: httpx2.Response, ids: Sequence[UUID | None]) -> list
             results = msgspec.json.decode(response.content, type=BatchResults).results
         else:
             raise StoreUnrecognized(f"Data Storage Service returned status {status}, expected 201, 202 or 207")
-    except msgspec.DecodeError as error:
+    except JSON_FAULTS as error:
+        fault = f"without naming the events: {json_fault(error)}"
         raise StoreUnrecognized(
-            f"Data Storage Service returned status {status} without naming the events: {error}; is this the right URL?",
+            f"Data Storage Service returned status {status} {fault}; is this the right URL?",
             status=status,
         ) from error
     if len(results) != len(ids) or not all(map(_answers, results, range(len(ids)), ids)):
@@ -261,6 +283,7 @@ class _Connections:
                 base_url=self._config.url,
                 follow_redirects=False,
                 trust_env=False,
+                cookies=answers.no_cookies(),
                 verify=self._config.tls_verification(),
             )
         )

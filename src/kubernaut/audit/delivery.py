@@ -34,6 +34,7 @@ from kubernaut.audit.postponed import PostponedEvents
 from kubernaut.audit.spool import Spool
 from kubernaut.audit.spool_file import SpooledEvent
 from kubernaut.ops.backoff import Backoff, spread
+from kubernaut.ops.json_faults import JSON_FAULTS
 
 log = structlog.get_logger("audit-store")
 
@@ -357,7 +358,7 @@ def is_from_future(body: bytes, now: datetime) -> bool:
 def _stamped(body: bytes) -> _Stamped | None:
     try:
         return _decode_stamped(body)
-    except msgspec.DecodeError:
+    except JSON_FAULTS:
         return None
 
 

@@ -8,6 +8,7 @@ import httpx2
 import msgspec
 
 from kubernaut.api.problems import CONTENT_TYPE, PREFIX, Problem, Slug
+from kubernaut.ops.json_faults import JSON_FAULTS
 
 
 class AuditError(Exception):
@@ -128,7 +129,7 @@ def problem_of(response: httpx2.Response) -> Problem | None:
         return None
     try:
         problem = _problem.decode(response.content)
-    except msgspec.DecodeError:
+    except JSON_FAULTS:
         return None
     return problem if problem.type.startswith(PREFIX) else None
 

@@ -25,6 +25,7 @@ from kubernaut.audit.spool_survey import (
     survey,
     waiting_events,
 )
+from kubernaut.ops.json_faults import JSON_FAULTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class SpoolEntry:
         """The event, when it is one."""
         try:
             return msgspec.json.decode(self.event or b"", type=AuditEvent)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except JSON_FAULTS:
             return None
 
 
@@ -185,6 +186,6 @@ def _check(directory: Path) -> None:
 def _raw(body: bytes) -> msgspec.Raw | None:
     try:
         msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except JSON_FAULTS:
         return None
     return msgspec.Raw(body)

@@ -8,6 +8,7 @@ import msgspec
 from kubernaut.cli.columns import Table
 from kubernaut.cli.errors import CommandError
 from kubernaut.cli.output import Output, OutputOption, emit, note, say, table
+from kubernaut.ops.json_faults import JSON_FAULTS
 from kubernaut.ops.visible_text import visible
 
 TIMEOUT = 10.0  # seconds
@@ -49,7 +50,7 @@ async def shadow(
         raise CommandError(f"{controller}: this controller has no shadow policy; set classifier.shadow", code=2)
     try:
         report = msgspec.json.decode(response.content, type=ShadowReport)
-    except msgspec.DecodeError as error:
+    except JSON_FAULTS as error:
         raise CommandError(f"{controller}: answers {response.status_code}, no report of a shadow", code=3) from error
     if not emit(report, output, [each.alert for each in report.disagreements]):
         rows = [

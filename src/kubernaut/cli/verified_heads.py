@@ -12,6 +12,7 @@ import msgspec
 
 from kubernaut.api.events import LedgerHead, Verification
 from kubernaut.cli.errors import CommandError
+from kubernaut.ops.json_faults import JSON_FAULTS
 
 
 class VerifiedHeads(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +30,7 @@ def read(file: Path) -> list[LedgerHead]:
         return []
     try:
         return msgspec.json.decode(content, type=VerifiedHeads).heads
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except JSON_FAULTS as error:
         raise CommandError(f"{file}: not the state of a verification: {error}", code=2, hint="--full") from error
 
 

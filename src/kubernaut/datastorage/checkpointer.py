@@ -26,6 +26,7 @@ from kubernaut.datastorage.settings import DatabaseSettings
 from kubernaut.datastorage.side_tables import PublicKeys
 from kubernaut.datastorage.signing_keys import SigningKeys
 from kubernaut.datastorage.witnesses import Witness
+from kubernaut.ops.http import answers
 from kubernaut.ops.tasks import background
 
 log = structlog.get_logger("datastorage")
@@ -179,7 +180,7 @@ async def open_checkpointer(
     config: LedgerConfig, settings: Callable[[], DatabaseSettings], reader: LedgerReader, metrics: Metrics
 ) -> AsyncIterator[Checkpointer]:
     """Sign while the block runs. Without a key nothing is signed, which the log says. Raises CannotStart."""
-    async with httpx2.AsyncClient(timeout=WITNESS_TIMEOUT) as http:
+    async with httpx2.AsyncClient(timeout=WITNESS_TIMEOUT, cookies=answers.no_cookies()) as http:
         witnesses = [_witness(http, witness) for witness in config.witnesses]
         checkpointer = Checkpointer(config, settings, reader, metrics, witnesses)
         if not checkpointer.is_signing:

@@ -37,7 +37,7 @@ from kubernaut.ops.http import problems
 from kubernaut.ops.http.authentication import Identity
 from kubernaut.ops.http.body import JsonBodyReader
 from kubernaut.ops.http.problems import RequestRejected, json_response, problem_response
-from kubernaut.ops.json_faults import json_fault
+from kubernaut.ops.json_faults import JSON_FAULTS, json_fault
 
 EVENTS_PATH = "/api/v1/audit/events"
 """Where events are written, one or, below it, many."""
@@ -201,7 +201,7 @@ class Endpoints:
         body = await self._body.read(request)
         try:
             verify_request = _decode_verify(body or b"{}")
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except JSON_FAULTS as error:
             raise RequestRejected(
                 Slug.INVALID_REQUEST, f"invalid request body: {json_fault(error)}", {"body": json_fault(error)}
             ) from error

@@ -28,7 +28,7 @@ from kubernaut.datastorage.append_plan import CONFLICT_EVENT
 from kubernaut.datastorage.chain import Entry
 from kubernaut.datastorage.operations import RESERVED_TYPES
 from kubernaut.ops.http.problems import RequestRejected
-from kubernaut.ops.json_faults import json_fault
+from kubernaut.ops.json_faults import JSON_FAULTS, json_fault
 
 MAX_CLOCK_AHEAD = timedelta(minutes=60)
 """How far a sender's clock may run ahead of ours."""
@@ -128,7 +128,7 @@ def admit(body: bytes, now: datetime, max_events: int) -> list[Entry]:
         incoming = _decode_batch(body)
         check_size(len(incoming), max_events)
         return [_entry(event, now, nul=nul) for event in incoming]
-    except (*_NOT_DECODED, _InvalidField):
+    except (*JSON_FAULTS, _InvalidField):
         # Rare, so it may cost a second pass: the answer names every bad event, not only the first.
         results = admit_each(body, now, max_events)
         rejections = {index: result for index, result in enumerate(results) if not isinstance(result, Entry)}
@@ -142,11 +142,11 @@ def admit_each(body: bytes, now: datetime, max_events: int) -> list[Entry | Reje
     _require_opening(body, b"[", "request body must be a JSON array, not a single object")
     try:
         raws = _decode_raws(body)
-    except _NOT_DECODED:
+    except JSON_FAULTS:
         # A text that is no Unicode is the fault of one event, and not of the whole batch.
         try:
             raws = _decode_raws(_decodable(body))
-        except _NOT_DECODED as error:
+        except JSON_FAULTS as error:
             reason = f"request body must be a JSON array: {json_fault(error)}"
             raise RequestRejected(Slug.INVALID_REQUEST, reason, {"body": reason}) from error
     check_size(len(raws), max_events)
@@ -198,7 +198,7 @@ def _entry_or_rejection(index: int | None, raw: bytes | msgspec.Raw, now: dateti
                 raise
             incoming = _decode_one(_decodable(bytes(raw)))
         return _entry(incoming, now, nul=True)
-    except (*_NOT_DECODED, _InvalidField) as error:
+    except (*JSON_FAULTS, _InvalidField) as error:
         field, reason = _reason(error)
         key = f"[{index}].{field}".rstrip(".") if index is not None else field or "body"
         detail = f"{field}: {reason}" if field and index is None else reason
@@ -244,7 +244,6 @@ class _TimeAhead(_InvalidField):
 
 
 _JSON_START = re.compile(rb'[\[{"\-0-9tfn]')
-_NOT_DECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def _entry(incoming: _Incoming, now: datetime, *, nul: bool) -> Entry:

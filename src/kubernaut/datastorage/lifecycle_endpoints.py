@@ -17,7 +17,7 @@ from kubernaut.datastorage.legal_holds import AlreadyHeld, LegalHolds, UnknownCo
 from kubernaut.datastorage.lifecycle_metrics import LifecycleMetrics
 from kubernaut.ops.http.body import JsonBodyReader
 from kubernaut.ops.http.problems import RequestRejected, json_response
-from kubernaut.ops.json_faults import json_fault
+from kubernaut.ops.json_faults import JSON_FAULTS, json_fault
 
 HOLDS = "/api/v1/audit/legal-hold"
 ERASURES = "/api/v1/audit/erasures"
@@ -92,7 +92,7 @@ class LifecycleEndpoints:
 def _decoded(body: bytes, type: type[T]) -> T:
     try:
         decoded = msgspec.json.decode(body, type=type)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_FAULTS as error:
         fault = json_fault(error)
         raise RequestRejected(Slug.INVALID_REQUEST, f"invalid request body: {fault}", {"body": fault}) from error
     return checked(decoded)

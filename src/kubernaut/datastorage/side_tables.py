@@ -20,6 +20,7 @@ from kubernaut.api.ledger.checkpoints import CheckpointError
 from kubernaut.api.ledger.notes import NoteError, Verifier
 from kubernaut.datastorage import append_plan, canonical, chain, database, queries
 from kubernaut.datastorage.canonical import NotCanonical
+from kubernaut.ops.json_faults import JSON_FAULTS
 
 PAGE_ROWS = 500
 """Rows that one step reads, so that other requests are answered in between."""
@@ -177,6 +178,6 @@ def _attempt_in(data: str) -> UUID | None:
     try:
         attempt = msgspec.json.decode(data, type=_Attempt)
         hashes = bytes.fromhex(attempt.stored_content_hash), bytes.fromhex(attempt.refused_content_hash)
-    except (msgspec.MsgspecError, ValueError):
+    except (*JSON_FAULTS, ValueError):
         return None
     return append_plan.attempt_id(attempt.event_id, *hashes)

@@ -10,6 +10,7 @@ from kubernaut.api.ledger import notes
 from kubernaut.api.ledger.checkpoints import Checkpoint
 from kubernaut.api.ledger.notes import Note, NoteError
 from kubernaut.datastorage.ledger_reader import TileMissing
+from kubernaut.ops.http import answers
 
 log = structlog.get_logger("datastorage")
 
@@ -45,7 +46,7 @@ class Witness:
                 response = await self._post(checkpoint, prove)
             if response.status_code != 200:
                 raise NoteError(f"it answered {response.status_code}: {response.text[:200].strip()}")
-            line = self._own_line(checkpoint, response.text[:MAX_ANSWER])
+            line = self._own_line(checkpoint, response.text)
         except (httpx2.HTTPError, NoteError, TileMissing, ValueError) as error:
             if not self._is_failing:
                 log.warning("witness did not cosign", witness=self.name, url=self._url, error=str(error) or repr(error))
@@ -67,7 +68,8 @@ class Witness:
             text=checkpoint.note.text,
             signatures=tuple(each for each in checkpoint.note.signatures if each.cosigned_at is None),
         )
-        return await self._http.post(self._url, content=f"old {size}\n{proof}\n{log_only}")
+        request = f"old {size}\n{proof}\n{log_only}"
+        return await answers.request(self._http, "POST", self._url, max_size=MAX_ANSWER, content=request)
 
     def _own_line(self, checkpoint: Checkpoint, lines: str) -> str:
         note = Note(text=checkpoint.note.text, signatures=tuple(notes.parse_signatures(lines)))

@@ -35,6 +35,7 @@ from kubernaut.kube.wire import (
     ignore_undecodable,
     split_lines,
 )
+from kubernaut.ops.json_faults import JSON_FAULTS
 
 T = TypeVar("T")
 
@@ -251,5 +252,5 @@ _retry_reads = stamina.AsyncRetryingCaller(attempts=3, wait_initial=0.05, wait_j
 def _decode(kind: Kind[T], data: bytes) -> T:
     try:
         return kind.decode(data)
-    except msgspec.DecodeError as error:
+    except JSON_FAULTS as error:
         raise KubeError(f"{kind}: the server's object cannot be decoded as {kind.type.__name__}: {error}") from error

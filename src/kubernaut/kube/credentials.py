@@ -20,6 +20,7 @@ from lightkube.core.exceptions import ConfigError
 
 from kubernaut.kube.errors import Misconfigured, Unauthorized
 from kubernaut.kube.kubeconfig import merged
+from kubernaut.ops.json_faults import JSON_FAULTS
 
 _EXPIRY_MARGIN = timedelta(seconds=30)
 _EXEC_VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1", "v1alpha1"))
@@ -140,5 +141,5 @@ class ExecCredentialAuth(httpx2.Auth):
             raise Unauthorized(f"credential plugin {plugin.command} exited with {process.returncode}")
         try:
             return msgspec.json.decode(output, type=_ExecCredential).status
-        except msgspec.DecodeError as error:
+        except JSON_FAULTS as error:
             raise Unauthorized(f"credential plugin {plugin.command}: not an ExecCredential") from error

@@ -19,6 +19,7 @@ import structlog
 from kubernaut.kube.client import Client
 from kubernaut.kube.errors import KubeError, NotFound, TimedOut
 from kubernaut.kube.objects import Kind, PartialObjectMetadata
+from kubernaut.ops.json_faults import JSON_FAULTS
 
 T = TypeVar("T")
 GROUP_TIMEOUT = 2.0  # seconds
@@ -203,5 +204,5 @@ class Discovery:
 def _decode(data: bytes, to: type[T], path: str) -> T:
     try:
         return msgspec.json.decode(data, type=to)
-    except msgspec.DecodeError as error:
+    except JSON_FAULTS as error:
         raise KubeError(f"GET {path}: not the discovery document of a Kubernetes API: {error}") from error

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from kubernaut.ops.json_faults import JSON_FAULTS
+
 
 class KubeError(Exception):
     """The API server rejected a request, failed, or was unreachable. The text includes the server's own message."""
@@ -123,7 +125,7 @@ def from_body(code: int, body: bytes, operation: str, retry_after: str = "") -> 
     """The error for a response with an error status, its body and its Retry-After header."""
     try:
         status = _decoder.decode(body)
-    except msgspec.DecodeError:
+    except JSON_FAULTS:
         # A proxy, or a path no handler owns: text that may hold anything, so only its beginning is shown.
         status = Status(message=body[:200].decode("utf-8", "replace").strip())
     status.code = code

@@ -20,6 +20,7 @@ from kubernaut.kube.client import Client, ClientConfig, open_client
 from kubernaut.kube.errors import ApiServerUnreachable, KubeError, TimedOut
 from kubernaut.ops.http.auth_config import ReviewConfig
 from kubernaut.ops.http.authentication import CannotAuthenticate, Identity, Permission
+from kubernaut.ops.json_faults import JSON_FAULTS
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"  # noqa: S105 - a path
 ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -136,7 +137,7 @@ class Reviews:
                 # A kept-alive connection to a restarted server breaks on its next use. A review changes nothing.
                 content = await self._client.post_raw(path, body)
             return decode(content)
-        except (KubeError, msgspec.DecodeError) as error:
+        except (KubeError, *JSON_FAULTS) as error:
             raise CannotAuthenticate(str(error)) from error
 
 

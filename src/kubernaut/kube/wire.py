@@ -13,6 +13,7 @@ import structlog
 from kubernaut.api.meta import ObjectMeta
 from kubernaut.kube.errors import KubeError, Status, from_status
 from kubernaut.kube.objects import Kind, PartialObjectMetadata, resource_version_of
+from kubernaut.ops.json_faults import JSON_FAULTS
 
 T = TypeVar("T")
 log = structlog.get_logger("kube")
@@ -78,7 +79,7 @@ _metadata_decoder = msgspec.json.Decoder(_MetadataOnly)
 def decode_page(data: bytes) -> ListPage:
     try:
         return _page_decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except JSON_FAULTS as error:
         raise KubeError(f"not a Kubernetes list: {error}") from error
 
 
@@ -113,7 +114,7 @@ def decode_watch_event(
             if obj is not None:
                 return WatchEvent(line.type, obj, resource_version_of(cast("Any", obj)))
         return WatchEvent("BOOKMARK", None, _metadata_decoder.decode(line.object).metadata.resource_version)
-    except msgspec.DecodeError as error:
+    except JSON_FAULTS as error:
         raise KubeError(f"{operation}: not a watch event: {error}") from error
 
 

@@ -1,4 +1,9 @@
-"""Why JSON could not be decoded, in words for whoever sent it."""
+"""What goes wrong when JSON from elsewhere is decoded, and in words for whoever sent it."""
+
+import msgspec
+
+JSON_FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""All that decoding raises on bytes that somebody else wrote: also for text that is no UTF-8, and for deep nesting."""
 
 
 def json_fault(error: Exception) -> str:

@@ -16,6 +16,7 @@ from kubernaut.kube.informer import Informer
 from kubernaut.kube.objects import Key
 from kubernaut.kube.reachability import Reachability
 from kubernaut.ops.health import Check, Health
+from kubernaut.ops.http import answers
 from kubernaut.ops.http.connections import ConnectionTable
 from kubernaut.ops.http.problems import application
 from kubernaut.ops.http.server import Listen, Server, open_server
@@ -28,6 +29,7 @@ PROBE_TIMEOUT = 10.0  # seconds
 PROBE_INTERVAL = 5.0  # seconds
 RETRY_INTERVAL = 1.0  # seconds, while DataStorage is not ready
 FIRST_RETRY_INTERVAL = 0.05  # seconds; it grows up to RETRY_INTERVAL, because both often start at the same time
+MAX_ANSWER = 2**20  # bytes
 DRAIN_TIMEOUT = 2.0  # seconds
 MAX_NAMES = 3
 """Caches that a reason names."""
@@ -48,10 +50,10 @@ class ReadinessProbe:
         retry = FIRST_RETRY_INTERVAL
         while True:
             try:
-                response = await http.get(url)
+                response = await answers.request(http, "GET", url, max_size=MAX_ANSWER)
                 reason = None if response.is_success else f"datastorage_answers_{response.status_code}"
                 self._note(reason, url, response.reason_phrase)
-            except httpx2.TransportError as error:
+            except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:  # ValueError: no answer of HTTP
                 self._note("datastorage_unreachable", url, str(error) or type(error).__name__)
             await asyncio.sleep(retry if self._reason else PROBE_INTERVAL)
             retry = min(1.2 * retry, RETRY_INTERVAL) if self._reason else FIRST_RETRY_INTERVAL
@@ -71,7 +73,7 @@ async def open_readiness_probe(url: str, tls: ssl.SSLContext | bool) -> AsyncIte
     """Probe a URL in the background while the block runs."""
     probe = ReadinessProbe()
     async with (
-        httpx2.AsyncClient(timeout=PROBE_TIMEOUT, verify=tls) as http,
+        httpx2.AsyncClient(timeout=PROBE_TIMEOUT, verify=tls, cookies=answers.no_cookies()) as http,
         background(probe.run(http, url), name="readiness-probe"),
     ):
         yield probe

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 from kubernaut.kube.objects import Key
 from kubernaut.kube.reachability import Reachability
 from kubernaut.signalprocessing.config import ControllerConfig
-from kubernaut.signalprocessing.readiness import ReadinessProbe, open_health_server
+from kubernaut.signalprocessing.readiness import ReadinessProbe, open_health_server, open_readiness_probe
+from support.eventually import eventually
 from support.logs import capture_logs
 
 CONFIG = ControllerConfig(metrics_addr="127.0.0.1:0", health_probe_addr="127.0.0.1:0")
@@ -81,3 +82,32 @@ def test_datastorage_that_is_away_is_one_line(times: int):
 
     assert [line["event"] for line in logs] == ["DataStorage not ready, audit events wait on disk", "DataStorage ready"]
     assert logs[0]["url"] == "http://store:8080/readyz"
+
+
+@pytest.mark.parametrize(
+    "bytes_of_a_proxy",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\nxyz",
+        b"HTTP/1.1 502 X\r\nset-cookie: \xff=1\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n" + bytes(2**21),
+        b"<html></html>",
+    ],
+)
+async def test_whatever_a_proxy_answers_the_probe_goes_on(bytes_of_a_proxy: bytes):
+    requests = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        requests += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(bytes_of_a_proxy if requests <= 2 else b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/readyz"
+        async with open_readiness_probe(url, tls=False) as probe:
+
+            async def is_ready() -> bool:
+                return requests > 2 and await probe.check() is None
+
+            await eventually(is_ready)

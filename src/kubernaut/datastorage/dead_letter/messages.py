@@ -13,6 +13,7 @@ import msgspec
 from kubernaut.datastorage import chain, intake
 from kubernaut.datastorage.chain import Entry
 from kubernaut.ops.http.problems import RequestRejected
+from kubernaut.ops.json_faults import JSON_FAULTS
 
 
 class InvalidMessage(ValueError):
@@ -82,7 +83,7 @@ def decode(message: bytes) -> Message:
     """The message. Raises InvalidMessage."""
     try:
         return _decode(message)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except JSON_FAULTS as error:
         raise InvalidMessage(str(error)) from error
 
 

@@ -9,6 +9,7 @@ import msgspec
 from kubernaut.api.events import SignalPayload, StoredEvent
 from kubernaut.api.facts import DecisionFacts
 from kubernaut.api.vocabulary import EventType
+from kubernaut.ops.json_faults import JSON_FAULTS
 from kubernaut.ops.visible_text import visible
 
 MAX_INPUTS = 40
@@ -35,7 +36,7 @@ def decision_view(events: Sequence[StoredEvent]) -> DecisionView | None:
         if event.event_type == EventType.CLASSIFICATION_DECISION:
             try:
                 payload = msgspec.json.decode(event.event_data, type=SignalPayload)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            except JSON_FAULTS:
                 return None
             return _view(payload)
     return None
@@ -63,7 +64,7 @@ def _view(payload: SignalPayload) -> DecisionView:
 def _inputs(payload: SignalPayload) -> tuple[tuple[str, str], ...]:
     try:
         facts = msgspec.json.decode(payload.facts, type=DecisionFacts)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except JSON_FAULTS:
         return ()
     context = facts.kubernetes_context
     found = [("alert", facts.signal.name), ("alert severity", facts.signal.severity)]

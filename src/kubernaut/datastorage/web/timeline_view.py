@@ -15,6 +15,7 @@ from kubernaut.datastorage.web.decision_view import DecisionView, decision_view
 from kubernaut.datastorage.web.holds_view import holds_url
 from kubernaut.datastorage.web.search_view import EventLine, event_line, timeline_url
 from kubernaut.datastorage.web.time_scale import CutGap, TimeScale, duration_text
+from kubernaut.ops.json_faults import JSON_FAULTS
 
 PAGE_EVENTS = 100
 """Events of one picture."""
@@ -203,7 +204,7 @@ def _row(event: StoredEvent, start: datetime, scale: TimeScale, *, first: dateti
 def _phases_of(event: StoredEvent) -> _Phases:
     try:
         return _decode_phases(event.event_data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except JSON_FAULTS:
         return _Phases()  # the data of another service, in which these keys mean something else
 
 

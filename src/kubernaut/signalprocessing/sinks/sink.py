@@ -24,6 +24,7 @@ import structlog
 from kubernaut.api.signals import SignalProcessing
 from kubernaut.api.summaries import team
 from kubernaut.ops.backoff import Backoff
+from kubernaut.ops.http import answers
 from kubernaut.ops.settings import SettingsError
 from kubernaut.ops.tasks import background
 from kubernaut.signalprocessing.sinks import cloud_events
@@ -38,6 +39,7 @@ RETRY = Backoff(initial_delay=1.0, max_delay=300.0)
 MAX_RETRY_AFTER = 300.0  # seconds
 DISK_RETRY_INTERVAL = 5.0  # seconds
 MAX_BATCH = 500
+MAX_ANSWER = 16 * 2**20  # bytes of what a receiver answers, of which nothing is used
 """Events that are written to disk together."""
 
 
@@ -187,7 +189,9 @@ class Sink:
         try:
             headers = await asyncio.to_thread(self._headers, event)
             async with asyncio.timeout(self._config.timeout):
-                response = await self._http.post(self._config.url, content=event.body, headers=headers)
+                response = await answers.request(
+                    self._http, "POST", self._config.url, max_size=MAX_ANSWER, content=event.body, headers=headers
+                )
         except (httpx2.HTTPError, TimeoutError, OSError, ValueError) as error:
             self._metrics.attempted(self._config.name, "error")
             return self._pause(str(error) or f"no answer within {self._config.timeout:g} s", 0.0), 0.0
@@ -237,7 +241,11 @@ async def open_sink(
     outbox = Outbox(directory / f"{config.name}.sqlite")
     try:
         async with httpx2.AsyncClient(
-            follow_redirects=False, trust_env=False, timeout=config.timeout, verify=_verification(config)
+            follow_redirects=False,
+            trust_env=False,
+            timeout=config.timeout,
+            verify=_verification(config),
+            cookies=answers.no_cookies(),
         ) as http:
             sink = Sink(config, outbox, http, metrics)
             sink.cluster = cluster
