@@ -8,6 +8,7 @@ VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PREPARE := $(PYTHON) scripts/prepare
 PROCS ?= 4
 OLDEST := .venv-pytest84
 SITE := .venv-docs
@@ -25,13 +26,7 @@ help: ## Show this list
 
 $(READY): requirements/dev.txt requirements/axe.txt pyproject.toml pocketkube/pyproject.toml pytest-muster/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)'; exit 2; }
-	@echo "preparing $(VENV) (about a minute the first time)" >&2
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements/axe.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable pocketkube --editable pytest-muster
-	@$(PYTHON) scripts/ascii-pth $(VENV)
-	@touch $@
+	@$(PREPARE) $(VENV) requirements/dev.txt requirements/axe.txt --editable . --editable pocketkube --editable pytest-muster
 
 .PHONY: install
 install: $(READY) ## Prepare the environment in .venv
@@ -71,11 +66,7 @@ test-mutations: $(READY) ## The fourteen faults of the report, one after the oth
 	@MUTATIONS=all $(BIN)/pytest -n 0 -p no:randomly $(ARGS) tests/integration/signalprocessing/test_mutations.py
 
 $(OLDEST)/.ready: requirements/pytest84.txt pytest-muster/pyproject.toml
-	@$(PYTHON) -m venv $(OLDEST)
-	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/pytest84.txt
-	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable pytest-muster
-	@$(PYTHON) scripts/ascii-pth $(OLDEST)
-	@touch $@
+	@$(PREPARE) $(OLDEST) requirements/pytest84.txt --editable pytest-muster
 
 .PHONY: muster-compat
 muster-compat: $(OLDEST)/.ready ## The core of pytest-muster on the oldest pytest that it supports
@@ -113,9 +104,7 @@ fmt: $(READY) ## Format the code and regenerate the generated files
 	@$(BIN)/python scripts/generate
 
 $(SITE)/.ready: requirements/docs.txt
-	@$(PYTHON) -m venv $(SITE)
-	@$(SITE)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/docs.txt
-	@touch $@
+	@$(PREPARE) $(SITE) requirements/docs.txt
 
 .PHONY: docs
 docs: $(SITE)/.ready ## Build the documents as a site that needs no network: site/index.html

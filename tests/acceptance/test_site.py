@@ -8,10 +8,14 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import pytest_muster as muster
 from support import browser
 from support.browser import Browser, open_browser
 
-pytestmark = [pytest.mark.skipif(browser.PROGRAM is None, reason=browser.MISSING), pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.skipif(browser.PROGRAM is None, reason=browser.MISSING),
+    pytest.mark.timeout(400, func_only=True),
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = "[document.documentElement.scrollWidth, innerWidth]"
@@ -21,14 +25,19 @@ LINKS = """
 COPIED = "document.addEventListener('copy', () => { window.copied = document.activeElement.value })"
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@muster.shared(timeout=300)
+def site_folder(muster_run: muster.Workspace) -> str:
     """The site, built as `make docs` builds it."""
-    folder = tmp_path_factory.mktemp("site")
+    folder = muster_run.directory / "site"
     command = ["make", "docs", f"ARGS=--site-dir {folder}"]
     built = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
-    return folder
+    return str(folder)
+
+
+@pytest.fixture
+def site(site_folder: str) -> Path:
+    return Path(site_folder)
 
 
 @pytest.fixture
