@@ -22,12 +22,10 @@ from pytest_muster.workspace.processes import Death, Process
 
 POLL_INTERVAL = 0.05
 """Seconds between two looks."""
-DETECTION_TIMEOUT = 0.25
-"""Seconds from a death to its being noticed, at most; a test may fail in between."""
 PROBE_INTERVAL = 5.0
 """Seconds from one probe to the next, however many tests fail."""
 EXIT_TIMEOUT = 1.0
-"""Seconds for a process whose exit has begun before the teardown."""
+"""Seconds for a process whose exit has begun before the teardown, or before a test failed."""
 PROBE_TIMEOUT = 2.0
 """Seconds that one check may take."""
 
@@ -38,7 +36,7 @@ class HealthMonitor:
         self.resources = resources
         self.errors: list[ResourceError] = []
         self.died: dict[str, float] = {}
-        """When which shared resource lost a process, in seconds since the epoch."""
+        """Which shared resource lost a process, and when that was last known to be alive, in seconds since the epoch."""
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._watched: list[tuple[SharedResource, Process]] = []
@@ -59,7 +57,11 @@ class HealthMonitor:
             if thread:
                 thread.join(timeout=PROBE_TIMEOUT)
         self.poll()
-        for _, process in self._watched:
+        self.settle()
+
+    def settle(self) -> None:
+        """As `poll`, and for processes that are just being killed: on a busy machine that takes its time."""
+        for _, process in list(self._watched):
             process.await_exit_in_progress(EXIT_TIMEOUT)
         self.poll()
 
@@ -132,7 +134,7 @@ class HealthMonitor:
     def _report(self, resource: SharedResource, process: Process, died: Death) -> None:
         how = f"signal {-died.returncode}" if died.returncode < 0 else f"exit code {died.returncode}"
         error = f"{process.name} (process {process.pid}) ended with {how} while tests ran"
-        self.died.setdefault(resource.name, died.at)
+        self.died.setdefault(resource.name, died.after)
         tail = process.tail()
         self._write(resource, "died", pid=process.pid, error=error, tail=tail)
         clock = time.strftime("%H:%M:%S", time.localtime(died.at))
@@ -188,13 +190,13 @@ class _FailureAttribution:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:
         said: dict[str, Any] = getattr(report, "muster", {})
         if report.failed:
-            self.monitor.poll()
+            self.monitor.settle()
             self.monitor.probe()
         if report.failed and said.get("needs") and not said.get("infrastructure"):
             among = declarations.declared()
             needed = declarations.needed(said["needs"], among)
             died = self.monitor.died
-            gone = [d.name for d in needed if d.name in died and died[d.name] - DETECTION_TIMEOUT < report.stop]
+            gone = [d.name for d in needed if d.name in died and died[d.name] < report.stop]
             if gone:
                 why = f"shared resource {gone[0]} had died"
                 report.muster = {**said, "infrastructure": why}  # type: ignore[attr-defined]

@@ -37,6 +37,8 @@ class Death:
     """Negative for a signal."""
     at: float
     """Seconds since the epoch: when it was noticed."""
+    after: float
+    """Seconds since the epoch: when it was last known to be alive."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,7 @@ class Process:
         self.argv = tuple(os.fspath(part) for part in spec.argv)
         self.log = spec.log
         self.died: Death | None = None
+        self._alive_at = now()
         """Set when it has ended by itself; noticed by `poll`."""
         self.awaited = False
         """Whether somebody has waited for its end, so that it is no news."""
@@ -131,15 +134,19 @@ class Process:
     def poll(self) -> int | None:
         """The exit code, negative for a signal; None while it runs."""
         with self._lock:
+            looked_at = now()
             popen = self._popen
             if popen is None:
+                self._alive_at = looked_at
                 return None
             if popen.returncode is None and self._end_group_if_over():
                 code = popen.wait()
                 if not self._look():
                     self._release()
                 if not self._asked_for(code):
-                    self.died = Death(returncode=code, at=now())
+                    self.died = Death(returncode=code, at=now(), after=self._alive_at)
+            if popen.returncode is None:
+                self._alive_at = looked_at
             return popen.returncode
 
     def _asked_for(self, code: int) -> bool:
