@@ -187,11 +187,11 @@ def test_terminated(suite, workers, eventually):
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_the_deadline_is_over(suite, workers):
-    done = suite.run("-n", workers, "--muster-deadline=6s", WHAT="long")
+    done = suite.run("-n", workers, "--muster-deadline=10s", WHAT="long")
 
     assert in_order(done) == "deadline"
     assert done.code == ExitCode.DEADLINE
-    assert "Deadline of 6 s exceeded. These tests were running:" in done.out
+    assert "Deadline of 10 s exceeded. These tests were running:" in done.out
     assert f"on {'gw1' if workers == '2' else 'main'}, for " in done.out
 
 

@@ -36,7 +36,7 @@ class HealthMonitor:
         self.resources = resources
         self.errors: list[ResourceError] = []
         self.died: dict[str, float] = {}
-        """Which shared resource lost a process, and when that was last known to be alive, in seconds since the epoch."""
+        """Which shared resource lost a process, and when it was last known to be alive, in seconds since the epoch."""
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._watched: list[tuple[SharedResource, Process]] = []
