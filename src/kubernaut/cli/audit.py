@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kubernaut.audit import DataStorageClient
 
 MAX_PAGE = 1000
+"""Events that DataStorage returns in one page."""
 EVENTS = Table(
     heads=("seq", "time (UTC)", "event", "outcome", "namespace", "resource", "hash"),
     details=("hash", "namespace", "outcome"),
@@ -34,7 +35,6 @@ FINDINGS = Table(
     exact=("seq", "event"),
     wrapped=True,
 )
-"""Events that DataStorage returns in one page."""
 NARROW = 120
 """Columns of a terminal below which the type of an event is worth more than microseconds."""
 

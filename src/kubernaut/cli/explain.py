@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from kubernaut.signalprocessing.explanation.result import Answer, DefinitionResult, Explanation
 
 MAX_DEFINITION_CHARS = 80
+"""Characters of a definition in a table; `-o json` has more."""
 INPUTS = Table(heads=("  input", "value", "from", "for"), details=("for",), droppable=("from",), both_ends=("  input",))
 DEFINITIONS = Table(heads=("  place", "definition", "what it said"), both_ends=("  place",), wrapped=True)
-"""Characters of a definition in a table; `-o json` has more."""
 
 ExportOption = Annotated[
     list[Path] | None,
