@@ -10,7 +10,7 @@ from kubernaut.signalprocessing.policy import heads, negation, recursion
 from kubernaut.signalprocessing.policy.analysis import Module, analyse, needs_exact
 from kubernaut.signalprocessing.policy.builtins import numbers, table
 from kubernaut.signalprocessing.policy.builtins.encodings import json_text
-from kubernaut.signalprocessing.policy.builtins.results import Undefined, unmarked
+from kubernaut.signalprocessing.policy.builtins.results import WRITTEN_AS_FRACTIONS, Undefined, unmarked
 from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.ordering import Mixtures
 from kubernaut.signalprocessing.policy.protocol import RuleError
@@ -118,6 +118,7 @@ class Regorus:
 
     def _ask(self, engine: Any, document: str, rule: str, form: int) -> bytes | RuleError:
         self._mixtures.clear()
+        WRITTEN_AS_FRACTIONS.clear()
         try:
             engine.set_input_json(document)
             return unmarked(engine.eval_rule_as_json(f"data.kubernaut_entry.{rule}").encode())

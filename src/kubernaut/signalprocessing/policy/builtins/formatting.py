@@ -5,7 +5,14 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from kubernaut.signalprocessing.policy.builtins.results import MARK, Inexact, Undefined, number, text
+from kubernaut.signalprocessing.policy.builtins.results import (
+    MARK,
+    WRITTEN_AS_FRACTIONS,
+    Inexact,
+    Undefined,
+    number,
+    text,
+)
 
 _VERB = re.compile(r"%([-+# 0]*)([0-9]*)((?:\.[0-9]*)?)(.|$)", re.DOTALL)
 _MAX_PLAIN_EXPONENT = 6
@@ -97,6 +104,7 @@ def _term(value: Any) -> str:
 
 
 def _type(value: float | str) -> str:
+    _check_integer(value)
     return "string" if isinstance(value, str) else "float64" if isinstance(value, float) else "int64"
 
 
@@ -135,7 +143,14 @@ def _render_text(value: str, verb: str, spec: _Spec) -> str | None:
     return None
 
 
+def _check_integer(value: float | str) -> None:
+    if isinstance(value, int) and value in WRITTEN_AS_FRACTIONS:
+        raise Inexact(f"sprintf of {value}, which was read from a text with a point or an exponent, takes %v only")
+
+
 def _render_integer(value: int, verb: str, spec: _Spec) -> str | None:
+    if verb != "v":
+        _check_integer(value)
     if verb in "cqU":
         _odd()
     base = {"d": "d", "v": "d", "x": "x", "X": "X", "o": "o", "b": "b", "O": ""}.get(verb)

@@ -11,7 +11,14 @@ from functools import cmp_to_key
 from math import prod
 from typing import Any
 
-from kubernaut.signalprocessing.policy.builtins.results import MARK, Inexact, Undefined, integer, number
+from kubernaut.signalprocessing.policy.builtins.results import (
+    MARK,
+    WRITTEN_AS_FRACTIONS,
+    Inexact,
+    Undefined,
+    integer,
+    number,
+)
 
 Number = int | float | str
 """A number for the engine; a text is a marked fraction."""
@@ -25,7 +32,7 @@ _SMALLEST, _LARGEST = Fraction(1, 10**300), Fraction(10**300)
 _MIN_INT, _MAX_INT = -(2**63), 2**63 - 1
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _GO_NUMBER = re.compile(
-    r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|0x_?(?:[0-9a-f_]+\.?[0-9a-f_]*|\.[0-9a-f_]+)(?:p[+-]?[0-9]+)?|inf|infinity|nan|[0-9_]+)",
+    r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|0x_?(?:[0-9a-f_]+\.?[0-9a-f_]*|\.[0-9a-f_]+)p[+-]?[0-9]+|inf|infinity|nan|[0-9_]+)",
     re.IGNORECASE,
 )
 _MAX_EXPONENT = 400
@@ -260,6 +267,8 @@ def _parsed(written: str) -> int | float:
     if exact and abs(exact.adjusted()) > _MAX_EXPONENT:
         raise Inexact("the number has an exponent beyond this engine's numbers")
     if exact == exact.to_integral_value():
+        if not written.removeprefix("-").isdigit():
+            WRITTEN_AS_FRACTIONS.add(int(exact))
         return _in_range(int(exact))
     near = float(written)
     if Decimal(repr(near)) != exact:

@@ -1,6 +1,7 @@
 """Regular expressions in Go's syntax, and globs as OPA matches them; both in linear time."""
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -38,6 +39,15 @@ def regex_is_valid(pattern: Any) -> bool:
     return True
 
 
+def _matches(compiled: Any, whole: str) -> Iterator[Any]:
+    """All matches as Go finds them: an empty one at the end of another is none."""
+    end = -1
+    for match in compiled.finditer(whole):
+        if match.start() != match.end() or match.start() != end:
+            yield match
+        end = match.end()
+
+
 def regex_split(pattern: Any, value: Any) -> list[str]:
     compiled, whole = _compiled(text(pattern)), text(value)
     if not text(pattern):
@@ -46,7 +56,7 @@ def regex_split(pattern: Any, value: Any) -> list[str]:
         return [""]
     parts = []
     begin = end = 0
-    for match in compiled.finditer(whole):
+    for match in _matches(compiled, whole):
         if match.end() == 0:
             continue
         end = match.start()
@@ -59,19 +69,38 @@ def regex_split(pattern: Any, value: Any) -> list[str]:
 
 def regex_replace(value: Any, pattern: Any, replacement: Any) -> str:
     whole, compiled, template = text(value), _compiled(text(pattern)), text(replacement)
-    if "$" in template:
-        raise Inexact("regex.replace with $ in the replacement is not available")
+    if "$" in template and not template.isascii():
+        raise Inexact("regex.replace with $ beside letters beyond ASCII in the replacement is not available")
     result = []
     place = 0
-    for match in compiled.finditer(whole):
-        result += [whole[place : match.start()], template]
+    for match in _matches(compiled, whole):
+        result += [whole[place : match.start()], _expanded(template, match) if "$" in template else template]
         place = match.end()
     return "".join([*result, whole[place:]])
 
 
+_GROUP = re.compile(r"\$(?:(\$)|\{(\w+)\}|(\w+))", re.ASCII)
+
+
+def _expanded(template: str, match: Any) -> str:
+    """The replacement with the texts of groups, as Go's: a name is as long as it can be, an unknown one is empty."""
+
+    def group(reference: re.Match[str]) -> str:
+        dollar, braced, bare = reference.groups()
+        if dollar:
+            return "$"
+        name = str(braced or bare)
+        if not name.isdigit():
+            return match.group(name) or "" if name in match.re.groupindex else ""
+        is_group = (name == "0" or not name.startswith("0")) and int(name) <= match.re.groups
+        return match.group(int(name)) or "" if is_group else ""
+
+    return _GROUP.sub(group, template)
+
+
 def regex_find_n(pattern: Any, value: Any, limit: Any) -> list[str]:
     compiled, whole, count = _compiled(text(pattern)), text(value), integer(limit)
-    found = [match.group() for match in compiled.finditer(whole)]
+    found = [match.group() for match in _matches(compiled, whole)]
     return found if count < 0 else found[:count]
 
 

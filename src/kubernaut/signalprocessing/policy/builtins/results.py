@@ -12,6 +12,12 @@ from typing import Any
 MARK = f"\0{secrets.token_hex(8)}:"
 """Before the digits of a fraction; another one in each process."""
 
+WRITTEN_AS_FRACTIONS: set[int] = set()
+"""Whole numbers that were read from texts such as `2.0` and `1e3` while one document is evaluated.
+
+They are fractions to `sprintf` in OPA, and integers of the engine.
+"""
+
 _MARKED = re.compile(rf'"\\u0000{MARK[1:]}([^"]+)"'.encode())
 
 
