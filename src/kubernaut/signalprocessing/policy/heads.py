@@ -18,6 +18,8 @@ from kubernaut.signalprocessing.policy.rewrite import Edit, Rewritten, apply, ex
 from kubernaut.signalprocessing.policy.syntax import place_of, slice_of
 
 Node = dict[str, Any]
+_Names = tuple[str | None, ...]
+"""Names behind the first one of a head; None for one that is calculated."""
 
 _PREFIX = b"kubernaut_head_"
 _OPAQUE = re.compile(rb'"(?:[^"\\\n]|\\.)*"|`[^`]*`|#[^\n]*')
@@ -96,19 +98,29 @@ def hoisted(file: str, source: bytes, tree: Node) -> Rewritten:
 def declarations(source: bytes, tree: Node) -> str:
     """A module of rules that never hold, which tell the engine where objects begin; empty where none are needed."""
     rules = _rules(source, _without_comments(source), tree)
-    calculated, prefixes = _calculated(rules), set()
-    for rule in rules:
-        if rule.kind == "Func" or (rule.kind == "Compr" and len(rule.parts) == 1 and rule.parts[0].constant is None):
+    calculated = _calculated(rules)
+    objects: set[tuple[str, ...]] = set()
+    created: set[tuple[str, ...]] = set()
+    """What the engine makes by itself: empty sets, and objects whose last name is calculated."""
+    for rule in rules if any(rule.parts for rule in rules) else ():
+        if rule.kind == "Func":
             continue
-        path = [rule.name]
+        path: tuple[str, ...] = (rule.name,)
         for place, part in enumerate(rule.parts):
-            prefixes.add(tuple(path))
-            if part.constant is None or (rule.name, place) in calculated:
+            objects.add(path)
+            if part.constant is None or _is_calculated(calculated, rule, place):
+                if rule.kind == "Compr" and place == len(rule.parts) - 1:
+                    created.add(path)
                 break
-            path.append(part.constant)
+            path = (*path, part.constant)
+        else:
+            created |= {path} if rule.kind == "Set" else set()
+    # One inside of another would empty it again.
+    paths = objects | created
+    inner = {path[:length] for path in paths for length in range(1, len(path))}
     lines = [
         f'{name}{"".join(f"[{json.dumps(part)}]" for part in rest)}["kubernaut"] := 0 if false'
-        for name, *rest in sorted(prefixes)
+        for name, *rest in sorted(objects - created - inner)
     ]
     (package,) = tree["package"]["refr"].values()
     return "\n".join([f"package {slice_of(source, package)}", "import rego.v1", *lines, ""]) if lines else ""
@@ -158,12 +170,12 @@ def _imported(source: bytes, tree: Node) -> Iterator[str]:
 
 
 def _to_move(
-    rule: _Rule, calculated: set[tuple[str, int]], shared: set[str], source: bytes
+    rule: _Rule, calculated: dict[str, set[_Names]], shared: set[str], source: bytes
 ) -> Iterator[tuple[int, int, str | None, int | None]]:
     """From where to where, the constant that stands there if it is one, and the body that it belongs to."""
     for place, part in enumerate(rule.parts if rule.kind != "Func" else ()):
         if part.constant is not None:
-            if (rule.name, place) in calculated:
+            if _is_calculated(calculated, rule, place):
                 yield part.start, part.end, part.constant, None
         elif part.index and _may_be_undefined(part.index, shared):
             yield part.start, part.end, None, None
@@ -181,15 +193,26 @@ def _to_move(
             yield *extent(source, node), None, number
 
 
-def _calculated(rules: list[_Rule]) -> set[tuple[str, int]]:
-    """The rules and places whose names one of their definitions calculates."""
-    return {
-        (rule.name, place)
-        for rule in rules
-        if rule.kind != "Func"
-        for place, part in enumerate(rule.parts)
-        if part.constant is None
-    }
+def _calculated(rules: list[_Rule]) -> dict[str, set[_Names]]:
+    """By the name of a rule, the names before each one that one of its definitions calculates."""
+    found: dict[str, set[_Names]] = {}
+    for rule in rules:
+        for place, part in enumerate(rule.parts if rule.kind != "Func" else ()):
+            if part.constant is None:
+                found.setdefault(rule.name, set()).add(tuple(each.constant for each in rule.parts[:place]))
+    return found
+
+
+def _is_calculated(calculated: dict[str, set[_Names]], rule: _Rule, place: int) -> bool:
+    """Whether a definition calculates the name that this one has at this place."""
+    return any(
+        len(before) == place
+        and all(
+            None in (name, part.constant) or name == part.constant
+            for name, part in zip(before, rule.parts, strict=False)
+        )
+        for before in calculated.get(rule.name, ())
+    )
 
 
 def _outside_comprehensions(expression: Any) -> Iterator[tuple[str, Node]]:
