@@ -186,6 +186,7 @@ async def test_other_builtin_is_refused_at_load_with_its_place(name: str):
         ("lower(x) := x", "11:1", "must not have the name of the builtin lower"),
         ('x := [lower("ä"), nofunc(1)]', "11:19", "there is no such function"),
         ('x := {\n\t"b": nofunc(input.a),\n} if input.b', "12:7", "there is no such function"),
+        ("net contains 1 if net.cidr_is_valid(input.a)", "11:19", "the rule net hides net.cidr_is_valid"),
         ('x := y if some {"kind": y} in input.a', "11:16", "exactly these keys in OPA"),
         ('x := 1 if some _, [{"kind": "a"}] in input.a', "11:20", "exactly these keys in OPA"),
         ('x := y if { {"kind": y} := input.a }', "11:13", "exactly these keys in OPA"),

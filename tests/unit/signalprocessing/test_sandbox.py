@@ -32,3 +32,8 @@ def test_name_that_only_ends_like_a_denied_one_is_allowed():
 def test_file_above_the_limit_is_rejected():
     with pytest.raises(PolicyError, match="larger than"):
         sandbox.check("policy.rego", "#" * (sandbox.MAX_BYTES + 1))
+
+
+def test_a_byte_order_mark_is_named():
+    with pytest.raises(PolicyError, match=r"policy\.rego:1:1: begins with a byte order mark"):
+        sandbox.check("policy.rego", "\ufeffpackage signalprocessing\n")

@@ -9,7 +9,7 @@ from kubernaut.signalprocessing.policy import fractions
 from kubernaut.signalprocessing.policy.builtins import table
 from kubernaut.signalprocessing.policy.errors import PolicyError
 from kubernaut.signalprocessing.policy.ordering import Origins
-from kubernaut.signalprocessing.policy.patterns import object_patterns
+from kubernaut.signalprocessing.policy.patterns import object_patterns, rule_names
 from kubernaut.signalprocessing.policy.syntax import slice_of
 
 _CANONICAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?")
@@ -41,6 +41,9 @@ class Module:
     tree: dict[str, Any]
     """The syntax tree that the nodes are of."""
 
+    rules: frozenset[str]
+    """The first names of its rules."""
+
 
 def analyse(file: str, text: str, tree: dict[str, Any], *, is_ours: bool = False) -> Module:
     """What the module uses. Raises PolicyError where that cannot be made equal to OPA."""
@@ -61,7 +64,7 @@ def module_of(file: str, text: str, tree: dict[str, Any]) -> Module:
         if kind == "Func":
             arities[slice_of(source, *node["refr"].values())] = len(node["args"])
     origins = Origins(tree, source, tuple(_imported(source)), arities)
-    return Module(file=file, source=source, nodes=found, origins=origins, tree=tree)
+    return Module(file=file, source=source, nodes=found, origins=origins, tree=tree, rules=rule_names(tree))
 
 
 def differences(module: Module, *, is_ours: bool) -> Iterator[PolicyError]:
@@ -139,6 +142,8 @@ def _check_call(module: Module, node: dict[str, Any], *, is_ours: bool) -> Itera
     name = name_of(module, node["fcn"])
     if not is_builtin(module, name):
         return
+    if "." in name and name.split(".")[0] in module.rules:
+        yield refused(module, node, f"the rule {name.split('.')[0]} hides {name}; give the rule another name")
     module.calls.add(name)
     if is_ours:
         return

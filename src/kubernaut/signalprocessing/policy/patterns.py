@@ -14,13 +14,18 @@ Node = dict[str, Any]
 
 def object_patterns(tree: Node, aliases: frozenset[str]) -> Iterator[Node]:
     """Each object of a pattern; `aliases` are the names of imports."""
-    shared = {"input", "data", *aliases, *(_name(spec) for rule in tree["rules"] for spec in rule.values())}
+    shared = {"input", "data", *aliases, *rule_names(tree)}
     for rule in tree["rules"]:
         bindings = [(id(node), _names(patterns)) for kind, node in nodes(rule) if (patterns := _patterns(kind, node))]
         for kind, node in nodes(rule):
             for pattern in _patterns(kind, node):
                 if kind != "AssignExpr" or _takes_apart(node, pattern, shared, bindings):
                     yield from _objects(pattern, is_ground=kind != "AssignExpr")
+
+
+def rule_names(tree: Node) -> frozenset[str]:
+    """The first names of a module's rules and functions."""
+    return frozenset(_name(spec) for rule in tree["rules"] for spec in rule.values())
 
 
 def _patterns(kind: str, node: Node) -> list[Node]:

@@ -32,6 +32,8 @@ def check(file: str, text: str) -> None:
     """Raise PolicyError at the first place that no engine may see."""
     if len(text.encode()) > MAX_BYTES:
         raise PolicyError(f"is larger than {MAX_BYTES} bytes", file=file)
+    if text.startswith("\ufeff"):
+        raise PolicyError("begins with a byte order mark; save it as UTF-8 without one", file=file, line=1, column=1)
     if "\0" in text:
         raise _at(file, text, text.index("\0"), "the character NUL is not allowed")
     code = without_texts(text)
