@@ -8,6 +8,7 @@ import typing
 from enum import Enum
 from importlib import resources
 
+import cyclopts
 import msgspec
 import yaml
 from prometheus_client import CollectorRegistry
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from kubernaut.api import vocabulary
 from kubernaut.api.events import AuditEvent, GatewayPayload, SignalPayload
 from kubernaut.audit.metrics import AuditMetrics
-from kubernaut.cli.app import app
+from kubernaut.cli.app import app, describe_whole
 from kubernaut.datastorage.dead_letter.metrics import DeadLetterMetrics
 from kubernaut.datastorage.lifecycle_metrics import LifecycleMetrics
 from kubernaut.datastorage.metrics import Metrics
@@ -32,6 +33,7 @@ NOTICE = "Written by `make fmt` from the code; do not edit."
 
 def commands() -> str:
     """Every command with its options, as `--help` has them."""
+    _describe_whole(app)
     text = app.generate_docs(output_format="markdown").replace("```console", "```text")
     _, _, body = text.partition("## Table of Contents")
     contents, _, rest = body.partition("\n**Commands**")
@@ -42,6 +44,13 @@ def commands() -> str:
         "3 something could not be reached."
     )
     return f"# Commands\n\n{NOTICE}\n\n{exits}\n{contents.rstrip()}\n{rest.rstrip()}\n"
+
+
+def _describe_whole(parent: cyclopts.App) -> None:
+    for name in parent:
+        if not name.startswith("-"):
+            describe_whole(parent[name])
+            _describe_whole(parent[name])
 
 
 def http() -> str:

@@ -30,6 +30,7 @@ _ERRNO = re.compile(r"\[Errno -?\d+\] ?")
 """What Python writes before the operating system's words."""
 
 SUCCESS, FINDING, USAGE, UNREACHABLE = 0, 1, 2, 3
+HELP = frozenset({"--help", "-h"})
 
 app = cyclopts.App(
     name="kubernaut",
@@ -170,8 +171,11 @@ def run(arguments: list[str], *, is_last: bool = False) -> int:
     `is_last` says that the process ends with it: then Ctrl-C and SIGTERM do nothing any more once it is done.
     """
     try:
+        arguments = _with_help(arguments)
+        if not HELP.isdisjoint(arguments):
+            describe_whole(app.parse_commands([each for each in arguments if each not in HELP])[1][-1])
         command, bound, _ = app.parse_args(
-            _with_help(arguments), exit_on_error=False, print_error=True, error_formatter=_usage_error
+            arguments, exit_on_error=False, print_error=True, error_formatter=_usage_error
         )
         result = command(*bound.args, **bound.kwargs)
         if asyncio.iscoroutine(result):
@@ -196,6 +200,15 @@ def run(arguments: list[str], *, is_last: bool = False) -> int:
 def _with_help(arguments: list[str]) -> list[str]:
     """`help signals list` as `signals list --help`, as kubectl, git and go have it."""
     return [*arguments[1:], "--help"] if arguments[:1] == ["help"] else arguments
+
+
+def describe_whole(command: cyclopts.App) -> None:
+    """Have the help of a command say all that its docstring does; a list of commands has a line for each.
+
+    The lines stand here, so that a list imports no command.
+    """
+    if command.default_command is not None:
+        command.help = None
 
 
 def _usage_error(error: cyclopts.CycloptsError) -> object:
