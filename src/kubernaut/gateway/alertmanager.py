@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -20,6 +20,7 @@ UNNAMED = "unknown"
 UNKNOWN_SEVERITY = "unknown"
 
 MAX_NAME_LENGTH = 253
+_NAME_LABELS = ("alertname", "rulename", "alertrule", "rule")
 _SEVERITY_LABELS = ("severity", "alertseverity", "severitylevel")
 _PRIORITY = re.compile(r"[pP][0-5]")
 """As Opsgenie writes it; other labels called `priority` are those of queues and classes."""
@@ -143,16 +144,23 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def alert_name(labels: Mapping[str, str]) -> str:
-    return redact(labels.get("alertname", ""))[:MAX_NAME_LENGTH] or UNNAMED
+    """The label `alertname`, else one by which other senders name their rules; alerts without a name would all fold."""
+    name = labels.get("alertname", "")
+    return redact(name if name.strip() else _of_another_spelling(labels, _NAME_LABELS))[:MAX_NAME_LENGTH] or UNNAMED
+
+
+def _of_another_spelling(labels: Mapping[str, str], names: Iterable[str]) -> str:
+    """The first of the labels that has a value, whatever its case and its underscores."""
+    found = {label.replace("_", "").lower(): value.strip() for label, value in labels.items()}
+    return next((found[name] for name in names if found.get(name)), "")
 
 
 def severity_of(labels: Mapping[str, str]) -> str:
     """The label `severity`, else one of another spelling, else a priority such as `P1`; empty when there is none."""
     if severity := labels.get("severity", "").strip():
         return severity
-    others = {label.replace("_", "").lower(): value.strip() for label, value in labels.items()}
-    found = next((others[name] for name in _SEVERITY_LABELS if others.get(name)), "")
-    if not found and _PRIORITY.fullmatch(priority := others.get("priority", "")):
+    found = _of_another_spelling(labels, _SEVERITY_LABELS)
+    if not found and _PRIORITY.fullmatch(priority := _of_another_spelling(labels, ("priority",))):
         found = priority
     return truncate_labels({"severity": found})["severity"]
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kubernaut.api.signals import Target
 from kubernaut.gateway.alertmanager import (
     Webhook,
+    alert_name,
     fingerprint_of,
     severity_of,
     signal_of,
@@ -121,6 +122,21 @@ async def test_every_alert_is_mapped_or_has_no_target_at_all(labels, common):
     # What was built must be what the API server accepts.
     assert msgspec.convert(msgspec.to_builtins(signal), type(signal)) == signal
     assert 1 <= len(signal.name) <= 253
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"),
+    [
+        ({"alertname": "A", "rule": "B"}, "A"),
+        ({"AlertName": "A"}, "A"),
+        ({"alert_name": "A", "rulename": "B"}, "A"),
+        ({"alertname": " ", "rule": "Terminal shell in container"}, "Terminal shell in container"),
+        ({"rule_name": "B"}, "B"),
+        ({"name": "api"}, "unknown"),
+    ],
+)
+def test_a_name_is_found_under_other_spellings_of_its_label(labels, name):
+    assert alert_name(labels) == name
 
 
 @pytest.mark.parametrize(
