@@ -175,6 +175,14 @@ def test_markdown_of_a_green_run_has_no_options():
     assert "Options" not in text
 
 
+def test_terminal_shows_the_error_of_what_is_not_explained():
+    triage = Triage(run="run-1", findings=(), unexplained=("test_a.py::test_one",))
+
+    text = terminal.render(triage, a_record([a_test(outcome=Outcome.FAILED, error=an_error("total is wrong"))]))
+
+    assert "test_a.py::test_one\n      AssertionError: total is wrong  [test_a.py:12]\n" in text
+
+
 def test_a_run_that_was_killed_is_not_said_to_have_ended():
     record = a_record([a_test(outcome=Outcome.FAILED, error=an_error())], end=False)
     triage = Triage(run="run-1", findings=(), unexplained=("test_a.py::test_one",))

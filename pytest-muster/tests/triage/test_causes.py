@@ -19,6 +19,7 @@ from pytest_muster.records.run_record import (
     ResourceEvent,
     RunRecord,
     TestRun,
+    WorkerEvent,
 )
 from pytest_muster.triage.engine import groups, triage
 from pytest_muster.triage.findings import Cause
@@ -242,6 +243,42 @@ def test_a_file_that_another_worker_removes_meanwhile_clashes():
     assert named(a_record(tests, activities=tuple(activities))) == [(Cause.FILE_CLASH, ids("b"))]
 
 
+MISSING = replace(WRONG, kind="OSError", errno=errno.ENOENT, address="/project/out/report")
+EXISTS = replace(MISSING, errno=errno.EEXIST)
+
+
+@pytest.mark.parametrize(
+    ("error", "own", "other"),
+    [
+        pytest.param(MISSING, "/project/out", ("mkdir", "/project/out"), id="both make the directory"),
+        pytest.param(MISSING, "/project/out/report", ("write", "/project/out/report"), id="the other writes it"),
+        pytest.param(MISSING, "/project/out/rep", ("remove", "/project/out/rep"), id="a name that begins alike"),
+        pytest.param(EXISTS, "/project/out", ("mkdir", "/project/out"), id="it is there, in a directory of both"),
+        pytest.param(EXISTS, "/project/out/report", ("remove", "/project/out/report"), id="the other removes it"),
+    ],
+)
+def test_what_others_do_to_a_file_is_no_clash_unless_it_makes_this_error(error, own, other):
+    kind, path = other
+    tests = [a_test("a", "gw0", 0.0), a_test("b", "gw1", 0.05, error=error)]
+    activities = (an_activity("write", "gw1", 0.06, "b", path=own), an_activity(kind, "gw0", 0.09, "a", path=path))
+
+    assert named(a_record(tests, activities=activities)) == [(Cause.DEFECT, ids("b"))]
+
+
+@pytest.mark.parametrize(
+    ("error", "path", "kind"),
+    [
+        pytest.param(MISSING, "/project/out", "rename", id="a directory above goes"),
+        pytest.param(EXISTS, "/project/out/report", "mkdir", id="it is made twice"),
+    ],
+)
+def test_what_others_do_to_a_file_is_a_clash_where_it_makes_this_error(error, path, kind):
+    tests = [a_test("a", "gw0", 0.0), a_test("b", "gw1", 0.05, error=error)]
+    activities = (an_activity("mkdir", "gw1", 0.06, "b", path=path), an_activity(kind, "gw0", 0.09, "a", path=path))
+
+    assert named(a_record(tests, activities=activities)) == [(Cause.FILE_CLASH, ids("b"))]
+
+
 def test_what_is_refused_first_and_answers_later_was_not_ready():
     tests = [a_test("a", "main", 0.0, error=REFUSED), a_test("b", "main", 0.2), a_test("c", "main", 0.4)]
     activities = [a_connection("main", run.start + 0.01, run.test.partition("::")[2]) for run in tests]
@@ -257,6 +294,50 @@ def test_a_global_that_an_earlier_test_left_changed_is_pollution():
     [finding] = triage(a_record(tests, activities=(change,))).findings
 
     assert (finding.cause, finding.polluter) == (Cause.POLLUTION, "test_it.py::a")
+
+
+def a_change(test, at):
+    return an_activity("global", "main", at, test, "session", module="shop", name="factor", was="int", now="int")
+
+
+def test_all_failures_after_one_change_are_one_finding():
+    error = replace(WRONG, globals={"shop.factor": "int"})
+    tests = [a_test("a", "main", 0.0), a_test("b", "main", 0.2, error=error), a_test("c", "main", 0.4, error=error)]
+
+    [finding] = triage(a_record(tests, activities=(a_change("a", 0.1),))).findings
+
+    assert set(finding.tests) == ids("b", "c")
+
+
+def test_a_thread_that_changes_a_global_in_later_tests_is_that_of_the_test_that_left_it():
+    error = replace(WRONG, globals={"shop.factor": "int"})
+    tests = [a_test("a", "main", 0.0), a_test("b", "main", 0.2), a_test("c", "main", 0.4, error=error)]
+    thread = Leak(kind="threads", description="pump", at=0.1, test="test_it.py::a", worker="main")
+
+    [finding] = triage(a_record(tests, activities=(a_change("a", 0.1), a_change("b", 0.3)), leaks=(thread,))).findings
+
+    assert finding.polluter == "test_it.py::a"
+
+
+@pytest.mark.parametrize(
+    ("activities", "leaks"),
+    [
+        pytest.param(
+            (an_activity("environ", "main", 0.1, "a", "session", name="MODE", was="unset", now="set"),),
+            (),
+            id="variable",
+        ),
+        pytest.param(
+            (), (Leak(kind="files", description="x", at=0.1, test="test_it.py::a", worker="main"),), id="leak"
+        ),
+    ],
+)
+def test_a_failure_after_a_test_that_left_something_is_not_presumed_to_be_a_defect(activities, leaks):
+    tests = [a_test("a", "main", 0.0), a_test("b", "main", 0.2, error=WRONG)]
+
+    told = triage(a_record(tests, activities=activities, leaks=leaks))
+
+    assert (told.findings, set(told.unexplained)) == ((), ids("b"))
 
 
 def test_what_a_test_was_seen_leaving_behind_is_its_own_pollution():
@@ -370,6 +451,27 @@ def test_a_test_that_ends_its_worker_is_named():
 
     assert finding.title == "test_it.py::test_b ended its worker gw1"
     assert finding.tests == ("test_it.py::test_b",)
+
+
+@pytest.mark.parametrize(
+    ("number", "sent", "cause"),
+    [
+        pytest.param(9, None, Cause.INFRASTRUCTURE_GONE, id="killed"),
+        pytest.param(15, None, Cause.INFRASTRUCTURE_GONE, id="terminated"),
+        pytest.param(9, 77, Cause.DEFECT, id="killed by the test"),
+        pytest.param(11, None, Cause.DEFECT, id="fault in native code"),
+    ],
+)
+def test_a_worker_that_somebody_else_killed_is_no_defect_of_its_test(number, sent, cause):
+    crash = Error(phase="call", kind="WorkerCrash", kinds=("WorkerCrash",))
+    end = WorkerEvent(worker="gw1", event="crashed", at=1.1, pid=77, signal=number)
+    tests = [a_test("test_a", "gw0", 1.0), a_test("test_b", "gw1", 1.0, error=crash)]
+    kills = (an_activity("kill", "gw1", 1.05, "test_b", pid=sent, signal=number),) if sent else ()
+
+    (finding,) = triage(a_record(tests, workers=(end,), activities=kills)).findings
+
+    assert finding.cause is cause
+    assert f"by signal {number}" in finding.title
 
 
 def test_a_shared_process_that_a_worker_ended_is_torn_down_early_and_not_gone_by_itself():

@@ -71,6 +71,7 @@ def test_worker_that_ends_is_the_defect_of_its_test_and_no_service_that_died(nes
     (finding,) = triage(load(newest(nested.directory / ".muster"))).findings
     assert finding.cause is Cause.DEFECT
     assert "ended its worker" in finding.title
+    assert finding.title.endswith(("by signal 9", "by signal 11", "by signal 6", "with status 70"))
 
 
 def test_each_child_is_noticed_though_nobody_waits_for_the_first(nested):

@@ -6,7 +6,7 @@ up to the moment at which its writer was killed. Secrets are masked in every lin
 
     run       schema, run, argv, rootdir, cwd, revision, dirty, seed, workers, dist, python, pytest, xdist, muster,
               platform, cpus
-    worker    worker, slot, event: started | finished | crashed, pid, error
+    worker    worker, slot, event: started | finished | crashed, pid, error, signal and status: how a crashed one ended
     collected count, tests: [node id], serial: [node id], pending: [node id], shared: [name], declared: {name: file}
     resource  name, scope: shared | worker, worker, took, error, tail, pid, ok, suspended: [pid],
               event: starting | ready | failed | stopping | stopped | died | probe | cancelled | skipped,

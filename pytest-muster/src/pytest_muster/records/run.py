@@ -62,6 +62,11 @@ class Run:
         """Say, in a worker, which process it is."""
         (self.directory / "workers" / f"{self.worker}.pid").write_text(str(os.getpid()))
 
+    def pid_of(self, worker: str) -> int | None:
+        """The process of a worker; None if it has not said yet."""
+        file = self.directory / "workers" / f"{worker}.pid"
+        return int(file.read_text() or "0") or None if file.exists() else None
+
     def worker_pids(self) -> frozenset[int]:
         """The processes of all workers that this run has had, replaced ones included."""
         texts = (file.read_text() for file in (self.directory / "workers").glob("*.pid"))

@@ -130,6 +130,10 @@ class WorkerEvent:
     at: float
     pid: int | None = None
     error: str | None = None
+    signal: int | None = None
+    """What ended it, if a signal did."""
+    status: int | None = None
+    """With what it exited otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)

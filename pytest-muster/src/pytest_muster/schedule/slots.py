@@ -1,9 +1,14 @@
 """Slots: the numbers 1 to N under which workers run. A replacement takes the slot of the one that it replaces."""
 
+import os
+import time
+
 import pytest
 from xdist.workermanage import WorkerController
 
 from pytest_muster.records.run import Role, Run, run_of
+
+_EXIT_TIMEOUT = 2.0  # seconds in which a worker that has closed its channel is given time to end
 
 
 class Slots:
@@ -57,5 +62,23 @@ class _SlotAssignment:
         event = "crashed" if error else "finished"
         slot = self.slots.of(worker)
         if slot:
-            self.run.journal.write("worker", worker=worker, slot=slot, event=event, error=error and str(error))
+            how = _exit_of(self.run.pid_of(worker)) if error else {}
+            self.run.journal.write("worker", worker=worker, slot=slot, event=event, error=error and str(error), **how)
         self.slots.release(worker)
+
+
+def _exit_of(pid: int | None) -> dict[str, int]:
+    """How a child ended, which is left to be collected; the end of its channel comes a moment before its own."""
+    deadline = time.monotonic() + _EXIT_TIMEOUT
+    while pid and hasattr(os, "waitid"):
+        try:
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:  # somebody has collected it
+            break
+        if ended is not None:
+            by_signal = ended.si_code in {os.CLD_KILLED, os.CLD_DUMPED}
+            return {"pid": pid, "signal" if by_signal else "status": ended.si_status}
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.005)
+    return {}

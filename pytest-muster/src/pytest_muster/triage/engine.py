@@ -1,7 +1,8 @@
 """The triage of one run: what the record shows, then what reruns show, then one answer per failure.
 
 A cause that the record alone shows is claimed without any rerun. Failures that are left are put together by their
-looks, and one of each kind is tried again (see `interventions`).
+looks, and one of each kind is tried again (see `interventions`). Without reruns such a failure is presumed to be a
+defect, as long as no earlier test of its process was seen to leave anything behind.
 """
 
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ def triage(record: RunRecord, *, rerun: Rerun | None = None, patterns: Sequence[
         open_ones = [failure for failure in group if failure.test not in settled]
         if open_ones and rerun is not None:
             claims += Interventions(view, rerun, claims).explain(open_ones)
-        elif open_ones:
+        elif open_ones and not pollution.has_leftovers(view, open_ones[0]):
             claims.append(defect.presumed(open_ones))
     findings, unexplained = rank(strengthen(claims, view, patterns), failed)
     return Triage(run=record.id, findings=findings, unexplained=unexplained)

@@ -10,6 +10,7 @@ from pytest_muster.triage.run_view import Access, Failure, RunView, Target
 
 _CONFLICTS = ("Exists", "Integrity", "Conflict", "Duplicate", "Unique", "Already", "Locked", "Operational")
 _CHANGING = {"write", "remove", "rename", "mkdir"}
+_REMOVING = {"remove", "rename"}
 _TOUCHING = 0.05  # seconds by which two tests may miss each other and still have met
 
 
@@ -161,11 +162,24 @@ def _confidence(view: RunView, meeting: Meeting) -> float:
         case Cause.PORT_CLASH:
             return 0.93 if error.errno == errno.EADDRINUSE else 0.78
         case Cause.FILE_CLASH:
-            about = error.address is not None and error.address.startswith(meeting.target.name)
-            return 0.82 if about and error.errno in {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY} else 0.0
+            return 0.82 if _explains(meeting) else 0.0
         case _:
             conflict = any(word in kind for kind in (error.kind, *error.kinds) for word in _CONFLICTS)
             return 0.7 if conflict or error.errno == errno.EEXIST else 0.0
+
+
+def _explains(meeting: Meeting) -> bool:
+    """Whether what the others did to the file is what the error complains of."""
+    error, name = meeting.failure.error, meeting.target.name
+    done = {access.activity.kind for access in meeting.others}
+    match error.errno:
+        case errno.ENOENT:
+            is_within = error.address is not None and f"{error.address}/".startswith(f"{name}/")
+            return is_within and not done.isdisjoint(_REMOVING)
+        case errno.EEXIST | errno.ENOTEMPTY:
+            return error.address == name and not done.isdisjoint(_CHANGING - {"remove"})
+        case _:
+            return False
 
 
 def _children(view: RunView, failure: Failure) -> Iterator[Meeting]:

@@ -22,23 +22,43 @@ def changes_of(view: RunView, worker: str, test: str) -> tuple[Activity, ...]:
 
 def claims(view: RunView) -> Iterator[Finding]:
     """Without a rerun: a test was seen leaving something, or an earlier one changed what the failing lines refer to."""
+    found: dict[tuple[str, str], tuple[tuple[Activity, ...], list[Failure]]] = {}
     for failure in view.failures:
         if failure.error.kind == LEAK_FAILURE:
             yield _left_behind(view, failure)
-            continue
-        for run in reversed(view.tests_before(failure.run)):
-            changed = [activity for activity in changes_of(view, run.worker, run.test) if _refers(failure, activity)]
-            if changed:
-                yield Finding(
-                    cause=Cause.POLLUTION,
-                    title=f"{failure.test} fails after {run.test}, which left {what(changed[0])}",
-                    confidence=0.6,
-                    tests=(failure.test,),
-                    evidence=tuple(_changed(activity) for activity in changed),
-                    remedy=_remedy(run.test, changed),
-                    polluter=run.test,
-                )
-                break
+        elif changed := _changed_before(view, failure):
+            polluter = str(changed[0].test)
+            found.setdefault((polluter, what(changed[0])), (changed, []))[1].append(failure)
+    for (polluter, left), (changed, failures) in found.items():
+        yield Finding(
+            cause=Cause.POLLUTION,
+            title=f"{failures[0].test} fails after {polluter}, which left {left}",
+            confidence=0.6,
+            tests=tuple(dict.fromkeys(failure.test for failure in failures)),
+            evidence=tuple(_changed(activity) for activity in changed),
+            remedy=_remedy(polluter, changed),
+            polluter=polluter,
+        )
+
+
+def _changed_before(view: RunView, failure: Failure) -> tuple[Activity, ...]:
+    """What the last of the earlier tests that changed what the failing lines refer to did to it.
+
+    It is an earlier one of them if that has left a thread: what a thread does is seen in every test after it.
+    """
+    changing = [
+        (run, changed)
+        for run in reversed(view.tests_before(failure.run))
+        if (changed := tuple(one for one in changes_of(view, run.worker, run.test) if _refers(failure, one)))
+    ]
+    threads = {(leak.worker, leak.test) for leak in view.record.leaks if leak.kind == "threads"}
+    with_thread = [changed for run, changed in changing if (run.worker, run.test) in threads]
+    return with_thread[0] if with_thread else changing[0][1] if changing else ()
+
+
+def has_leftovers(view: RunView, failure: Failure) -> bool:
+    """Whether an earlier test of its process was seen to leave anything behind."""
+    return any(changes_of(view, run.worker, run.test) or view.leaks_of(run) for run in view.tests_before(failure.run))
 
 
 def _left_behind(view: RunView, failure: Failure) -> Finding:
@@ -108,6 +128,18 @@ def what(activity: Activity) -> str:
             return f"the working directory at {details.get('now')}"
 
 
+def _thing(activity: Activity) -> str:
+    """What has to be put back."""
+    details = activity.details
+    match activity.kind:
+        case "global":
+            return f"`{details.get('module')}.{details.get('name')}`"
+        case "environ":
+            return f"the environment variable {details.get('name')}"
+        case _:
+            return "the working directory"
+
+
 def _changed(activity: Activity) -> Evidence:
     was, now = activity.details.get("was"), activity.details.get("now")
     how = f" ({was}, then {now})" if was != now else ""
@@ -124,5 +156,5 @@ def _refers(failure: Failure, activity: Activity) -> bool:
 
 
 def _remedy(polluter: str, changed: Sequence[Activity]) -> str:
-    things = ", ".join(dict.fromkeys(what(activity).removesuffix(" changed") for activity in changed[:3]))
+    things = ", ".join(dict.fromkeys(_thing(activity) for activity in changed[:3]))
     return f"Let {polluter} put back {things or 'what it changes'}, for instance with `monkeypatch` or in a fixture."

@@ -7,9 +7,11 @@ from pytest_muster.records.run_record import RunRecord
 from pytest_muster.records.text import printable
 from pytest_muster.triage.findings import Evidence, Finding, Triage
 from pytest_muster.triage.reports.run_summary import command, confidence_label, count, folded, moment, summarize
+from pytest_muster.triage.run_view import failure_of
 
 MAX_TESTS = 6
 MAX_EVIDENCE = 8
+MAX_ERROR = 200  # characters
 _LABEL = 8  # columns
 
 Paint = Callable[[str, str], str]
@@ -27,7 +29,7 @@ def render(triage: Triage, record: RunRecord, *, colour: bool = False, width: in
     if triage.unexplained:
         unexplained = count(len(triage.unexplained), "failed test")
         lines.append(paint("yellow", f"not explained: {unexplained}"))
-        lines += [f"  {printable(line)}" for line in _tests(triage.unexplained)]
+        lines += [f"  {printable(line)}" for line in _unexplained(triage.unexplained, record)]
         lines.append("")
     if not triage.findings and not triage.unexplained:
         lines += [paint("green", "No test failed; there is nothing to explain."), ""]
@@ -71,6 +73,21 @@ def _tests(tests: tuple[str, ...]) -> list[str]:
     if len(shown) > MAX_TESTS:
         shown[MAX_TESTS:] = [f"… and {len(shown) - MAX_TESTS} more"]
     return shown
+
+
+def _unexplained(tests: tuple[str, ...], record: RunRecord) -> list[str]:
+    """Each with its error, as far as there is room."""
+    failures = {run.test: failure_of(run) for run in record.failures}
+    shown: list[str] = []
+    for test in tests[:MAX_TESTS]:
+        shown.append(test)
+        failure = failures.get(test)
+        if failure is None:
+            continue
+        words = failure.error.message.partition("\n")[0]
+        error = f"{failure.error.kind}: {words}" if words else failure.error.kind
+        shown.append(f"    {error[:MAX_ERROR]}" + (f"  [{failure.source}]" if failure.source else ""))
+    return [*shown, *([f"… and {len(tests) - MAX_TESTS} more"] if len(tests) > MAX_TESTS else [])]
 
 
 def _evidence(record: RunRecord, evidence: Evidence) -> str:
