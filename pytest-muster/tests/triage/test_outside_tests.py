@@ -87,6 +87,20 @@ def test_red_run_without_a_failed_test_is_explained(nested, way):
     assert finding.evidence
 
 
+@pytest.mark.parametrize("where", ["conftest.py", "test_it.py"])
+def test_run_whose_time_is_over_before_its_first_test_is_explained(nested, where):
+    nested.write("test_it.py", "def test_one(): ...\n")
+    slow = "import pytest_muster as muster, time\n@muster.shared(always=True)\ndef never(): time.sleep(600)\n"
+    nested.write(where, slow if where == "conftest.py" else "import time\ntime.sleep(600)\n")
+
+    done = nested.run("-n", "0", "--muster-deadline=2s")
+
+    assert done.code == 11, done.out
+    (finding,) = explained(nested).findings
+    assert (finding.cause, finding.tests) == (Cause.TIME_OUT, ())
+    assert finding.title == "the time of the run was over before the first test began"
+
+
 def test_green_run_is_not_explained(nested):
     nested.write("conftest.py", CONFTEST)
     nested.write("test_it.py", TESTS)

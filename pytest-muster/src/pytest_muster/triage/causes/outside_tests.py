@@ -22,10 +22,13 @@ def claims(view: RunView) -> Iterator[Finding]:
 
 
 def deadline(view: RunView) -> Iterator[Finding]:
-    """The tests that ran when the time of the whole run was over."""
+    """The tests that ran when the time of the whole run was over, or what else did."""
     end = view.record.end
     running = view.record.unfinished
-    if end is None or end.stop_reason != DEADLINE or not running:
+    if end is None or end.stop_reason != DEADLINE:
+        return
+    if not running:
+        yield _deadline_outside(view)
         return
     longest = min(running, key=lambda begun: begun.at)
     names = ", ".join(dict.fromkeys(begun.test for begun in running))
@@ -45,6 +48,31 @@ def deadline(view: RunView) -> Iterator[Finding]:
         ),
         remedy=f"Run {longest.test} alone with a limit of its own, to see where it waits; give the run more time "
         "(`--muster-deadline`) only if nothing hangs.",
+    )
+
+
+def _deadline_outside(view: RunView) -> Finding:
+    """The time was over before the first test, or after the last."""
+    pending: dict[tuple[str, str | None], ResourceEvent] = {}
+    for event in view.record.resources:
+        if event.event in {"starting", "stopping"}:
+            pending[event.name, event.worker] = event
+        elif event.event in {"ready", "failed", "stopped", "cancelled"}:
+            pending.pop((event.name, event.worker), None)
+    when = "after the last test had ended" if view.record.tests else "before the first test began"
+    evidence = [Evidence(text=f"{len(view.passed)} tests had passed, and none was running")]
+    evidence += [
+        Evidence(text=f"{event.name} was still {event.event}", at=event.at, worker=event.worker)
+        for event in pending.values()
+    ]
+    return Finding(
+        cause=Cause.TIME_OUT,
+        title=f"the time of the run was over {when}",
+        confidence=0.85,
+        tests=(),
+        evidence=tuple(evidence),
+        remedy="See what takes so long outside of the tests: the import of test files, a set-up, a teardown, or a "
+        "machine that is busy; give the run more time (`--muster-deadline`) only if nothing hangs.",
     )
 
 
