@@ -60,7 +60,7 @@ def triage(record: RunRecord, *, rerun: Rerun | None = None, patterns: Sequence[
         open_ones = [failure for failure in group if failure.test not in settled]
         if open_ones and rerun is not None:
             claims += Interventions(view, rerun, claims).explain(open_ones)
-        elif open_ones and not pollution.has_leftovers(view, open_ones[0]):
+        elif open_ones and not pollution.was_left_changed(view, open_ones[0]):
             claims.append(defect.presumed(open_ones))
     findings, unexplained = rank(strengthen(claims, view, patterns), failed)
     return Triage(run=record.id, findings=findings, unexplained=unexplained)

@@ -56,7 +56,7 @@ def _changed_before(view: RunView, failure: Failure) -> tuple[Activity, ...]:
     return with_thread[0] if with_thread else changing[0][1] if changing else ()
 
 
-def has_leftovers(view: RunView, failure: Failure) -> bool:
+def was_left_changed(view: RunView, failure: Failure) -> bool:
     """Whether an earlier test of its process was seen to leave anything behind."""
     return any(changes_of(view, run.worker, run.test) or view.leaks_of(run) for run in view.tests_before(failure.run))
 
