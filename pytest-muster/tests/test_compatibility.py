@@ -340,3 +340,16 @@ def test_a_traceback_is_that_without_the_plugin(nested, options):
         shown.append([line for line in text.splitlines() if "muster triage" not in line and "[gw0]" not in line])
 
     assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize("arguments", ["no_such_file.py", "test_it.py::no_such_test", "-k no_such_test"])
+@pytest.mark.parametrize("workers", ["-n0", "-n1", "-n2"])
+def test_what_does_not_exist_ends_a_run_as_without_the_plugin(nested, workers, arguments):
+    nested.write("test_it.py", "def test_one(): pass\n")
+    codes = []
+    for left_out in (["-pno:muster"], []):
+        done = nested.run(workers, *left_out, *arguments.split())
+        codes.append(done.code)
+        assert "INTERNALERROR" not in done.out
+
+    assert codes[0] == codes[1]

@@ -272,8 +272,9 @@ class Scheduler:
             raise KeyError(node)  # what xdist expects of a worker that died before it was ready
         self._nodes.remove(node)
         if self.dispatcher is None or not self.dispatcher.knows(node):
-            if self.dispatcher is None:
-                self.collections.pop(node, None)
+            # One that finds no test may end before others have begun: what it was to collect does not exist.
+            if self.dispatcher is None and self.collections.get(node):
+                del self.collections[node]
             return None
         crashed = self.dispatcher.leave(node)
         return None if crashed is None else next(iter(self.collections.values()))[crashed]
