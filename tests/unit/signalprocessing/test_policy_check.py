@@ -156,3 +156,16 @@ async def test_a_conflict_in_files_per_dimension_is_found(tmp_path: Path):
 
     assert [(each.kind, each.file, each.line) for each in result.findings] == [("conflict", "priority.rego", 5)]
     assert 'input.namespace.labels.tier = "high"' in result.findings[0].hint
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        (HEAD + DEFAULTS + 'severty := "high" if input.signal.name\n', "did you mean severity?"),
+        ("package signalprocesing\n\nx := 1\n", "did you mean package signalprocessing?"),
+    ],
+)
+async def test_a_misspelt_rule_or_package_is_told_what_was_meant(text: str, meant: str):
+    result = await checking.check(sources.from_text(text))
+
+    assert any(each.kind == "unused" and each.hint.startswith(meant) for each in result.findings)

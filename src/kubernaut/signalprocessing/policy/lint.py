@@ -184,7 +184,6 @@ def _unused(modules: list[Syntax], entries: list[str]) -> Iterator[Finding]:
         for rule in by_path[path]:
             for read in _read_paths(rule, owners[id(rule)]):
                 pending += _existing(by_path, [read])
-    packages = {module.package for module in modules}
     for path, rules in by_path.items():
         if path not in used:
             rule = rules[0]
@@ -194,8 +193,20 @@ def _unused(modules: list[Syntax], entries: list[str]) -> Iterator[Finding]:
                 column=rule.column,
                 kind="unused",
                 message=f"no rule that is asked for reads {rule.name}",
-                hint=f"asked for are {', '.join(entries)}" if packages else "",
+                hint=_unused_hint(rule.name, owners[id(rule)].package, entries),
             )
+
+
+def _unused_hint(name: str, package: str, entries: list[str]) -> str:
+    """The rule or the package that may have been meant, and what is asked for."""
+    packages = {entry.removeprefix("data.").rpartition(".")[0] for entry in entries}
+    names = [entry.rpartition(".")[2] for entry in entries]
+    written, known = (
+        (name, names) if package in packages else (f"package {package}", [f"package {p}" for p in packages])
+    )
+    near = difflib.get_close_matches(written, sorted(known), n=1)
+    meant = f"did you mean {near[0]}? " if near and near[0] != written else ""
+    return f"{meant}asked for are {', '.join(entries)}"
 
 
 def _existing(by_path: dict[str, list[Rule]], paths: Iterable[str]) -> list[str]:
