@@ -97,10 +97,27 @@ class _Segment:
     def open(self) -> int:
         """The open file; made when it is missing."""
         if self.fd < 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (0 if self.size else os.O_TRUNC)
             self.fd = os.open(self.path, flags, 0o600)
             sync_directory(self.path.parent)
         return self.fd
+
+    def is_in_place(self) -> bool:
+        """Whether the path leads to the open file; False when somebody has removed, moved or replaced it."""
+        try:
+            found = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return os.path.samestat(found, os.fstat(self.fd))
+
+    def restore(self, size: int) -> None:
+        """Put what the open file has, up to that size, where it belongs."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self.path, _read_all(self.fd, size))
+        restored = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        os.close(self.fd)
+        self.fd = restored
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -156,26 +173,15 @@ class SpoolFile:
         """The events behind that number, from that position on when it still exists."""
         with self._lock:
             segments = [(segment.number, segment.path, segment.size) for segment in self._segments]
-            last = self._segments[-1].last if self._segments else 0
-        events: list[SpooledEvent] = []
-        gaps: list[Gap] = []
-        total, expected = 0, after + 1
-        for record, end in _records(segments, position):
-            if record.seq < expected:
-                continue
-            first = record.first_lost if record.kind == RecordKind.LOST else record.seq
-            if record.kind == RecordKind.EVENT:
-                event = SpooledEvent(record.seq, record.event_id, record.body, end)
-                if len(events) >= max_events or (events and total + event.size > max_bytes):
-                    return Head(events, gaps)
-                events.append(event)
-                total += event.size
-            if first > expected:
-                gaps.append(Gap(expected, first - 1))
-            expected = record.seq + 1
-        if expected <= last:
-            gaps.append(Gap(expected, last))
-        return Head(events, gaps)
+            newest = self._segments[-1] if self._segments else None
+            last = newest.last if newest else 0
+            # Also where somebody has removed its path, from which the next write would restore it.
+            fd = os.dup(newest.fd) if newest and newest.fd >= 0 else -1
+        try:
+            return _head(_records(segments, position, fd), after, last, max_events, max_bytes)
+        finally:
+            if fd >= 0:
+                os.close(fd)
 
     def release(self, entries: Sequence[Quarantined], kept: Sequence[Quarantined]) -> None:
         """Put events of the quarantine behind those that wait, and keep only `kept` in it."""
@@ -211,15 +217,27 @@ class SpoolFile:
             segment = self._segments[-1]
             older = self._segments[-2] if len(self._segments) > 1 else None
         if older:
+            self._keep_in_place(older, older.size)
             older.close()
         try:
             _write_all(segment.open(), data, segment.size)
+            self._keep_in_place(segment, segment.size + len(data))
         except OSError:
             self._undo(segment)
             raise
         with self._lock:
             segment.size += len(data)
             segment.last = rows[-1].seq
+
+    def _keep_in_place(self, segment: _Segment, size: int) -> None:
+        """Restore a segment whose file somebody has removed or moved: nobody would find there what is in it."""
+        if segment.fd < 0 or segment.is_in_place():
+            return
+        with self._lock:
+            segment.restore(size)
+        closed, self._state_file = self._state_file, StateFile(self.directory / STATE_NAME)
+        closed.close()
+        self._make_reserve()
 
     def _undo(self, segment: _Segment) -> None:
         """Give back what a failed write has taken."""
@@ -276,14 +294,40 @@ class SpoolFile:
             path.unlink(missing_ok=True)
 
 
-def _records(segments: Sequence[tuple[int, Path, int]], position: Position | None) -> Iterator[tuple[Record, Position]]:
-    """Each record from that position on, and where it ends."""
+def _head(records: Iterator[tuple[Record, Position]], after: int, last: int, max_events: int, max_bytes: int) -> Head:
+    """The events of these records behind `after`; `last` is the newest number that was written."""
+    events: list[SpooledEvent] = []
+    gaps: list[Gap] = []
+    total, expected = 0, after + 1
+    for record, end in records:
+        if record.seq < expected:
+            continue
+        first = record.first_lost if record.kind == RecordKind.LOST else record.seq
+        if record.kind == RecordKind.EVENT:
+            event = SpooledEvent(record.seq, record.event_id, record.body, end)
+            if len(events) >= max_events or (events and total + event.size > max_bytes):
+                return Head(events, gaps)
+            events.append(event)
+            total += event.size
+        if first > expected:
+            gaps.append(Gap(expected, first - 1))
+        expected = record.seq + 1
+    if expected <= last:
+        gaps.append(Gap(expected, last))
+    return Head(events, gaps)
+
+
+def _records(
+    segments: Sequence[tuple[int, Path, int]], position: Position | None, newest: int
+) -> Iterator[tuple[Record, Position]]:
+    """Each record from that position on, and where it ends; `newest` is the last segment's open file, or -1."""
     for number, path, size in segments:
         if position is not None and number < position.segment:
             continue
         start = position.offset if position is not None and number == position.segment else 0
         try:
-            file = path.open("rb", buffering=0)
+            is_open = newest >= 0 and number == segments[-1][0]
+            file = open(newest, "rb", buffering=0, closefd=False) if is_open else path.open("rb", buffering=0)  # noqa: SIM115
         except FileNotFoundError:  # deleted meanwhile, hence acked
             continue
         with file:
@@ -308,6 +352,14 @@ def _records_of(fd: int, start: int, size: int) -> Iterator[tuple[Record, int]]:
             yield from ((item, start) for item in scan(rest) if isinstance(item, Record))
             return
         start += at
+
+
+def _read_all(fd: int, size: int) -> bytes:
+    parts: list[bytes] = []
+    while size and (part := os.pread(fd, size, sum(map(len, parts)))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def _append_to(path: Path, data: bytes) -> None:
