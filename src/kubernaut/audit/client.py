@@ -1,8 +1,8 @@
 """DataStorage over HTTP: writing batches, and reading the audit log."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -25,7 +25,7 @@ from kubernaut.api.events import (
     VerifyRequest,
 )
 from kubernaut.audit.config import ClientConfig
-from kubernaut.audit.errors import StoreError, StoreUnreachable, StoreUnrecognized, check
+from kubernaut.audit.errors import StoreError, StoreUnreachable, StoreUnrecognized, TokenUnusable, check
 from kubernaut.ops import tracing
 from kubernaut.ops.http import answers
 from kubernaut.ops.json_faults import JSON_FAULTS, json_fault
@@ -119,8 +119,8 @@ class DataStorageClient:
         content = msgspec.json.encode(body) if body is not None else None
         return await self._read(method, path, type, content=content, headers={USER_HEADER: user} if user else {})
 
-    async def export(self, filters: Mapping[str, str], *, user: str) -> AsyncIterator[bytes]:
-        """An export in pieces, however long it is; `filters` are the query parameters of the store."""
+    async def export(self, filters: Mapping[str, str], *, user: str) -> AsyncGenerator[bytes, None]:
+        """An export in pieces, however long it is, to be closed; `filters` are the query parameters of the store."""
         headers = {USER_HEADER: user}
         if self._token:
             headers["authorization"] = f"Bearer {self._token.value()}"
@@ -132,8 +132,9 @@ class DataStorageClient:
                 if response.is_error:
                     await response.aread()
                 check(response)
-                async for chunk in response.aiter_bytes():
-                    yield chunk
+                async with aclosing(response.aiter_bytes()) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise StoreUnreachable(
                 f"network error: GET {without_login(self._url)}{EXPORT}: {str(error) or type(error).__name__}"
@@ -258,10 +259,10 @@ class _Token:
             if version != self._version:
                 text = self._path.read_bytes().decode(errors="replace").strip()
                 if not text or not (text.isascii() and text.isprintable()):
-                    raise StoreUnreachable(f"the token file {self._path} holds no bearer token in one line")
+                    raise TokenUnusable(f"the token file {self._path} holds no bearer token in one line")
                 self._text, self._version = text, version
         except OSError as error:
-            raise StoreUnreachable(f"the token file {self._path} cannot be read: {error.strerror}") from error
+            raise TokenUnusable(f"the token file {self._path} cannot be read: {error.strerror}") from error
         return self._text
 
 

@@ -49,6 +49,14 @@ class StoreUnreachable(StoreError):
     """No answer, or none in time; what was sent may have been stored all the same."""
 
 
+class TokenUnusable(StoreUnreachable):
+    """The token file cannot be read, or holds no token: nobody was asked."""
+
+
+class StoreNotFound(StoreError):
+    """DataStorage has not what the request names (404)."""
+
+
 class StoreUnrecognized(StoreError):
     """The answer is none of DataStorage's: it comes from a proxy or another server, and says nothing of the events."""
 
@@ -108,6 +116,8 @@ def check(response: httpx2.Response) -> None:
     else:
         if problem.type == PREFIX + Slug.BATCH_SIZE:
             kind = RequestTooLarge
+        elif status == 404:
+            kind = StoreNotFound
         said = problem.detail or problem.title
         fields = "; ".join(f"{name}: {reason}" for name, reason in problem.field_errors.items() if reason not in said)
         reason = f"reason: {problem.reason}" if problem.reason else ""

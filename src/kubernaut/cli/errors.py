@@ -25,6 +25,8 @@ _KNOWN: tuple[tuple[str, str, int, str], ...] = (
     ("kubernaut.audit", "SpoolError", 3, "--spool with the `spoolDir` of a service"),
     ("kubernaut.audit", "StoreRejected", 2, "kubernaut audit query --help"),
     ("kubernaut.audit.errors", "StoreUnauthorized", 3, "--token-file with the token of somebody who may do this"),
+    ("kubernaut.audit.errors", "TokenUnusable", 3, "--token-file with a file that holds a token"),
+    ("kubernaut.audit.errors", "StoreNotFound", 1, "kubernaut audit query"),
     ("kubernaut.audit.errors", "StoreBusy", 3, "the log and /readyz of that DataStorage"),
     ("kubernaut.audit", "AuditError", 3, "kubernaut up, or --url for another DataStorage"),
     ("kubernaut.kube.errors", "BadRequest", 2, ""),

@@ -1,5 +1,6 @@
 """`kubernaut audit hold …`, `audit erase` and `audit export`: what is kept, what is not, and what is taken out."""
 
+import contextlib
 import getpass
 import shlex
 import sys
@@ -166,8 +167,9 @@ async def export(
         "format": "ndjson",
     }
     filters = {name: value for name, value in given.items() if value is not None}
-    async with open_store(connection) as store:
-        chunks = store.export(filters, user=as_user or getpass.getuser())
+    user = as_user or getpass.getuser()
+    # Closed here also when the reader of a pipe has exited: the loop's end would do it in the middle of a read.
+    async with open_store(connection) as store, contextlib.aclosing(store.export(filters, user=user)) as chunks:
         if file is None:
             async for chunk in chunks:
                 sys.stdout.buffer.write(chunk)

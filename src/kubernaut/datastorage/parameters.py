@@ -86,6 +86,8 @@ def query(given: QueryParams, now: datetime) -> tuple[Filters, PageRequest]:
         since=point_in_time(values["since"], now, "since") if "since" in values else None,
         until=point_in_time(values["until"], now, "until") if "until" in values else None,
     )
+    if filters.since and filters.until and filters.since > filters.until:
+        raise _invalid("until", "must not be before since")
     offset = integer("offset", values.get("offset", ""), default=0, low=0, high=2**31)
     cursor = values.get("cursor")
     if cursor and offset:

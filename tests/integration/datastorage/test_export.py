@@ -1,6 +1,9 @@
 """Exports: the document of the Go project, and lines that an auditor checks without us."""
 
+import asyncio
 import json
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -150,3 +153,17 @@ async def test_who_exports_must_be_known_and_proofs_need_a_key(http: httpx2.Asyn
     assert (await http.get(EXPORT)).status_code == 401
     assert (await http.get(EXPORT, params={"format": "ndjson"}, headers=ALICE)).status_code == 404
     assert (await http.get(EXPORT, headers=ALICE)).json()["export_metadata"]["signature"] == ""
+
+
+async def test_a_reader_of_a_pipe_that_exits_early_sees_no_traceback(log: httpx2.AsyncClient):
+    events = [a_wire_event(event_data={"text": "x" * 5000}) for _ in range(500)]
+    await log.post(BATCH, json=events)
+    command = (
+        f"{sys.executable} -c 'from kubernaut.cli import main; main()' audit export --url {log.base_url} | head -1"
+    )
+    shell = await asyncio.create_subprocess_shell(
+        f"set -o pipefail; {command}", stdout=PIPE, stderr=PIPE, executable="/bin/bash"
+    )
+    out, errors = await asyncio.wait_for(shell.communicate(), 60)
+
+    assert (shell.returncode, out.count(b"\n"), errors) == (0, 1, b"")

@@ -1,5 +1,6 @@
 """`kubernaut audit hold`, `erase` and `export` against a running service."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx2
@@ -8,6 +9,7 @@ import pytest
 from kubernaut.audit import StoreError
 from kubernaut.cli import holds
 from kubernaut.cli.connection import ConnectionOptions
+from kubernaut.cli.errors import command_error
 from support.datastorage import BATCH
 from support.ledger_events import a_wire_event
 
@@ -31,3 +33,22 @@ async def test_export_without_a_key_says_so(http: httpx2.AsyncClient, tmp_path: 
         await holds.export(
             tmp_path / "export.ndjson", as_user="alice", connection=ConnectionOptions(url=str(http.base_url))
         )
+
+
+ABSENT: dict[str, Callable[[ConnectionOptions], Awaitable[int]]] = {
+    "place": lambda connection: holds.place("none", reason="x", as_user="alice", connection=connection),
+    "release": lambda connection: holds.release("none", reason="x", as_user="alice", connection=connection),
+    "erase": lambda connection: holds.erase(order="1", correlation_id="none", as_user="alice", connection=connection),
+}
+
+
+@pytest.mark.parametrize("act", ABSENT.values(), ids=ABSENT.keys())
+async def test_what_is_not_there_is_no_outage(
+    http: httpx2.AsyncClient, act: Callable[[ConnectionOptions], Awaitable[int]]
+):
+    with pytest.raises(StoreError) as caught:
+        await act(ConnectionOptions(url=str(http.base_url)))
+
+    error = command_error(caught.value)
+    assert error is not None
+    assert (error.code, error.hint) == (1, "kubernaut audit query")

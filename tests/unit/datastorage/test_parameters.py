@@ -45,6 +45,7 @@ def test_times_are_read_in_every_form(text: str, time: datetime):
     [
         ({"since": "soon"}, "since"),
         ({"until": "-1d"}, "until"),
+        ({"since": "1h", "until": "2h"}, "until"),
         ({"since": "999999999999d"}, "since"),
         ({"limit": "0"}, "limit"),
         ({"limit": "1001"}, "limit"),
