@@ -66,13 +66,13 @@ async def test_only_a_body_that_is_no_notification_is_a_400(gateway):
 async def test_a_bad_alert_is_rejected_alone_with_its_reason(gateway, cluster):
     good = an_alert("Good", namespace=cluster.shop, pod="cart-1")
 
-    answer = await gateway.post(an_alert("Bad") | {"startsAt": []}, good, 5)
+    answer = await gateway.post(an_alert("Bad") | {"status": "pending"}, good, 5)
 
     assert answer.status_code == 207
     results = answer.json()["results"]
     assert [result["status"] for result in results] == ["rejected", "created", "rejected"]
     assert results[0] == {
-        "status": "rejected", "signalName": "Bad", "error": "startsAt is not a text with a time"
+        "status": "rejected", "signalName": "Bad", "error": "status 'pending' is neither 'firing' nor 'resolved'"
     }  # fmt: skip
     assert (await cluster.only()).spec.signal_name == "Good"
 
@@ -141,7 +141,7 @@ async def test_health_and_metrics(gateway, cluster):
 
 async def test_a_notification_is_seen_in_the_log_and_in_metrics(gateway, cluster, capfd):
     ahead = an_alert("Ahead", namespace=cluster.shop, pod="cart-1", starts_at=ago(minutes=-7))
-    bad = an_alert("Bad") | {"labels": {"alertname": "Bad", "code": []}}
+    bad = an_alert("Bad") | {"status": "pending"}
 
     answer = await gateway.post(ahead, bad, an_alert("Nowhere"), groupKey="{}:{token=abc123}", truncatedAlerts=3)
 
