@@ -12,6 +12,7 @@ Alerts are decoded when they are read and not kept, so a notification takes litt
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, overload
 
@@ -41,7 +42,10 @@ MAX_ENVELOPES = 5
 
 _NEITHER = "is neither a notification nor an alert"
 MAX_WRAPPED = 1000
-"""Envelopes in a list that are looked into; a forwarder's batches are smaller."""
+"""Documents of a body that are looked for in envelopes; a forwarder's batches are smaller."""
+
+MAX_DOCUMENTS = 100_000
+"""Documents in a list, or lines; a list of alerts with so many is nobody's."""
 
 _UNRESOLVED = {"active", "suppressed", "unprocessed", "success"}
 """The states of an alert in an Alertmanager's API, and its answers'; when an alert ends is what `endsAt` says."""
@@ -168,54 +172,88 @@ def decode_all(body: bytes) -> list[Webhook]:
     Several stand in a list, or one on each line, as forwarders send them. There may also be alerts alone, as Prometheus
     sends them to an Alertmanager.
     """
-    return _decode_all(body, MAX_ENVELOPES)
+    return _Unwrapping().decode_all(body, MAX_ENVELOPES)
 
 
-def _decode_all(body: bytes, envelopes: int) -> list[Webhook]:
-    try:
-        return [decode(body)]
-    except InvalidWebhook:
-        body = json_fields.readable(body)
-        with suppress(msgspec.MsgspecError, RecursionError):
-            if webhooks := _unwrapped(_decode_envelope(body), envelopes):
-                return webhooks
-        with suppress(msgspec.MsgspecError, RecursionError):
-            return [decode(_of_azure(_decode_azure(body)))]
-        with suppress(msgspec.MsgspecError, RecursionError):
-            if envelopes and (text := _decode_string(body)):
-                return _decode_all(text.encode(), envelopes - 1)
-        for split in (_decode_list, _decode_lines):
-            with suppress(msgspec.MsgspecError, RecursionError):
-                raws = split(body)
-                # A single line is what was tried already.
-                depth = 0 if (split is _decode_lines and len(raws) == 1) or len(raws) > MAX_WRAPPED else envelopes
-                if webhooks := _webhooks(raws, depth):
-                    return webhooks
-        raise
+@dataclass
+class _Unwrapping:
+    """The search for notifications in one body, which ends however the body was made."""
 
+    left: int = MAX_WRAPPED
+    """Documents in envelopes that may still be looked into."""
 
-def _unwrapped(envelope: _Envelope, envelopes: int) -> list[Webhook]:
-    """The notifications in an envelope."""
-    for content in _contents(envelope) if envelopes else ():
+    def decode_all(self, body: bytes, envelopes: int) -> list[Webhook]:
         try:
-            webhooks = _decode_all(content, envelopes - 1)
+            return [decode(body)]
         except InvalidWebhook:
-            continue
-        group = json_fields.part(envelope.alert_group, _decode_alert_group)
-        if group is None or json_fields.text(group.state) != AlertStatus.RESOLVED:
-            return webhooks
-        # The alerts are as they were when the group began.
-        return [
-            replace(
-                webhook,
-                alerts=[
-                    replace(alert, status=AlertStatus.RESOLVED) if isinstance(alert, Alert) else alert
-                    for alert in webhook.alerts
-                ],
-            )
-            for webhook in webhooks
-        ]
-    return []
+            body = json_fields.readable(body)
+            with suppress(msgspec.MsgspecError, RecursionError):
+                if webhooks := self._unwrapped(_decode_envelope(body), envelopes):
+                    return webhooks
+            with suppress(msgspec.MsgspecError, RecursionError):
+                return [decode(_of_azure(_decode_azure(body)))]
+            with suppress(msgspec.MsgspecError, RecursionError):
+                if text := _decode_string(body):
+                    return self._inner(text.encode(), envelopes)
+            for split in (_decode_list, _decode_lines):
+                with suppress(msgspec.MsgspecError, RecursionError):
+                    raws = split(body)
+                    # A single line is what was tried already.
+                    depth = 0 if split is _decode_lines and len(raws) == 1 else envelopes
+                    if len(raws) <= MAX_DOCUMENTS and (webhooks := self._webhooks(raws, depth)):
+                        return webhooks
+            raise
+
+    def _inner(self, body: bytes, envelopes: int) -> list[Webhook]:
+        """As `decode_all`, for what one more envelope is around."""
+        if not envelopes or not self.left:
+            raise InvalidWebhook(_NEITHER)
+        self.left -= 1
+        return self.decode_all(body, envelopes - 1)
+
+    def _unwrapped(self, envelope: _Envelope, envelopes: int) -> list[Webhook]:
+        """The notifications in an envelope."""
+        for content in _contents(envelope):
+            try:
+                webhooks = self._inner(content, envelopes)
+            except InvalidWebhook:
+                continue
+            group = json_fields.part(envelope.alert_group, _decode_alert_group)
+            if group is None or json_fields.text(group.state) != AlertStatus.RESOLVED:
+                return webhooks
+            # The alerts are as they were when the group began.
+            return [
+                replace(
+                    webhook,
+                    alerts=[
+                        replace(alert, status=AlertStatus.RESOLVED) if isinstance(alert, Alert) else alert
+                        for alert in webhook.alerts
+                    ],
+                )
+                for webhook in webhooks
+            ]
+        return []
+
+    def _webhooks(self, raws: Sequence[msgspec.Raw], envelopes: int) -> list[Webhook]:
+        """The notifications among some documents, and one of the alerts among them; none where there is neither."""
+        webhooks: list[Webhook] = []
+        alone: list[bytes] = []
+        invalid: list[InvalidAlert] = []
+        for raw in raws:
+            element = json_fields.part(raw, _decode_element) or _Element()
+            try:
+                if element.alerts is not msgspec.UNSET:
+                    webhooks.append(decode(bytes(raw)))
+                elif element.labels is not msgspec.UNSET:
+                    alone.append(bytes(raw))
+                else:
+                    webhooks += self._inner(bytes(raw), envelopes)
+            except InvalidWebhook as error:
+                reason = _NEITHER if element.alerts is msgspec.UNSET else f"{error.path}: {error}"
+                invalid.append(InvalidAlert(name=UNNAMED, reason=reason))
+        if alone:
+            webhooks.append(decode(b'{"alerts":[' + b",".join(alone) + b"]}"))
+        return [*webhooks, Webhook(alerts=invalid)] if webhooks and invalid else webhooks
 
 
 def _contents(envelope: _Envelope) -> Iterator[bytes]:
@@ -250,30 +288,6 @@ def _of_azure(azure: _Azure) -> bytes:
         "generatorURL": essentials.investigation_link,
     }
     return msgspec.json.encode({"alerts": [alert]})
-
-
-def _webhooks(raws: Sequence[msgspec.Raw], envelopes: int) -> list[Webhook]:
-    """The notifications among some documents, and one of the alerts among them; none where there is neither."""
-    webhooks: list[Webhook] = []
-    alone: list[bytes] = []
-    invalid: list[InvalidAlert] = []
-    for raw in raws:
-        element = json_fields.part(raw, _decode_element) or _Element()
-        try:
-            if element.alerts is not msgspec.UNSET:
-                webhooks.append(decode(bytes(raw)))
-            elif element.labels is not msgspec.UNSET:
-                alone.append(bytes(raw))
-            elif envelopes:
-                webhooks += _decode_all(bytes(raw), envelopes - 1)
-            else:
-                invalid.append(InvalidAlert(name=UNNAMED, reason=_NEITHER))
-        except InvalidWebhook as error:
-            reason = _NEITHER if element.alerts is msgspec.UNSET else f"{error.path}: {error}"
-            invalid.append(InvalidAlert(name=UNNAMED, reason=reason))
-    if alone:
-        webhooks.append(decode(b'{"alerts":[' + b",".join(alone) + b"]}"))
-    return [*webhooks, Webhook(alerts=invalid)] if webhooks and invalid else webhooks
 
 
 def decode(body: bytes) -> Webhook:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -29,6 +30,7 @@ from kubernaut.ops.http.authentication import Identity
 from kubernaut.ops.http.problems import RequestRejected, json_response, problem_response
 from kubernaut.ops.redaction import redact
 
+T = TypeVar("T")
 log = structlog.get_logger("gateway")
 
 PROMETHEUS = "/api/v1/signals/prometheus"
@@ -40,6 +42,9 @@ MAX_ALERT_LINES = 20
 """Lines about single alerts in the log, of one notification."""
 
 MAX_GROUP_LENGTH = 200
+
+MAX_DECODED_AT_ONCE = 2**16
+"""Bytes of a body that is decoded without a thread."""
 
 _NOT_STORED = "Some alerts are not stored"
 
@@ -85,7 +90,7 @@ class Endpoints:
     async def _process_event(self, request: Request) -> Response:
         body = await self._body.read(request)
         try:
-            event = kubernetes_events.decode(body)
+            event = await _decoded(kubernetes_events.decode, body)
         except kubernetes_events.InvalidEvent as error:
             raise RequestRejected(Slug.VALIDATION, str(error), {"$": str(error)}, title="Not an Event") from error
         self._check_timestamp(request.headers.get("x-timestamp"))
@@ -113,7 +118,7 @@ class Endpoints:
     async def _process(self, request: Request) -> Response:
         body = await self._body.read(request)
         try:
-            webhooks = decode_all(body)
+            webhooks = await _decoded(decode_all, body)
         except InvalidWebhook as error:
             detail, errors = f"{error.path}: {error}", {error.path: str(error)}
             title = "Not an Alertmanager notification"
@@ -152,6 +157,11 @@ def application(endpoints: Endpoints, more: Sequence[BaseRoute]) -> Starlette:
         *more,
     ]
     return problems.application(routes, hint=f"alerts go to POST {PROMETHEUS}")
+
+
+async def _decoded(decode: Callable[[bytes], T], body: bytes) -> T:
+    """The content of a body; of a large one in a thread, so that other requests are answered meanwhile."""
+    return decode(body) if len(body) <= MAX_DECODED_AT_ONCE else await asyncio.to_thread(decode, body)
 
 
 def _log_results(webhooks: Sequence[Webhook], sender: str, results: Sequence[Result], seconds: float) -> None:

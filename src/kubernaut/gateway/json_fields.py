@@ -21,6 +21,9 @@ FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 NULL = msgspec.Raw(b"null")
 
+MAX_REPAIRED = 2**20
+"""Bytes of a body that is repaired. It takes a second or two; what breaks JSON are templates, which write little."""
+
 _UNSTORABLE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 # Any escape is consumed whole, so that an escaped backslash in front of `u0000` stays text.
 _ESCAPE = re.compile(
@@ -28,7 +31,8 @@ _ESCAPE = re.compile(
     rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2}|u0000)|.)",
     re.DOTALL,
 )
-_STRING_OR_FAULT = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b|,(?=\s*[\]}])', re.DOTALL)
+# A string without an end reaches to the end of the text: were it no match, each quote in it would be tried again.
+_STRING_OR_FAULT = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|-?\b(?:NaN|Infinity)\b|,(?=\s*[\]}])', re.DOTALL)
 _BACKSLASH = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}|())')
 """Its group is there where the backslash begins no escape, as in a path or a regular expression."""
 _GO_TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)? ([+-]\d{4}) ")
@@ -91,8 +95,10 @@ def _storable(body: bytes) -> bytes:
 def _repaired(body: bytes) -> bytes:
     """The body as JSON where a sender's template wrote text into strings as it is, NaN, or a comma too many.
 
-    NUL and RS around it, as of a C string or a JSON sequence, are removed.
+    NUL and RS around it, as of a C string or a JSON sequence, are removed. A body of more than MAX_REPAIRED stays.
     """
+    if len(body) > MAX_REPAIRED:
+        return body
 
     def repaired(token: re.Match[bytes]) -> bytes:
         if not token[0].startswith(b'"'):
