@@ -4,14 +4,15 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "prepare"
 
 
-def prepare(folder: Path, requirements: Path) -> subprocess.Popen[str]:
+def prepare(folder: Path, requirements: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, SCRIPT, folder, requirements]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=100, check=False)
 
 
 def test_one_of_several_prepares_the_environment_and_the_others_wait(tmp_path: Path):
@@ -19,11 +20,11 @@ def test_one_of_several_prepares_the_environment_and_the_others_wait(tmp_path: P
     requirements.write_text("# nothing\n")
     folder = tmp_path / "an environment"
 
-    processes = [prepare(folder, requirements) for _ in range(3)]
-    said = [process.communicate(timeout=100)[1] for process in processes]
+    with ThreadPoolExecutor() as threads:
+        done = list(threads.map(prepare, [folder] * 3, [requirements] * 3))
 
-    assert [process.returncode for process in processes] == [0, 0, 0], said
-    assert sum("preparing" in text for text in said) == 1
+    assert [each.returncode for each in done] == [0, 0, 0], done
+    assert sum("preparing" in each.stderr for each in done) == 1
     assert (folder / ".ready").exists()
     assert subprocess.run([folder / "bin" / "pip", "--version"], check=False, timeout=60).returncode == 0
 
@@ -32,19 +33,17 @@ def test_an_environment_is_prepared_again_when_its_requirements_change_or_it_fai
     requirements, folder = tmp_path / "some.txt", tmp_path / "environment"
     requirements.write_text("no-such-distribution @ file:///nowhere/at-all.whl\n")
     failed = prepare(folder, requirements)
-    _, said = failed.communicate(timeout=100)
     assert failed.returncode != 0
-    assert "at-all.whl" in said
+    assert "at-all.whl" in failed.stderr
     assert not (folder / ".ready").exists()
 
     requirements.write_text("# nothing\n")
-    assert prepare(folder, requirements).wait(100) == 0
+    assert prepare(folder, requirements).returncode == 0
     ready = (folder / ".ready").stat().st_mtime_ns
-    assert prepare(folder, requirements).wait(100) == 0
+    assert prepare(folder, requirements).returncode == 0
     assert (folder / ".ready").stat().st_mtime_ns == ready
 
     future = time.time_ns() + 10**9
     os.utime(requirements, ns=(future, future))
-    with prepare(folder, requirements) as again:
-        assert again.wait(100) == 0
+    assert prepare(folder, requirements).returncode == 0
     assert (folder / ".ready").stat().st_mtime_ns > ready

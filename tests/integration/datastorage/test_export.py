@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -158,12 +159,9 @@ async def test_who_exports_must_be_known_and_proofs_need_a_key(http: httpx2.Asyn
 async def test_a_reader_of_a_pipe_that_exits_early_sees_no_traceback(log: httpx2.AsyncClient):
     events = [a_wire_event(event_data={"text": "x" * 5000}) for _ in range(500)]
     await log.post(BATCH, json=events)
-    command = (
-        f"{sys.executable} -c 'from kubernaut.cli import main; main()' audit export --url {log.base_url} | head -1"
-    )
-    shell = await asyncio.create_subprocess_shell(
-        f"set -o pipefail; {command}", stdout=PIPE, stderr=PIPE, executable="/bin/bash"
-    )
+    program = shlex.join([sys.executable, "-c", "from kubernaut.cli import main; main()"])
+    command = f"set -o pipefail; {program} audit export --url {log.base_url} | head -1"
+    shell = await asyncio.create_subprocess_shell(command, stdout=PIPE, stderr=PIPE, executable="/bin/bash")
     out, errors = await asyncio.wait_for(shell.communicate(), 60)
 
     assert (shell.returncode, out.count(b"\n"), errors) == (0, 1, b"")
