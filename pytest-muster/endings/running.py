@@ -14,7 +14,7 @@ from pathlib import Path
 
 from endings import suites
 from endings.ways import SIGNALS, SUDDEN, TWICE, Case, Way
-from pytest_muster.workspace.leases import MARK
+from pytest_muster.workspace.reaper import MARK
 
 WITHIN = 90.0  # seconds that a run may take, with what is done to it
 SETTLE = 20.0  # seconds for workers to notice that their controller is dead; execnet gives them about ten
