@@ -55,7 +55,8 @@ class _Judge:
 
     def _needed(self) -> set[str]:
         suite = self.case.suite
-        needs = {resource.name: resource.needs for resource in [*suite.shared, *suite.own]}
+        needs = {resource.name: resource.needs for resource in suite.shared}
+        needs |= {resource.name: resource.needs for resource in suite.own}
         found: set[str] = set()
         todo = [name for test in suite.tests for name in test.needs]
         while todo:
@@ -74,7 +75,7 @@ class _Judge:
             return
         allowed = EXITS.get(self.case.way, {0})
         if self.case.way in SIGNALS:
-            if self.seen.struck is None or self._came_late():
+            if self._came_late():
                 allowed = allowed | {0}
             if self._came_early() or self._came_after_the_end():
                 return
@@ -82,8 +83,11 @@ class _Judge:
             yield f"exit code {code}, not {' or '.join(str(int(code)) for code in sorted(allowed))}"
 
     def _came_late(self) -> bool:
-        """Whether the end came when the run was ending by itself."""
-        ended = Counter(line.name for line in self.told if line.event == "test-end" and line.at <= self.seen.struck)
+        """Whether no end came, or only when the run was ending by itself."""
+        struck = self.seen.struck
+        if struck is None:
+            return True
+        ended = Counter(line.name for line in self.told if line.event == "test-end" and line.at <= struck)
         return len(ended) == len(self.case.suite.tests)
 
     def _came_early(self) -> bool:
