@@ -38,8 +38,8 @@ T = TypeVar("T")
 RETRY = Backoff(initial_delay=1.0, max_delay=300.0)
 MAX_RETRY_AFTER = 300.0  # seconds
 DISK_RETRY_INTERVAL = 5.0  # seconds
-MAX_BATCH = 500
 MAX_ANSWER = 16 * 2**20  # bytes of what a receiver answers, of which nothing is used
+MAX_BATCH = 500
 """Events that are written to disk together."""
 
 
