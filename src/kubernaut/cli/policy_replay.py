@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kubernaut.signalprocessing.policy.sources import Sources
 
 MAX_PAGE = 1000
+"""Events that DataStorage returns in one page."""
 CHANGES = Table(
     heads=("decided", "signal", "alert", "part", "was", "would be", "rule"),
     details=("decided", "rule"),
@@ -33,7 +34,6 @@ CHANGES = Table(
     exact=("decided",),
 )
 DIFFERENCES = Table(heads=("part", "was", "would be", "inputs", "for example"), details=("for example",))
-"""Events that DataStorage returns in one page."""
 
 FromOption = Annotated[
     Path | None,

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from kubernaut.signalprocessing.policy.test_run import Coverage, TestReport
 
 FAILED = 2
-COVERAGE = Table(heads=("place", "rule", "covered"), both_ends=("place", "rule"))
 """The exit code of `opa test` when a test fails."""
+COVERAGE = Table(heads=("place", "rule", "covered"), both_ends=("place", "rule"))
 
 
 async def test(
